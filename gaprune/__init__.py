@@ -1,0 +1,1 @@
+"""gaprune: structural pruning of convolutional networks by genetic search."""

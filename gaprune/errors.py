@@ -1,0 +1,30 @@
+"""Errors that the user can mend: one line each, exit status 2 at the command's edge."""
+
+
+class GapruneError(Exception):
+    """Base of every error whose message says what is wrong, where, and what would be right."""
+
+
+class OptionError(GapruneError):
+    """An option has a value that cannot be used."""
+
+
+class DataError(GapruneError):
+    """A data set is missing, empty or unreadable."""
+
+
+class ModelError(GapruneError):
+    """A network is unknown, cannot be built, or cannot be pruned."""
+
+
+class CheckpointError(GapruneError):
+    """A file of weights is missing, foreign or damaged."""
+
+
+class RunError(GapruneError):
+    """A run directory is in use, damaged, or belongs to another run."""
+
+
+def choice_error(what: str, got: str, valid: tuple[str, ...] | list[str]) -> OptionError:
+    """The error for a name that is none of the valid ones, which it lists."""
+    return OptionError(f"unknown {what} {got!r}: choose one of {', '.join(valid)}")

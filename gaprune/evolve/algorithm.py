@@ -1,0 +1,80 @@
+"""The seam of every search algorithm: ask for genomes, tell their objectives."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaprune.prune.genome import Floats, Genome
+
+
+@dataclass(frozen=True)
+class AlgorithmState:
+    """Everything that an algorithm needs to go on from a whole generation.
+
+    Attributes:
+        arrays: numbers and packed genomes, saved as safetensors.
+        meta: small JSON values (generation, random state, counters).
+    """
+
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+class Algorithm(abc.ABC):
+    """A multi-objective search over genomes, one generation at a time.
+
+    The life of a search: ``ask`` gives the genomes of the next generation; the caller evaluates them, in any
+    order and anywhere, and hands back their objectives with ``tell``, in the order asked. ``state`` taken
+    after a ``tell`` and given to ``restore`` of a fresh algorithm with the same space and options continues
+    exactly as if nothing had happened: the same genomes are asked for, bit for bit.
+
+    All randomness comes from one ``numpy.random.Generator``; Python's and NumPy's global states are left alone.
+    """
+
+    @property
+    @abc.abstractmethod
+    def generation(self) -> int:
+        """Number of generations told so far; 0 before the first ``tell``."""
+
+    @abc.abstractmethod
+    def ask(self) -> list[Genome]:
+        """The genomes of the next generation, repaired. The same list until ``tell`` is called."""
+
+    @abc.abstractmethod
+    def tell(self, genomes: Sequence[Genome], Y: Floats) -> None:
+        """Take the objectives of the genomes asked for.
+
+        Args:
+            genomes: those that ``ask`` gave, in that order.
+            Y: (n, m) array, minimised. A failed candidate is a row of ``inf``, dominated by all others.
+
+        Raises:
+            ValueError: wrong genomes or shape, or a NaN, which must never reach non-dominated sorting.
+        """
+
+    @abc.abstractmethod
+    def front(self) -> tuple[list[Genome], Floats]:
+        """All non-dominated genomes told so far (not only the living), and their (k, m) objectives.
+
+        Sorted by the first objective, then the second; of genomes with equal objectives the first told stays.
+        Failed candidates are never on it.
+        """
+
+    @abc.abstractmethod
+    def state(self) -> AlgorithmState:
+        """A snapshot after a whole generation."""
+
+    @abc.abstractmethod
+    def restore(self, state: AlgorithmState) -> None:
+        """Continue from a snapshot. Raises ``ValueError`` when it does not fit the space."""
+
+
+def failed_row(objectives: int) -> Floats:
+    """The (m,) objectives of a candidate that has failed."""
+    return np.full(objectives, np.inf)
