@@ -1,0 +1,247 @@
+"""What a long job tells its user: a bar with time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Protocol, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn
+from rich.progress import Task as RichTask
+from rich.text import Text
+
+Clock = Callable[[], float]
+
+
+class Task(Protocol):
+    """One counted piece of work in progress."""
+
+    def advance(self, steps: int = 1, **figures: str) -> None:
+        """``steps`` more are done; ``figures`` such as ``accuracy="0.93"`` are shown beside the count.
+
+        A figure stays until it is given again. Work that an earlier process has done is one advance at
+        the very start: it moves the count and does not flatter the time left.
+        """
+        ...
+
+
+class Reporter(Protocol):
+    """Where a job's lines and progress go."""
+
+    def say(self, line: str) -> None:
+        """Print one line, above the bar if there is one."""
+        ...
+
+    def task(self, name: str, total: int) -> AbstractContextManager[Task]:
+        """Show the progress of ``total`` steps until the context ends. Tasks may nest."""
+        ...
+
+
+def make_reporter(
+    stream: TextIO | None = None, *, interval: float = 10.0, clock: Clock = time.monotonic
+) -> Reporter:
+    """The reporter that suits a stream.
+
+    Args:
+        stream: where to write; standard output by default.
+        interval: least time in seconds between two plain lines of one task.
+        clock: seconds that never run backwards; tests bring their own.
+    """
+    stream = sys.stdout if stream is None else stream
+    console = Console(file=stream)
+    if stream.isatty() and console.is_terminal and not console.is_dumb_terminal:
+        return _BarReporter(console, clock)
+    return _LineReporter(stream, interval, clock)
+
+
+def duration(seconds: float) -> str:
+    """A time in words: ``45 s``, ``3 min 10 s``, ``2 h 05 min``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Pace:
+    """Time left of a job, from the rate of the later half of what is done.
+
+    The first half is left out because it holds the warm-up, and the rate follows a job that slows down. Steps
+    reported in one burst (a whole generation at once) count as one point, so that a burst is not
+    taken for speed.
+    """
+
+    def __init__(self, total: int, clock: Clock = time.monotonic) -> None:
+        self.total = total
+        self.done = 0
+        self._clock = clock
+        self._start = clock()
+        self._points = [(self._start, 0)]
+
+    def advance(self, steps: int) -> None:
+        """Count ``steps`` more as done now."""
+        now = self._clock()
+        self.done += steps
+        time_of_last, _ = self._points[-1]
+        if now - time_of_last <= max(0.02, 0.01 * (now - self._start)):
+            self._points[-1] = (time_of_last, self.done)
+        else:
+            self._points.append((now, self.done))
+
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return self._clock() - self._start
+
+    def left(self) -> float | None:
+        """Estimated seconds until the end; None while there is nothing to estimate from."""
+        last_time, last_done = self._points[-1]
+        earlier = self._points[:-1]
+        if not earlier:
+            return None
+        anchor = earlier[0]
+        for point in earlier:
+            if point[1] - earlier[0][1] > (last_done - earlier[0][1]) / 2:
+                break
+            anchor = point
+        if last_done == anchor[1]:
+            return None
+        per_step = (last_time - anchor[0]) / (last_done - anchor[1])
+        return max(0.0, per_step * (self.total - last_done) - (self._clock() - last_time))
+
+
+class _SilentTask:
+    def advance(self, steps: int = 1, **figures: str) -> None:
+        pass
+
+
+class _SilentReporter:
+    def say(self, line: str) -> None:
+        pass
+
+    def task(self, name: str, total: int) -> AbstractContextManager[Task]:
+        return nullcontext(_SilentTask())
+
+
+SILENT: Reporter = _SilentReporter()
+
+
+def _status(name: str, pace: Pace, timing: str, figures: dict[str, str]) -> str:
+    """``search: 40 of 240, 3 min 10 s left, accuracy 0.93``."""
+    shown = [f"{name}: {pace.done} of {pace.total}", timing, *_figures(figures)]
+    return ", ".join(part for part in shown if part)
+
+
+def _figures(figures: dict[str, str]) -> list[str]:
+    return [f"{name.replace('_', ' ')} {value}" for name, value in figures.items()]
+
+
+def _time_left(pace: Pace) -> str:
+    left = pace.left()
+    return "" if left is None else f"{duration(left)} left"
+
+
+class _LineTask:
+    def __init__(self, name: str, pace: Pace, reporter: _LineReporter) -> None:
+        self.name = name
+        self.pace = pace
+        self.figures: dict[str, str] = {}
+        self._reporter = reporter
+        self._spoke_at = 0.0
+
+    def advance(self, steps: int = 1, **figures: str) -> None:
+        self.pace.advance(steps)
+        self.figures.update(figures)
+        elapsed = self.pace.elapsed()
+        due = elapsed - self._spoke_at >= self._reporter.interval
+        if due and self.pace.done < self.pace.total:
+            self._spoke_at = elapsed
+            self.report(_time_left(self.pace))
+
+    def report(self, timing: str) -> None:
+        self._reporter.say(_status(self.name, self.pace, timing, self.figures))
+
+
+class _LineReporter:
+    def __init__(self, stream: TextIO, interval: float, clock: Clock) -> None:
+        self.interval = interval
+        self._stream = stream
+        self._clock = clock
+
+    def say(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+    @contextmanager
+    def task(self, name: str, total: int) -> Iterator[Task]:
+        task = _LineTask(name, Pace(total, self._clock), self)
+        task.report("")
+        try:
+            yield task
+        except BaseException:
+            task.report(f"stopped after {duration(task.pace.elapsed())}")
+            raise
+        task.report(f"done in {duration(task.pace.elapsed())}")
+
+
+class _TimeLeftColumn(ProgressColumn):
+    def render(self, task: RichTask) -> Text:
+        pace: Pace = task.fields["pace"]
+        return Text(_time_left(pace) if pace.done < pace.total else duration(pace.elapsed()), style="cyan")
+
+
+class _BarTask:
+    def __init__(self, progress: Progress, task_id: TaskID, pace: Pace) -> None:
+        self._progress = progress
+        self._task_id = task_id
+        self._pace = pace
+        self._figures: dict[str, str] = {}
+
+    def advance(self, steps: int = 1, **figures: str) -> None:
+        self._pace.advance(steps)
+        self._figures.update(figures)
+        text = ", ".join(_figures(self._figures))
+        self._progress.update(self._task_id, advance=steps, figures=text)
+
+
+class _BarReporter:
+    """One live display for all tasks: a nested task's bar stands below until it ends, lines go above."""
+
+    def __init__(self, console: Console, clock: Clock) -> None:
+        self._console = console
+        self._clock = clock
+        self._running = 0
+        self._progress = self._new_progress()
+
+    def say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def task(self, name: str, total: int) -> Iterator[Task]:
+        if self._running == 0:
+            self._progress = self._new_progress()
+            self._progress.start()
+        self._running += 1
+        pace = Pace(total, self._clock)
+        task_id = self._progress.add_task(name, total=total, pace=pace, figures="")
+        try:
+            yield _BarTask(self._progress, task_id, pace)
+        finally:
+            self._running -= 1
+            if self._running == 0:
+                self._progress.stop()
+            else:
+                self._progress.remove_task(task_id)
+
+    def _new_progress(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            TextColumn("{task.completed} of {task.total}", markup=False),
+            _TimeLeftColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
+            console=self._console,
+        )
