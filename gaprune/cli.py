@@ -25,7 +25,7 @@ INTERRUPTED = 130
 OUTPUT_CLOSED = 141
 
 
-class Interrupted(KeyboardInterrupt):  # noqa: N818 - an interruption, not an error
+class Interrupted(KeyboardInterrupt):
     """Ctrl-C, met by a command that knows what to tell its user: the message, one line."""
 
 
@@ -79,8 +79,8 @@ def run_command(
     """Parse, call, and turn what can happen into an exit status.
 
     An error that the user can mend is one line on standard error and status 2; Ctrl-C is one line and 130
-    (``Interrupted`` carries the command's own); a closed output such as ``| head`` is 141. Any other exception is
-    a bug and goes through with its traceback.
+    (``Interrupted`` carries the command's own); a closed output such as ``| head`` is 141. Any other
+    exception is a bug and goes through with its traceback.
     """
     try:
         command(parse(options_class, argv, prog))
@@ -139,7 +139,8 @@ def _parser(options_class: type[Any], prog: str) -> _Parser:
     description = inspect.cleandoc(options_class.__doc__ or "").split("\n\nAttributes:")[0]
     parser = _Parser(
         prog=prog,
-        description=description.replace("%", "%%"),
+        usage="%(prog)s [--option value ...]",
+        description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -206,9 +207,7 @@ def _converter(name: str, kind: Any, choices: Sequence[str] | None) -> Callable[
 def _unknown_argument(argument: str, options_class: type[Any], prog: str) -> OptionError:
     given = argument.split("=")[0]
     if not given.startswith("-"):
-        return OptionError(
-            f"unexpected argument {given!r}: options are given as --name value, see {prog} --help"
-        )
+        return OptionError(f"unexpected argument {given!r}: options are --name value, see {prog} --help")
     flags = [_flag(field.name) for field in dataclasses.fields(options_class)]
     close = difflib.get_close_matches(given, flags, n=1)
     advice = f"did you mean {close[0]}?" if close else f"see {prog} --help"
@@ -229,7 +228,7 @@ def _flag(name: str) -> str:
 
 def _metavar(kind: Any) -> str:
     if typing.get_origin(kind) is tuple:
-        return "NAME[,NAME...]"
+        return "NAME,..."
     return {int: "N", float: "X", Path: "PATH"}.get(kind, "NAME")
 
 
@@ -263,9 +262,11 @@ def _one_line(error: BaseException) -> str:
 
 
 def _fail(line: str, status: int) -> int:
-    with suppress(BrokenPipeError):
+    try:
         sys.stdout.flush()
-        print(line, file=sys.stderr)  # noqa: T201 - the command's edge
+    except BrokenPipeError:
+        _discard_output()
+    print(line, file=sys.stderr)  # noqa: T201 - the command's edge
     return status
 
 
