@@ -1,1 +1,26 @@
-"""TODO-docstring runs."""
+"""The run directory: what a search leaves on disk, and how it goes on from there. Knows no network."""
+
+from gaprune.runs.directory import RunDirectory, default_run_path, read_manifest
+from gaprune.runs.display import front_table, plain_table, plot_front
+from gaprune.runs.front import FLOPS_NOTE, Baseline, FrontRow, read_csv, write_csv
+from gaprune.runs.log import EvaluationLog
+from gaprune.runs.manifest import environment
+from gaprune.runs.picking import check_rule, pick
+
+__all__ = [
+    "FLOPS_NOTE",
+    "Baseline",
+    "EvaluationLog",
+    "FrontRow",
+    "RunDirectory",
+    "check_rule",
+    "default_run_path",
+    "environment",
+    "front_table",
+    "pick",
+    "plain_table",
+    "plot_front",
+    "read_csv",
+    "read_manifest",
+    "write_csv",
+]

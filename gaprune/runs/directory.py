@@ -1,0 +1,207 @@
+"""The directory of one search: what it was asked, what it has measured, and where it stands."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from numpy.typing import NDArray
+
+from gaprune.errors import RunError
+from gaprune.runs import states
+from gaprune.runs.files import read_json_object, remove_temporary_files, write_json
+from gaprune.runs.lock import HOLDER_NAME, LOCK_NAME, DirectoryLock
+from gaprune.runs.log import EvaluationLog
+
+_log = logging.getLogger(__name__)
+
+MANIFEST_NAME = "manifest.json"
+LOG_NAME = "evaluations.jsonl"
+STATE_NAME = "state"
+
+
+class RunDirectory:
+    """A run directory that this process owns until it is closed. Made by ``create`` or ``open``.
+
+    Attributes:
+        path: the directory.
+        log: the evaluations so far, and where new ones go.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any], lock: DirectoryLock) -> None:
+        self.path = path
+        self.log = EvaluationLog(path / LOG_NAME)
+        self._manifest = manifest
+        self._lock = lock
+
+    @classmethod
+    def create(cls, path: Path, manifest: dict[str, Any]) -> RunDirectory:
+        """Start a run in a new or empty directory; missing parents are made.
+
+        Raises:
+            RunError: the directory is in use, not empty, or cannot be written. Nothing is left behind.
+        """
+        made = _make_folders(path)
+        try:
+            lock = DirectoryLock(path)
+            lock.acquire()
+            try:
+                _check_empty(path)
+                _write_manifest(path, manifest)
+            except BaseException:
+                lock.release()
+                raise
+        except BaseException:
+            _unmake_folders(made)
+            raise
+        return cls(path, copy.deepcopy(manifest), lock)
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """Own an existing run, to go on with it.
+
+        Raises:
+            RunError: it is not a run directory, its manifest is damaged, or it is in use.
+        """
+        read_manifest(path)
+        lock = DirectoryLock(path)
+        lock.acquire()
+        try:
+            manifest = read_manifest(path)
+            remove_temporary_files(path)
+            remove_temporary_files(path / STATE_NAME)
+        except BaseException:
+            lock.release()
+            raise
+        return cls(path, manifest, lock)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the run was made with: a copy; ``update_manifest`` changes it."""
+        return copy.deepcopy(self._manifest)
+
+    def update_manifest(self, **values: Any) -> None:
+        """Set some top-level values of the manifest.
+
+        Raises:
+            RunError: it cannot be written; the old one stays.
+        """
+        manifest = {**self._manifest, **values}
+        _write_manifest(self.path, manifest)
+        self._manifest = copy.deepcopy(manifest)
+
+    def save_state(self, number: int, arrays: Mapping[str, NDArray[Any]], meta: dict[str, Any]) -> None:
+        """Save where the search stands after generation ``number``; the last three states are kept.
+
+        Raises:
+            RunError: it cannot be written; the states before stay.
+        """
+        try:
+            states.save_state(self.path / STATE_NAME, number, arrays, meta)
+        except OSError as error:
+            raise _cannot_write(self.path / STATE_NAME, error) from error
+
+    def latest_state(self) -> tuple[int, dict[str, NDArray[Any]], dict[str, Any]] | None:
+        """Number, arrays and meta of the newest whole state; None when there is none.
+
+        Damaged ones are set aside, each with a logged warning that names it.
+        """
+        state, messages = states.latest_state(self.path / STATE_NAME)
+        for message in messages:
+            _log.warning(message)
+        return None if state is None else (state.number, state.arrays, state.meta)
+
+    def close(self) -> None:
+        """Give the directory up. Harmless when done twice."""
+        try:
+            self.log.close()
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a run, without owning it.
+
+    Raises:
+        RunError: ``path`` is not a run directory, or its manifest is damaged.
+    """
+    file = path / MANIFEST_NAME
+    try:
+        return read_json_object(file)
+    except (FileNotFoundError, NotADirectoryError):
+        reason = f"it has no {MANIFEST_NAME}" if path.is_dir() else "there is no such directory"
+        raise RunError(f"{path} is not a run directory: {reason}") from None
+    except OSError as error:
+        raise RunError(f"cannot read {file}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise RunError(f"{file} is damaged: {error}") from error
+
+
+def default_run_path(root: Path, model: str, data: str) -> Path:
+    """A path under ``root`` that does not exist yet, such as ``runs/vgg16-cifar10-20261121-184000``."""
+    words = [re.sub(r"[^A-Za-z0-9._]+", "-", word).strip("-.") for word in (model, data)]
+    name = "-".join([*filter(None, words), datetime.now().strftime("%Y%m%d-%H%M%S")])
+    path, number = root / name, 1
+    while path.exists():
+        number += 1
+        path = root / f"{name}-{number}"
+    return path
+
+
+def _write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    try:
+        write_json(path / MANIFEST_NAME, manifest)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> RunError:
+    return RunError(f"cannot write in {path}: {error.strerror or error}")
+
+
+def _check_empty(path: Path) -> None:
+    names = sorted(entry.name for entry in path.iterdir())
+    if MANIFEST_NAME in names:
+        raise RunError(
+            f"{path} already holds a run: continue it with --resume {path}, or choose another directory"
+        )
+    foreign = [name for name in names if name not in (LOCK_NAME, HOLDER_NAME)]
+    if foreign:
+        raise RunError(f"{path} is not empty (it has {foreign[0]}): choose a new or empty directory")
+
+
+def _make_folders(path: Path) -> list[Path]:
+    """Make a directory and its missing parents; those that were made, deepest first."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _unmake_folders(missing)
+        reason = "it is a file" if path.is_file() else error.strerror or error
+        raise RunError(f"cannot make the directory {path}: {reason}") from error
+    return missing
+
+
+def _unmake_folders(made: list[Path]) -> None:
+    for folder in made:
+        with suppress(OSError):
+            (folder / LOCK_NAME).unlink(missing_ok=True)
+            folder.rmdir()

@@ -1,0 +1,199 @@
+"""The front for eyes: a table for the terminal, one for Markdown, and a picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gaprune.runs.files import atomic_write
+from gaprune.runs.front import FLOPS_NOTE, Baseline, FrontRow
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PICKED = "*"
+_HEADINGS = (
+    "",
+    "accuracy (search)",
+    "accuracy (test)",
+    "FLOPs",
+    "FLOPs left",
+    "parameters",
+    "left",
+    "MB",
+    "saved in",
+)
+
+
+def front_table(
+    rows: Sequence[FrontRow], *, baseline: Baseline | None = None, picked: FrontRow | None = None
+) -> Table:
+    """The front as a table for a terminal: the original first, the picked network marked and bold."""
+    from rich.table import Table
+
+    table = Table(caption=FLOPS_NOTE, caption_justify="left")
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="left" if heading in ("", "saved in") else "right")
+    for cells in _cells(rows, baseline, picked):
+        table.add_row(*cells, style="bold" if cells[0].endswith(PICKED) else None)
+    return table
+
+
+def plain_table(
+    rows: Sequence[FrontRow], *, baseline: Baseline | None = None, picked: FrontRow | None = None
+) -> str:
+    """The same table as Markdown, with a closing line break."""
+    rule = ["---" if heading in ("", "saved in") else "---:" for heading in _HEADINGS]
+    lines = [_HEADINGS, rule, *_cells(rows, baseline, picked)]
+    table = "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
+    )
+    return f"{table}\n\n{FLOPS_NOTE}\n"
+
+
+def plot_front(
+    rows: Sequence[FrontRow],
+    path: Path,
+    *,
+    baseline: Baseline,
+    picked: FrontRow | None = None,
+    evaluated: Sequence[tuple[float, float]] = (),
+    title: str = "",
+) -> None:
+    """Draw accuracy against FLOPs left as a PNG.
+
+    Args:
+        rows: the front.
+        path: of the picture.
+        baseline: the original network, drawn as a star.
+        picked: the network to ring.
+        evaluated: (share of FLOPs, accuracy on the search set) of other candidates, drawn faint.
+        title: above the picture.
+
+    Raises:
+        OSError: the file cannot be written; an old one stays.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    _draw_points(axes, rows, baseline, picked, evaluated)
+    _frame(axes, [*rows], baseline, title)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
+    atomic_write(path, picture.getvalue())
+
+
+def _draw_points(
+    axes: Any,
+    rows: Sequence[FrontRow],
+    baseline: Baseline,
+    picked: FrontRow | None,
+    evaluated: Sequence[tuple[float, float]],
+) -> None:
+    ordered = sorted(rows, key=lambda row: row.flops_share)
+    shares = [100 * row.flops_share for row in ordered]
+    if evaluated:
+        x, y = zip(*evaluated, strict=True)
+        axes.scatter(
+            [100 * v for v in x], [100 * v for v in y], s=8, color="0.75", label="evaluated", zorder=1
+        )
+    axes.plot(
+        shares,
+        [100 * row.search_accuracy for row in ordered],
+        "o-",
+        ms=4,
+        label="front, search set",
+        zorder=3,
+    )
+    tested = [
+        (100 * row.flops_share, 100 * row.test_accuracy) for row in ordered if row.test_accuracy is not None
+    ]
+    if tested:
+        axes.plot(
+            *zip(*tested, strict=True),
+            "s",
+            ms=4,
+            mfc="none",
+            color="tab:green",
+            label="front, test set",
+            zorder=2,
+        )
+    axes.plot(
+        100,
+        100 * baseline.search_accuracy,
+        "*",
+        ms=13,
+        color="tab:red",
+        label="original, search set",
+        zorder=4,
+    )
+    if picked is not None:
+        point = (100 * picked.flops_share, 100 * picked.search_accuracy)
+        axes.plot(*point, "o", ms=12, mfc="none", mew=1.5, color="black", label="picked", zorder=5)
+
+
+def _frame(axes: Any, rows: list[FrontRow], baseline: Baseline, title: str) -> None:
+    """Axes over the front and the original; candidates far below may fall outside."""
+    accuracies = [100 * baseline.search_accuracy]
+    for row in rows:
+        accuracies += [100 * value for value in (row.search_accuracy, row.test_accuracy) if value is not None]
+    margin = max(1.0, 0.08 * (max(accuracies) - min(accuracies)))
+    axes.set_ylim(min(accuracies) - margin, max(accuracies) + margin)
+    axes.set_xlim(0, 104)
+    axes.set_xlabel("FLOPs left (%), counted as fvcore does")
+    axes.set_ylabel("accuracy (%)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    if title:
+        axes.set_title(title)
+
+
+def _cells(
+    rows: Sequence[FrontRow], baseline: Baseline | None, picked: FrontRow | None
+) -> list[tuple[str, ...]]:
+    lines = []
+    if baseline is not None:
+        lines.append(
+            (
+                "original",
+                _percent(baseline.search_accuracy, 2),
+                _percent(baseline.test_accuracy, 2),
+                _count(baseline.flops),
+                _percent(1.0, 1),
+                _count(baseline.params),
+                _percent(1.0, 1),
+                f"{baseline.size_mb:.2f}",
+                "",
+            )
+        )
+    return lines + [_row_cells(row, picked is not None and row.index == picked.index) for row in rows]
+
+
+def _row_cells(row: FrontRow, is_picked: bool) -> tuple[str, ...]:
+    return (
+        f"{row.index:02d}{' ' + PICKED if is_picked else ''}",
+        _percent(row.search_accuracy, 2),
+        _percent(row.test_accuracy, 2),
+        _count(row.flops),
+        _percent(row.flops_share, 1),
+        _count(row.params),
+        _percent(row.params_share, 1),
+        f"{row.size_mb:.2f}",
+        row.path,
+    )
+
+
+def _percent(share: float | None, digits: int) -> str:
+    return "" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def _count(value: int) -> str:
+    for factor, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= factor:
+            return f"{value / factor:.2f} {unit}"
+    return str(value)

@@ -1,0 +1,72 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write a file so that a crash at any moment leaves the old content or the new one.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; the old file stays, nothing else does.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut (where the system can)."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders, and needs no sync of them
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what ``atomic_write`` left behind when its process was killed."""
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def json_bytes(value: Any) -> bytes:
+    """``value`` as readable JSON.
+
+    Raises:
+        ValueError: it holds NaN or an infinity, which JSON has no word for.
+    """
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON, atomically. Raises as ``json_bytes`` and ``atomic_write`` do."""
+    atomic_write(path, json_bytes(value))
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not UTF-8, not JSON, or not an object.
+    """
+    value = json.loads(path.read_bytes().decode())
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, found {type(value).__name__}")
+    return value

@@ -1,0 +1,154 @@
+"""The front as plain rows, in memory and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gaprune.errors import RunError
+from gaprune.runs.files import atomic_write
+
+FLOPS_NOTE = "FLOPs as fvcore counts them: a multiply-accumulate is one."
+
+_COLUMNS = (
+    "index",
+    "key",
+    "search_accuracy",
+    "test_accuracy",
+    "flops",
+    "flops_share",
+    "params",
+    "params_share",
+    "size_mb",
+    "path",
+    "widths",
+)
+_OBJECTIVE = "objective_"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The original network, which shares are taken of.
+
+    Attributes:
+        search_accuracy: top-1 on the search set, 0 to 1.
+        test_accuracy: top-1 on the test set, 0 to 1; None when not measured.
+        flops: of one image, as fvcore counts.
+        params: number of parameters.
+        size_mb: of its saved weights, in 10^6 bytes.
+    """
+
+    search_accuracy: float
+    test_accuracy: float | None
+    flops: int
+    params: int
+    size_mb: float
+
+
+@dataclass(frozen=True)
+class FrontRow:
+    """One network of the front.
+
+    Attributes:
+        index: its place on the front, and the name of its folder.
+        key: of its genome.
+        objectives: what the search minimised, by name.
+        search_accuracy: top-1 on the search set, 0 to 1; all choices rest on it.
+        test_accuracy: top-1 on the test set, 0 to 1; only reported. None when not measured.
+        flops: of one image, as fvcore counts.
+        flops_share: of the original's, 0 to 1.
+        params: number of parameters.
+        params_share: of the original's, 0 to 1.
+        size_mb: of its saved weights, in 10^6 bytes.
+        path: its folder, relative to the run directory; empty when it is not saved.
+        widths: channels left in each group, in the layout's order; empty when not recorded.
+    """
+
+    index: int
+    key: str
+    objectives: dict[str, float]
+    search_accuracy: float
+    test_accuracy: float | None
+    flops: int
+    flops_share: float
+    params: int
+    params_share: float
+    size_mb: float
+    path: str = ""
+    widths: tuple[int, ...] = field(default=())
+
+
+def write_csv(rows: list[FrontRow], path: Path) -> None:
+    """Write the rows, one a line under a header; numbers come back exactly.
+
+    Raises:
+        OSError: the file cannot be written; an old one stays.
+    """
+    names = list(rows[0].objectives) if rows else []
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_COLUMNS, *(_OBJECTIVE + name for name in names)])
+    for row in rows:
+        writer.writerow([*_fields(row), *(repr(float(row.objectives[name])) for name in names)])
+    atomic_write(path, text.getvalue().encode())
+
+
+def read_csv(path: Path) -> list[FrontRow]:
+    """The rows that ``write_csv`` wrote.
+
+    Raises:
+        RunError: the file is missing or damaged (the line is named).
+    """
+    try:
+        text = path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"cannot read {path}: {error}") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    if reader.fieldnames is None or tuple(reader.fieldnames[: len(_COLUMNS)]) != _COLUMNS:
+        raise RunError(f"{path} is no table of a front: expected the columns {', '.join(_COLUMNS)}")
+    rows = []
+    try:
+        for record in reader:
+            rows.append(_row(record))
+    except (ValueError, TypeError, csv.Error) as error:
+        raise RunError(f"{path} is damaged at line {reader.line_num}: {error}") from error
+    return rows
+
+
+def _fields(row: FrontRow) -> list[str]:
+    """The values of ``_COLUMNS``."""
+    return [
+        str(row.index),
+        row.key,
+        repr(float(row.search_accuracy)),
+        "" if row.test_accuracy is None else repr(float(row.test_accuracy)),
+        str(row.flops),
+        repr(float(row.flops_share)),
+        str(row.params),
+        repr(float(row.params_share)),
+        repr(float(row.size_mb)),
+        row.path,
+        " ".join(str(width) for width in row.widths),
+    ]
+
+
+def _row(record: dict[str, str]) -> FrontRow:
+    if None in record or None in record.values():
+        raise ValueError("wrong number of columns")
+    names = [name for name in record if name.startswith(_OBJECTIVE)]
+    return FrontRow(
+        index=int(record["index"]),
+        key=record["key"],
+        objectives={name.removeprefix(_OBJECTIVE): float(record[name]) for name in names},
+        search_accuracy=float(record["search_accuracy"]),
+        test_accuracy=float(record["test_accuracy"]) if record["test_accuracy"] else None,
+        flops=int(record["flops"]),
+        flops_share=float(record["flops_share"]),
+        params=int(record["params"]),
+        params_share=float(record["params_share"]),
+        size_mb=float(record["size_mb"]),
+        path=record["path"],
+        widths=tuple(int(width) for width in record["widths"].split()),
+    )

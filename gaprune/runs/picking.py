@@ -1,0 +1,93 @@
+"""Picking one network of a front by a rule. Only the search set has a say, never the test set."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from gaprune.errors import OptionError
+from gaprune.runs.front import FrontRow
+
+FORMS = ("knee", "flops<=SHARE", "params<=SHARE", "accuracy>=SHARE")
+_BOUND = re.compile(r"(?:(flops|params)\s*<=|(accuracy)\s*>=)\s*([0-9.]+)\s*(%?)")
+
+
+def check_rule(rule: str) -> None:
+    """Whether ``pick`` will understand a rule, before there is a front.
+
+    Raises:
+        OptionError: it does not; the valid forms are listed.
+    """
+    if rule != "knee":
+        _bound(rule)
+
+
+def pick(rows: Sequence[FrontRow], rule: str) -> FrontRow:
+    """The network that a rule chooses.
+
+    Args:
+        rows: the front, in any order.
+        rule: ``knee``: farthest above the chord between the front's ends, in accuracy and FLOPs normalised
+            to their ranges. ``flops<=0.3``, ``params<=0.5`` (share of the original, or ``30%``): the most
+            accurate within. ``accuracy>=0.9``: the fewest FLOPs within.
+
+    Raises:
+        OptionError: a malformed rule (the valid forms are listed), an empty front, or nothing within the
+            bound (the nearest value is named).
+    """
+    check_rule(rule)
+    if not rows:
+        raise OptionError(f"cannot pick by {rule!r}: the front is empty")
+    if rule == "knee":
+        return _knee(rows)
+    name, limit = _bound(rule)
+    values = [_value(row, name) for row in rows]
+    if name == "accuracy":
+        within = [row for row, value in zip(rows, values, strict=True) if value >= limit]
+        nearest = max(values)
+    else:
+        within = [row for row, value in zip(rows, values, strict=True) if value <= limit]
+        nearest = min(values)
+    if not within:
+        raise OptionError(f"no network of the front has {rule}: the nearest has {name} {nearest:.4g}")
+    return min(within, key=_fewest_flops if name == "accuracy" else _most_accurate)
+
+
+def _bound(rule: str) -> tuple[str, float]:
+    match = _BOUND.fullmatch(rule.strip())
+    try:
+        limit = float(match[3]) / (100 if match[4] else 1) if match else math.nan
+    except ValueError:
+        limit = math.nan
+    if match is None or not 0 <= limit <= 1:
+        advice = f"choose one of {', '.join(FORMS)} (a share is 0 to 1, or such as 30%)"
+        raise OptionError(f"unknown rule {rule!r} to pick by: {advice}")
+    return match[1] or match[2], limit
+
+
+def _value(row: FrontRow, name: str) -> float:
+    return {"flops": row.flops_share, "params": row.params_share, "accuracy": row.search_accuracy}[name]
+
+
+def _most_accurate(row: FrontRow) -> tuple[float, float, int]:
+    return -row.search_accuracy, row.flops_share, row.index
+
+
+def _fewest_flops(row: FrontRow) -> tuple[float, float, int]:
+    return row.flops_share, -row.search_accuracy, row.index
+
+
+def _knee(rows: Sequence[FrontRow]) -> FrontRow:
+    least, most = min(rows, key=_fewest_flops), min(rows, key=lambda row: (-row.flops_share, row.index))
+    accuracies = [row.search_accuracy for row in rows]
+    x_range = most.flops_share - least.flops_share or 1.0
+    y_range = max(accuracies) - min(accuracies) or 1.0
+
+    def above_chord(row: FrontRow) -> float:
+        x = (row.flops_share - least.flops_share) / x_range
+        chord = least.search_accuracy + x * (most.search_accuracy - least.search_accuracy)
+        # the distance from the chord is this height times a factor that all rows share
+        return (row.search_accuracy - chord) / y_range
+
+    return min(rows, key=lambda row: (-round(above_chord(row), 12), *_most_accurate(row)))
