@@ -50,14 +50,7 @@ class RunDirectory:
         """
         made = _make_folders(path)
         try:
-            lock = DirectoryLock(path)
-            lock.acquire()
-            try:
-                _check_empty(path)
-                _write_manifest(path, manifest)
-            except BaseException:
-                lock.release()
-                raise
+            lock = _start(path, manifest)
         except BaseException:
             _unmake_folders(made)
             raise
@@ -166,6 +159,24 @@ def default_run_path(root: Path, model: str, data: str) -> Path:
     return path
 
 
+def _start(path: Path, manifest: dict[str, Any]) -> DirectoryLock:
+    """Lock an empty directory and write the manifest. A directory that is not ours is not even locked."""
+    foreign = not (path / LOCK_NAME).exists()
+    if foreign:
+        _check_empty(path)
+    lock = DirectoryLock(path)
+    lock.acquire()
+    try:
+        _check_empty(path)
+        _write_manifest(path, manifest)
+    except BaseException:
+        lock.release()
+        if foreign:
+            (path / LOCK_NAME).unlink(missing_ok=True)
+        raise
+    return lock
+
+
 def _write_manifest(path: Path, manifest: dict[str, Any]) -> None:
     try:
         write_json(path / MANIFEST_NAME, manifest)
@@ -178,11 +189,13 @@ def _cannot_write(path: Path, error: OSError) -> RunError:
 
 
 def _check_empty(path: Path) -> None:
-    names = sorted(entry.name for entry in path.iterdir())
+    try:
+        names = sorted(entry.name for entry in path.iterdir())
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     if MANIFEST_NAME in names:
-        raise RunError(
-            f"{path} already holds a run: continue it with --resume {path}, or choose another directory"
-        )
+        advice = f"continue it with --resume {path}, or choose another directory"
+        raise RunError(f"{path} already holds a run: {advice}")
     foreign = [name for name in names if name not in (LOCK_NAME, HOLDER_NAME)]
     if foreign:
         raise RunError(f"{path} is not empty (it has {foreign[0]}): choose a new or empty directory")
@@ -190,18 +203,19 @@ def _check_empty(path: Path) -> None:
 
 def _make_folders(path: Path) -> list[Path]:
     """Make a directory and its missing parents; those that were made, deepest first."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    missing: list[Path] = []
     try:
+        missing += [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise RunError(f"cannot make the directory {path}: there is a file of that name") from None
     except OSError as error:
         _unmake_folders(missing)
-        reason = "it is a file" if path.is_file() else error.strerror or error
-        raise RunError(f"cannot make the directory {path}: {reason}") from error
+        raise RunError(f"cannot make the directory {path}: {error.strerror or error}") from error
     return missing
 
 
 def _unmake_folders(made: list[Path]) -> None:
     for folder in made:
         with suppress(OSError):
-            (folder / LOCK_NAME).unlink(missing_ok=True)
             folder.rmdir()

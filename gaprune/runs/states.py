@@ -1,7 +1,7 @@
 """Numbered snapshots of an algorithm: written whole, hashed, the last few kept.
 
-A state is two files, ``000012.safetensors`` and ``000012.json``. The JSON is written last and holds the hashes
-of both parts, so a state exists only when all of it does.
+A state is two files, ``000012.safetensors`` and ``000012.json``. The JSON is written last and holds the
+hashes of both parts, so a state exists only when all of it does.
 """
 
 from __future__ import annotations
