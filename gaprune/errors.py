@@ -25,6 +25,10 @@ class RunError(GapruneError):
     """A run directory is in use, damaged, or belongs to another run."""
 
 
+class TrainingError(GapruneError):
+    """Training cannot go on: the loss is no longer a number, or there is nothing to learn from."""
+
+
 def choice_error(what: str, got: str, valid: tuple[str, ...] | list[str]) -> OptionError:
     """The error for a name that is none of the valid ones, which it lists."""
     return OptionError(f"unknown {what} {got!r}: choose one of {', '.join(valid)}")

@@ -1,1 +1,8 @@
-"""TODO-docstring training."""
+"""Training a baseline: one-cycle SGD that can be interrupted at any epoch and goes on bit for bit."""
+
+from gaprune.training.estimate import estimate_seconds
+from gaprune.training.loop import fit
+from gaprune.training.recipe import Recipe, bfloat16_pays
+from gaprune.training.state import EpochRecord
+
+__all__ = ["EpochRecord", "Recipe", "bfloat16_pays", "estimate_seconds", "fit"]

@@ -1,0 +1,119 @@
+"""Training a network from its first epoch, or from the one that an earlier process reached."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from gaprune.data.images import ImageSet
+from gaprune.errors import TrainingError
+from gaprune.evaluate.measure import measure
+from gaprune.progress import SILENT, Reporter, Task
+from gaprune.training.checkpoint import describe, restore, save
+from gaprune.training.recipe import Recipe
+from gaprune.training.state import Course, EpochRecord, TrainingState, reproducible, start, train_step
+
+LOSS_CHECK_STEPS = 32
+SEED_STRIDE = 1_000_003
+
+
+def fit(
+    model: nn.Module,
+    train: ImageSet,
+    validate: ImageSet,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    flip: bool,
+    recipe: Recipe,
+    directory: Path | None = None,
+    reporter: Reporter = SILENT,
+) -> list[EpochRecord]:
+    """Train ``model`` in place; it ends in eval mode with the averaged weights and batch norm statistics.
+
+    With a directory, every epoch is saved there, and a training that was stopped goes on from its last whole
+    epoch. It ends bit for bit (same machine, same number of threads) like one that was never stopped: each
+    epoch draws from its own seed, so there is no generator to carry over. A finished directory only loads.
+
+    Args:
+        model: float32, on the images' device.
+        train: the images to learn from.
+        validate: the images for each epoch's accuracy; nothing is chosen by them.
+        mean: per channel mean of the 0..255 pixels.
+        std: per channel standard deviation of the same.
+        flip: whether training images may be mirrored.
+        recipe: the numbers of the training.
+        directory: where to save, this process's own; created when missing. None saves nothing.
+        reporter: told each epoch's accuracy, and the time left.
+
+    Returns:
+        One record an epoch, those of an earlier process included.
+
+    Raises:
+        TrainingError: the loss is no longer a number, or there are no images.
+        RunError: the directory holds another training, or cannot be written.
+    """
+    if len(train) == 0 or len(validate) == 0:
+        raise TrainingError(
+            f"training needs images: got {len(train)} to learn from, {len(validate)} to validate"
+        )
+    course = Course(train, validate, mean, std, flip, recipe)
+    state = start(model, recipe)
+    description = describe(course) if directory else {}
+    finished = restore(directory, state, description, reporter) if directory else False
+    if not finished:
+        _run(state, course, description, directory, reporter)
+    model.load_state_dict(state.averaged.state_dict())
+    model.to(memory_format=torch.contiguous_format).eval()
+    return state.records
+
+
+def _run(
+    state: TrainingState,
+    course: Course,
+    description: dict[str, object],
+    directory: Path | None,
+    reporter: Reporter,
+) -> None:
+    recipe = course.recipe
+    with reporter.task("training", course.total_steps) as task:
+        task.advance(state.step)
+        for epoch in range(len(state.records) + 1, recipe.epochs + 1):
+            record = _epoch(epoch, state, course, task)
+            state.records.append(record)
+            if directory:
+                save(directory, state, description, finished=epoch == recipe.epochs)
+            task.advance(0, epoch=f"{epoch}/{recipe.epochs}", accuracy=f"{record.accuracy:.4f}")
+            reporter.say(
+                f"epoch {epoch}/{recipe.epochs}: loss {record.loss:.3f}, accuracy {record.accuracy:.4f} "
+                f"on {len(course.validate)} held-out images, {record.seconds:.1f} s"
+            )
+
+
+def _epoch(epoch: int, state: TrainingState, course: Course, task: Task) -> EpochRecord:
+    began = time.monotonic()
+    device = course.train.images.device
+    state.model.train()
+    total = torch.zeros((), device=device)
+    with reproducible(course.recipe.seed * SEED_STRIDE + epoch, device) as generator:
+        order = torch.randperm(len(course.train), generator=generator, device=device)
+        for number, indices in enumerate(order.tensor_split(course.steps_per_epoch), start=1):
+            total += train_step(state, course, indices, generator) * len(indices)
+            if number % LOSS_CHECK_STEPS == 0:
+                _check_finite(float(total), epoch, course.recipe)
+            task.advance()
+    _check_finite(float(total), epoch, course.recipe)
+    result = measure(state.averaged, course.validate, course.mean, course.std)
+    _check_finite(result.loss, epoch, course.recipe)
+    return EpochRecord(epoch, float(total) / len(course.train), result.accuracy, time.monotonic() - began)
+
+
+def _check_finite(loss: float, epoch: int, recipe: Recipe) -> None:
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"training diverged in epoch {epoch} (loss {loss}): choose a learning rate below {recipe.lr:g}"
+        )

@@ -1,0 +1,83 @@
+"""How a network is trained: the numbers of one-cycle SGD, and the curves that follow from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+WARM_UP_SHARE = 0.25
+START_DIVISOR = 25.0
+END_DIVISOR = 1000.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One-cycle SGD with Nesterov momentum (Smith and Topin 2018, arXiv:1708.07120).
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: most images in a step; an epoch is cut into steps of equal size.
+        lr: peak learning rate, reached after the first quarter of all steps.
+        momentum: of Nesterov's method.
+        weight_decay: of convolution and linear weights; batch norm and biases have none.
+        label_smoothing: share of the target spread evenly over all classes.
+        ema_decay: of the moving average of the weights, once it is warm.
+        pad: most pixels that a training image is shifted by.
+        seed: of the order of the images, of their augmentation and of dropout.
+        amp: whether convolutions run in bfloat16; weights and statistics stay in float32.
+    """
+
+    epochs: int = 30
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    ema_decay: float = 0.999
+    pad: int = 4
+    seed: int = 0
+    amp: bool = False
+
+
+def steps_per_epoch(recipe: Recipe, images: int) -> int:
+    """Number of steps that ``images`` training images make, each of at most ``recipe.batch_size``."""
+    return math.ceil(images / recipe.batch_size)
+
+
+def learning_rate(recipe: Recipe, step: int, total: int) -> float:
+    """The rate of step ``step`` (from 0) of ``total``: a cosine up to ``recipe.lr``, then a cosine down."""
+    start, end = recipe.lr / START_DIVISOR, recipe.lr / END_DIVISOR
+    peak_at = WARM_UP_SHARE * (total - 1)
+    if step < peak_at:
+        return _cosine(start, recipe.lr, step / peak_at)
+    return _cosine(recipe.lr, end, (step - peak_at) / max(total - 1 - peak_at, 1.0))
+
+
+def ema_decay(recipe: Recipe, step: int) -> float:
+    """The average's decay at step ``step`` (from 0).
+
+    Starts at 0.1 and rises to ``recipe.ema_decay``, so that the average covers the latest tenth of a short
+    run, never the random weights it began with.
+    """
+    return min(recipe.ema_decay, (1 + step) / (10 + step))
+
+
+def bfloat16_pays(device: torch.device) -> bool:
+    """Whether ``device`` multiplies bfloat16 matrices in hardware, faster than float32 ones.
+
+    On a CPU this means AMX tiles; other CPUs emulate bfloat16 or gain too little to give up the precision.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # newer than torch 2.10
+    return bool(capabilities.get("amx_bf16", False))
+
+
+def _cosine(a: float, b: float, share: float) -> float:
+    return b + (a - b) * (1 + math.cos(math.pi * share)) / 2

@@ -1,0 +1,144 @@
+"""What a training is made of, and one step of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from gaprune.data.augment import augment
+from gaprune.data.images import ImageSet, normalise
+from gaprune.training.recipe import Recipe, ema_decay, learning_rate, steps_per_epoch
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is taught, and how: everything that stays the same from the first step to the last.
+
+    Attributes:
+        train: the images to learn from, on the network's device.
+        validate: the images that each epoch's accuracy is measured on, on the same device.
+        mean: per channel mean of the 0..255 pixels.
+        std: per channel standard deviation of the same.
+        flip: whether training images are mirrored at random.
+        recipe: the numbers of the training.
+    """
+
+    train: ImageSet
+    validate: ImageSet
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flip: bool
+    recipe: Recipe
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of steps in each epoch."""
+        return steps_per_epoch(self.recipe, len(self.train))
+
+    @property
+    def total_steps(self) -> int:
+        """Number of steps of the whole training."""
+        return self.steps_per_epoch * self.recipe.epochs
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch, as it went.
+
+    Attributes:
+        epoch: its number, from 1.
+        loss: mean training loss in nats, label smoothing included.
+        accuracy: top-1 of the averaged weights on the validation images, 0 to 1.
+        seconds: how long it took, validation included.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    seconds: float
+
+
+@dataclass
+class TrainingState:
+    """What changes from step to step.
+
+    Attributes:
+        model: the network that learns.
+        averaged: its double, whose weights and batch norm statistics are the moving average.
+        optimizer: SGD, whose momentum buffers belong to the state.
+        step: number of steps taken.
+        records: the epochs that are over.
+    """
+
+    model: nn.Module
+    averaged: nn.Module
+    optimizer: torch.optim.SGD
+    step: int = 0
+    records: list[EpochRecord] = field(default_factory=list)
+
+
+def start(model: nn.Module, recipe: Recipe) -> TrainingState:
+    """The state before the first step. ``model`` is trained in place, in channels-last memory format."""
+    model.to(memory_format=torch.channels_last)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    weights = [parameter for parameter in parameters if parameter.ndim > 1]
+    others = [parameter for parameter in parameters if parameter.ndim <= 1]
+    groups = [
+        {"params": weights, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.SGD(
+        [group for group in groups if group["params"]], lr=recipe.lr, momentum=recipe.momentum, nesterov=True
+    )
+    averaged = copy.deepcopy(model).eval().requires_grad_(False)
+    return TrainingState(model, averaged, optimizer)
+
+
+def train_step(state: TrainingState, course: Course, indices: Tensor, generator: torch.Generator) -> Tensor:
+    """Learn from the training images at ``indices`` ((n,) int64); gives their mean loss, on the device."""
+    recipe = course.recipe
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(recipe, state.step, course.total_steps)
+    batch = course.train.select(indices)
+    pixels = augment(batch.images, generator=generator, pad=recipe.pad, flip=course.flip)
+    inputs = normalise(pixels, course.mean, course.std).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=recipe.amp):
+        logits = state.model(inputs)
+    loss = F.cross_entropy(logits.float(), batch.labels, label_smoothing=recipe.label_smoothing)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    state.optimizer.step()
+    _average(state, ema_decay(recipe, state.step))
+    state.step += 1
+    return loss.detach()
+
+
+@contextmanager
+def reproducible(seed: int, device: torch.device) -> Iterator[torch.Generator]:
+    """A generator for shuffling and augmentation; the global one, for dropout, is seeded and then put back.
+
+    Convolutions on CUDA are held to deterministic algorithms meanwhile.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+    ):
+        torch.manual_seed(seed)
+        yield torch.Generator(device).manual_seed(seed)
+
+
+def _average(state: TrainingState, decay: float) -> None:
+    averaged, current = state.averaged.state_dict(), state.model.state_dict()
+    fractional = [name for name, tensor in averaged.items() if tensor.is_floating_point()]
+    update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    update([averaged[name] for name in fractional], [current[name] for name in fractional], None)
+    for name in averaged.keys() - set(fractional):
+        averaged[name].copy_(current[name])

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gaprune.training.recipe import Recipe, bfloat16_pays, ema_decay, learning_rate, steps_per_epoch
+
+totals = st.integers(1, 5000)
+
+
+@given(total=totals, lr=st.floats(1e-4, 10))
+def test_the_rate_rises_once_to_its_peak_and_falls_to_almost_nothing(total: int, lr: float) -> None:
+    recipe = Recipe(lr=lr)
+    rates = [learning_rate(recipe, step, total) for step in range(total)]
+    peak = rates.index(max(rates))
+    assert all(0 < rate <= lr * (1 + 1e-12) for rate in rates)
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    if total >= 100:
+        assert rates[0] == pytest.approx(lr / 25)
+        assert max(rates) == pytest.approx(lr, rel=0.01)
+        assert rates[-1] == pytest.approx(lr / 1000)
+        assert peak == pytest.approx(total / 4, abs=2)
+
+
+@given(images=st.integers(1, 10_000), batch_size=st.integers(1, 512))
+def test_steps_hold_all_images_and_none_is_too_large(images: int, batch_size: int) -> None:
+    steps = steps_per_epoch(Recipe(batch_size=batch_size), images)
+    sizes = [len(part) for part in torch.arange(images).tensor_split(steps)]
+    assert sum(sizes) == images
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
+
+
+@given(step=st.integers(0, 100_000))
+def test_the_average_warms_up(step: int) -> None:
+    recipe = Recipe(ema_decay=0.99)
+    assert 0.1 <= ema_decay(recipe, step) <= ema_decay(recipe, step + 1) <= 0.99
+
+
+def test_bfloat16_pays_only_where_the_processor_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+    assert bfloat16_pays(cpu)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True}, raising=False)
+    assert not bfloat16_pays(cpu)
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not bfloat16_pays(cpu)
