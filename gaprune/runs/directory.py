@@ -161,8 +161,7 @@ def default_run_path(root: Path, model: str, data: str) -> Path:
 
 def _start(path: Path, manifest: dict[str, Any]) -> DirectoryLock:
     """Lock an empty directory and write the manifest. A directory that is not ours is not even locked."""
-    foreign = not (path / LOCK_NAME).exists()
-    if foreign:
+    if not (path / LOCK_NAME).exists():
         _check_empty(path)
     lock = DirectoryLock(path)
     lock.acquire()
@@ -170,9 +169,7 @@ def _start(path: Path, manifest: dict[str, Any]) -> DirectoryLock:
         _check_empty(path)
         _write_manifest(path, manifest)
     except BaseException:
-        lock.release()
-        if foreign:
-            (path / LOCK_NAME).unlink(missing_ok=True)
+        lock.withdraw()
         raise
     return lock
 

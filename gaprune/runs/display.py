@@ -16,26 +16,30 @@ if TYPE_CHECKING:
 PICKED = "*"
 _HEADINGS = (
     "",
-    "accuracy (search)",
-    "accuracy (test)",
+    "accuracy\nsearch %",
+    "accuracy\ntest %",
     "FLOPs",
-    "FLOPs left",
-    "parameters",
-    "left",
+    "FLOPs\nleft %",
+    "params",
+    "params\nleft %",
     "MB",
     "saved in",
 )
+_LEFT_ALIGNED = ("", "saved in")
 
 
 def front_table(
     rows: Sequence[FrontRow], *, baseline: Baseline | None = None, picked: FrontRow | None = None
 ) -> Table:
     """The front as a table for a terminal: the original first, the picked network marked and bold."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(caption=FLOPS_NOTE, caption_justify="left")
+    # narrow enough for 80 columns
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), caption=FLOPS_NOTE)
+    table.caption_justify = "left"
     for heading in _HEADINGS:
-        table.add_column(heading, justify="left" if heading in ("", "saved in") else "right")
+        table.add_column(heading, justify="left" if heading in _LEFT_ALIGNED else "right")
     for cells in _cells(rows, baseline, picked):
         table.add_row(*cells, style="bold" if cells[0].endswith(PICKED) else None)
     return table
@@ -45,8 +49,9 @@ def plain_table(
     rows: Sequence[FrontRow], *, baseline: Baseline | None = None, picked: FrontRow | None = None
 ) -> str:
     """The same table as Markdown, with a closing line break."""
-    rule = ["---" if heading in ("", "saved in") else "---:" for heading in _HEADINGS]
-    lines = [_HEADINGS, rule, *_cells(rows, baseline, picked)]
+    rule = ["---" if heading in _LEFT_ALIGNED else "---:" for heading in _HEADINGS]
+    headings = [heading.replace("\n", " ") for heading in _HEADINGS]
+    lines = [headings, rule, *_cells(rows, baseline, picked)]
     table = "\n".join(
         f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
     )
@@ -189,11 +194,14 @@ def _row_cells(row: FrontRow, is_picked: bool) -> tuple[str, ...]:
 
 
 def _percent(share: float | None, digits: int) -> str:
-    return "" if share is None else f"{100 * share:.{digits}f} %"
+    return "" if share is None else f"{100 * share:.{digits}f}"
 
 
 def _count(value: int) -> str:
+    """Four significant digits: ``313.5 M``, ``94.04 M``, ``950``."""
     for factor, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if value >= factor:
-            return f"{value / factor:.2f} {unit}"
+            scaled = value / factor
+            decimals = max(0, 4 - len(str(int(scaled))))
+            return f"{scaled:.{decimals}f} {unit}"
     return str(value)

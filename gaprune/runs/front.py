@@ -10,7 +10,7 @@ from pathlib import Path
 from gaprune.errors import RunError
 from gaprune.runs.files import atomic_write
 
-FLOPS_NOTE = "FLOPs as fvcore counts them: a multiply-accumulate is one."
+FLOPS_NOTE = "FLOPs as fvcore counts them: a multiply-accumulate is one; masked kernels are left out."
 
 _COLUMNS = (
     "index",

@@ -29,6 +29,7 @@ class DirectoryLock:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lock = FileLock(directory / LOCK_NAME, thread_local=False)
+        self._was_there = True
 
     def acquire(self) -> None:
         """Become the owner.
@@ -37,6 +38,7 @@ class DirectoryLock:
             RunError: another process is (named, with its host and since when), or the directory cannot be
                 written.
         """
+        self._was_there = (self._directory / LOCK_NAME).exists()
         try:
             self._lock.acquire(blocking=False)
         except Timeout:
@@ -46,7 +48,7 @@ class DirectoryLock:
         try:
             write_json(self._directory / HOLDER_NAME, _this_process())
         except OSError as error:
-            self.release()
+            self.withdraw()
             raise RunError(f"cannot write in {self._directory}: {error.strerror or error}") from error
 
     def release(self) -> None:
@@ -54,6 +56,12 @@ class DirectoryLock:
         if self._lock.is_locked:
             (self._directory / HOLDER_NAME).unlink(missing_ok=True)
             self._lock.release()
+
+    def withdraw(self) -> None:
+        """Release, and leave no lock file behind if there was none before."""
+        if self._lock.is_locked and not self._was_there:
+            (self._directory / LOCK_NAME).unlink(missing_ok=True)
+        self.release()
 
 
 def _this_process() -> dict[str, Any]:

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import json
+import platform
+import socket
+import subprocess
+import sys
+from datetime import datetime
+from importlib import metadata
+
+from gaprune.runs import environment
+
+
+def test_the_environment_names_versions_hardware_and_date() -> None:
+    record = environment(["NVIDIA H100"])
+    assert record["versions"]["python"] == platform.python_version()
+    assert record["versions"]["torch"] == metadata.version("torch")
+    assert {"gaprune", "torchvision", "deap", "fvcore", "numpy"} <= record["versions"].keys()
+    assert record["cuda_devices"] == ["NVIDIA H100"]
+    assert record["cpu"]
+    assert record["cpu_count"] >= 1
+    assert datetime.fromisoformat(record["date"]).tzinfo is not None
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_the_environment_does_not_tell_the_host() -> None:
+    text = json.dumps(environment())
+    assert sys.prefix not in text
+    assert len(socket.gethostname()) < 4 or socket.gethostname() not in text
+
+
+def test_the_package_knows_no_torch() -> None:
+    check = "import sys, gaprune.runs; sys.exit(bool({'torch', 'matplotlib', 'ray'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", check], timeout=60).returncode == 0

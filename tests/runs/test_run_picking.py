@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gaprune.errors import OptionError
+from gaprune.runs import FrontRow, check_rule, pick
+
+
+def row(
+    index: int, flops: float, accuracy: float, *, params: float = 0.5, test: float | None = None
+) -> FrontRow:
+    return FrontRow(
+        index=index,
+        key=f"{index:032x}",
+        objectives={},
+        search_accuracy=accuracy,
+        test_accuracy=test,
+        flops=round(1e6 * flops),
+        flops_share=flops,
+        params=round(1e6 * params),
+        params_share=params,
+        size_mb=1.0,
+    )
+
+
+# the test accuracies would choose otherwise throughout
+FRONT = [
+    row(0, 0.10, 0.60, params=0.2, test=0.99),
+    row(1, 0.20, 0.88, params=0.3, test=0.10),
+    row(2, 0.35, 0.91, params=0.6, test=0.95),
+    row(3, 0.90, 0.94, params=0.9, test=0.20),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "index"),
+    [
+        ("knee", 1),
+        ("flops<=0.3", 1),
+        ("flops <= 35%", 2),
+        ("flops<=0.1", 0),
+        ("params<=0.5", 1),
+        ("params<=1", 3),
+        ("accuracy>=0.9", 2),
+        ("accuracy>=88%", 1),
+        ("accuracy>=0", 0),
+    ],
+)
+def test_a_rule_picks_by_the_search_set(rule: str, index: int) -> None:
+    assert pick(FRONT, rule).index == index
+    assert pick(FRONT[::-1], rule).index == index
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("flops<=0.05", "no network of the front has flops<=0.05: the nearest has flops 0.1"),
+        ("params<=0.1", "no network of the front has params<=0.1: the nearest has params 0.2"),
+        ("accuracy>=0.95", "no network of the front has accuracy>=0.95: the nearest has accuracy 0.94"),
+    ],
+)
+def test_when_nothing_satisfies_the_nearest_value_is_named(rule: str, message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        pick(FRONT, rule)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "",
+        "best",
+        "flops<0.3",
+        "flops>=0.3",
+        "accuracy<=0.9",
+        "flops<=",
+        "flops<=1.5",
+        "flops<=0.3.1",
+        "knee<=1",
+    ],
+)
+def test_a_malformed_rule_lists_the_valid_forms(rule: str) -> None:
+    for check in (check_rule, lambda rule: pick(FRONT, rule)):
+        with pytest.raises(
+            OptionError, match="choose one of knee, flops<=SHARE, params<=SHARE, accuracy>=SHARE"
+        ):
+            check(rule)
+
+
+def test_an_empty_front_gives_nothing_to_pick() -> None:
+    with pytest.raises(OptionError, match="the front is empty"):
+        pick([], "knee")
+
+
+@pytest.mark.parametrize(
+    ("rows", "index"),
+    [
+        ([row(0, 0.5, 0.9)], 0),
+        ([row(0, 0.1, 0.5), row(1, 0.9, 0.9)], 1),
+        ([row(0, 0.1, 0.9), row(1, 0.9, 0.9)], 0),
+        ([row(0, 0.5, 0.8), row(1, 0.5, 0.9)], 1),
+    ],
+)
+def test_a_front_without_a_bend_still_has_a_knee(rows: Sequence[FrontRow], index: int) -> None:
+    assert pick(rows, "knee").index == index
+
+
+fronts = st.lists(
+    st.tuples(st.floats(0.01, 1), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8
+).map(lambda points: [row(i, flops, accuracy, test=test) for i, (flops, accuracy, test) in enumerate(points)])
+
+
+@given(fronts, st.sampled_from(["knee", "flops<=1", "params<=0.5", "accuracy>=0"]))
+def test_no_choice_depends_on_the_test_set(rows: list[FrontRow], rule: str) -> None:
+    blind = [replace(one, test_accuracy=None) for one in rows]
+    assert pick(rows, rule).index == pick(blind, rule).index
+
+
+@given(fronts, st.floats(0, 1))
+def test_the_pick_satisfies_its_rule_and_is_the_most_accurate(rows: list[FrontRow], limit: float) -> None:
+    within = [one for one in rows if one.flops_share <= float(f"{limit:.6f}")]
+    if within:
+        chosen = pick(rows, f"flops<={limit:.6f}")
+        assert chosen in within
+        assert chosen.search_accuracy == max(one.search_accuracy for one in within)
