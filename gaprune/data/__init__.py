@@ -1,1 +1,21 @@
-"""TODO-docstring data."""
+"""Image data: sources, splits with a clear view of who may see what, and augmentation on the device."""
+
+from gaprune.data.arrays import from_arrays
+from gaprune.data.augment import augment
+from gaprune.data.cache import default_cache_dir
+from gaprune.data.images import ImageData, ImageSet, normalise
+from gaprune.data.sources import data_names, load_data
+from gaprune.data.splits import Splits, split
+
+__all__ = [
+    "ImageData",
+    "ImageSet",
+    "Splits",
+    "augment",
+    "data_names",
+    "default_cache_dir",
+    "from_arrays",
+    "load_data",
+    "normalise",
+    "split",
+]
