@@ -1,0 +1,60 @@
+"""The trained weights that come with the package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ShippedWeights:
+    """A trained network's file and what it must be used with.
+
+    Attributes:
+        path: the safetensors file.
+        mean: per channel mean of 0..255 pixels that its input is normalised with.
+        std: per channel standard deviation of the same.
+        saw_all_training_images: whether no training image is unseen by it, so that a search set must be held
+            out of the test images.
+        accuracy: top-1 on its own test images, 0 to 1.
+        description: data, recipe and accuracy in a sentence or two.
+    """
+
+    path: Path
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    saw_all_training_images: bool
+    accuracy: float
+    description: str
+
+
+def shipped_weights(
+    model: str, stem: str, classes: Sequence[str], image_shape: Sequence[int]
+) -> ShippedWeights | None:
+    """The shipped weights that fit, or None.
+
+    Args:
+        model: a network's name.
+        stem: its stem, which only matters to networks that have a choice.
+        classes: class names in label order.
+        image_shape: (C, H, W) of the images.
+    """
+    folder = Path(__file__).parent.parent / "weights"
+    for entry in json.loads((folder / "index.json").read_text(encoding="utf-8")):
+        if (
+            entry["model"] == model
+            and entry["stem"] in (None, stem)
+            and entry["classes"] == list(classes)
+            and entry["image_shape"] == list(image_shape)
+        ):
+            return ShippedWeights(
+                path=folder / entry["file"],
+                mean=tuple(entry["mean"]),
+                std=tuple(entry["std"]),
+                saw_all_training_images=entry["saw_all_training_images"],
+                accuracy=entry["accuracy"],
+                description=entry["description"],
+            )
+    return None
