@@ -79,6 +79,11 @@ def restore(directory: Path, state: TrainingState, description: dict[str, Any], 
     return finished
 
 
+def saved_epochs(directory: Path) -> int:
+    """Number of the newest epoch in a directory, 0 when there is none; it may yet prove damaged."""
+    return max((int(path.stem) for path in directory.glob("[0-9]*.json")), default=0)
+
+
 def _check_course(directory: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     if found == wanted:
         return

@@ -1,0 +1,24 @@
+"""Where networks run."""
+
+from __future__ import annotations
+
+import torch
+
+from gaprune.errors import OptionError, choice_error
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of a ``--device`` option; ``auto`` is CUDA where there is any.
+
+    Raises:
+        OptionError: the name is unknown, or CUDA is asked for and missing.
+    """
+    if name not in DEVICES:
+        raise choice_error("device", name, DEVICES)
+    if name == "cpu" or not torch.cuda.is_available():
+        if name == "cuda":
+            raise OptionError("device 'cuda' is not available here: choose cpu or auto")
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())

@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from gaprune import baseline
+from gaprune.baseline import (
+    Baseline,
+    Subject,
+    baseline_directory,
+    default_recipe,
+    held_out_size,
+    load_baseline,
+    resolve_baseline,
+    train_baseline,
+)
+from gaprune.data import ImageData, ImageSet
+from gaprune.errors import CheckpointError, ModelError, RunError
+from gaprune.models import ShippedWeights, build, read_weights
+from gaprune.runs.lock import DirectoryLock
+from gaprune.training import Recipe
+
+TINY = "tiny_factory:tiny_cnn"
+CPU = torch.device("cpu")
+RECIPE = Recipe(epochs=3, batch_size=8, lr=0.1, pad=1)
+CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+Resolve = Callable[..., Baseline]
+
+
+class Listener:
+    """A reporter that remembers, and that raises at a line as Ctrl-C would."""
+
+    def __init__(self, raise_at: str | None = None) -> None:
+        self.lines: list[str] = []
+        self.steps = 0
+        self._raise_at = raise_at
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+        if self._raise_at is not None and self._raise_at in line:
+            raise KeyboardInterrupt
+
+    def task(self, name: str, total: int) -> AbstractContextManager[Listener]:
+        return nullcontext(self)
+
+    def advance(self, steps: int = 1, **figures: str) -> None:
+        self.steps += steps
+
+
+def squares(count: int, seed: int) -> ImageSet:
+    """Noise whose brightest channel is the label."""
+    labels = torch.arange(count) % 3
+    images = torch.randint(0, 128, (count, 3, 8, 8), generator=torch.Generator().manual_seed(seed))
+    images[torch.arange(count), labels] += 100
+    return ImageSet(images.to(torch.uint8), labels)
+
+
+@pytest.fixture(autouse=True)
+def factory_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
+@pytest.fixture
+def data() -> ImageData:
+    return ImageData(
+        name="squares",
+        source="made by the test",
+        classes=("red", "green", "blue"),
+        train=squares(40, seed=1),
+        test=squares(12, seed=2),
+        mean=(80.0, 81.0, 82.0),
+        std=(50.0, 51.0, 52.0),
+    )
+
+
+@pytest.fixture
+def subject(data: ImageData) -> Subject:
+    train, validate = data.train.select(torch.arange(30)), data.train.select(torch.arange(30, 40))
+    return Subject(TINY, "cifar", data, train, validate, CPU)
+
+
+@pytest.fixture
+def resolve(subject: Subject, tmp_path: Path) -> Resolve:
+    def call(**changes: Any) -> Baseline:
+        arguments = {
+            "train": subject.train,
+            "validate": subject.validate,
+            "cache_dir": tmp_path / "cache",
+            "device": CPU,
+            "recipe": RECIPE,
+        }
+        return resolve_baseline(TINY, "cifar", changes.pop("data", subject.data), **arguments | changes)
+
+    return call
+
+
+def test_without_weights_one_is_trained_after_a_line_that_says_how_long(resolve: Resolve) -> None:
+    listener, before = Listener(), torch.get_rng_state()
+    found = resolve(reporter=listener)
+    expected = r"training tiny_factory:tiny_cnn on squares (30 images, 3 epochs): about "
+    assert listener.lines[0].startswith(expected)
+    assert listener.lines[0].endswith(" on this machine")
+    assert listener.steps == 3 * 4
+    assert not found.model.training
+    assert not found.saw_all_training_images
+    assert (found.mean, found.std) == ((80.0, 81.0, 82.0), (50.0, 51.0, 52.0))
+    assert {parameter.dtype for parameter in found.model.parameters()} == {torch.float32}
+    assert torch.equal(torch.get_rng_state(), before), "the caller's random state is left alone"
+
+
+def test_the_second_search_finds_the_trained_baseline(resolve: Resolve, tmp_path: Path) -> None:
+    first, listener = resolve(), Listener()
+    assert resolve(reporter=listener).identity == first.identity
+    assert listener.lines == []
+    (directory,) = (tmp_path / "cache" / "baselines").iterdir()
+    assert [path.name for path in directory.iterdir() if path.name[0] != "."] == ["model.safetensors"]
+
+
+def test_no_held_out_image_changes_the_weights(subject: Subject, resolve: Resolve, tmp_path: Path) -> None:
+    first = resolve()
+    other_test = dataclasses.replace(subject.data, test=squares(12, seed=8))
+    second = resolve(data=other_test, validate=squares(10, seed=9), cache_dir=tmp_path / "elsewhere")
+    assert second.identity == first.identity
+
+
+def test_other_training_images_are_another_baseline(resolve: Resolve) -> None:
+    listener = Listener()
+    first, second = resolve(), resolve(train=squares(30, seed=5), reporter=listener)
+    assert listener.steps > 0
+    assert first.identity != second.identity
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(resolve: Resolve, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        resolve(reporter=Listener(raise_at="epoch 2/3"))
+    listener = Listener()
+    resumed = resolve(reporter=listener)
+    assert listener.lines[0].startswith("going on after epoch 2 with tiny_factory:tiny_cnn")
+    assert listener.lines[1].startswith("epoch 3/3")
+    assert resumed.identity == resolve(cache_dir=tmp_path / "elsewhere").identity
+
+
+def test_a_checkpoint_goes_before_everything(
+    subject: Subject, resolve: Resolve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, path, listener = build(TINY, 3), tmp_path / "mine.pt", Listener()
+    torch.save(network.state_dict(), path)
+    monkeypatch.setattr(baseline, "shipped_weights", lambda *_: pytest.fail("not asked"))
+    found = resolve(checkpoint=path, reporter=listener)
+    assert listener.lines == []
+    assert all(
+        torch.equal(tensor, network.state_dict()[name]) for name, tensor in found.model.state_dict().items()
+    )
+    assert found.saw_all_training_images, "nothing is known of it, so the worst is assumed"
+    assert found.mean == subject.data.mean
+    assert str(path) in found.source
+
+
+def test_a_trained_file_brings_its_own_normalisation(
+    subject: Subject, resolve: Resolve, tmp_path: Path
+) -> None:
+    path = train_baseline(subject, RECIPE, tmp_path / "run")
+    other = subject.data.with_normalisation((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+    found = resolve(data=other, checkpoint=path)
+    assert (found.mean, found.std) == (subject.data.mean, subject.data.std)
+    assert not found.saw_all_training_images
+    assert "top-1" in found.source
+
+
+def test_a_trained_file_knows_that_another_split_may_hold_its_images(
+    subject: Subject, resolve: Resolve, tmp_path: Path
+) -> None:
+    path = train_baseline(subject, RECIPE, tmp_path / "run")
+    found = resolve(train=subject.data.train.select(torch.arange(10, 40)), checkpoint=path)
+    assert found.saw_all_training_images
+    assert "others than this split's" in found.source
+
+
+def test_metadata_says_what_the_weights_are(subject: Subject, tmp_path: Path) -> None:
+    metadata = read_weights(train_baseline(subject, RECIPE, tmp_path))[1]
+    assert metadata["model"] == TINY
+    assert metadata["stem"] == "cifar"
+    assert metadata["data"] == "squares"
+    assert metadata["classes"] == '["red", "green", "blue"]'
+    assert metadata["mean"] == "[80.0, 81.0, 82.0]"
+    assert 0 <= float(metadata["accuracy"]) <= 1
+    assert len(metadata["train_sha256"]) == 64
+
+
+def test_weights_for_other_classes_are_refused(subject: Subject, tmp_path: Path) -> None:
+    path = train_baseline(subject, RECIPE, tmp_path)
+    fruit = dataclasses.replace(subject.data, name="fruit", classes=("apple", "pear", "plum"))
+    with pytest.raises(CheckpointError, match="trained on squares with classes red, green, blue; fruit has"):
+        load_baseline(dataclasses.replace(subject, data=fruit), path)
+
+
+def test_damaged_metadata_is_named(subject: Subject, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file(build(TINY, 3).state_dict(), path, metadata={"format": baseline.FORMAT, "classes": "["})
+    with pytest.raises(CheckpointError, match="damaged metadata"):
+        load_baseline(subject, path)
+
+
+@pytest.fixture
+def shipped(tmp_path: Path) -> ShippedWeights:
+    path = tmp_path / "shipped.safetensors"
+    save_file(build(TINY, 3).half().state_dict(), path)
+    return ShippedWeights(path, (9.0,) * 3, (8.0,) * 3, True, 0.5, "half a network")
+
+
+def test_shipped_weights_go_before_training(
+    resolve: Resolve, shipped: ShippedWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(baseline, "shipped_weights", lambda *key: asked.append(key) or shipped)
+    found = resolve()
+    assert asked == [(TINY, "cifar", ("red", "green", "blue"), (3, 8, 8))]
+    assert found.source == "shipped with gaprune: half a network"
+    assert found.mean == (9.0, 9.0, 9.0)
+    assert found.saw_all_training_images
+    assert {parameter.dtype for parameter in found.model.parameters()} == {torch.float32}
+
+
+def test_shipped_weights_of_another_split_are_passed_over(
+    subject: Subject, resolve: Resolve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = train_baseline(subject, RECIPE, tmp_path / "shipped")
+    entry = ShippedWeights(path, subject.data.mean, subject.data.std, False, 0.9, "of one split")
+    monkeypatch.setattr(baseline, "shipped_weights", lambda *_: entry)
+    assert resolve().source.startswith("shipped")
+    assert not resolve().saw_all_training_images
+    other = resolve(train=subject.data.train.select(torch.arange(10, 40)))
+    assert not other.source.startswith("shipped")
+
+
+def test_vgg16_for_cifar10_is_shipped(tmp_path: Path) -> None:
+    nothing = ImageSet(torch.zeros(10, 3, 32, 32, dtype=torch.uint8), torch.arange(10))
+    data = ImageData("cifar10", "none", CIFAR, nothing, nothing, (0.0,) * 3, (1.0,) * 3)
+    found = resolve_baseline(
+        "vgg16", "cifar", data, train=nothing, validate=nothing, cache_dir=tmp_path, device=CPU
+    )
+    assert found.source.startswith("shipped with gaprune")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_baseline_in_the_cache_is_trained_again(resolve: Resolve, tmp_path: Path) -> None:
+    first, listener = resolve(), Listener()
+    (path,) = (tmp_path / "cache").glob("baselines/*/model.safetensors")
+    path.write_bytes(path.read_bytes()[:-8])
+    assert resolve(reporter=listener).identity == first.identity
+    assert listener.lines[0].endswith("it is trained again")
+    assert load_file(path).keys() == first.model.state_dict().keys()
+
+
+def test_a_baseline_in_training_elsewhere_is_in_use(subject: Subject, tmp_path: Path) -> None:
+    lock = DirectoryLock(tmp_path)
+    lock.acquire()
+    with pytest.raises(RunError, match="is in use by process"):
+        train_baseline(subject, RECIPE, tmp_path)
+    lock.release()
+
+
+def test_a_directory_of_another_baseline_is_refused(subject: Subject, tmp_path: Path) -> None:
+    train_baseline(subject, RECIPE, tmp_path)
+    with pytest.raises(RunError, match="of another network, data or recipe: choose another directory"):
+        train_baseline(subject, dataclasses.replace(RECIPE, lr=0.2), tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_is_named(resolve: Resolve, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunError, match=r"cannot create .*file"):
+        resolve(cache_dir=tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("vgg16", "vgg16 cannot take images of 3x8x8"),
+        ("tiny_factory:no_classifier", r"gives \(1, 3, 6, 6\) for one image, expected logits \(1, 3\)"),
+        ("tiny_factory:two_outputs", r"gives tuple for one image, expected logits \(1, 3\)"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_images_is_named(
+    model: str, message: str, subject: Subject, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        train_baseline(dataclasses.replace(subject, model_name=model), RECIPE, tmp_path)
+
+
+def data_of(count: int, size: int, name: str = "images") -> ImageData:
+    images = ImageSet(
+        torch.zeros(1, 1, 1, 1, dtype=torch.uint8).expand(count, 3, size, size), torch.zeros(count).long()
+    )
+    return ImageData(name, "made by the test", ("a", "b"), images, images, (0.0,) * 3, (1.0,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "device", "expected"),
+    [
+        (data_of(1438, 32, "digits"), "cpu", (8, 64, 0.05, 4)),
+        (data_of(500, 16), "cpu", (100, 32, 0.05, 2)),
+        (data_of(6000, 64), "cpu", (50, 32, 0.05, 4)),
+        (data_of(50_000, 32, "cifar10"), "cpu", (30, 128, 0.1, 4)),
+        (data_of(50_000, 32, "cifar10"), "cuda", (30, 512, 0.4, 4)),
+    ],
+)
+def test_recipes_suit_the_data(
+    data: ImageData, device: str, expected: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baseline, "bfloat16_pays", lambda device: device.type == "cuda")
+    recipe = default_recipe("vgg16", data, torch.device(device), seed=7)
+    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.pad) == expected
+    assert recipe.seed == 7
+    assert recipe.amp is (device == "cuda")
+
+
+@pytest.mark.parametrize(("images", "held_out"), [(3, 1), (1438, 288), (50_000, 5_000)])
+def test_a_fifth_is_held_out_but_no_more_than_is_needed(images: int, held_out: int) -> None:
+    assert held_out_size(data_of(images, 8)) == held_out
+
+
+def test_a_directory_is_named_for_what_it_holds(subject: Subject, tmp_path: Path) -> None:
+    first = baseline_directory(tmp_path, subject, RECIPE)
+    assert first.parent == tmp_path / "baselines"
+    assert first.name.startswith("tiny_factory_tiny_cnn-cifar-squares-")
+    others = {
+        baseline_directory(tmp_path, dataclasses.replace(subject, stem="imagenet"), RECIPE),
+        baseline_directory(tmp_path, dataclasses.replace(subject, train=subject.validate), RECIPE),
+        baseline_directory(tmp_path, subject, dataclasses.replace(RECIPE, seed=1)),
+        baseline_directory(tmp_path, subject, dataclasses.replace(RECIPE, epochs=4)),
+    }
+    assert len({first, *others}) == 5
+
+
+def test_a_network_object_of_the_same_seed_starts_alike(subject: Subject, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    first = load_file(train_baseline(subject, RECIPE, tmp_path / "a"))
+    torch.manual_seed(2)
+    second = load_file(train_baseline(subject, RECIPE, tmp_path / "b"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert isinstance(load_baseline(subject, tmp_path / "a" / "model.safetensors").model, nn.Module)

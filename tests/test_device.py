@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gaprune.device import choose_device
+from gaprune.errors import OptionError
+
+
+def test_auto_is_the_cpu_where_there_is_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device() == torch.device("cpu")
+    with pytest.raises(OptionError, match="'cuda' is not available here: choose cpu or auto"):
+        choose_device("cuda")
+
+
+def test_auto_is_cuda_where_there_is_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    assert choose_device() == choose_device("cuda") == torch.device("cuda:0")
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+def test_an_unknown_device_lists_the_valid_ones() -> None:
+    with pytest.raises(OptionError, match="unknown device 'tpu': choose one of auto, cpu, cuda"):
+        choose_device("tpu")
