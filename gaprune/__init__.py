@@ -1,1 +1,53 @@
-"""gaprune: structural pruning of convolutional networks by genetic search."""
+"""gaprune: structural pruning of convolutional networks by genetic search.
+
+``gaprune.search`` finds the front, ``gaprune.load`` loads a compact network of it. Importing this package imports neither
+torch nor anything heavy until a name is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gaprune.data import ImageData as ImageData
+    from gaprune.data import from_arrays as from_arrays
+    from gaprune.data import load_data as load_data
+    from gaprune.errors import GapruneError as GapruneError
+    from gaprune.evaluate import Objective as Objective
+    from gaprune.saved import load as load
+    from gaprune.search import SearchResult as SearchResult
+    from gaprune.search import search as search
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GapruneError",
+    "ImageData",
+    "Objective",
+    "SearchResult",
+    "from_arrays",
+    "load",
+    "load_data",
+    "search",
+]
+
+_HOMES = {
+    "GapruneError": "gaprune.errors",
+    "ImageData": "gaprune.data",
+    "Objective": "gaprune.evaluate",
+    "SearchResult": "gaprune.search",
+    "from_arrays": "gaprune.data",
+    "load": "gaprune.saved",
+    "load_data": "gaprune.data",
+    "search": "gaprune.search",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gaprune' has no attribute {name!r}")
+    found = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found

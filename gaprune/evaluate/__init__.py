@@ -1,1 +1,22 @@
-"""TODO-docstring evaluate."""
+"""From genomes to numbers: objectives, the evaluator, and where evaluations run. Knows nothing of evolution."""
+
+from gaprune.evaluate.backend import Backend, LocalBackend
+from gaprune.evaluate.evaluator import Evaluator, Task
+from gaprune.evaluate.measure import Measurement, measure
+from gaprune.evaluate.objectives import Candidate, Objective, objective_names, resolve_objectives
+from gaprune.evaluate.outcome import Outcome, objective_matrix
+
+__all__ = [
+    "Backend",
+    "Candidate",
+    "Evaluator",
+    "LocalBackend",
+    "Measurement",
+    "Objective",
+    "Outcome",
+    "Task",
+    "measure",
+    "objective_matrix",
+    "objective_names",
+    "resolve_objectives",
+]

@@ -1,1 +1,1 @@
-"""TODO-docstring prune."""
+"""The engine: pruning graph, genome, compaction, costs. Knows networks, knows nothing of evolution."""

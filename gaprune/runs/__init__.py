@@ -1,6 +1,6 @@
 """The run directory: what a search leaves on disk, and how it goes on from there. Knows no network."""
 
-from gaprune.runs.directory import RunDirectory, default_run_path, read_manifest
+from gaprune.runs.directory import RunDirectory, check_free, default_run_path, read_manifest
 from gaprune.runs.display import front_table, plain_table, plot_front
 from gaprune.runs.front import FLOPS_NOTE, Baseline, FrontRow, read_csv, write_csv
 from gaprune.runs.log import EvaluationLog
@@ -13,6 +13,7 @@ __all__ = [
     "EvaluationLog",
     "FrontRow",
     "RunDirectory",
+    "check_free",
     "check_rule",
     "default_run_path",
     "environment",

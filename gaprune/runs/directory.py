@@ -130,6 +130,21 @@ class RunDirectory:
         self.close()
 
 
+def check_free(path: Path) -> None:
+    """Refuse early what ``RunDirectory.create`` would refuse: a path that is in use or not empty.
+
+    Raises:
+        RunError: one line that says what is in the way.
+    """
+    if not path.exists():
+        return
+    lock = DirectoryLock(path)
+    if (path / LOCK_NAME).exists():
+        lock.acquire()
+        lock.release()
+    _check_empty(path)
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a run, without owning it.
 

@@ -1,0 +1,116 @@
+"""The search itself: ask, evaluate what is new, tell, save the state; again until the last generation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from gaprune.driver.setup import Job
+from gaprune.errors import RunError
+from gaprune.evaluate import Backend, Outcome, objective_matrix
+from gaprune.evolve import Algorithm, AlgorithmState, hypervolume, make_algorithm
+from gaprune.progress import Reporter, Task
+from gaprune.prune.genome import Genome
+from gaprune.runs import RunDirectory
+
+FLOPS_LEVELS = (0.5, 0.25, 0.1)
+"""Shares of the original's FLOPs at which progress shows the best accuracy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a search has found.
+
+    Attributes:
+        genomes: the front, most accurate (first objective) first.
+        outcomes: theirs, in the same order.
+        evaluated: every outcome of the run, by genome key.
+        generation: generations done.
+    """
+
+    genomes: list[Genome]
+    outcomes: list[Outcome]
+    evaluated: dict[str, Outcome]
+    generation: int
+
+
+def evolve(job: Job, run: RunDirectory, backend: Backend, reporter: Reporter) -> Found:
+    """Run the search to its last generation, from the run's newest state if there is one.
+
+    Every evaluation is in ``evaluations.jsonl`` before it counts, every generation in ``state/``: whatever stops the
+    process, at most the evaluation in flight is lost.
+
+    Raises:
+        RunError: the run's state does not fit, or the directory cannot be written.
+    """
+    options = job.options
+    names = [objective.name for objective in job.objectives]
+    algorithm = make_algorithm(
+        options.algorithm,
+        job.space,
+        objectives=len(names),
+        population=options.population,
+        seed=options.seed,
+    )
+    _restore(algorithm, run)
+    known = {record["key"]: Outcome.from_record(record) for record in run.log.load()}
+    with reporter.task("search", options.population * options.generations) as task:
+        if algorithm.generation:
+            task.advance(options.population * min(algorithm.generation, options.generations))
+        while algorithm.generation < options.generations:
+            genomes = algorithm.ask()
+            _evaluate(genomes, known, run, backend, task, algorithm.generation)
+            outcomes = [known[genome.key] for genome in genomes]
+            algorithm.tell(genomes, objective_matrix(outcomes, names))
+            state = algorithm.state()
+            run.save_state(algorithm.generation, state.arrays, state.meta)
+            task.advance(0, **_figures(algorithm, known, job))
+    genomes, _ = algorithm.front()
+    return Found(genomes, [known[genome.key] for genome in genomes], known, algorithm.generation)
+
+
+def _restore(algorithm: Algorithm, run: RunDirectory) -> None:
+    found = run.latest_state()
+    if found is None:
+        return
+    _, arrays, meta = found
+    try:
+        algorithm.restore(AlgorithmState(arrays, meta))
+    except (ValueError, KeyError) as error:
+        raise RunError(f"the state in {run.path} does not fit this search: {error}") from error
+
+
+def _evaluate(
+    genomes: Sequence[Genome],
+    known: dict[str, Outcome],
+    run: RunDirectory,
+    backend: Backend,
+    task: Task,
+    generation: int,
+) -> None:
+    """Evaluate the genomes that are new, each once, and log them."""
+    new = list({genome.key: genome for genome in genomes if genome.key not in known}.values())
+    if len(new) < len(genomes):
+        task.advance(len(genomes) - len(new))
+    for _, outcome in backend.evaluate(new):
+        run.log.append({"generation": generation, **outcome.record()})
+        known[outcome.key] = outcome
+        task.advance(1, generation=str(generation))
+
+
+def _figures(algorithm: Algorithm, known: dict[str, Outcome], job: Job) -> dict[str, str]:
+    """What progress shows after a generation."""
+    genomes, Y = algorithm.front()
+    reference = np.array([objective.reference for objective in job.objectives])
+    figures = {"generation": str(algorithm.generation), "hypervolume": f"{hypervolume(Y, reference):.4f}"}
+    values = [known[genome.key].values for genome in genomes]
+    for level in FLOPS_LEVELS:
+        within = [
+            v["accuracy"] for v in values if "accuracy" in v and v["flops"] <= level * job.original.flops
+        ]
+        if within:
+            figures[f"accuracy at {level:.0%} FLOPs"] = f"{max(within):.3f}"
+    failed = sum(outcome.failure is not None for outcome in known.values())
+    return figures | ({"failed": str(failed)} if failed else {})

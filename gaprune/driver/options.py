@@ -1,0 +1,119 @@
+"""Everything that a search can be told, with defaults; one place for the command and for Python."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gaprune.cli import differences, option, options_from_record, options_record
+from gaprune.errors import OptionError, RunError, choice_error
+from gaprune.runs import check_rule
+
+MAY_CHANGE = ("generations", "pick", "resume", "output", "cache_dir", "data_dir", "checkpoint")
+"""Options that a resumed search may be given anew; the images and weights behind paths are compared by content."""
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Search for the accuracy/FLOPs front of a trained network and save it as compact networks.
+
+    Attributes are the options of ``python -m gaprune.search`` and the keywords of ``gaprune.search``.
+    """
+
+    model: str = option("vgg16", "network: vgg16, resnet18, or package.module:factory")
+    stem: str = option("cifar", "first layers of resnet18: cifar (3x3) or imagenet (7x7, the paper's)")
+    checkpoint: Path | None = option(
+        None, "trained weights: safetensors or a plain state dict", metavar="FILE"
+    )
+    data: str = option("auto", "data set: auto, cifar10 or digits")
+    data_dir: Path | None = option(None, "CIFAR-10 root or image folder train/<class>/*", metavar="DIR")
+    test_share: float = option(0.2, "share of an image folder without test/ that is split off to report on")
+    search_from: str = option(
+        "auto", "where the search set is held out: train, or test for weights that saw all of train"
+    )
+    search_size: int | None = option(
+        None, "images that fitness is measured on; none is a fifth, at most 2,000"
+    )
+    calibration_size: int = option(512, "training images that batch norm is recalibrated on, without labels")
+    genes: str = option("neurons", "what may be removed: neurons, connections or both")
+    connection_groups: int = option(1, "tie connections into real grouped convolutions of this many groups")
+    round_to: int | None = option(None, "kept widths are multiples of this; none is 1 on CPU, 8 on CUDA")
+    importance: str = option("l2", "what guides the operators: l2, bn or random")
+    objectives: tuple[str, ...] = option(
+        ("accuracy", "flops"), "two or more of accuracy, loss, flops, params, size, package.module:NAME"
+    )
+    algorithm: str = option("nsga2", "search algorithm: nsga2 or random")
+    population: int = option(24, "genomes a generation, 4 or more")
+    generations: int = option(10, "generations, the first included")
+    seed: int = option(0, "decides splits, a baseline's training and the whole search")
+    device: str = option("auto", "where networks run: auto, cpu or cuda")
+    threads: int | None = option(None, "CPU threads of an evaluation; none is torch's own number")
+    batch_size: int = option(256, "images a forward pass")
+    pick: str = option("knee", "member to mark: knee, flops<=0.3, params<=0.5 or accuracy>=0.9")
+    output: Path | None = option(None, "run directory; none is runs/<model>-<data>-<date>", metavar="DIR")
+    resume: Path | None = option(None, "go on with this run", metavar="DIR")
+    cache_dir: Path | None = option(None, "where data and baselines are kept", metavar="DIR")
+
+    def check(self) -> None:
+        """Refuse what cannot be used, before anything is read or written.
+
+        Raises:
+            OptionError: one line that names the option, the rule and the value.
+        """
+        for name, least in (
+            ("population", 4),
+            ("generations", 1),
+            ("calibration_size", 1),
+            ("batch_size", 1),
+            ("seed", 0),
+        ):
+            _check_least(name, getattr(self, name), least)
+        for name in ("search_size", "round_to", "threads"):
+            if getattr(self, name) is not None:
+                _check_least(name, getattr(self, name), 1)
+        if self.search_from not in ("auto", "train", "test"):
+            raise choice_error("search-from", self.search_from, ("auto", "train", "test"))
+        check_rule(self.pick)
+
+
+def _check_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise OptionError(f"{name.replace('_', '-')} must be at least {least}, got {value}")
+
+
+def record(options: SearchOptions) -> dict[str, Any]:
+    """The options as JSON values for the manifest."""
+    kept = options_record(options)
+    kept.pop("resume")
+    return kept
+
+
+def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOptions:
+    """The options of a run, with those given anew on resume that may change.
+
+    Args:
+        given: what was typed; an option at its default counts as not given.
+        manifest: the run's.
+
+    Raises:
+        OptionError: an option differs that may not change; the message shows the difference.
+        RunError: the manifest's options are not understood.
+    """
+    saved, typed, default = manifest.get("options"), options_record(given), options_record(SearchOptions())
+    if not isinstance(saved, dict):
+        raise RunError(f"the manifest of {given.resume} has no options: it is no run of this version")
+    changed = {name: value for name, value in typed.items() if _json(value) != _json(default[name])}
+    changed.pop("resume", None)
+    refused = {name: value for name, value in changed.items() if name not in MAY_CHANGE}
+    apart = differences({name: saved.get(name) for name in refused}, refused)
+    if apart:
+        raise OptionError(f"cannot change on resume: {'; '.join(apart)} (leave it out, or start a new run)")
+    merged = {**saved, **{name: value for name, value in changed.items() if name in MAY_CHANGE}}
+    merged["resume"] = str(given.resume)
+    return options_from_record(SearchOptions, merged)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)

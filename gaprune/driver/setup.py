@@ -1,0 +1,312 @@
+"""From options to everything that a search needs: data, trained network, pruning graph, evaluator."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import nn
+
+from gaprune.baseline import Baseline, default_recipe, held_out_size, resolve_baseline
+from gaprune.data import ImageData, Splits, data_names, default_cache_dir, load_data, split
+from gaprune.device import choose_device
+from gaprune.driver.options import SearchOptions, record
+from gaprune.errors import ModelError, choice_error
+from gaprune.evaluate import Evaluator, Objective, Task, measure, resolve_objectives
+from gaprune.evolve import algorithm_names
+from gaprune.models import build, shipped_weights
+from gaprune.progress import Reporter
+from gaprune.prune.checking import checked_graph
+from gaprune.prune.costs import cost_model
+from gaprune.prune.importance import importance_function
+from gaprune.prune.space import PruningSpace, SpaceOptions
+from gaprune.runs import Baseline as Original
+from gaprune.runs import environment
+from gaprune.training.digest import digest_images, digest_tensors
+
+CUDA_ROUND_TO = 8
+"""Widths that tensor cores like."""
+
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Job:
+    """A search that is ready to run.
+
+    Attributes:
+        options: what was asked for.
+        model_name: for file names and tables.
+        data: the data set, normalised as the network needs it.
+        splits: who may look at which image; on the device.
+        baseline: the trained network.
+        objectives: what the search minimises.
+        evaluator: genome to outcome.
+        original: what the whole network reaches and costs.
+        threads: CPU threads of an evaluation.
+        identity: JSON values that a resumed run must find again: weights, images, splits, genome layout.
+    """
+
+    options: SearchOptions
+    model_name: str
+    data: ImageData
+    splits: Splits
+    baseline: Baseline
+    objectives: tuple[Objective, ...]
+    evaluator: Evaluator
+    original: Original
+    threads: int
+    identity: dict[str, Any]
+
+    @property
+    def space(self) -> PruningSpace:
+        """The genomes of the network."""
+        return self.evaluator.space
+
+    def manifest(self) -> dict[str, Any]:
+        """Enough to repeat the run."""
+        device = self.splits.search.images.device
+        cuda = (torch.cuda.get_device_name(device),) if device.type == "cuda" else ()
+        return {
+            "options": record(self.options),
+            "model": {
+                "name": self.model_name,
+                "neurons": self.space.graph.neurons,
+                "genes": self.space.layout.size,
+            },
+            "unpruned": [list(pair) for pair in self.space.graph.unpruned],
+            "baseline": self.baseline.source,
+            "data": {
+                "name": self.data.name,
+                "source": self.data.source,
+                "classes": list(self.data.classes),
+                "mean": list(self.data.mean),
+                "std": list(self.data.std),
+                "skipped": list(self.data.skipped),
+                "splits": self.splits.record,
+            },
+            "objectives": [objective.name for objective in self.objectives],
+            "original": dataclasses.asdict(self.original),
+            "device": str(device),
+            "threads": self.threads,
+            "identity": self.identity,
+            "environment": environment(cuda),
+        }
+
+
+def check_names(
+    options: SearchOptions, objectives: Sequence[str | Objective] | None = None
+) -> tuple[Objective, ...]:
+    """Resolve every name before data is read, so that a wrong one is told at once.
+
+    Args:
+        options: what was asked for.
+        objectives: a caller's own, instead of ``options.objectives``.
+
+    Raises:
+        OptionError: an unknown name, which lists the valid ones, or a value out of range.
+    """
+    options.check()
+    if options.algorithm not in algorithm_names():
+        raise choice_error("algorithm", options.algorithm, algorithm_names())
+    if options.data not in data_names():
+        raise choice_error("data", options.data, data_names())
+    importance_function(options.importance)
+    _space_options(options, torch.device("cpu"))
+    return resolve_objectives(options.objectives if objectives is None else objectives)
+
+
+def prepare(
+    options: SearchOptions,
+    reporter: Reporter,
+    *,
+    model: nn.Module | None = None,
+    data: ImageData | None = None,
+    objectives: Sequence[str | Objective] | None = None,
+) -> Job:
+    """Make a search ready to run; the baseline is trained here if there is none.
+
+    Args:
+        options: what was asked for; checked here.
+        reporter: told what is used and why, and how long things take.
+        model: a caller's own trained network, instead of ``options.model``.
+        data: a caller's own data, instead of ``options.data``.
+        objectives: a caller's own objectives, instead of ``options.objectives``.
+
+    Raises:
+        GapruneError: anything that the user can mend, in one line.
+    """
+    found = check_names(options, objectives)
+    device = choose_device(options.device)
+    name = options.model if model is None else type(model).__name__
+    if model is None:
+        build(options.model, num_classes=2, stem=options.stem)  # a wrong name is told before data is read
+    data = _load(options, reporter) if data is None else data
+    splits = _split(options, data, model is not None, reporter)
+    baseline = _baseline(options, data, splits, device, model, reporter)
+    reporter.say(f"network: {name}, {baseline.source}")
+    data = data.with_normalisation(baseline.mean, baseline.std)
+    splits = dataclasses.replace(
+        splits,
+        **{part: getattr(splits, part).to(device) for part in ("train", "search", "calibration", "test")},
+    )
+    _check_classes(baseline.model, data, device)
+    threads = options.threads or torch.get_num_threads()
+    evaluator = _evaluator(options, baseline.model, data, splits, found, device)
+    original = _original(baseline.model, evaluator, splits, reporter)
+    return Job(
+        options=options,
+        model_name=name,
+        data=data,
+        splits=splits,
+        baseline=baseline,
+        objectives=found,
+        evaluator=evaluator,
+        original=original,
+        threads=threads,
+        identity={
+            "weights": digest_tensors(dict(baseline.model.state_dict())),
+            "search": digest_images(splits.search),
+            "calibration": digest_images(splits.calibration),
+            "genes": evaluator.space.layout.size,
+            "round_to": evaluator.space.options.round_to,
+            "device": device.type,
+            "threads": threads,
+        },
+    )
+
+
+def _load(options: SearchOptions, reporter: Reporter) -> ImageData:
+    data = load_data(
+        options.data,
+        data_dir=options.data_dir,
+        test_share=options.test_share,
+        seed=options.seed,
+        cache_dir=options.cache_dir,
+        reporter=reporter,
+    )
+    reporter.say(f"data: {data.name}, {len(data.train):,} training and {len(data.test):,} test images")
+    return data
+
+
+def _split(options: SearchOptions, data: ImageData, own_model: bool, reporter: Reporter) -> Splits:
+    source = options.search_from
+    if source == "auto":
+        source = "train"
+        shipped = None
+        if not own_model and options.checkpoint is None:
+            shipped = shipped_weights(options.model, options.stem, data.classes, data.image_shape)
+        if shipped is not None and shipped.saw_all_training_images:
+            source = "test"
+            reporter.say(
+                "the shipped weights have seen every training image: the search set is held out of the test images"
+            )
+    size = options.search_size if options.search_size is not None else held_out_size(data)
+    return split(
+        data,
+        search_from=cast(Literal["train", "test"], source),
+        search_size=size,
+        calibration_size=min(options.calibration_size, len(data.train) // 2),
+        seed=options.seed,
+    )
+
+
+def _baseline(
+    options: SearchOptions,
+    data: ImageData,
+    splits: Splits,
+    device: torch.device,
+    model: nn.Module | None,
+    reporter: Reporter,
+) -> Baseline:
+    if model is not None:
+        return Baseline(
+            model=model.to(device).eval(),
+            mean=data.mean,
+            std=data.std,
+            source="given by the caller",
+            saw_all_training_images=False,
+            identity={},
+        )
+    return resolve_baseline(
+        options.model,
+        options.stem,
+        data,
+        train=splits.train,
+        validate=splits.search,
+        cache_dir=options.cache_dir or default_cache_dir(),
+        device=device,
+        checkpoint=options.checkpoint,
+        recipe=default_recipe(options.model, data, device, seed=options.seed),
+        reporter=reporter,
+    )
+
+
+def _check_classes(model: nn.Module, data: ImageData, device: torch.device) -> None:
+    """Raise ``ModelError`` unless the network gives one logit a class."""
+    image = torch.zeros((2, *data.image_shape), device=device)
+    try:
+        with torch.no_grad():
+            logits = model.eval()(image)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"the network does not take {data.image_shape} images: {reason}") from error
+    wanted = (2, len(data.classes))
+    if tuple(getattr(logits, "shape", ())) != wanted:
+        raise ModelError(
+            f"the network's output has shape {tuple(getattr(logits, 'shape', ()))} on 2 images, "
+            f"expected {wanted}: {data.name} has {len(data.classes)} classes"
+        )
+
+
+def _space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
+    round_to = options.round_to or (CUDA_ROUND_TO if device.type == "cuda" else 1)
+    genes = cast(Literal["neurons", "connections", "both"], options.genes)
+    return SpaceOptions(genes, round_to, options.connection_groups)
+
+
+def _evaluator(
+    options: SearchOptions,
+    model: nn.Module,
+    data: ImageData,
+    splits: Splits,
+    objectives: tuple[Objective, ...],
+    device: torch.device,
+) -> Evaluator:
+    graph = checked_graph(model, data.image_shape)
+    costs = cost_model(model, graph, data.image_shape)
+    importance = importance_function(options.importance)(model, graph)
+    space = PruningSpace(graph, costs, importance, _space_options(options, device))
+    task = Task(
+        search=splits.search,
+        calibration=splits.calibration,
+        mean=data.mean,
+        std=data.std,
+        classes=len(data.classes),
+        batch_size=options.batch_size,
+    )
+    return Evaluator(model, space, task, objectives)
+
+
+def _original(model: nn.Module, evaluator: Evaluator, splits: Splits, reporter: Reporter) -> Original:
+    task = evaluator.task
+    found = [
+        measure(model, images, task.mean, task.std, batch_size=task.batch_size)
+        for images in (splits.search, splits.test)
+    ]
+    costs = evaluator.original
+    reporter.say(
+        f"original: accuracy {found[0].accuracy:.4f} on {found[0].total:,} search images, "
+        f"{found[1].accuracy:.4f} on {found[1].total:,} test images, "
+        f"{costs.flops / 1e6:.1f} million FLOPs, {costs.params / 1e6:.2f} million parameters"
+    )
+    return Original(
+        search_accuracy=found[0].accuracy,
+        test_accuracy=found[1].accuracy,
+        flops=costs.flops,
+        params=costs.params,
+        size_mb=costs.size / MEGABYTE,
+    )

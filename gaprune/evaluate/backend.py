@@ -1,0 +1,50 @@
+"""The seam between a search and where its candidates are evaluated, and the backend of this process."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from gaprune.evaluate.outcome import Outcome
+from gaprune.prune.genome import Genome
+
+
+class Backend(abc.ABC):
+    """Carries genomes out and outcomes back; knows neither networks nor evolution."""
+
+    @abc.abstractmethod
+    def evaluate(self, genomes: Sequence[Genome]) -> Iterator[tuple[int, Outcome]]:
+        """Yield (index of the genome, its outcome) as they are done, in any order, each index once."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Give back what the backend holds. Harmless when done twice."""
+
+
+class LocalBackend(Backend):
+    """One candidate after the other in this process.
+
+    Args:
+        evaluate: genome to outcome.
+        threads: torch threads during an evaluation, pinned because results depend on them in the last digits.
+    """
+
+    def __init__(self, evaluate: Callable[[Genome], Outcome], *, threads: int) -> None:
+        self._evaluate = evaluate
+        self._threads = threads
+
+    def evaluate(self, genomes: Sequence[Genome]) -> Iterator[tuple[int, Outcome]]:
+        """Yield the outcomes in the order of the genomes."""
+        for index, genome in enumerate(genomes):
+            before = torch.get_num_threads()
+            torch.set_num_threads(self._threads)
+            try:
+                outcome = self._evaluate(genome)
+            finally:
+                torch.set_num_threads(before)
+            yield index, outcome
+
+    def close(self) -> None:
+        """Nothing to give back."""

@@ -1,0 +1,134 @@
+"""What a candidate is judged by. An objective is a value of a ``Candidate``; adding one is adding a function."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gaprune.errors import OptionError, choice_error
+from gaprune.evaluate.measure import Measurement
+from gaprune.prune.costs import Costs
+
+
+class Candidate(Protocol):
+    """What an objective may ask of a candidate network; measuring happens on first use only."""
+
+    @property
+    def costs(self) -> Costs:
+        """Its FLOPs, parameters and size, by formula."""
+        ...
+
+    @property
+    def original(self) -> Costs:
+        """The same of the original network."""
+        ...
+
+    @property
+    def measured(self) -> Measurement:
+        """Accuracy and loss of the compact network on the search set."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One objective of a search.
+
+    Attributes:
+        name: as typed in ``--objectives`` and written in ``evaluations.jsonl``.
+        description: one line, with the unit.
+        value: the plain value of a candidate, as reported.
+        minimised: what the search minimises, scaled so that the original network lies between 0 and 1 and
+            ``reference`` bounds the hypervolume.
+        reference: the worst value that still counts for the hypervolume.
+    """
+
+    name: str
+    description: str
+    value: Callable[[Candidate], float]
+    minimised: Callable[[Candidate], float]
+    reference: float = 1.0
+
+
+def _chance_loss(candidate: Candidate) -> float:
+    return candidate.measured.loss / math.log(max(candidate.classes, 2))
+
+
+BUILT_IN: tuple[Objective, ...] = (
+    Objective(
+        "accuracy",
+        "top-1 on the search set, 0 to 1, maximised",
+        lambda c: c.measured.accuracy,
+        lambda c: 1.0 - c.measured.accuracy,
+    ),
+    Objective("loss", "mean cross-entropy on the search set, nats", lambda c: c.measured.loss, _chance_loss),
+    Objective(
+        "flops",
+        "FLOPs of one image, as fvcore counts them",
+        lambda c: float(c.costs.flops),
+        lambda c: c.costs.flops / c.original.flops,
+    ),
+    Objective(
+        "params",
+        "parameters, masked kernels not counted",
+        lambda c: float(c.costs.params),
+        lambda c: c.costs.params / c.original.params,
+    ),
+    Objective(
+        "size",
+        "bytes of all tensors on disk",
+        lambda c: float(c.costs.size),
+        lambda c: c.costs.size / c.original.size,
+    ),
+)
+
+
+def objective_names() -> tuple[str, ...]:
+    """The built-in objectives."""
+    return tuple(objective.name for objective in BUILT_IN)
+
+
+def resolve_objectives(wanted: Sequence[str | Objective]) -> tuple[Objective, ...]:
+    """The objectives of some names; an ``Objective`` stands for itself.
+
+    Args:
+        wanted: built-in names, ``package.module:NAME`` of an ``Objective``, or objectives; at least two.
+
+    Raises:
+        OptionError: an unknown name (the message lists the valid ones), fewer than two, or one given twice.
+    """
+    found = tuple(_resolve(item) for item in wanted)
+    names = [objective.name for objective in found]
+    if len(found) < 2:
+        raise OptionError(
+            f"objectives must be at least two of {', '.join(objective_names())}, got {', '.join(names) or 'none'}"
+        )
+    for name in names:
+        if names.count(name) > 1:
+            raise OptionError(f"objective {name!r} is given twice")
+    return found
+
+
+def _resolve(item: str | Objective) -> Objective:
+    if isinstance(item, Objective):
+        return item
+    for objective in BUILT_IN:
+        if objective.name == item:
+            return objective
+    if ":" not in item:
+        raise choice_error("objective", item, (*objective_names(), "package.module:NAME"))
+    module, _, name = item.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise OptionError(f"objective {item!r} cannot be imported: {error}") from error
+    if not isinstance(found, Objective):
+        raise OptionError(f"objective {item!r} is a {type(found).__name__}, not a gaprune Objective")
+    return found

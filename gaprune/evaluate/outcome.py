@@ -1,0 +1,54 @@
+"""What one evaluation gives, and how it stands in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from gaprune.prune.genome import Floats
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of evaluating one genome.
+
+    Attributes:
+        key: of the genome.
+        values: plain values by objective, and the costs; empty when it failed.
+        minimised: by objective, what the search minimises; empty when it failed.
+        seconds: time that the evaluation took.
+        failure: why it failed, one line; ``None`` when it did not.
+    """
+
+    key: str
+    values: dict[str, float]
+    minimised: dict[str, float]
+    seconds: float
+    failure: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """The outcome as a line of ``evaluations.jsonl``."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Outcome:
+        """The outcome of a logged line; other entries of the line are passed over."""
+        return cls(
+            key=str(record["key"]),
+            values=dict(record["values"]),
+            minimised=dict(record["minimised"]),
+            seconds=float(record["seconds"]),
+            failure=record["failure"],
+        )
+
+
+def objective_matrix(outcomes: Sequence[Outcome], names: Sequence[str]) -> Floats:
+    """(n, m) array, minimised; a failed candidate is a row of ``inf``."""
+    rows = [
+        [np.inf] * len(names) if outcome.failure is not None else [outcome.minimised[name] for name in names]
+        for outcome in outcomes
+    ]
+    return np.array(rows, dtype=np.float64).reshape(len(outcomes), len(names))

@@ -1,0 +1,41 @@
+"""Batch-norm statistics measured anew on the compact network."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from gaprune.data.images import ImageSet, normalise
+
+
+def recalibrate(
+    model: nn.Module,
+    images: ImageSet,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    *,
+    batch_size: int = 256,
+) -> None:
+    """Replace running means and variances by their cumulative average over ``images`` in fixed batches.
+
+    The source of the idea is EagleEye (Li et al., ECCV 2020, adaptive batch normalisation). Only batch norms
+    are in training mode meanwhile; the network is left in eval mode. Labels are not read.
+    """
+    norms = [
+        module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats
+    ]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative average instead of an exponential one
+        norm.train()
+    with torch.no_grad():
+        for start in range(0, len(images), batch_size):
+            model(normalise(images.images[start : start + batch_size], mean, std))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()

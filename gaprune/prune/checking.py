@@ -1,0 +1,84 @@
+"""A graph is believed only after compact and masked networks have agreed on it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from gaprune.errors import ModelError
+from gaprune.prune.compact import Compactor, masked_tensors
+from gaprune.prune.graph import ChannelGroup, Graph, build_graph, without_groups
+from gaprune.prune.masks import Masks
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
+"""Largest relative difference that rounding may cause; a wrong graph is off by far more."""
+
+logger = logging.getLogger(__name__)
+
+
+def checked_graph(model: nn.Module, image_shape: tuple[int, int, int]) -> Graph:
+    """The pruning graph of ``model``, less the channel groups whose removal does not work out.
+
+    One random half of all neurons is removed and compact and masked networks are compared; when they differ or the
+    compact one raises (a forward with widths written into it, say), each group is tried alone and those that fail are left
+    whole. Logs one warning for each layer left unpruned, with the reason.
+
+    Raises:
+        ModelError: the network cannot be traced, or nothing remains that may be removed.
+    """
+    graph = build_graph(model, image_shape)
+    example = _example(model, image_shape)
+    if _failure(model, graph, graph.groups, example) is not None:
+        failing = {group.name: _failure(model, graph, (group,), example) for group in graph.groups}
+        graph = without_groups(
+            graph, {name: reason for name, reason in failing.items() if reason is not None}
+        )
+        reason = _failure(model, graph, graph.groups, example)
+        if not graph.groups or reason is not None:
+            raise ModelError(
+                f"{type(model).__name__} cannot be pruned: {reason or next(iter(failing.values()))}"
+            )
+    for layer, why in graph.unpruned:
+        logger.warning("left unpruned: %s: %s", layer, why)
+    return graph
+
+
+def _example(model: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:
+    parameter = next(model.parameters())
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn((2, *image_shape), generator=generator)
+    return images.to(parameter.device, parameter.dtype)
+
+
+def _failure(model: nn.Module, graph: Graph, groups: tuple[ChannelGroup, ...], example: Tensor) -> str | None:
+    """Why removing half of these groups' neurons goes wrong; ``None`` when it does not."""
+    masks = _half(graph, groups)
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            found = Compactor(model, graph)(masks)(example)
+            wanted = functional_call(model, masked_tensors(model, graph, masks), (example,))
+    except Exception as error:  # whatever a foreign forward raises is the reason
+        return f"it fails without some of its channels ({str(error).strip().splitlines()[0][:120]})"
+    finally:
+        model.train(training)
+    if not (isinstance(found, Tensor) and isinstance(wanted, Tensor)):
+        return "its output is not one tensor"
+    scale = wanted.abs().max().clamp_min(1e-12)
+    apart = float((found - wanted).abs().max() / scale)
+    return None if apart <= TOLERANCE.get(example.dtype, 0.05) else "compact and masked networks differ"
+
+
+def _half(graph: Graph, groups: tuple[ChannelGroup, ...]) -> Masks:
+    rng = np.random.default_rng(0)
+    neurons = np.ones(graph.neurons, dtype=np.bool_)
+    for group in groups:
+        gone = rng.permutation(group.size)[: group.size // 2]
+        neurons[group.start + gone] = False
+    return replace(Masks.full(graph), neurons=neurons)

@@ -1,0 +1,165 @@
+"""Genome to compact network: neurons really removed, kernels zeroed or grouped.
+
+The plan is a table of kept indices by parameter; the network's own module tree is copied without its weights
+(on the meta device, once) and filled with the cut tensors. No candidate copies or traces the original.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from gaprune.prune.graph import Graph, Layer
+from gaprune.prune.grouped import GroupedConvolution
+from gaprune.prune.masks import Grouping, Masks
+from gaprune.prune.tensors import first_names, state_tensors
+
+
+class Compactor:
+    """Makes compact networks of one original.
+
+    Args:
+        model: the original; its tensors are read at each call and never written.
+        graph: its pruning graph.
+    """
+
+    def __init__(self, model: nn.Module, graph: Graph) -> None:
+        self.graph = graph
+        self.tensors = state_tensors(model)
+        self._first = first_names(model)
+        self._skeleton = copy.deepcopy(model).to("meta").eval()
+
+    def __call__(self, masks: Masks) -> nn.Module:
+        """The compact network in eval mode on the original's device; shares no memory with it."""
+        network = copy.deepcopy(self._skeleton)
+        masked = self._kernel_masks(masks)
+        made: dict[str, Tensor] = {}
+        for name, tensor in self.tensors.items():
+            first = self._first[name]
+            if first not in made:
+                cut = self._cut(first, tensor, masks)
+                if first in masked:
+                    cut *= (
+                        masked[first]
+                        .to(cut.device, cut.dtype)
+                        .view(*masked[first].shape, *[1] * (cut.ndim - 2))
+                    )
+                made[first] = cut
+            set_tensor(network, name, made[first])
+        for layer in self.graph.layers:
+            self._finish(network, layer, masks)
+        fit_attributes(network)
+        return network
+
+    def _cut(self, name: str, tensor: Tensor, masks: Masks) -> Tensor:
+        axes = self.graph.axes.get(name, ())
+        out = tensor
+        for axis, neurons in enumerate(axes):
+            if neurons is not None:
+                kept = masks.kept(neurons)
+                if not kept.all():
+                    out = out.index_select(axis, torch.from_numpy(np.flatnonzero(kept)).to(out.device))
+        return out.clone() if out is tensor else out
+
+    def _kernel_masks(self, masks: Masks) -> dict[str, Tensor]:
+        found = {}
+        for layer in self.graph.convolutions():
+            mask = masks.kernel_mask(layer) if layer.weight in masks.kernels else None
+            if mask is not None:
+                found[layer.weight] = torch.from_numpy(mask)
+        return found
+
+    def _finish(self, network: nn.Module, layer: Layer, masks: Masks) -> None:
+        """Set what a changed width means beyond the tensors: the groups of a convolution."""
+        if layer.kind == "depthwise":
+            module: Any = network.get_submodule(layer.name)
+            module.groups = int(masks.kept(layer.inputs).sum())
+        elif layer.weight in masks.groupings:
+            path = layer.weight.rpartition(".")[0]
+            if not isinstance(network.get_submodule(path), GroupedConvolution):
+                split(network, path, masks.groupings[layer.weight])
+
+
+def split(network: nn.Module, path: str, grouping: Grouping) -> None:
+    """Replace the convolution at ``path`` by a real grouped one with the grouping's channel orders."""
+    conv: Any = network.get_submodule(path)
+    weight: Tensor = conv.weight
+    out, inputs = torch.from_numpy(grouping.outputs), torch.from_numpy(grouping.inputs)
+    out, inputs = out.to(weight.device), inputs.to(weight.device)
+    blocks = zip(out.chunk(grouping.groups), inputs.chunk(grouping.groups), strict=True)
+    rows = [weight.detach()[o][:, i] for o, i in blocks]
+    set_tensor(conv, "weight", torch.cat(rows))
+    if conv.bias is not None:
+        set_tensor(conv, "bias", conv.bias.detach()[out])
+    conv.groups = grouping.groups
+    place_grouped(network, path, inputs, torch.argsort(out))
+
+
+def place_grouped(network: nn.Module, path: str, input_order: Tensor, output_order: Tensor) -> None:
+    """Put a ``GroupedConvolution`` around the convolution at ``path``."""
+    parent, _, name = path.rpartition(".")
+    conv = network.get_submodule(path)
+    setattr(network.get_submodule(parent), name, GroupedConvolution(conv, input_order, output_order).eval())
+
+
+def set_tensor(network: nn.Module, name: str, tensor: Tensor) -> None:
+    """Replace the parameter or buffer ``name``, whatever its shape was."""
+    path, _, leaf = name.rpartition(".")
+    module = network.get_submodule(path)
+    if leaf in module._parameters:
+        old = module._parameters[leaf]
+        learns = old.requires_grad if old is not None else True
+        module._parameters[leaf] = nn.Parameter(tensor, requires_grad=learns)
+    else:
+        module._buffers[leaf] = tensor
+
+
+def fit_attributes(network: nn.Module) -> None:
+    """Make the widths that standard modules state agree with their tensors."""
+    for module in network.modules():
+        if isinstance(module, _ConvNd):
+            out, per_group = module.weight.shape[:2]
+            module.out_channels, module.in_channels = out, per_group * module.groups
+        elif isinstance(module, nn.Linear):
+            module.out_features, module.in_features = module.weight.shape
+        elif isinstance(module, _BatchNorm):
+            found = module.weight if module.affine else module.running_mean
+            if found is not None:
+                module.num_features = len(found)
+        elif isinstance(module, nn.PReLU):
+            module.num_parameters = len(module.weight)
+
+
+def masked_tensors(model: nn.Module, graph: Graph, masks: Masks) -> dict[str, Tensor]:
+    """The original's tensors with masks applied at the consumers' input: the reference of compaction.
+
+    A removed neuron contributes nothing to any consumer: the consumers' weights for it are zero. So are the
+    kernels of removed connections. Use with ``torch.func.functional_call``.
+    """
+    first = first_names(model)
+    tensors = {name: tensor.clone() for name, tensor in state_tensors(model).items() if first[name] == name}
+    for layer in graph.layers:
+        weight = tensors[layer.weight]
+        if layer.kind == "depthwise":
+            continue
+        axis = graph.axes.get(layer.weight, (None, None))[1]
+        if axis is not None:
+            gone = torch.from_numpy(np.flatnonzero(~masks.kept(axis))).to(weight.device)
+            weight.index_fill_(1, gone, 0)
+        mask = masks.kernel_mask(layer)
+        if mask is not None:
+            rows, columns = (np.flatnonzero(masks.kept(ends)) for ends in (layer.outputs, layer.inputs))
+            whole = np.zeros(weight.shape[:2], dtype=np.bool_)
+            whole[np.ix_(rows, columns)] = mask
+            weight *= (
+                torch.from_numpy(whole)
+                .to(weight.device, weight.dtype)
+                .view(*whole.shape, *[1] * (weight.ndim - 2))
+            )
+    return tensors

@@ -1,0 +1,98 @@
+"""How much each neuron and each connection is worth keeping, before any search.
+
+One replaceable function: (model, graph) -> ``Importance``. Larger is more worth keeping; values are compared
+within a channel group or a convolution only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from gaprune.errors import choice_error
+from gaprune.prune.genome import Floats
+from gaprune.prune.graph import Graph
+from gaprune.prune.tensors import state_tensors
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Scores of all genes.
+
+    Attributes:
+        neurons: (n,) float64.
+        kernels: by weight name, (out, in) float64 of each dense convolution.
+    """
+
+    neurons: Floats
+    kernels: dict[str, Floats]
+
+
+ImportanceFunction = Callable[[nn.Module, Graph], Importance]
+
+
+def l2(model: nn.Module, graph: Graph) -> Importance:
+    """L2 norm of a neuron's incoming kernels (Li et al. 2017, with L2), each layer's mean scaled to 1."""
+    tensors = state_tensors(model)
+    total = np.zeros(graph.neurons)
+    for layer in {layer.weight: layer for layer in graph.layers if layer.convolution}.values():
+        _add_scaled(total, layer.outputs, tensors[layer.weight].flatten(1).double().norm(dim=1))
+    return Importance(total, kernel_norms(model, graph))
+
+
+def bn(model: nn.Module, graph: Graph) -> Importance:
+    """Absolute batch-norm scale of a neuron (Liu et al. 2017), each layer's mean scaled to 1.
+
+    Neurons that no batch norm follows take their L2 norm.
+    """
+    total = np.zeros(graph.neurons)
+    for path, module in model.named_modules():
+        axes = graph.axes.get(f"{path}.weight")
+        if isinstance(module, _BatchNorm) and axes is not None and axes[0] is not None:
+            _add_scaled(total, axes[0], module.weight.detach().double().abs())
+    without = total == 0
+    total[without] = l2(model, graph).neurons[without]
+    return Importance(total, kernel_norms(model, graph))
+
+
+def random(model: nn.Module, graph: Graph) -> Importance:
+    """Worth that means nothing, always the same: the control for informed operators."""
+    rng = np.random.default_rng(0)
+    kernels = {
+        layer.weight: rng.random((len(layer.outputs), len(layer.inputs))) for layer in graph.convolutions()
+    }
+    return Importance(rng.random(graph.neurons), kernels)
+
+
+def kernel_norms(model: nn.Module, graph: Graph) -> dict[str, NDArray[np.float64]]:
+    """L2 norm of every kernel of every dense convolution, (out, in) by weight name."""
+    tensors = state_tensors(model)
+    return {
+        layer.weight: tensors[layer.weight].flatten(2).double().norm(dim=2).cpu().numpy()
+        for layer in graph.convolutions()
+    }
+
+
+def importance_function(name: str) -> ImportanceFunction:
+    """The function of a name.
+
+    Raises:
+        OptionError: no such name; the message lists the valid ones.
+    """
+    known: dict[str, ImportanceFunction] = {"l2": l2, "bn": bn, "random": random}
+    if name not in known:
+        raise choice_error("importance", name, tuple(known))
+    return known[name]
+
+
+def _add_scaled(total: Floats, neurons: NDArray[np.int64], values: Tensor) -> None:
+    scores = torch.nan_to_num(values).cpu().numpy()
+    mean = scores.mean()
+    ours = neurons >= 0
+    np.add.at(total, neurons[ours], scores[ours] / (mean if mean > 0 else 1.0))

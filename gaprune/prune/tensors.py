@@ -1,0 +1,21 @@
+"""A network's tensors by name, shared ones under their first name."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+def state_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers by name, detached; a tensor with two names stands under both."""
+    return {name: tensor.detach() for name, tensor in _named(model)}
+
+
+def first_names(model: nn.Module) -> dict[str, str]:
+    """For each tensor's name the first name of the same tensor, so that shared weights stay shared."""
+    first: dict[int, str] = {}
+    return {name: first.setdefault(id(tensor), name) for name, tensor in _named(model)}
+
+
+def _named(model: nn.Module) -> list[tuple[str, Tensor]]:
+    parameters = model.named_parameters(remove_duplicate=False)
+    return [*parameters, *model.named_buffers(remove_duplicate=False)]

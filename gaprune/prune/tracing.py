@@ -1,0 +1,245 @@
+"""Walk the exported ATen graph of a network and label every tensor axis with atoms."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.fx import Node
+
+from gaprune.errors import ModelError
+from gaprune.prune.atoms import Atoms, AtomTable
+from gaprune.prune.tensors import first_names
+
+Axes = tuple[Atoms | None, ...]
+"""One entry per tensor axis: its atoms, or ``None`` for an axis that carries no neurons (batch, height, width)."""
+
+INPUT = "it is the network's input"
+OUTPUT = "it is the network's output"
+
+
+@dataclass(frozen=True)
+class Use:
+    """One call of a weight that mixes channels: a convolution or a linear layer.
+
+    Attributes:
+        layer: path of the module that makes the call.
+        weight: name of the weight.
+        convolution: whether its outputs are neurons that may be removed.
+        kind: ``dense``, ``grouped`` or ``depthwise``.
+        inputs: (in,) atoms at the input.
+        outputs: (out,) atoms at the output.
+        groups: groups of the convolution; 1 for a linear layer.
+        kernel: number of taps, 1 for a linear layer.
+        positions: output positions (height x width) of one image.
+    """
+
+    layer: str
+    weight: str
+    convolution: bool
+    kind: str
+    inputs: Atoms
+    outputs: Atoms
+    groups: int
+    kernel: int
+    positions: int
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """A call that fvcore counts per element of an axis of atoms: batch norm, some pooling and resizing.
+
+    Attributes:
+        atoms: (n,) the channel axis.
+        factor: FLOPs per channel of one image.
+    """
+
+    atoms: Atoms
+    factor: int
+
+
+@dataclass
+class Trace:
+    """What the walk over one network's computation has found."""
+
+    model: nn.Module
+    atoms: AtomTable = field(default_factory=AtomTable)
+    tensors: dict[str, Axes] = field(default_factory=dict)
+    values: dict[Node, Any] = field(default_factory=dict)
+    uses: list[Use] = field(default_factory=list)
+    elementwise: list[Elementwise] = field(default_factory=list)
+    frozen_layers: dict[str, str] = field(default_factory=dict)
+    names: dict[Node, str] = field(default_factory=dict)
+
+    def axes(self, node: Node) -> Axes:
+        """The labels of a tensor, made on first use: a parameter's axes longer than 1 get fresh atoms."""
+        if node not in self.values:
+            self.values[node] = self.parameter(node, tuple(range(len(shape(node)))))
+        labels: Axes = self.values[node]
+        return labels
+
+    def parameter(self, node: Node, carrying: tuple[int, ...]) -> Axes:
+        """The labels of a parameter or buffer whose axes ``carrying`` may carry neurons."""
+        name = self.names.get(node)
+        if name is None:
+            raise KeyError(f"{node} is neither computed nor a parameter")
+        if name not in self.tensors:
+            sizes = shape(node)
+            self.tensors[name] = tuple(
+                self.atoms.new(size) if axis in carrying and size > 1 else None
+                for axis, size in enumerate(sizes)
+            )
+        self.values[node] = self.tensors[name]
+        return self.tensors[name]
+
+    def unite(self, left: Atoms | None, right: Atoms | None) -> None:
+        """Unite two axes; where only one carries atoms, they must stay."""
+        if left is not None and right is not None:
+            self.atoms.unite(left, right)
+        elif left is not None or right is not None:
+            carrier = left if left is not None else right
+            assert carrier is not None
+            self.atoms.freeze(carrier, "an axis without channels is combined with it")
+
+    def freeze(self, node: Node, labels: Axes, reason: str) -> None:
+        """Keep all atoms of a tensor for good, and remember at which layer and why."""
+        self.frozen_layers.setdefault(layer_of(node), reason)
+        for atoms in labels:
+            if atoms is not None:
+                self.atoms.freeze(atoms, reason)
+
+    def fresh(self, node: Node, reason: str) -> Any:
+        """Labels for the result of a call that is not understood: new atoms that must stay."""
+
+        def label(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                sizes = tuple(value.shape)
+                made = tuple(self.atoms.new(n) if axis and n > 1 else None for axis, n in enumerate(sizes))
+                for atoms in made:
+                    if atoms is not None:
+                        self.atoms.freeze(atoms, reason)
+                return made
+            if isinstance(value, tuple | list):
+                return [label(item) for item in value]
+            return None
+
+        return label(node.meta.get("val"))
+
+
+Rule = Callable[[Trace, Node], Any]
+
+
+def shape(node: Node) -> tuple[int, ...]:
+    """The shape of a node's tensor in the exported example."""
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{node} is no tensor")
+    return tuple(int(size) for size in value.shape)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether an argument of a call is a node that holds one tensor."""
+    return isinstance(value, Node) and isinstance(value.meta.get("val"), Tensor)
+
+
+def layer_of(node: Node) -> str:
+    """The module path in whose forward the call stands."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [path for path, _ in stack.values()]
+    return paths[-1] if paths and paths[-1] else str(node)
+
+
+def export(model: nn.Module, example: Tensor) -> ExportedProgram:
+    """The ATen graph of ``model`` in eval mode on ``example`` ((2, C, H, W) float).
+
+    Raises:
+        ModelError: the forward cannot be traced or does not take such an input.
+    """
+    training = model.training
+    model.eval()
+    try:
+        return torch.export.export(model, (example,), strict=False)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"{type(model).__name__} cannot be traced on an input of shape {tuple(example.shape)}: {reason}"
+        ) from error
+    finally:
+        model.train(training)
+
+
+def trace(model: nn.Module, example: Tensor, rules: dict[Any, Rule]) -> Trace:
+    """Label every tensor of the computation.
+
+    Args:
+        model: the network.
+        example: (2, C, H, W) input on the model's device.
+        rules: for each ATen operator how it carries atoms; a call without a rule freezes what it touches.
+
+    Raises:
+        ModelError: the network cannot be traced.
+    """
+    program = export(model, example)
+    found = Trace(model)
+    signature = program.graph_signature
+    first = first_names(model)
+    owned = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    owned = {node: first.get(name, name) for node, name in owned.items()}
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            _placeholder(found, node, owned.get(node.name))
+        elif node.op == "call_function":
+            found.values[node] = _call(found, node, rules)
+        elif node.op == "output":
+            _output(found, node)
+    return found
+
+
+def _placeholder(found: Trace, node: Node, name: str | None) -> None:
+    if name is not None:
+        found.names[node] = name
+    elif isinstance(node.meta.get("val"), Tensor):
+        found.values[node] = found.fresh(node, INPUT)
+
+
+def _call(found: Trace, node: Node, rules: dict[Any, Rule]) -> Any:
+    if node.target is operator.getitem:
+        source, index = node.args
+        assert isinstance(source, Node)
+        whole = found.values[source]
+        return whole[index] if whole is not None else None
+    rule = rules.get(node.target)
+    if rule is not None:
+        return rule(found, node)
+    for source in node.all_input_nodes:
+        if is_tensor(source):
+            found.freeze(node, found.axes(source), f"{node.target} is not understood")
+        elif isinstance(found.values.get(source), list):
+            for labels in found.values[source]:
+                found.freeze(node, labels or (), f"{node.target} is not understood")
+    return found.fresh(node, f"it comes from {node.target}, which is not understood")
+
+
+def _output(found: Trace, node: Node) -> None:
+    for source in node.all_input_nodes:
+        if is_tensor(source):
+            for atoms in found.axes(source):
+                if atoms is not None:
+                    found.atoms.freeze(atoms, OUTPUT)
+
+
+def broadcast(labels: Axes, rank: int) -> Axes:
+    """Labels padded with leading axes that carry nothing, as broadcasting does."""
+    return (None,) * (rank - len(labels)) + labels
+
+
+def repeat_within(atoms: Atoms, sizes: tuple[int, ...], axis: int) -> Atoms:
+    """The atoms of the flattening of axes of ``sizes`` of which only ``axis`` carries atoms."""
+    view = atoms.reshape([-1 if a == axis else 1 for a in range(len(sizes))])
+    return np.ascontiguousarray(np.broadcast_to(view, sizes)).reshape(-1)

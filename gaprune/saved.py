@@ -1,0 +1,156 @@
+"""A compact network on disk: written by a search, loaded with ``gaprune.load``. No pickles.
+
+``config.json`` says which original it was cut from and what tensors alone do not tell; ``model.safetensors`` holds the
+cut tensors. Loading builds the original's module tree and puts the tensors in: nothing is traced.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from gaprune.errors import CheckpointError
+from gaprune.models import build
+from gaprune.prune.compact import fit_attributes, place_grouped, set_tensor
+from gaprune.prune.genome import Genome, Layout
+from gaprune.prune.grouped import GroupedConvolution
+from gaprune.prune.tensors import state_tensors
+from gaprune.runs.files import atomic_write, read_json_object, write_json
+
+FORMAT = "gaprune-compact-1"
+CONFIG, GENOME, WEIGHTS, METRICS = "config.json", "genome.json", "model.safetensors", "metrics.json"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What must be known to load a compact network.
+
+    Attributes:
+        model: name to build the original by; ``None`` when the caller brought it as an object.
+        stem: its first layers.
+        classes: class names in label order.
+        image_shape: (C, H, W) of one image.
+        mean: per channel mean of the 0..255 pixels that it is fed with.
+        std: per channel standard deviation of the same.
+        convolution_groups: by module path, the groups of each convolution that has more than one.
+        grouped: paths of convolutions that became grouped ones between two channel orders.
+        format: version of this file.
+    """
+
+    model: str | None
+    stem: str
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    convolution_groups: dict[str, int] = field(default_factory=dict)
+    grouped: tuple[str, ...] = ()
+    format: str = FORMAT
+
+
+def save_compact(directory: Path, network: nn.Module, config: Config, metrics: dict[str, Any]) -> None:
+    """Write a compact network; the directory is made.
+
+    Args:
+        directory: where to.
+        network: the compact network.
+        config: as far as the caller knows it; what the network itself tells is filled in.
+        metrics: JSON values about it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    grouped = [path for path, m in network.named_modules() if isinstance(m, GroupedConvolution)]
+    groups = {p: m.groups for p, m in network.named_modules() if isinstance(m, _ConvNd) and m.groups > 1}
+    record = asdict(config) | {"convolution_groups": groups, "grouped": grouped}
+    tensors = {name: tensor.cpu().contiguous().clone() for name, tensor in state_tensors(network).items()}
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(directory / CONFIG, record)
+    write_json(directory / METRICS, metrics)
+    atomic_write(directory / WEIGHTS, save(tensors, metadata={"format": FORMAT}))
+
+
+def save_genome(directory: Path, genome: Genome, layout: Layout) -> None:
+    """Write which genes a network keeps: by section a count and the packed bits (base64, first gene first)."""
+    bits = layout.unpack(genome)
+    sections = [
+        {
+            "name": section.name,
+            "kind": section.kind,
+            "genes": section.size,
+            "kept": int(bits[section.slice].sum()),
+            "packed": base64.b64encode(np.packbits(bits[section.slice]).tobytes()).decode(),
+        }
+        for section in layout.sections
+    ]
+    write_json(directory / GENOME, {"key": genome.key, "sections": sections})
+
+
+def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
+    """Load a compact network, such as ``runs/.../front/03``, in eval mode on the CPU.
+
+    Args:
+        path: a directory that a search wrote.
+        model: the original network, when the search was given it as an object; it is copied, never changed.
+
+    Raises:
+        CheckpointError: the directory holds no compact network, is damaged, or needs ``model``.
+        ModelError: the original cannot be built by its name.
+    """
+    directory = Path(path)
+    config = _config(directory)
+    if model is None and config["model"] is None:
+        raise CheckpointError(f"{directory} was cut from a network object: pass it as load(path, model=...)")
+    if model is not None:
+        network = copy.deepcopy(model).cpu()
+    else:
+        network = build(config["model"], num_classes=len(config["classes"]), stem=config["stem"])
+    tensors = _tensors(directory / WEIGHTS)
+    try:
+        _fill(network, config, tensors)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{directory} does not fit {type(network).__name__}: {error}") from error
+    return network.eval()
+
+
+def _config(directory: Path) -> dict[str, Any]:
+    try:
+        config = read_json_object(directory / CONFIG)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{directory} holds no compact network: {CONFIG}: {error}") from error
+    if config.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{directory / CONFIG} has format {config.get('format')!r}, expected {FORMAT!r}"
+        )
+    return config
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file} cannot be read: {error}") from error
+
+
+def _fill(network: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    for path in config["grouped"]:
+        orders = (tensors[f"{path}.{order}"] for order in ("input_order", "output_order"))
+        place_grouped(network, path, *orders)
+    expected = set(state_tensors(network))
+    if expected != set(tensors):
+        raise KeyError(f"tensors differ: {', '.join(sorted(expected ^ set(tensors))[:3])}")
+    for name, tensor in tensors.items():
+        set_tensor(network, name, tensor)
+    for path, groups in config["convolution_groups"].items():
+        module: Any = network.get_submodule(path)
+        module.groups = groups
+    fit_attributes(network)
