@@ -30,7 +30,7 @@ from gaprune.training import Recipe
 
 PROG = "python -m gaprune.train"
 SEARCH = "python -m gaprune.search"
-_OF_THE_SEARCH = ("model", "stem", "data", "data_dir", "search_size", "seed", "cache_dir")
+_OF_THE_SEARCH = ("model", "stem", "data", "data_dir", "test_share", "search_size", "seed", "cache_dir")
 _LARGEST_SEED = 2**32 - 1
 
 
@@ -42,8 +42,9 @@ class Options:
     stem: str = option("cifar", "first layers of resnet18", choices=("cifar", "imagenet"))
     data: str = option("auto", "data set", choices=data_names())
     data_dir: Path | None = option(None, "image folder or CIFAR-10 root", metavar="DIR")
+    test_share: float = option(0.2, "share of an image folder without test/ that is split off to report on")
     search_size: int | None = option(
-        None, "training images held out for the search set; none is a fifth, at most 5,000"
+        None, "training images held out for the search set; none is a fifth, at most 2,000"
     )
     epochs: int | None = option(None, "passes over the training images; none suits the data")
     batch_size: int | None = option(None, "images in a step; none suits the data")
@@ -81,6 +82,7 @@ def _train(options: Options, reporter: Reporter) -> None:
     data = load_data(
         options.data,
         data_dir=options.data_dir,
+        test_share=options.test_share,
         seed=options.seed,
         cache_dir=cache_dir,
         reporter=reporter,
