@@ -1,7 +1,7 @@
 """gaprune: structural pruning of convolutional networks by genetic search.
 
-``gaprune.search`` finds the front, ``gaprune.load`` loads a compact network of it. Importing this package imports neither
-torch nor anything heavy until a name is used.
+``gaprune.search`` finds the front, ``gaprune.load`` loads a compact network of it. Importing this package
+imports neither torch nor anything else that is heavy until a name is used.
 """
 
 from __future__ import annotations

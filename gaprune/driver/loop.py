@@ -39,8 +39,8 @@ class Found:
 def evolve(job: Job, run: RunDirectory, backend: Backend, reporter: Reporter) -> Found:
     """Run the search to its last generation, from the run's newest state if there is one.
 
-    Every evaluation is in ``evaluations.jsonl`` before it counts, every generation in ``state/``: whatever stops the
-    process, at most the evaluation in flight is lost.
+    Every evaluation is in ``evaluations.jsonl`` before it counts, every generation in ``state/``: whatever
+    stops the process, at most the evaluation in flight is lost.
 
     Raises:
         RunError: the run's state does not fit, or the directory cannot be written.

@@ -141,7 +141,8 @@ import gaprune
 network = gaprune.load("{row.path}"{own})  # path relative to the run directory
 ```
 
-Input: {job.data.image_shape} images, pixels 0..255 normalised by mean {_round(job.data.mean)}, std {_round(job.data.std)}.
+Input: {job.data.image_shape} images, pixels 0..255 normalised by mean {_round(job.data.mean)} and
+std {_round(job.data.std)}.
 
 | | this network | of the original |
 |---|---|---|
