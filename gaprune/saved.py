@@ -1,7 +1,7 @@
 """A compact network on disk: written by a search, loaded with ``gaprune.load``. No pickles.
 
-``config.json`` says which original it was cut from and what tensors alone do not tell; ``model.safetensors`` holds the
-cut tensors. Loading builds the original's module tree and puts the tensors in: nothing is traced.
+``config.json`` says which original it was cut from and what tensors alone do not tell; ``model.safetensors``
+holds the cut tensors. Loading builds the original's module tree and puts the tensors in: nothing is traced.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def save_compact(directory: Path, network: nn.Module, config: Config, metrics: d
 
 
 def save_genome(directory: Path, genome: Genome, layout: Layout) -> None:
-    """Write which genes a network keeps: by section a count and the packed bits (base64, first gene first)."""
+    """Write which genes a network keeps: by section a count and packed bits (base64, first gene first)."""
     bits = layout.unpack(genome)
     sections = [
         {

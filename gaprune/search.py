@@ -1,4 +1,4 @@
-"""``python -m gaprune.search``, and ``gaprune.search`` for a caller's own network: one search, start to end."""
+"""``python -m gaprune.search``, and ``gaprune.search`` for a caller's own network, start to end."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SearchResult:
 
     Attributes:
         path: the run directory.
-        rows: the front, fewest FLOPs first: accuracy on search and test set, FLOPs, parameters, place on disk.
+        rows: the front, fewest FLOPs first: accuracies, FLOPs, parameters, place on disk.
         picked: the row that ``pick`` marks; ``None`` when no row satisfies it.
         model: the network that was given as an object, if it was.
     """
@@ -86,7 +86,7 @@ def search(
         model: a trained network (its weights are read, never changed), or a name as in ``--model``.
         data: an ``ImageData``, a name as in ``--data``, or the path of an image folder.
         objectives: two or more names or ``Objective`` objects.
-        reporter: where progress goes; by default as the command shows it. ``gaprune.progress.SILENT`` is quiet.
+        reporter: where progress goes; by default as the command shows it (``gaprune.progress.SILENT``: nowhere).
         **options: any other option of the command, by its name with underscores (``population=30``).
 
     Raises:
@@ -213,7 +213,7 @@ def _draw(job: Job, run: RunDirectory, found: Found, rows: list[FrontRow], picke
         baseline=job.original,
         picked=picked,
         evaluated=points,
-        title=f"{job.model_name} on {job.data.name}: {len(found.evaluated)} candidates, no training after pruning",
+        title=f"{job.model_name} on {job.data.name}: {len(found.evaluated)} candidates, not trained on",
     )
 
 

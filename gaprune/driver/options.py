@@ -12,7 +12,7 @@ from gaprune.errors import OptionError, RunError, choice_error
 from gaprune.runs import check_rule
 
 MAY_CHANGE = ("generations", "pick", "resume", "output", "cache_dir", "data_dir", "checkpoint")
-"""Options that a resumed search may be given anew; images and weights behind paths are compared by content."""
+"""Options that a resumed search may be given anew; images and weights are compared by content."""
 
 
 @dataclass(frozen=True)

@@ -201,9 +201,7 @@ def _split(options: SearchOptions, data: ImageData, own_model: bool, reporter: R
             shipped = shipped_weights(options.model, options.stem, data.classes, data.image_shape)
         if shipped is not None and shipped.saw_all_training_images:
             source = "test"
-            reporter.say(
-                "the shipped weights have seen every training image: the search set is held out of the test images"
-            )
+            reporter.say("the shipped weights have seen all training images: searching on test images")
     size = options.search_size if options.search_size is not None else held_out_size(data)
     return split(
         data,

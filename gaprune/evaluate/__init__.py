@@ -1,4 +1,4 @@
-"""From genomes to numbers: objectives, the evaluator, and where evaluations run. Knows nothing of evolution."""
+"""From genomes to numbers: objectives, the evaluator, and where it runs. Knows nothing of evolution."""
 
 from gaprune.evaluate.backend import Backend, LocalBackend
 from gaprune.evaluate.evaluator import Evaluator, Task

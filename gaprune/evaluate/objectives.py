@@ -1,4 +1,4 @@
-"""What a candidate is judged by. An objective is a value of a ``Candidate``; adding one is adding a function."""
+"""What a candidate is judged by: an objective is a value of a ``Candidate``."""
 
 from __future__ import annotations
 
@@ -107,9 +107,8 @@ def resolve_objectives(wanted: Sequence[str | Objective]) -> tuple[Objective, ..
     found = tuple(_resolve(item) for item in wanted)
     names = [objective.name for objective in found]
     if len(found) < 2:
-        raise OptionError(
-            f"objectives must be at least two of {', '.join(objective_names())}, got {', '.join(names) or 'none'}"
-        )
+        valid = ", ".join(objective_names())
+        raise OptionError(f"objectives must be at least two of {valid}, got {', '.join(names) or 'none'}")
     for name in names:
         if names.count(name) > 1:
             raise OptionError(f"objective {name!r} is given twice")

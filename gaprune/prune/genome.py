@@ -100,5 +100,5 @@ class Space(Protocol):
         ...
 
     def cost(self, bits: Bits) -> float:
-        """Share of the whole network's FLOPs that a repaired bit vector keeps, 0 to 1; cheap, in closed form."""
+        """Share of the whole network's FLOPs that a repaired bit vector keeps, 0 to 1; in closed form."""
         ...

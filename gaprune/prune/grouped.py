@@ -1,4 +1,4 @@
-"""A convolution whose connections are tied into groups: a real grouped convolution between two channel orders."""
+"""A convolution with connections tied into groups: a grouped convolution between two channel orders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which channels share a group when a convolution becomes a grouped one: balanced co-clustering of its kernels."""
+"""Which channels share a group when a convolution becomes a grouped one: balanced co-clustering."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def linear(found: Trace, node: Node) -> Axes:
     """The last axis meets the weight's axis 1; the outputs stay (neurons are a convolution's)."""
     call = _arguments(node)
     data = found.axes(call["input"])
-    out, features = shape(call["weight"])
+    out = shape(call["weight"])[0]
     weight_axes = found.parameter(call["weight"], (0, 1))
     found.unite(data[-1], weight_axes[1])
     outputs = weight_axes[0]
@@ -210,7 +210,7 @@ def counted(per_input: int, per_output: int) -> Rule:
     return rule
 
 
-def pad(found: Trace, node: Node) -> Axes:
+def pad(found: Trace, node: Node) -> Any:
     """Padding of height and width passes; padded channels are new and stay."""
     source, amounts = node.args[0], list(node.args[1])  # type: ignore[arg-type]
     assert isinstance(source, Node)
@@ -301,7 +301,7 @@ def _aligned(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int]
 def permute(found: Trace, node: Node) -> Axes:
     """Axes in another order."""
     labels = found.axes(node.args[0])  # type: ignore[arg-type]
-    return tuple(labels[axis] for axis in node.args[1])  # type: ignore[union-attr, index, misc]
+    return tuple(labels[axis] for axis in node.args[1])  # type: ignore[union-attr, index]
 
 
 def transpose(found: Trace, node: Node) -> Axes:
@@ -331,7 +331,7 @@ def concatenate(found: Trace, node: Node) -> Axes:
             if index not in (0, axis):
                 found.unite(out[index], label)
     if any(label[axis] is not None for label in labels):
-        parts = [
+        parts: list[Any] = [
             label[axis] if label[axis] is not None else _single(found, shape(source)[axis])
             for label, source in zip(labels, sources, strict=True)
         ]

@@ -82,8 +82,8 @@ class PruningSpace:
         """The nearest valid genome in canonical form.
 
         Widths are rounded to the nearest valid one, at least one step, by worth. Every kept output keeps a
-        kernel. Connections of removed neurons go with them; their genes say 1, so that a neuron that comes back comes back
-        connected, and genomes of equal networks are equal.
+        kernel. Connections of removed neurons go with them; their genes say 1, so that a neuron that returns
+        is connected again, and genomes of equal networks are equal.
         """
         mended = bits.copy()
         self._repair_neurons(mended)

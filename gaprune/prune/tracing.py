@@ -18,7 +18,7 @@ from gaprune.prune.atoms import Atoms, AtomTable
 from gaprune.prune.tensors import first_names
 
 Axes = tuple[Atoms | None, ...]
-"""One entry per tensor axis: its atoms, or ``None`` for an axis that carries no neurons (batch, height, width)."""
+"""By tensor axis its atoms, or ``None`` for an axis that carries no neurons (batch, height, width)."""
 
 INPUT = "it is the network's input"
 OUTPUT = "it is the network's output"
