@@ -86,7 +86,7 @@ def search(
         model: a trained network (its weights are read, never changed), or a name as in ``--model``.
         data: an ``ImageData``, a name as in ``--data``, or the path of an image folder.
         objectives: two or more names or ``Objective`` objects.
-        reporter: where progress goes; by default as the command shows it (``gaprune.progress.SILENT``: nowhere).
+        reporter: where progress goes; by default as the command shows it.
         **options: any other option of the command, by its name with underscores (``population=30``).
 
     Raises:

@@ -1,1 +1,18 @@
-"""TODO-docstring evolve."""
+"""Evolutionary search over genomes: it knows bits, importance and cost, and no network."""
+
+from gaprune.evolve.algorithm import Algorithm, AlgorithmState, failed_row
+from gaprune.evolve.hypervolume import hypervolume
+from gaprune.evolve.nsga2 import NSGA2
+from gaprune.evolve.random_search import RandomSearch
+from gaprune.evolve.registry import algorithm_names, make_algorithm
+
+__all__ = [
+    "NSGA2",
+    "Algorithm",
+    "AlgorithmState",
+    "RandomSearch",
+    "algorithm_names",
+    "failed_row",
+    "hypervolume",
+    "make_algorithm",
+]

@@ -34,7 +34,8 @@ class Algorithm(abc.ABC):
     after a ``tell`` and given to ``restore`` of a fresh algorithm with the same space and options continues
     exactly as if nothing had happened: the same genomes are asked for, bit for bit.
 
-    All randomness comes from one ``numpy.random.Generator``; Python's and NumPy's global states are left alone.
+    All randomness comes from one ``numpy.random.Generator``; Python's and NumPy's global states are left
+    alone.
     """
 
     @property

@@ -25,7 +25,7 @@ def checked_graph(model: nn.Module, image_shape: tuple[int, int, int]) -> Graph:
     """The pruning graph of ``model``, less the channel groups whose removal does not work out.
 
     One random half of all neurons is removed and compact and masked networks are compared; when they differ
-    or the compact one raises (a forward with widths written into it, say), each group is tried alone and those
+    or the compact one raises (a forward with widths written into it), each group is tried alone and those
     that fail are left whole. Logs one warning for each layer left unpruned, with the reason.
 
     Raises:
