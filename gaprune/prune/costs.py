@@ -8,6 +8,7 @@ connection masks are in force each convolution's share is scaled by its kept ker
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import dataclass
 from math import prod
 
@@ -106,30 +107,31 @@ def kept_kernels(layer: Layer, masks: Masks) -> int:
 
 def count_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
     """FLOPs of one (C, H, W) image as fvcore counts them, by tracing ``model`` in eval mode."""
-    from fvcore.nn import FlopCountAnalysis
-
     parameter = next(model.parameters())
     image = torch.zeros((1, *image_shape), dtype=parameter.dtype, device=parameter.device)
     training = model.training
     model.eval()
     try:
-        return int(_quiet_total(FlopCountAnalysis(model, image)))
+        return _fvcore_total(model, image)
     finally:
         model.train(training)
 
 
-def _quiet_total(analysis: object) -> float:
-    import warnings
-
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)  # type: ignore[attr-defined]
-    level = logging.getLogger("fvcore").level
-    logging.getLogger("fvcore").setLevel(logging.ERROR)
+def _fvcore_total(model: nn.Module, image: torch.Tensor) -> int:
+    """fvcore's total, without its own and torch's warnings: it still uses ``torch.jit``."""
+    logger = logging.getLogger("fvcore")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return float(analysis.total())  # type: ignore[attr-defined]
+            from fvcore.nn import FlopCountAnalysis
+
+            analysis = FlopCountAnalysis(model, image)
+            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+            return int(analysis.total())
     finally:
-        logging.getLogger("fvcore").setLevel(level)
+        logger.setLevel(level)
 
 
 def cost_model(model: nn.Module, graph: Graph, image_shape: tuple[int, int, int]) -> CostModel:

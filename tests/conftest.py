@@ -1,0 +1,53 @@
+"""What tests of whole commands share: a tiny image folder, and a network that learns it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gaprune.data import ImageData, from_arrays
+from gaprune.training import Recipe, fit
+from tiny_factory import small_residual
+
+CLASSES = ("red", "green", "blue")
+
+
+def squares(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """``count`` noisy 8x8 images of each of three classes, which differ in their brightest channel."""
+    random = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(CLASSES)), count)
+    images = random.integers(0, 160, (len(labels), 3, 8, 8))
+    images[np.arange(len(labels)), labels] += 60
+    return images.astype(np.uint8), labels.astype(np.int64)
+
+
+@pytest.fixture
+def square_data() -> ImageData:
+    return from_arrays("squares", squares(60, 0), squares(40, 1), classes=CLASSES)
+
+
+@pytest.fixture
+def square_folder(tmp_path: Path) -> Path:
+    """The same kind of images as an image folder: 90 to train on, 60 to test on."""
+    for part, count, seed in (("train", 30, 0), ("test", 20, 1)):
+        images, labels = squares(count, seed)
+        for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+            folder = tmp_path / "squares" / part / CLASSES[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / f"{number:03d}.png")
+    return tmp_path / "squares"
+
+
+@pytest.fixture
+def trained(square_data: ImageData) -> torch.nn.Module:
+    """A small residual network that has learnt the squares."""
+    torch.manual_seed(0)
+    model = small_residual(len(CLASSES))
+    recipe = Recipe(epochs=6, batch_size=30, lr=0.1, pad=1)
+    train, mean, std = square_data.train, square_data.mean, square_data.std
+    fit(model, train, square_data.test, mean=mean, std=std, flip=True, recipe=recipe)
+    return model.eval()
