@@ -1,0 +1,123 @@
+"""Initial populations: informed ones over all budgets, and uninformed ones."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaprune.evolve.ranked import RankedSpace, rank
+from gaprune.prune.genome import Bits, Genome, Space
+
+LARGEST_BUDGET = 0.9
+SMALLEST_BUDGET = 0.05
+SPREAD = 0.5
+STEPS = 16
+TOLERANCE = 0.005
+
+
+Places = NDArray[np.int32]
+
+
+class Initial(Protocol):
+    """Makes the first generation."""
+
+    def __call__(self, space: Space, count: int, rng: np.random.Generator) -> list[Genome]:
+        """``count`` repaired genomes, not necessarily all different."""
+        ...
+
+
+def informed(space: Space, count: int, rng: np.random.Generator) -> list[Genome]:
+    """The whole network, and smaller ones that keep the most important genes, spread over all budgets.
+
+    Random masks of a trained network are useless: all that it learnt is in the order of importance.
+
+    Args:
+        space: what to search; equal importances are told apart at random.
+        count: number of genomes. The first one keeps everything.
+        rng: source of all randomness.
+
+    Returns:
+        ``count`` repaired genomes.
+    """
+    ranked = rank(space)
+    members = [np.ones(ranked.layout.size, dtype=np.bool_)]
+    whole = [ranked.layout.pack(ranked.repair(members[0]))]
+    return whole[:count] + [
+        ranked.layout.pack(informed_member(ranked, budget, rng)) for budget in budgets(count - 1)
+    ]
+
+
+def uninformed(space: Space, count: int, rng: np.random.Generator) -> list[Genome]:
+    """``count`` repaired genomes of random bits, each with its own random density."""
+    layout = space.layout
+    return [layout.pack(space.repair(rng.random(layout.size) < rng.random())) for _ in range(count)]
+
+
+def budgets(count: int) -> list[float]:
+    """``count`` costs from 0.9 down to 0.05, evenly spaced in their square roots.
+
+    FLOPs grow with the square of the widths, so these are even steps of width: denser at the small end than
+    even steps of cost, where networks change fastest, and less lopsided than a geometric series.
+    """
+    widths = np.linspace(math.sqrt(LARGEST_BUDGET), math.sqrt(SMALLEST_BUDGET), max(0, count))
+    return [float(width) ** 2 for width in widths]
+
+
+def informed_member(space: RankedSpace, budget: float, rng: np.random.Generator) -> Bits:
+    """A repaired vector that keeps each section's most important genes and costs about ``budget``.
+
+    Each section keeps the share t^e, e its own exponent drawn once, and the common level t in [0, 1] is
+    bisected until the cost is met within 0.5 %, or as nearly as the space allows.
+    """
+    places = _places(space, rng)
+    exponents = _exponents(space, rng)
+    low, high = 0.0, 1.0
+    best, best_miss = space.repair(_keep(space, places, exponents, 1.0)), math.inf
+    for _ in range(STEPS):
+        level = (low + high) / 2
+        bits = space.repair(_keep(space, places, exponents, level))
+        cost = space.cost(bits)
+        if abs(cost - budget) < best_miss:
+            best, best_miss = bits, abs(cost - budget)
+        if best_miss <= TOLERANCE * budget:
+            break
+        low, high = (level, high) if cost < budget else (low, level)
+    return best
+
+
+def _exponents(space: RankedSpace, rng: np.random.Generator) -> list[float]:
+    """One positive exponent a section: near 1 for some members, spread out for others.
+
+    Where both kinds exist, neurons and connections share the burden in a proportion drawn for the member.
+    """
+    kinds = {section.kind for section in space.sections}
+    burden = dict.fromkeys(kinds, 1.0)
+    if len(kinds) > 1:
+        neurons = rng.uniform(0.05, 0.95)
+        burden = {"neurons": 2 * neurons, "connections": 2 * (1 - neurons)}
+    spread = SPREAD * rng.random() ** 2
+    return [burden[section.kind] * math.exp(spread * rng.standard_normal()) for section in space.sections]
+
+
+def _places(space: RankedSpace, rng: np.random.Generator) -> Places:
+    """(size,) place of each gene in its section, 0 for the most important, ties in random order."""
+    places = np.empty(space.layout.size, dtype=np.int32)
+    for section, tied in zip(space.sections, space.tied, strict=True):
+        last = section.size - 1
+        place = (1.0 - space.standing[section.slice].astype(np.float64)) * last
+        if tied:
+            order = np.argsort(place + rng.uniform(-0.2, 0.2, section.size))
+            places[section.start + order] = np.arange(section.size)
+        else:
+            places[section.slice] = np.rint(place)
+    return places
+
+
+def _keep(space: RankedSpace, places: Places, exponents: list[float], level: float) -> Bits:
+    bits = np.empty(space.layout.size, dtype=np.bool_)
+    for section, exponent in zip(space.sections, exponents, strict=True):
+        np.less(places[section.slice], round(level**exponent * section.size), out=bits[section.slice])
+    return bits

@@ -1,0 +1,91 @@
+"""NSGA-II with an archive, on DEAP's sorting and crowding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gaprune.evolve.algorithm import Algorithm, AlgorithmState
+from gaprune.evolve.breeder import Breeder
+from gaprune.evolve.dominance import rank_and_crowd, survivors
+from gaprune.evolve.initial import Initial, informed
+from gaprune.evolve.ledger import Ledger, pack_genomes, unpack_genomes
+from gaprune.evolve.ranked import rank
+from gaprune.evolve.tournament import crowded_tournament
+from gaprune.evolve.variation import Variation
+from gaprune.prune.genome import Floats, Genome, Space
+
+
+class NSGA2(Algorithm):
+    """Elitist non-dominated sorting: of parents and as many children the best by rank and crowding survive.
+
+    Deb, Pratap, Agarwal, Meyarivan, "A fast and elitist multiobjective genetic algorithm: NSGA-II",
+    IEEE TEVC 6(2), 2002. Other than there, no genome is asked for twice while new ones can be found.
+
+    Args:
+        space: what to search.
+        objectives: number of objectives, all minimised.
+        population: parents, and children a generation; at least 4.
+        seed: of the one generator.
+        initial: makes the first generation.
+        variation: the operators; the defaults of ``Variation`` if None.
+
+    Raises:
+        OptionError: the population is too small.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        objectives: int = 2,
+        population: int = 30,
+        seed: int = 0,
+        initial: Initial = informed,
+        variation: Variation | None = None,
+    ) -> None:
+        self._ledger = Ledger("nsga2", space.layout, objectives=objectives, population=population, seed=seed)
+        self._breeder = Breeder(rank(space), initial, variation or Variation(), self._ledger)
+        self._layout = space.layout
+        self._parents: list[Genome] = []
+        self._parents_Y: Floats = np.empty((0, objectives))
+
+    @property
+    def generation(self) -> int:
+        """See ``Algorithm.generation``."""
+        return self._ledger.generation
+
+    def ask(self) -> list[Genome]:
+        """See ``Algorithm.ask``."""
+        return self._ledger.ask(self._children if self._parents else self._breeder.first)
+
+    def _children(self) -> list[Genome]:
+        ranks, crowding = rank_and_crowd(self._parents_Y)
+        winners = crowded_tournament(ranks, crowding, 2 * self._ledger.population, self._ledger.rng)
+        return [self._breeder.child(self._parents[a], self._parents[b]) for a, b in winners.reshape(-1, 2)]
+
+    def tell(self, genomes: Sequence[Genome], Y: Floats) -> None:
+        """See ``Algorithm.tell``."""
+        values = np.concatenate([self._parents_Y, self._ledger.tell(genomes, Y)])
+        candidates = [*self._parents, *genomes]
+        kept = survivors(values, self._ledger.population)
+        self._parents = [candidates[index] for index in kept]
+        self._parents_Y = values[kept]
+
+    def front(self) -> tuple[list[Genome], Floats]:
+        """See ``Algorithm.front``."""
+        return self._ledger.front()
+
+    def state(self) -> AlgorithmState:
+        """See ``Algorithm.state``."""
+        state = self._ledger.state()
+        state.arrays["parents"] = pack_genomes(self._parents, self._layout)
+        state.arrays["parents_Y"] = self._parents_Y.copy()
+        return state
+
+    def restore(self, state: AlgorithmState) -> None:
+        """See ``Algorithm.restore``."""
+        self._ledger.restore(state)
+        self._parents = unpack_genomes(state.arrays["parents"], self._layout)
+        self._parents_Y = np.array(state.arrays["parents_Y"], dtype=np.float64)

@@ -1,0 +1,77 @@
+"""A space with its genes ranked by importance, once, for all operators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaprune.prune.genome import Bits, Floats, Layout, Section, Space
+
+Ranks = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class RankedSpace:
+    """What the operators see: a ``Space`` and where each gene stands in its section.
+
+    Attributes:
+        space: the space that was ranked.
+        standing: (size,) float32, 0 for the least and 1 for the most important gene of a section, evenly
+            spread between; equally important genes share their mean.
+        tied: for each section, whether some of its genes are equally important.
+    """
+
+    space: Space
+    standing: Ranks
+    tied: tuple[bool, ...]
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of the space."""
+        return self.space.layout
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """The sections of the layout."""
+        return self.space.layout.sections
+
+    @property
+    def importance(self) -> Floats:
+        """The importance that the space states."""
+        return self.space.importance
+
+    def repair(self, bits: Bits) -> Bits:
+        """See ``Space.repair``."""
+        return self.space.repair(bits)
+
+    def cost(self, bits: Bits) -> float:
+        """See ``Space.cost``."""
+        return self.space.cost(bits)
+
+
+def rank(space: Space) -> RankedSpace:
+    """Rank the genes of ``space`` within their sections; a ranked space is returned as it is.
+
+    Raises:
+        ValueError: the layout has no section or an empty one, or the importance has a wrong shape or is not
+            finite.
+    """
+    if isinstance(space, RankedSpace):
+        return space
+    layout, importance = space.layout, space.importance
+    if not layout.sections or any(section.size < 1 for section in layout.sections):
+        raise ValueError("a space needs at least one section, and each section at least one gene")
+    if importance.shape != (layout.size,) or not np.isfinite(importance).all():
+        raise ValueError(f"importance must be ({layout.size},) finite numbers, got {importance.shape}")
+    parts = [_standing(importance[section.slice]) for section in layout.sections]
+    return RankedSpace(space, np.concatenate([part for part, _ in parts]), tuple(tied for _, tied in parts))
+
+
+def _standing(importance: Floats) -> tuple[Ranks, bool]:
+    """(n,) mean ranks from 0 to 1, and whether any are equal; 0.5 where there is nothing to tell apart."""
+    _, group, counts = np.unique(importance, return_inverse=True, return_counts=True)
+    mean_rank = np.cumsum(counts) - (counts + 1) / 2
+    scaled = mean_rank / (len(importance) - 1) if len(counts) > 1 else np.full(1, 0.5)
+    return scaled.astype(np.float32)[group], len(counts) < len(importance)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import itertools
+
+import deap.creator
+import numpy as np
+import pytest
+
+from gaprune.evolve import NSGA2, Algorithm, RandomSearch, make_algorithm
+from gaprune.evolve.initial import uninformed
+from gaprune.prune.genome import Space
+from gaprune.testing.algorithm_suite import AlgorithmSuite, evaluate, generations, history, network
+
+
+class TestNSGA2(AlgorithmSuite):
+    def make(self, space: Space, *, objectives: int, population: int, seed: int) -> Algorithm:
+        return make_algorithm("nsga2", space, objectives=objectives, population=population, seed=seed)
+
+
+class TestRandomSearch(AlgorithmSuite):
+    def make(self, space: Space, *, objectives: int, population: int, seed: int) -> Algorithm:
+        return make_algorithm("random", space, objectives=objectives, population=population, seed=seed)
+
+
+CLASSES = pytest.mark.parametrize("algorithm", [NSGA2, RandomSearch])
+
+
+@CLASSES
+def test_the_first_generation_contains_the_whole_network(algorithm):
+    layout = network().layout
+    assert layout.pack(np.ones(layout.size, dtype=np.bool_)) in algorithm(network()).ask()
+
+
+@CLASSES
+def test_no_genome_is_asked_for_twice_while_there_are_new_ones(algorithm):
+    told = generations(algorithm(network(), population=30), 8)
+    asked = [genome for genomes, _ in told for genome in genomes]
+    assert len(set(asked)) == len(asked) == 240
+
+
+@CLASSES
+def test_another_seed_asks_for_other_genomes(algorithm):
+    assert history(algorithm(network(), seed=3), 1) != history(algorithm(network(), seed=4), 1)
+
+
+@CLASSES
+def test_the_initial_population_is_replaceable(algorithm):
+    space = network()
+    drawn = uninformed(space, 30, np.random.Generator(np.random.PCG64(5)))
+    first = algorithm(space, population=30, seed=5, initial=uninformed).ask()
+    assert sum(a == b for a, b in itertools.zip_longest(drawn, first)) >= 25
+
+
+def test_both_algorithms_begin_with_the_same_generation():
+    assert NSGA2(network(), seed=7).ask() == RandomSearch(network(), seed=7).ask()
+
+
+def test_random_search_never_listens_to_the_objectives():
+    one, other = RandomSearch(network(), population=6), RandomSearch(network(), population=6)
+    rng = np.random.Generator(np.random.PCG64(0))
+    for _ in range(4):
+        genomes = one.ask()
+        assert other.ask() == genomes
+        one.tell(genomes, evaluate(genomes))
+        other.tell(genomes, rng.random((6, 2)))
+
+
+def test_nsga2_never_loses_the_best_of_either_objective():
+    search = NSGA2(network(), population=6, seed=2)
+    best = np.full(2, np.inf)
+    for genomes, Y in generations(search, 10):
+        best = np.minimum(best, Y.min(axis=0))
+        assert len(genomes) == 6
+    assert np.array_equal(search.state().arrays["parents_Y"].min(axis=0), best)
+
+
+def test_nsga2_prefers_any_sound_candidate_to_a_failed_one():
+    search = NSGA2(network(), population=6)
+    for _ in range(3):
+        genomes = search.ask()
+        Y = evaluate(genomes)
+        Y[::2] = np.inf
+        search.tell(genomes, Y)
+    assert np.isfinite(search.state().arrays["parents_Y"]).all()
+
+
+def test_a_state_holds_no_genome_of_the_past_but_its_key():
+    search = NSGA2(network(), population=6)
+    generations(search, 4)
+    assert search.state().arrays["seen"].shape == (24, 16)
+
+
+@CLASSES
+def test_a_state_of_the_other_algorithm_is_refused(algorithm):
+    other = RandomSearch if algorithm is NSGA2 else NSGA2
+    with pytest.raises(ValueError, match="another search: its algorithm differ"):
+        algorithm(network()).restore(other(network()).state())
+
+
+def test_a_damaged_state_is_refused():
+    search = NSGA2(network(), population=6)
+    generations(search, 1)
+    state = search.state()
+    state.arrays["parents"] = state.arrays["parents"][:, :-1]
+    with pytest.raises(ValueError, match="uint8 genomes"):
+        NSGA2(network(), population=6).restore(state)
+
+
+def test_deaps_creator_module_stays_empty_of_our_classes():
+    before = set(vars(deap.creator))
+    generations(NSGA2(network(), population=6), 2)
+    assert set(vars(deap.creator)) == before

@@ -1,0 +1,73 @@
+"""NSGA-II on problems whose whole front is known, from several seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gaprune.evolve import NSGA2, Algorithm, RandomSearch, hypervolume
+from gaprune.evolve.initial import informed, uninformed
+from gaprune.testing import Problem, lotz, one_min_max, zdt5
+
+SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
+STARTS = pytest.mark.parametrize("initial", [informed, uninformed])
+
+
+def is_whole(search: Algorithm, problem: Problem) -> bool:
+    return np.array_equal(search.front()[1], problem.front)
+
+
+def run(search: Algorithm, problem: Problem, evaluations: int) -> Algorithm:
+    """Run until the whole front is found or the evaluations are spent."""
+    spent = 0
+    while spent < evaluations and not is_whole(search, problem):
+        genomes = search.ask()
+        search.tell(genomes, problem.objectives(genomes))
+        spent += len(genomes)
+    return search
+
+
+def share(search: Algorithm, problem: Problem) -> float:
+    """Hypervolume found, as a share of the known front's."""
+    found, whole = (hypervolume(Y, problem.reference) for Y in (search.front()[1], problem.front))
+    return found / whole
+
+
+@SEEDS
+@STARTS
+def test_nsga2_finds_the_whole_front_of_one_min_max(seed, initial):
+    problem = one_min_max(20)
+    search = NSGA2(problem.space, population=24, seed=seed, initial=initial)
+    assert is_whole(run(search, problem, 960), problem)
+
+
+@SEEDS
+@STARTS
+def test_nsga2_finds_the_whole_front_of_lotz(seed, initial):
+    problem = lotz(16)
+    search = NSGA2(problem.space, population=20, seed=seed, initial=initial)
+    assert is_whole(run(search, problem, 3000), problem)
+
+
+@SEEDS
+def test_nsga2_beats_random_search_on_lotz(seed):
+    problem = lotz(24)
+    shares = [
+        share(run(algorithm(problem.space, population=20, seed=seed), problem, 1000), problem)
+        for algorithm in (NSGA2, RandomSearch)
+    ]
+    assert shares[0] > shares[1] + 0.05
+
+
+@SEEDS
+def test_nsga2_comes_within_1_percent_of_zdt5s_hypervolume(seed):
+    problem = zdt5()
+    search = NSGA2(problem.space, population=40, seed=seed)
+    assert share(run(search, problem, 1600), problem) >= 0.99
+
+
+def test_nsga2_climbs_zdt5_far_where_the_full_genome_is_no_answer():
+    """Deceptive blocks: four seeds reached 0.87 to 0.96, random search 0.76 to 0.82."""
+    problem = zdt5(twist=1)
+    search = NSGA2(problem.space, population=40, seed=0)
+    assert share(run(search, problem, 6000), problem) >= 0.85

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from gaprune.errors import OptionError
+from gaprune.evolve import algorithm_names, make_algorithm
+from gaprune.testing import ToyNetwork
+
+SPACE = ToyNetwork.make((3, 4, 5))
+
+
+def test_the_names_are_listed():
+    assert algorithm_names() == ("nsga2", "random")
+
+
+@pytest.mark.parametrize("name", algorithm_names())
+def test_each_name_makes_an_algorithm(name):
+    assert len(make_algorithm(name, SPACE, objectives=2, population=5, seed=0).ask()) == 5
+
+
+def test_an_unknown_name_is_answered_with_the_valid_ones():
+    with pytest.raises(OptionError, match="unknown algorithm 'nsga3': choose one of nsga2, random"):
+        make_algorithm("nsga3", SPACE, objectives=2, population=5, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"population": 3}, "population must be at least 4, got 3"),
+        ({"objectives": 0}, "objectives must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+    ],
+)
+@pytest.mark.parametrize("name", algorithm_names())
+def test_numbers_out_of_range_are_named(name, option, message):
+    options = {"objectives": 2, "population": 5, "seed": 0} | option
+    with pytest.raises(OptionError, match=message):
+        make_algorithm(name, SPACE, **options)
