@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_factory import small_residual
 
 from gaprune.data import ImageData, from_arrays
 from gaprune.training import Recipe, fit
-from tiny_factory import small_residual
 
 CLASSES = ("red", "green", "blue")
+
+
+def pytest_configure() -> None:
+    """One thread a process, started ones included: the tests run in parallel."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
 
 
 def squares(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

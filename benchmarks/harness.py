@@ -1,0 +1,117 @@
+"""What every benchmark and experiment shares: goals that check themselves, results with how they were made.
+
+A script states its goals in one table, runs with one command (``--quick`` for a smoke run), writes
+``results/<name>-<data>-<device>.json``, and with ``--check`` compares the committed results with its goals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import operator
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gaprune.runs import environment
+from gaprune.runs.files import write_json
+
+COMPARISONS: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le}
+
+Measure = Callable[[argparse.Namespace], dict[str, Any]]
+"""Runs the benchmark. Returns ``data`` and ``device`` (for the file's name), ``figures`` (by goal name),
+``rows`` and whatever else the result should keep."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One claim.
+
+    Attributes:
+        name: the figure in the result that it speaks of.
+        comparison: ``>=`` or ``<=``.
+        number: what the figure is compared with.
+        unit: of both.
+    """
+
+    name: str
+    comparison: str
+    number: float
+    unit: str
+
+    def line(self, figure: float | None) -> tuple[bool, str]:
+        """Whether a figure holds the goal, and one line that says by how much."""
+        claim = f"{self.name} {self.comparison} {self.number:g} {self.unit}"
+        if figure is None:
+            return False, f"missed: {claim}: not measured"
+        held = COMPARISONS[self.comparison](figure, self.number)
+        return held, f"{'held' if held else 'missed'}: {claim}: {figure:.4g} ({figure - self.number:+.3g})"
+
+
+def run(
+    script: str,
+    goals: tuple[Goal, ...],
+    measure: Measure,
+    *,
+    arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> int:
+    """Run or check a benchmark; the exit status.
+
+    Args:
+        script: the script's ``__file__``.
+        goals: its claims.
+        measure: does the work.
+        arguments: adds the script's own options.
+    """
+    path = Path(script)
+    parser = argparse.ArgumentParser(prog=f"python {path.parent.name}/{path.name}")
+    parser.add_argument("--quick", action="store_true", help="a smoke run, small and meaningless")
+    parser.add_argument("--check", action="store_true", help="compare the committed results with the goals")
+    parser.add_argument("--output", type=Path, default=path.parent / "results", help="folder of results")
+    if arguments is not None:
+        arguments(parser)
+    options = parser.parse_args()
+    if options.check:
+        return _check(path.stem, goals, options.output)
+    result = measure(options)
+    suffix = "-quick" if options.quick else ""
+    file = options.output / f"{path.stem}-{result['data']}-{result['device']}{suffix}.json"
+    options.output.mkdir(parents=True, exist_ok=True)
+    write_json(file, _described(result))
+    print(f"written: {file}")
+    for goal in goals:
+        print(goal.line(result["figures"].get(goal.name))[1])
+    return 0
+
+
+def _described(result: dict[str, Any]) -> dict[str, Any]:
+    command = " ".join(
+        ["python", Path(sys.argv[0]).parent.name + "/" + Path(sys.argv[0]).name, *sys.argv[1:]]
+    )
+    return {
+        "command": command,
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": platform.machine(),
+        "environment": environment(),
+        **result,
+    }
+
+
+def _check(name: str, goals: tuple[Goal, ...], folder: Path) -> int:
+    files = [file for file in sorted(folder.glob(f"{name}-*.json")) if not file.stem.endswith("-quick")]
+    if not files:
+        print(f"no committed results of {name} in {folder}")
+        return 1
+    kept = total = 0
+    for file in files:
+        figures = json.loads(file.read_text())["figures"]
+        for goal in goals:
+            held, line = goal.line(figures.get(goal.name))
+            print(f"{file.name}: {line}")
+            kept, total = kept + held, total + 1
+    print(f"{kept} of {total} goals held")
+    return 0 if kept == total else 1

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import gaprune
+from gaprune.runs.lock import DirectoryLock
+from gaprune.search import main
+
+TESTS = Path(__file__).parent
+TINY = "tiny_factory:small_residual"
+FAST = [
+    *("--device", "cpu", "--threads", "1", "--search-size", "15", "--calibration-size", "30"),
+    *("--population", "4", "--generations", "2"),
+]
+
+
+@pytest.fixture
+def checkpoint(trained: torch.nn.Module, tmp_path: Path) -> Path:
+    path = tmp_path / "trained.safetensors"
+    save_file(trained.state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def arguments(
+    square_folder: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    monkeypatch.syspath_prepend(str(TESTS))
+    places = ["--data-dir", str(square_folder), "--cache-dir", str(tmp_path / "cache")]
+    return ["--model", TINY, "--checkpoint", str(checkpoint), *places, *FAST]
+
+
+def command(arguments: list[str]) -> list[str]:
+    return [sys.executable, "-m", "gaprune.search", *arguments]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
+
+
+def test_the_command_ends_with_a_table_and_a_network_to_load(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run"
+    assert main([*arguments, "--output", str(path), "--pick", "flops<=0.6"]) == 0
+    out = capsys.readouterr().out
+    assert "accuracy search %" in out
+    assert f"run: {path}" in out
+    line = next(line for line in out.splitlines() if line.startswith("picked (flops<=0.6)"))
+    network = gaprune.load(line.split('gaprune.load("')[1].rstrip('")'))
+    assert network(torch.zeros(1, 3, 8, 8)).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        (["--model", "vgg17"], "unknown model 'vgg17': choose one of vgg16, resnet18"),
+        (
+            ["--objectives", "accuracy,speed"],
+            "unknown objective 'speed': choose one of accuracy, loss, flops",
+        ),
+        (["--objectives", "accuracy"], "objectives must be at least two of"),
+        (["--data", "imagenet"], "unknown data 'imagenet': choose one of auto, cifar10, digits"),
+        (["--algorithm", "magic"], "unknown algorithm 'magic': choose one of nsga2, random"),
+        (["--importance", "magic"], "unknown importance 'magic': choose one of l2, bn, random"),
+        (["--genes", "all"], "unknown genes 'all': choose one of neurons, connections, both"),
+        (["--population", "3"], "population must be at least 4, got 3"),
+        (["--generations", "0"], "generations must be at least 1, got 0"),
+        (["--connection-groups", "4"], "connection-groups needs connection genes"),
+        (["--search-from", "nowhere"], "unknown search-from 'nowhere': choose one of auto, train, test"),
+        (["--stem", "oak"], "unknown stem 'oak': choose one of cifar, imagenet"),
+        (["--pick", "best"], "knee"),
+        (["--populaton", "8"], "--population"),
+        (["--checkpoint", "missing.safetensors"], "missing.safetensors"),
+        (["--search-size", "80"], "choose 1 to 45 (at most half of the 90 train images)"),
+        (["--device", "tpu"], "unknown device 'tpu'"),
+    ],
+)
+def test_bad_input_gets_one_line_status_2_and_leaves_nothing(
+    arguments: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    extra: list[str],
+    expected: str,
+) -> None:
+    path = tmp_path / "run"
+    assert main([*arguments, "--output", str(path), *extra]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("python -m gaprune.search: error: ")
+    assert expected in line
+    assert not path.exists()
+
+
+def test_a_foreign_checkpoint_is_refused_by_name(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"encoder.weight": torch.zeros(2, 2)}, foreign)
+    assert main([*arguments, "--checkpoint", str(foreign)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert str(foreign) in line
+
+
+def test_a_checkpoint_for_another_number_of_classes_is_refused(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tiny_factory import small_residual
+
+    other = tmp_path / "other.safetensors"
+    save_file(small_residual(7).state_dict(), other)
+    assert main([*arguments, "--checkpoint", str(other)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "7" in line
+    assert "3" in line
+
+
+def test_an_empty_folder_is_refused(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert main([*arguments, "--data-dir", str(empty)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert str(empty) in line
+
+
+def test_an_unreadable_image_is_named_skipped_and_counted(
+    arguments: list[str], square_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (square_folder / "train" / "red" / "broken.png").write_bytes(b"no image")
+    path = tmp_path / "run"
+    assert main([*arguments, "--output", str(path)]) == 0
+    assert "broken.png" in capsys.readouterr().out
+    skipped = json.loads((path / "manifest.json").read_text())["data"]["skipped"]
+    assert len(skipped) == 1
+    assert "broken.png" in skipped[0]
+
+
+def test_a_directory_in_use_is_refused_before_any_work(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run"
+    assert main([*arguments, "--output", str(path)]) == 0
+    lock = DirectoryLock(path)
+    lock.acquire()
+    try:
+        capsys.readouterr()
+        assert main([*arguments, "--resume", str(path)]) == 2
+        assert f"in use by process {os.getpid()}" in capsys.readouterr().err
+    finally:
+        lock.release()
+    assert main([*arguments, "--output", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert "already holds a run" in captured.err
+    assert captured.out == ""
+
+
+def wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> None:
+    """Until the log of a run has so many lines."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        if path.exists() and path.read_text().count("\n") >= lines:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{path} did not reach {lines} lines")
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_resumes_to_the_front_of_an_undisturbed_one(
+    arguments: list[str], tmp_path: Path, sign: signal.Signals
+) -> None:
+    long = [*arguments, "--generations", "30"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    with subprocess.Popen(
+        command([*long, "--output", str(killed)]),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_for_lines(killed / "evaluations.jsonl", 14, process)
+        process.send_signal(sign)
+        assert process.stderr is not None
+        errors = process.stderr.read()
+    if sign == signal.SIGINT:
+        assert process.returncode == 130
+        assert f"go on with: python -m gaprune.search --resume {killed}" in errors
+    else:
+        assert process.returncode == -signal.SIGKILL
+    assert not (killed / "front.csv").exists()
+    assert main(["--resume", str(killed)]) == 0
+    assert main([*long, "--output", str(whole)]) == 0
+    assert (killed / "front.csv").read_bytes() == (whole / "front.csv").read_bytes()
+
+
+def test_importing_gaprune_is_light() -> None:
+    heavy = "torch", "ray", "transformers", "deap", "fvcore", "matplotlib", "sklearn"
+    code = f"import sys, gaprune; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_importing_the_command_needs_neither_ray_nor_transformers() -> None:
+    code = "import sys, gaprune.search; print([n for n in ('ray', 'transformers') if n in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
