@@ -79,7 +79,7 @@ def test_nsga2_prefers_any_sound_candidate_to_a_failed_one():
     for _ in range(3):
         genomes = search.ask()
         Y = evaluate(genomes)
-        Y[::2] = np.inf
+        Y[::2] = np.inf, -1.0
         search.tell(genomes, Y)
     assert np.isfinite(search.state().arrays["parents_Y"]).all()
 
