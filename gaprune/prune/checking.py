@@ -14,6 +14,7 @@ from gaprune.errors import ModelError
 from gaprune.prune.compact import Compactor, masked_tensors
 from gaprune.prune.graph import ChannelGroup, Graph, build_graph, without_groups
 from gaprune.prune.masks import Masks
+from gaprune.prune.modes import evaluating
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 """Largest relative difference that rounding may cause; a wrong graph is off by far more."""
@@ -58,16 +59,13 @@ def _example(model: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:
 def _failure(model: nn.Module, graph: Graph, groups: tuple[ChannelGroup, ...], example: Tensor) -> str | None:
     """Why removing half of these groups' neurons goes wrong; ``None`` when it does not."""
     masks = _half(graph, groups)
-    training = model.training
-    model.eval()
     try:
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             found = Compactor(model, graph)(masks)(example)
             wanted = functional_call(model, masked_tensors(model, graph, masks), (example,))
     except Exception as error:  # whatever a foreign forward raises is the reason
-        return f"it fails without some of its channels ({str(error).strip().splitlines()[0][:120]})"
-    finally:
-        model.train(training)
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return f"it fails without some of its channels ({reason[:120]})"
     if not (isinstance(found, Tensor) and isinstance(wanted, Tensor)):
         return "its output is not one tensor"
     scale = wanted.abs().max().clamp_min(1e-12)

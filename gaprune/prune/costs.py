@@ -17,6 +17,7 @@ from torch import nn
 
 from gaprune.prune.graph import Graph, Layer
 from gaprune.prune.masks import Masks
+from gaprune.prune.modes import evaluating
 
 ORDER_BYTES = 8
 """Bytes of one entry of a channel order that a grouped convolution stores (int64)."""
@@ -109,12 +110,8 @@ def count_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
     """FLOPs of one (C, H, W) image as fvcore counts them, by tracing ``model`` in eval mode."""
     parameter = next(model.parameters())
     image = torch.zeros((1, *image_shape), dtype=parameter.dtype, device=parameter.device)
-    training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         return _fvcore_total(model, image)
-    finally:
-        model.train(training)
 
 
 def _fvcore_total(model: nn.Module, image: torch.Tensor) -> int:

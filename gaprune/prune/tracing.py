@@ -15,6 +15,7 @@ from torch.fx import Node
 
 from gaprune.errors import ModelError
 from gaprune.prune.atoms import Atoms, AtomTable
+from gaprune.prune.modes import evaluating
 from gaprune.prune.tensors import first_names
 
 Axes = tuple[Atoms | None, ...]
@@ -161,17 +162,14 @@ def export(model: nn.Module, example: Tensor) -> ExportedProgram:
     Raises:
         ModelError: the forward cannot be traced or does not take such an input.
     """
-    training = model.training
-    model.eval()
     try:
-        return torch.export.export(model, (example,), strict=False)
+        with evaluating(model):
+            return torch.export.export(model, (example,), strict=False)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
             f"{type(model).__name__} cannot be traced on an input of shape {tuple(example.shape)}: {reason}"
         ) from error
-    finally:
-        model.train(training)
 
 
 def trace(model: nn.Module, example: Tensor, rules: dict[Any, Rule]) -> Trace:
