@@ -5,6 +5,7 @@ Derived from the traced computation alone (tracing.py, rules.py), never from mod
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,7 @@ from torch import nn
 
 from gaprune.errors import ModelError
 from gaprune.prune.rules import RULES
-from gaprune.prune.tracing import Axes, Elementwise, Trace, Use, trace
+from gaprune.prune.tracing import BATCH, OUTPUT, Axes, Elementwise, Trace, Use, trace
 
 Neurons = NDArray[np.int64]
 """Neuron indices, -1 where an index of the axis belongs to no removable neuron and always stays."""
@@ -26,7 +27,7 @@ class ChannelGroup:
     """Neurons that occur at the same axes: one section of the genome.
 
     Attributes:
-        name: path of the first convolution that produces them.
+        name: path of the first convolution that produces them, numbered if it has several.
         start: index of the first neuron; a group's neurons are numbered in a row.
         size: number of neurons.
         producers: paths of the convolutions that produce them (several where additions join them).
@@ -59,6 +60,7 @@ class Layer:
         groups: groups of the convolution before pruning.
         kernel: taps of one kernel.
         positions: output positions of one image.
+        splittable: whether one convolution module alone holds the weight, so that its groups can change.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Layer:
     groups: int
     kernel: int
     positions: int
+    splittable: bool
 
 
 @dataclass(frozen=True)
@@ -126,10 +129,12 @@ def build_graph(model: nn.Module, image_shape: tuple[int, int, int]) -> Graph:
     parameter = next(iter(model.parameters()), None)
     if parameter is None:
         raise ModelError(f"{type(model).__name__} has no parameters, so there is nothing to prune")
-    example = torch.zeros((2, *image_shape), dtype=parameter.dtype, device=parameter.device)
+    example = torch.zeros((BATCH, *image_shape), dtype=parameter.dtype, device=parameter.device)
     graph = _from_trace(trace(model, example, RULES))
     if graph.neurons == 0:
-        reasons = "; ".join(f"{layer}: {reason}" for layer, reason in graph.unpruned) or "no convolution"
+        reasons = (
+            "; ".join(f"{layer}: {reason}" for layer, reason in graph.unpruned) or "no hidden convolution"
+        )
         raise ModelError(f"{type(model).__name__} has no neuron that may be removed ({reasons})")
     return graph
 
@@ -180,6 +185,7 @@ def _from_trace(found: Trace) -> Graph:
             groups=record.groups,
             kernel=record.kernel,
             positions=record.positions,
+            splittable=record.splittable,
         )
 
     def counted(record: Elementwise) -> CountedAxis:
@@ -224,10 +230,14 @@ def _number_neurons(found: Trace) -> tuple[dict[int, int], list[tuple[str, int, 
                     members.setdefault(signature, []).append(root)
     groups: list[tuple[str, int, int]] = []
     start = 0
+    sharing: Counter[str] = Counter()
     for signature, roots in members.items():
         for offset, root in enumerate(roots):
             number[root] = start + offset
-        groups.append((names[signature], start, len(roots)))
+        name = names[signature]
+        sharing[name] += 1
+        unique = name if sharing[name] == 1 else f"{name} ({sharing[name]})"
+        groups.append((unique, start, len(roots)))
         start += len(roots)
     return number, groups
 
@@ -244,12 +254,12 @@ def _describe(group: tuple[str, int, int], layers: tuple[Layer, ...]) -> Channel
 
 
 def _unpruned(found: Trace) -> tuple[tuple[str, str], ...]:
-    """Convolutions with outputs that must stay, unless that is simply the network's output."""
+    """Convolutions that are not understood or have outputs that must stay, but not those of the network."""
     reasons: dict[str, str] = {}
     for use in found.uses:
         if use.convolution:
             for root in found.atoms.roots(use.outputs):
                 reason = found.atoms.frozen(int(root))
-                if reason is not None:
+                if reason is not None and reason != OUTPUT:
                     reasons.setdefault(use.layer, reason)
-    return tuple(reasons.items())
+    return tuple({**found.unfollowed, **reasons}.items())

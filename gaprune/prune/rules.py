@@ -10,15 +10,18 @@ import numpy as np
 import torch
 from torch.fx import Node
 
+from gaprune.prune.atoms import Atoms
+from gaprune.prune.tensors import sole_convolution
 from gaprune.prune.tracing import (
+    BATCH,
     Axes,
     Elementwise,
     Rule,
     Trace,
     Use,
-    broadcast,
     is_tensor,
     layer_of,
+    leave,
     repeat_within,
     shape,
 )
@@ -49,6 +52,9 @@ def convolution(found: Trace, node: Node) -> Axes:
     depthwise = groups > 1 and per_group == 1
     dense = groups == 1
     weight_axes = found.parameter(weight, (0, 1) if not depthwise else (0,))
+    alone = sole_convolution(found.model, found.names[weight])
+    if depthwise and not alone:
+        raise ValueError("its groups are not those of one convolution module")
     outputs = weight_axes[0]
     if outputs is None:  # a single output channel can never go
         outputs = found.atoms.new(out)
@@ -75,10 +81,17 @@ def convolution(found: Trace, node: Node) -> Axes:
             outputs=outputs,
             groups=groups,
             kernel=prod(taps),
-            positions=prod(shape(node)[2:]),
+            positions=_per_index(node, 1),
+            splittable=alone,
         )
     )
     return (None, outputs, *(None for _ in taps))
+
+
+def _per_index(node: Node, axis: int) -> int:
+    """Elements of one image at one index of an axis, wherever the batch has gone to."""
+    sizes = shape(node)
+    return prod(sizes) // (sizes[axis] * BATCH)
 
 
 def _tie_groups(found: Trace, inputs: Any, outputs: Any, weight_axes: Axes, groups: int) -> None:
@@ -117,7 +130,8 @@ def linear(found: Trace, node: Node) -> Axes:
                 outputs=outputs if outputs is not None else _single(found, out),
                 groups=1,
                 kernel=1,
-                positions=prod(shape(node)[1:-1]),
+                positions=_per_index(node, -1),
+                splittable=False,
             )
         )
     return (*data[:-1], outputs)
@@ -137,8 +151,9 @@ def batch_norm(found: Trace, node: Node) -> Axes:
         if is_tensor(call.get(name)):
             found.unite(found.parameter(call[name], (0,))[0], data[1])
     if data[1] is not None:
-        factor = 2 if is_tensor(call.get("weight")) else 1
-        found.elementwise.append(Elementwise(data[1], factor * prod(shape(call["input"])[2:])))
+        plain, affine = (4, 5) if call.get("training") else (1, 2)
+        factor = affine if is_tensor(call.get("weight")) else plain
+        found.elementwise.append(Elementwise(data[1], factor * _per_index(call["input"], 1)))
     return data
 
 
@@ -147,27 +162,25 @@ def unary(found: Trace, node: Node) -> Axes:
     return found.axes(node.args[0])  # type: ignore[arg-type]
 
 
-def binary(found: Trace, node: Node) -> Axes:
+def elementwise(found: Trace, node: Node) -> Axes:
     """Element-wise with broadcasting: axes that meet are united; a broadcast single channel stays."""
-    tensors = [argument for argument in node.args[:2] if is_tensor(argument)]
+    tensors = [argument for argument in node.args if is_tensor(argument)]
+    if len(tensors) == 1:
+        return found.axes(tensors[0])  # type: ignore[arg-type]
     rank = len(shape(node))
-    out: list[Any] = [None] * rank
+    meeting: list[list[Atoms | None]] = [[] for _ in range(rank)]
     for tensor in tensors:
         assert isinstance(tensor, Node)
-        sizes = (1,) * (rank - len(shape(tensor))) + shape(tensor)
-        for axis, label in enumerate(broadcast(found.axes(tensor), rank)):
-            if axis == 0 or sizes[axis] == 1:
-                continue
-            if (out[axis] is None and tensor is tensors[0]) or _broadcasts(tensors[0], axis, rank):
-                out[axis] = label
-            else:
-                found.unite(out[axis], label)
-    return tuple(out)
-
-
-def _broadcasts(tensor: Any, axis: int, rank: int) -> bool:
-    sizes = (1,) * (rank - len(shape(tensor))) + shape(tensor)
-    return sizes[axis] == 1
+        missing = rank - len(shape(tensor))
+        for axis, (size, label) in enumerate(zip(shape(tensor), found.axes(tensor), strict=True)):
+            if size > 1:
+                meeting[missing + axis].append(label)
+    for labels in meeting:
+        for label in labels[1:]:
+            found.unite(labels[0], label)
+    return tuple(
+        labels[0] if labels and all(label is not None for label in labels) else None for labels in meeting
+    )
 
 
 def prelu(found: Trace, node: Node) -> Axes:
@@ -185,13 +198,14 @@ def prelu(found: Trace, node: Node) -> Axes:
 def spatial(found: Trace, node: Node) -> Axes:
     """Pooling and resizing: height and width change, channels do not."""
     data = found.axes(node.args[0])  # type: ignore[arg-type]
-    rank = len(shape(node)) if isinstance(node.meta.get("val"), torch.Tensor) else len(data)
-    return (*data[: rank - 2], None, None)
+    if any(label is not None for label in data[-2:]):
+        raise ValueError("it runs over channels")
+    return data
 
 
 def pool_with_indices(found: Trace, node: Node) -> list[Axes]:
     """Max pooling that also returns indices: both carry the channels."""
-    data = found.axes(node.args[0])  # type: ignore[arg-type]
+    data = spatial(found, node)
     return [data, data]
 
 
@@ -203,7 +217,7 @@ def counted(per_input: int, per_output: int) -> Rule:
         assert isinstance(source, Node)
         data = found.axes(source)
         if data[1] is not None:
-            elements = per_input * prod(shape(source)[2:]) + per_output * prod(shape(node)[2:])
+            elements = per_input * _per_index(source, 1) + per_output * _per_index(node, 1)
             found.elementwise.append(Elementwise(data[1], elements))
         return spatial(found, node)
 
@@ -220,8 +234,8 @@ def pad(found: Trace, node: Node) -> Any:
         before, after = amounts[2 * step], amounts[2 * step + 1]
         if labels[axis] is not None and (before or after):
             if before < 0 or after < 0:
-                return _freeze_all(found, node, "padding cuts channels off")
-            found.freeze(node, (labels[axis],), "channels are padded")
+                return leave(found, node, "padding cuts channels off")
+            found.freeze((labels[axis],), "channels are padded")
             labels[axis] = np.concatenate([_padded(found, before), labels[axis], _padded(found, after)])
     return tuple(labels)
 
@@ -230,13 +244,6 @@ def _padded(found: Trace, count: int) -> Any:
     atoms = found.atoms.new(count)
     found.atoms.freeze(atoms, "it is padding")
     return atoms
-
-
-def _freeze_all(found: Trace, node: Node, reason: str) -> Any:
-    for source in node.all_input_nodes:
-        if is_tensor(source):
-            found.freeze(node, found.axes(source), reason)
-    return found.fresh(node, reason)
 
 
 def reduce(found: Trace, node: Node) -> Any:
@@ -250,7 +257,7 @@ def reduce(found: Trace, node: Node) -> Any:
     axes = list(range(rank)) if over in (None, []) else [over] if isinstance(over, int) else list(over)
     axes = [axis % rank for axis in axes]
     if any(labels[axis] is not None for axis in axes):
-        return _freeze_all(found, node, "a reduction runs over its channels")
+        return leave(found, node, "a reduction runs over its channels")
     if call.get("keepdim"):
         return labels
     return tuple(label for axis, label in enumerate(labels) if axis not in axes)
@@ -270,7 +277,7 @@ def reshape(found: Trace, node: Node) -> Any:
             merged = repeat_within(labels[carrying[0]], tuple(old[a] for a in olds), olds.index(carrying[0]))  # type: ignore[arg-type]
             out += [merged if new[axis] > 1 else None for axis in news]
         else:
-            return _freeze_all(found, node, "a reshape splits or mixes its channels")
+            return leave(found, node, "a reshape splits or mixes its channels")
     return tuple(out)
 
 
@@ -344,7 +351,7 @@ def slice_axis(found: Trace, node: Node) -> Any:
     labels = found.axes(node.args[0])  # type: ignore[arg-type]
     axis = int(node.args[1]) if len(node.args) > 1 else 0  # type: ignore[arg-type]
     if labels[axis] is not None and shape(node) != shape(node.args[0]):  # type: ignore[arg-type]
-        return _freeze_all(found, node, "a slice takes some of its channels")
+        return leave(found, node, "a slice takes some of its channels")
     return labels
 
 
@@ -395,20 +402,17 @@ def _table() -> dict[Any, Rule]:
         "abs",
         "neg",
         "sqrt",
+        "rsqrt",
         "square",
-        "clamp",
-        "clamp_",
-        "clamp_min",
         "dropout",
         "dropout_",
     )
-    add(
-        unary, "feature_dropout", "clone", "contiguous", "detach", "detach_", "alias", "to", "_to_copy", "pow"
-    )
-    add(binary, "add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "maximum", "minimum")
+    add(unary, "feature_dropout", "clone", "contiguous", "detach", "detach_", "alias", "to", "_to_copy")
+    add(elementwise, "add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "maximum", "minimum")
+    add(elementwise, "rsub", "pow", "clamp", "clamp_", "clamp_min", "clamp_max")
     add(prelu, "prelu")
-    add(spatial, "max_pool2d", "avg_pool2d", "adaptive_max_pool2d", "upsample_bicubic2d")
-    add(pool_with_indices, "max_pool2d_with_indices")
+    add(spatial, "max_pool2d", "avg_pool2d", "upsample_bicubic2d")
+    add(pool_with_indices, "max_pool2d_with_indices", "adaptive_max_pool2d")
     add(counted(1, 0), "adaptive_avg_pool2d", "_adaptive_avg_pool2d")
     add(counted(0, 1), "upsample_nearest2d")
     add(counted(0, 4), "upsample_bilinear2d")

@@ -164,7 +164,8 @@ class PruningSpace:
         return tuple(
             layer
             for layer in self.graph.convolutions()
-            if len(layer.outputs) % groups == 0 and len(layer.inputs) % groups == 0
+            if groups == 1
+            or (layer.splittable and len(layer.outputs) % groups == 0 and len(layer.inputs) % groups == 0)
         )
 
     def _connection_sections(self) -> list[tuple[Layer, Section]]:

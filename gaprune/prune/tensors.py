@@ -16,6 +16,15 @@ def first_names(model: nn.Module) -> dict[str, str]:
     return {name: first.setdefault(id(tensor), name) for name, tensor in _named(model)}
 
 
+def sole_convolution(model: nn.Module, name: str) -> bool:
+    """Whether the tensor ``name`` belongs to exactly one module, and that is a convolution."""
+    path, _, leaf = name.rpartition(".")
+    owner = model.get_submodule(path)
+    tensor = getattr(owner, leaf)
+    holders = sum(any(held is tensor for held in module._parameters.values()) for module in model.modules())
+    return holders == 1 and isinstance(owner, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+
+
 def _named(model: nn.Module) -> list[tuple[str, Tensor]]:
     parameters = model.named_parameters(remove_duplicate=False)
     return [*parameters, *model.named_buffers(remove_duplicate=False)]

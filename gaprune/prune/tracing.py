@@ -24,6 +24,9 @@ Axes = tuple[Atoms | None, ...]
 INPUT = "it is the network's input"
 OUTPUT = "it is the network's output"
 
+BATCH = 2
+"""Images in the traced example; 1 would be taken for an axis that broadcasts."""
+
 
 @dataclass(frozen=True)
 class Use:
@@ -39,6 +42,7 @@ class Use:
         groups: groups of the convolution; 1 for a linear layer.
         kernel: number of taps, 1 for a linear layer.
         positions: output positions (height x width) of one image.
+        splittable: whether one convolution module alone holds the weight, so that its groups can change.
     """
 
     layer: str
@@ -50,6 +54,7 @@ class Use:
     groups: int
     kernel: int
     positions: int
+    splittable: bool
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class Trace:
     values: dict[Node, Any] = field(default_factory=dict)
     uses: list[Use] = field(default_factory=list)
     elementwise: list[Elementwise] = field(default_factory=list)
-    frozen_layers: dict[str, str] = field(default_factory=dict)
+    unfollowed: dict[str, str] = field(default_factory=dict)
     names: dict[Node, str] = field(default_factory=dict)
 
     def axes(self, node: Node) -> Axes:
@@ -89,7 +94,7 @@ class Trace:
         """The labels of a parameter or buffer whose axes ``carrying`` may carry neurons."""
         name = self.names.get(node)
         if name is None:
-            raise KeyError(f"{node} is neither computed nor a parameter")
+            raise ValueError(f"{node} is computed, not a parameter")
         if name not in self.tensors:
             sizes = shape(node)
             self.tensors[name] = tuple(
@@ -108,9 +113,8 @@ class Trace:
             assert carrier is not None
             self.atoms.freeze(carrier, "an axis without channels is combined with it")
 
-    def freeze(self, node: Node, labels: Axes, reason: str) -> None:
-        """Keep all atoms of a tensor for good, and remember at which layer and why."""
-        self.frozen_layers.setdefault(layer_of(node), reason)
+    def freeze(self, labels: Axes, reason: str) -> None:
+        """Keep all atoms of a tensor for good."""
         for atoms in labels:
             if atoms is not None:
                 self.atoms.freeze(atoms, reason)
@@ -134,6 +138,7 @@ class Trace:
 
 
 Rule = Callable[[Trace, Node], Any]
+"""From a call to the labels of its result. What a rule raises, the call is left alone for."""
 
 
 def shape(node: Node) -> tuple[int, ...]:
@@ -157,7 +162,7 @@ def layer_of(node: Node) -> str:
 
 
 def export(model: nn.Module, example: Tensor) -> ExportedProgram:
-    """The ATen graph of ``model`` in eval mode on ``example`` ((2, C, H, W) float).
+    """The ATen graph of ``model`` in eval mode on ``example`` ((``BATCH``, C, H, W) float).
 
     Raises:
         ModelError: the forward cannot be traced or does not take such an input.
@@ -177,7 +182,7 @@ def trace(model: nn.Module, example: Tensor, rules: dict[Any, Rule]) -> Trace:
 
     Args:
         model: the network.
-        example: (2, C, H, W) input on the model's device.
+        example: (``BATCH``, C, H, W) input on the model's device.
         rules: for each ATen operator how it carries atoms; a call without a rule freezes what it touches.
 
     Raises:
@@ -213,15 +218,25 @@ def _call(found: Trace, node: Node, rules: dict[Any, Rule]) -> Any:
         whole = found.values[source]
         return whole[index] if whole is not None else None
     rule = rules.get(node.target)
-    if rule is not None:
+    if rule is None:
+        return leave(found, node, f"{node.target} is not understood")
+    try:
         return rule(found, node)
+    except Exception as error:  # a foreign network may use an operator in any way
+        return leave(found, node, f"{node.target} is not understood here: {error}")
+
+
+def leave(found: Trace, node: Node, reason: str) -> Any:
+    """Keep for good all that a call touches; the labels of its result."""
+    if "conv" in str(node.target):
+        found.unfollowed.setdefault(layer_of(node), reason)
     for source in node.all_input_nodes:
         if is_tensor(source):
-            found.freeze(node, found.axes(source), f"{node.target} is not understood")
+            found.freeze(found.axes(source), reason)
         elif isinstance(found.values.get(source), list):
             for labels in found.values[source]:
-                found.freeze(node, labels or (), f"{node.target} is not understood")
-    return found.fresh(node, f"it comes from {node.target}, which is not understood")
+                found.freeze(labels or (), reason)
+    return found.fresh(node, reason)
 
 
 def _output(found: Trace, node: Node) -> None:
@@ -230,11 +245,6 @@ def _output(found: Trace, node: Node) -> None:
             for atoms in found.axes(source):
                 if atoms is not None:
                     found.atoms.freeze(atoms, OUTPUT)
-
-
-def broadcast(labels: Axes, rank: int) -> Axes:
-    """Labels padded with leading axes that carry nothing, as broadcasting does."""
-    return (None,) * (rank - len(labels)) + labels
 
 
 def repeat_within(atoms: Atoms, sizes: tuple[int, ...], axis: int) -> Atoms:
