@@ -8,13 +8,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from gaprune.errors import ModelError
-from gaprune.prune.compact import Compactor, masked_tensors
+from gaprune.prune.compact import Compactor, masked_network
 from gaprune.prune.graph import ChannelGroup, Graph, build_graph, without_groups
 from gaprune.prune.masks import Masks
-from gaprune.prune.modes import evaluating
+from gaprune.prune.tracing import BATCH
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 """Largest relative difference that rounding may cause; a wrong graph is off by far more."""
@@ -52,7 +51,7 @@ def checked_graph(model: nn.Module, image_shape: tuple[int, int, int]) -> Graph:
 def _example(model: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:
     parameter = next(model.parameters())
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn((2, *image_shape), generator=generator)
+    images = torch.randn((BATCH, *image_shape), generator=generator)
     return images.to(parameter.device, parameter.dtype)
 
 
@@ -60,9 +59,9 @@ def _failure(model: nn.Module, graph: Graph, groups: tuple[ChannelGroup, ...], e
     """Why removing half of these groups' neurons goes wrong; ``None`` when it does not."""
     masks = _half(graph, groups)
     try:
-        with evaluating(model), torch.no_grad():
+        with torch.no_grad():
             found = Compactor(model, graph)(masks)(example)
-            wanted = functional_call(model, masked_tensors(model, graph, masks), (example,))
+            wanted = masked_network(model, graph, masks)(example)
     except Exception as error:  # whatever a foreign forward raises is the reason
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return f"it fails without some of its channels ({reason[:120]})"

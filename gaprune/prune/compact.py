@@ -7,6 +7,7 @@ The plan is a table of kept indices by parameter; the network's own module tree 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ class Compactor:
                         .view(*masked[first].shape, *[1] * (cut.ndim - 2))
                     )
                 made[first] = cut
-            set_tensor(network, name, made[first])
+        fill(network, made, self._first)
         for layer in self.graph.layers:
             self._finish(network, layer, masks)
         fit_attributes(network)
@@ -77,13 +78,14 @@ class Compactor:
 
     def _finish(self, network: nn.Module, layer: Layer, masks: Masks) -> None:
         """Set what a changed width means beyond the tensors: the groups of a convolution."""
+        path = layer.weight.rpartition(".")[0]
         if layer.kind == "depthwise":
-            module: Any = network.get_submodule(layer.name)
+            module: Any = network.get_submodule(path)
             module.groups = int(masks.kept(layer.inputs).sum())
-        elif layer.weight in masks.groupings:
-            path = layer.weight.rpartition(".")[0]
-            if not isinstance(network.get_submodule(path), GroupedConvolution):
-                split(network, path, masks.groupings[layer.weight])
+        elif layer.weight in masks.groupings and not isinstance(
+            network.get_submodule(path), GroupedConvolution
+        ):
+            split(network, path, masks.groupings[layer.weight])
 
 
 def split(network: nn.Module, path: str, grouping: Grouping) -> None:
@@ -102,28 +104,51 @@ def split(network: nn.Module, path: str, grouping: Grouping) -> None:
 
 
 def place_grouped(network: nn.Module, path: str, input_order: Tensor, output_order: Tensor) -> None:
-    """Put a ``GroupedConvolution`` around the convolution at ``path``."""
-    parent, _, name = path.rpartition(".")
+    """Put a ``GroupedConvolution`` around the convolution at ``path``, under each name that it has."""
     conv = network.get_submodule(path)
-    setattr(network.get_submodule(parent), name, GroupedConvolution(conv, input_order, output_order).eval())
+    places = [
+        (parent, name)
+        for parent in network.modules()
+        for name, child in parent._modules.items()
+        if child is conv
+    ]
+    grouped = GroupedConvolution(conv, input_order, output_order).eval()
+    for parent, name in places:
+        setattr(parent, name, grouped)
 
 
-def set_tensor(network: nn.Module, name: str, tensor: Tensor) -> None:
-    """Replace the parameter or buffer ``name``, whatever its shape was."""
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], first: Mapping[str, str]) -> None:
+    """Replace all parameters and buffers, whatever their shapes were; names of one tensor go on sharing one.
+
+    Args:
+        network: filled in place.
+        tensors: by first name.
+        first: for each name the first name of the same tensor.
+    """
+    made: dict[str, Tensor] = {}
+    for name, source in first.items():
+        made[source] = set_tensor(network, name, made.get(source, tensors[source]))
+
+
+def set_tensor(network: nn.Module, name: str, tensor: Tensor) -> Tensor:
+    """Replace the parameter or buffer ``name``, whatever its shape was; the tensor as it now stands there."""
     path, _, leaf = name.rpartition(".")
     module = network.get_submodule(path)
     if leaf in module._parameters:
         old = module._parameters[leaf]
         learns = old.requires_grad if old is not None else True
-        module._parameters[leaf] = nn.Parameter(tensor, requires_grad=learns)
+        if not isinstance(tensor, nn.Parameter):
+            tensor = nn.Parameter(tensor, requires_grad=learns)
+        module._parameters[leaf] = tensor
     else:
         module._buffers[leaf] = tensor
+    return tensor
 
 
 def fit_attributes(network: nn.Module) -> None:
     """Make the widths that standard modules state agree with their tensors."""
     for module in network.modules():
-        if isinstance(module, _ConvNd):
+        if isinstance(module, _ConvNd) and not module.transposed:
             out, per_group = module.weight.shape[:2]
             module.out_channels, module.in_channels = out, per_group * module.groups
         elif isinstance(module, nn.Linear):
@@ -136,12 +161,18 @@ def fit_attributes(network: nn.Module) -> None:
             module.num_parameters = len(module.weight)
 
 
-def masked_tensors(model: nn.Module, graph: Graph, masks: Masks) -> dict[str, Tensor]:
-    """The original's tensors with masks applied at the consumers' input: the reference of compaction.
+def masked_network(model: nn.Module, graph: Graph, masks: Masks) -> nn.Module:
+    """A copy of the original with masks applied at the consumers' input: compaction's reference.
 
     A removed neuron contributes nothing to any consumer: the consumers' weights for it are zero. So are the
-    kernels of removed connections. Use with ``torch.func.functional_call``.
+    kernels of removed connections.
     """
+    network = copy.deepcopy(model).eval()
+    fill(network, _masked_tensors(model, graph, masks), first_names(model))
+    return network
+
+
+def _masked_tensors(model: nn.Module, graph: Graph, masks: Masks) -> dict[str, Tensor]:
     first = first_names(model)
     tensors = {name: tensor.clone() for name, tensor in state_tensors(model).items() if first[name] == name}
     for layer in graph.layers:
