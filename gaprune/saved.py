@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import copy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from torch.nn.modules.conv import _ConvNd
 
 from gaprune.errors import CheckpointError
 from gaprune.models import build
-from gaprune.prune.compact import fit_attributes, place_grouped, set_tensor
+from gaprune.prune.compact import fill, fit_attributes, place_grouped
 from gaprune.prune.genome import Genome, Layout
 from gaprune.prune.grouped import GroupedConvolution
-from gaprune.prune.tensors import state_tensors
+from gaprune.prune.tensors import first_names, state_tensors
 from gaprune.runs.files import atomic_write, read_json_object, write_json
 
 FORMAT = "gaprune-compact-1"
@@ -72,7 +72,12 @@ def save_compact(directory: Path, network: nn.Module, config: Config, metrics: d
     grouped = [path for path, m in network.named_modules() if isinstance(m, GroupedConvolution)]
     groups = {p: m.groups for p, m in network.named_modules() if isinstance(m, _ConvNd) and m.groups > 1}
     record = asdict(config) | {"convolution_groups": groups, "grouped": grouped}
-    tensors = {name: tensor.cpu().contiguous().clone() for name, tensor in state_tensors(network).items()}
+    first = first_names(network)
+    tensors = {
+        name: tensor.cpu().contiguous().clone()
+        for name, tensor in state_tensors(network).items()
+        if first[name] == name
+    }
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / CONFIG, record)
     write_json(directory / METRICS, metrics)
@@ -110,15 +115,17 @@ def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
     config = _config(directory)
     if model is None and config["model"] is None:
         raise CheckpointError(f"{directory} was cut from a network object: pass it as load(path, model=...)")
-    if model is not None:
-        network = copy.deepcopy(model).cpu()
-    else:
-        network = build(config["model"], num_classes=len(config["classes"]), stem=config["stem"])
     tensors = _tensors(directory / WEIGHTS)
     try:
+        if model is not None:
+            network = copy.deepcopy(model).cpu()
+        else:
+            network = build(config["model"], num_classes=len(config["classes"]), stem=config["stem"])
         _fill(network, config, tensors)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{directory} does not fit {type(network).__name__}: {error}") from error
+    except (LookupError, AttributeError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{directory} does not fit the network that it was cut from: {error}"
+        ) from error
     return network.eval()
 
 
@@ -131,6 +138,9 @@ def _config(directory: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{directory / CONFIG} has format {config.get('format')!r}, expected {FORMAT!r}"
         )
+    lacking = [entry.name for entry in fields(Config) if entry.name not in config]
+    if lacking:
+        raise CheckpointError(f"{directory / CONFIG} is damaged: it lacks {', '.join(lacking)}")
     return config
 
 
@@ -145,12 +155,12 @@ def _fill(network: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor]
     for path in config["grouped"]:
         orders = (tensors[f"{path}.{order}"] for order in ("input_order", "output_order"))
         place_grouped(network, path, *orders)
-    expected = set(state_tensors(network))
+    first = first_names(network)
+    expected = set(first.values())
     if expected != set(tensors):
-        raise KeyError(f"tensors differ: {', '.join(sorted(expected ^ set(tensors))[:3])}")
-    for name, tensor in tensors.items():
-        set_tensor(network, name, tensor)
-    for path, groups in config["convolution_groups"].items():
-        module: Any = network.get_submodule(path)
-        module.groups = groups
+        raise ValueError(f"tensors differ: {', '.join(sorted(expected ^ set(tensors))[:3])}")
+    fill(network, tensors, first)
+    for path, module in network.named_modules():
+        if isinstance(module, _ConvNd):
+            module.groups = config["convolution_groups"].get(path, 1)
     fit_attributes(network)
