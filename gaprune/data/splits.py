@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gaprune.data.images import ImageData, ImageSet
-from gaprune.data.stratify import complement, drawable, stratified
+from gaprune.data.stratify import complement, drawable, interleaved, stratified
 from gaprune.errors import DataError, choice_error
 
 SearchFrom = Literal["train", "test"]
@@ -23,7 +23,8 @@ class Splits:
     Attributes:
         train: what networks are trained on.
         search: fitness is measured here; held out from training or from the test images.
-        calibration: some of ``train``, for statistics and batch norm.
+        calibration: some of ``train``, for statistics and batch norm; the classes take turns, so that every
+            batch is a fair sample.
         test: only ever reports; no choice depends on it.
         record: what repeats the split, as JSON values: ``seed``, ``search_from``, and for each part its
             size (``images``), the part of the data it was drawn from (``of``) and a hash of its
@@ -70,7 +71,8 @@ def split(
     test = rest if search_from == "test" else torch.arange(len(data.test))
     _check_size("calibration set", calibration_size, len(train), f"the {len(train)} images left to train on")
     train_labels = data.train.labels[train.to(data.train.labels.device)]
-    calibration = train[stratified(train_labels, calibration_size, purpose="calibration", seed=seed)]
+    drawn = stratified(train_labels, calibration_size, purpose="calibration", seed=seed)
+    calibration = train[drawn[interleaved(train_labels[drawn.to(train_labels.device)], seed=seed)]]
     parts = {
         "train": ("train", train),
         "search": (search_from, search),

@@ -70,6 +70,25 @@ def _allocate(counts: Counts, size: int, caps: Counts) -> Counts:
     return taken
 
 
+def interleaved(labels: Tensor, *, seed: int) -> Tensor:
+    """An order in which the classes take turns, so that every batch and every beginning holds all of them.
+
+    Args:
+        labels: (N,) int64 class indices.
+        seed: decides the order within a class.
+
+    Returns:
+        (N,) int64, a permutation.
+    """
+    classes = labels.cpu().numpy()
+    shuffled = np.random.default_rng([seed, 3]).permutation(len(classes))
+    turn = np.empty(len(classes), dtype=np.int64)
+    for index in np.unique(classes):
+        members = np.flatnonzero(classes[shuffled] == index)
+        turn[members] = np.arange(len(members))
+    return torch.from_numpy(shuffled[np.lexsort((classes[shuffled], turn))])
+
+
 def complement(indices: Tensor, total: int) -> Tensor:
     """(total - n,) int64: the indices below ``total`` that are not among the (n,) ``indices``, ascending."""
     rest = torch.ones(total, dtype=torch.bool)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaprune.data.stratify import complement, drawable, stratified
+from gaprune.data.stratify import complement, drawable, interleaved, stratified
 from gaprune.errors import DataError
 
 
@@ -65,3 +67,14 @@ def test_impossible_draws_say_what_is_possible() -> None:
         stratified(labels, 3, purpose="test", seed=0, leave=1)
     with pytest.raises(DataError, match="must be 0 or more, got -1"):
         stratified(labels, 1, purpose="test", seed=-1)
+
+
+@given(st.lists(st.integers(0, 3), max_size=40), st.integers(0, 5))
+def test_interleaved_classes_take_turns(labels: list[int], seed: int) -> None:
+    order = interleaved(torch.tensor(labels, dtype=torch.int64), seed=seed).tolist()
+    assert sorted(order) == list(range(len(labels)))
+    totals = Counter(labels)
+    for stop in range(len(order) + 1):
+        seen = Counter(labels[index] for index in order[:stop])
+        most = max(seen.values(), default=0)
+        assert all(seen[name] >= min(most - 1, totals[name]) for name in totals)
