@@ -19,8 +19,10 @@ def recalibrate(
 ) -> None:
     """Replace running means and variances by their cumulative average over ``images`` in fixed batches.
 
-    The source of the idea is EagleEye (Li et al., ECCV 2020, adaptive batch normalisation). Only batch norms
-    are in training mode meanwhile; the network is left in eval mode. Labels are not read.
+    The batches are as few as ``batch_size`` allows and, but for one image, equally large: each counts the
+    same, and a last batch of a single image would have no variance. The source of the idea is EagleEye (Li et
+    al., ECCV 2020, adaptive batch normalisation). Only batch norms are in training mode meanwhile; the network
+    is left in eval mode. Labels are not read.
     """
     norms = [
         module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats
@@ -34,8 +36,8 @@ def recalibrate(
         norm.momentum = None  # a cumulative average instead of an exponential one
         norm.train()
     with torch.no_grad():
-        for start in range(0, len(images), batch_size):
-            model(normalise(images.images[start : start + batch_size], mean, std))
+        for batch in images.images.tensor_split(-(-len(images) // batch_size)):
+            model(normalise(batch, mean, std))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()
