@@ -1,12 +1,11 @@
 """How much each neuron and each connection is worth keeping, before any search.
 
-One replaceable function: (model, graph) -> ``Importance``. Larger is more worth keeping; values are compared
-within a channel group or a convolution only.
+One replaceable function: (model, graph, statistics) -> ``Importance``. Larger is more worth keeping; values are
+compared within a channel group or a convolution only. Names are resolved in ``importances.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gaprune.errors import choice_error
 from gaprune.prune.genome import Floats
 from gaprune.prune.graph import Graph
 from gaprune.prune.tensors import state_tensors
@@ -34,10 +32,8 @@ class Importance:
     kernels: dict[str, Floats]
 
 
-ImportanceFunction = Callable[[nn.Module, Graph], Importance]
 
-
-def l2(model: nn.Module, graph: Graph) -> Importance:
+def l2(model: nn.Module, graph: Graph, statistics: object = None) -> Importance:
     """L2 norm of a neuron's incoming kernels (Li et al. 2017, with L2), each layer's mean scaled to 1."""
     tensors = state_tensors(model)
     total = np.zeros(graph.neurons)
@@ -46,22 +42,23 @@ def l2(model: nn.Module, graph: Graph) -> Importance:
     return Importance(total, kernel_norms(model, graph))
 
 
-def bn(model: nn.Module, graph: Graph) -> Importance:
+def bn(model: nn.Module, graph: Graph, statistics: object = None) -> Importance:
     """Absolute batch-norm scale of a neuron (Liu et al. 2017), each layer's mean scaled to 1.
 
     Neurons that no batch norm follows take their L2 norm.
     """
     total = np.zeros(graph.neurons)
+    without = np.ones(graph.neurons, dtype=np.bool_)
     for path, module in model.named_modules():
         axes = graph.axes.get(f"{path}.weight")
         if isinstance(module, _BatchNorm) and axes is not None and axes[0] is not None:
             _add_scaled(total, axes[0], module.weight.detach().double().abs())
-    without = total == 0
+            without[axes[0][axes[0] >= 0]] = False
     total[without] = l2(model, graph).neurons[without]
     return Importance(total, kernel_norms(model, graph))
 
 
-def random(model: nn.Module, graph: Graph) -> Importance:
+def random(model: nn.Module, graph: Graph, statistics: object = None) -> Importance:
     """Worth that means nothing, always the same: the control for informed operators."""
     rng = np.random.default_rng(0)
     kernels = {
@@ -77,18 +74,6 @@ def kernel_norms(model: nn.Module, graph: Graph) -> dict[str, NDArray[np.float64
         layer.weight: tensors[layer.weight].flatten(2).double().norm(dim=2).cpu().numpy()
         for layer in graph.convolutions()
     }
-
-
-def importance_function(name: str) -> ImportanceFunction:
-    """The function of a name.
-
-    Raises:
-        OptionError: no such name; the message lists the valid ones.
-    """
-    known: dict[str, ImportanceFunction] = {"l2": l2, "bn": bn, "random": random}
-    if name not in known:
-        raise choice_error("importance", name, tuple(known))
-    return known[name]
 
 
 def _add_scaled(total: Floats, neurons: NDArray[np.int64], values: Tensor) -> None:
