@@ -1,4 +1,4 @@
-"""Genome to numbers: compact network, batch norm recalibrated, accuracy measured, costs counted."""
+"""Genome to numbers: compact network, compensated and recalibrated, accuracy measured, costs counted."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from gaprune.evaluate.objectives import Objective
 from gaprune.evaluate.outcome import Outcome
 from gaprune.prune.calibration import recalibrate
 from gaprune.prune.compact import Compactor
+from gaprune.prune.compensation import Compensator
 from gaprune.prune.costs import Costs
 from gaprune.prune.genome import Genome
 from gaprune.prune.masks import Masks
@@ -51,15 +52,22 @@ class Evaluator:
         space: its genomes.
         task: the images.
         objectives: what to report.
+        compensator: makes up for removed channels in the consumers' weights; ``None`` leaves them as cut.
     """
 
     def __init__(
-        self, model: nn.Module, space: PruningSpace, task: Task, objectives: tuple[Objective, ...]
+        self,
+        model: nn.Module,
+        space: PruningSpace,
+        task: Task,
+        objectives: tuple[Objective, ...],
+        compensator: Compensator | None = None,
     ) -> None:
         self.space = space
         self.task = task
         self.objectives = objectives
         self._compact = Compactor(model, space.graph)
+        self._compensate = compensator
         self.original = space.costs(Masks.full(space.graph))
 
     def __call__(self, genome: Genome) -> Outcome:
@@ -67,7 +75,7 @@ class Evaluator:
         start = time.perf_counter()
         try:
             values, minimised = self._judge(genome)
-        except (RuntimeError, ArithmeticError, MemoryError, ValueError) as error:
+        except Exception as error:  # a foreign network or objective may raise anything
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             return Outcome(
                 genome.key, {}, {}, time.perf_counter() - start, f"{type(error).__name__}: {reason}"
@@ -79,9 +87,10 @@ class Evaluator:
         return Outcome(genome.key, values, minimised, seconds)
 
     def network(self, genome: Genome) -> nn.Module:
-        """The compact network of a genome, batch norm recalibrated, in eval mode."""
+        """The compact network of a genome, compensated, batch norm recalibrated, in eval mode."""
         task = self.task
-        network = self._compact(self.space.masks(genome))
+        masks = self.space.masks(genome)
+        network = self._compact(masks, self._compensate(masks) if self._compensate else None)
         recalibrate(network, task.calibration, task.mean, task.std, batch_size=task.batch_size)
         return network
 
