@@ -21,8 +21,8 @@ def recalibrate(
 
     The batches are as few as ``batch_size`` allows and, but for one image, equally large: each counts the
     same, and a last batch of a single image would have no variance. The source of the idea is EagleEye (Li et
-    al., ECCV 2020, adaptive batch normalisation). Only batch norms are in training mode meanwhile; the network
-    is left in eval mode. Labels are not read.
+    al., ECCV 2020, adaptive batch normalisation). Only batch norms are in training mode meanwhile; the
+    network is left in eval mode. Labels are not read.
     """
     norms = [
         module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats
