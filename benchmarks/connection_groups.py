@@ -45,9 +45,7 @@ def grouped_network(model: nn.Module, groups: int) -> tuple[nn.Module, float]:
     return Compactor(model, graph)(space.masks(space.layout.pack(bits))), space.cost(bits)
 
 
-def latencies(
-    networks: dict[int, nn.Module], batch: int, runs: int, device: torch.device
-) -> dict[int, float]:
+def latencies(networks: dict[int, nn.Module], batch: int, runs: int, device: torch.device) -> dict[int, float]:
     """Median seconds of one forward pass by number of groups, the networks taking turns."""
     images = torch.randn((batch, *IMAGE), device=device)
     seconds: dict[int, list[float]] = {groups: [] for groups in networks}

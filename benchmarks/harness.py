@@ -89,9 +89,7 @@ def run(
 
 
 def _described(result: dict[str, Any]) -> dict[str, Any]:
-    command = " ".join(
-        ["python", Path(sys.argv[0]).parent.name + "/" + Path(sys.argv[0]).name, *sys.argv[1:]]
-    )
+    command = " ".join(["python", Path(sys.argv[0]).parent.name + "/" + Path(sys.argv[0]).name, *sys.argv[1:]])
     return {
         "command": command,
         "date": datetime.now(UTC).date().isoformat(),

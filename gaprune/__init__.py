@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gaprune.data import load_data as load_data
     from gaprune.errors import GapruneError as GapruneError
     from gaprune.evaluate import Objective as Objective
+    from gaprune.runs import pick as pick
     from gaprune.saved import load as load
     from gaprune.search import SearchResult as SearchResult
     from gaprune.search import search as search
@@ -29,6 +30,7 @@ __all__ = [
     "from_arrays",
     "load",
     "load_data",
+    "pick",
     "search",
 ]
 
@@ -40,6 +42,7 @@ _HOMES = {
     "from_arrays": "gaprune.data",
     "load": "gaprune.saved",
     "load_data": "gaprune.data",
+    "pick": "gaprune.runs",
     "search": "gaprune.search",
 }
 

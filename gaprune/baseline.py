@@ -144,9 +144,7 @@ def _load_shipped(subject: Subject, shipped: ShippedWeights) -> Baseline:
     model = new_network(subject, seed=0)
     load_weights(model, shipped.path)
     source = f"shipped with gaprune: {shipped.description}"
-    return _baseline(
-        subject, model, shipped.mean, shipped.std, source, saw_all=shipped.saw_all_training_images
-    )
+    return _baseline(subject, model, shipped.mean, shipped.std, source, saw_all=shipped.saw_all_training_images)
 
 
 def _baseline(

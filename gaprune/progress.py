@@ -40,9 +40,7 @@ class Reporter(Protocol):
         ...
 
 
-def make_reporter(
-    stream: TextIO | None = None, *, interval: float = 10.0, clock: Clock = time.monotonic
-) -> Reporter:
+def make_reporter(stream: TextIO | None = None, *, interval: float = 10.0, clock: Clock = time.monotonic) -> Reporter:
     """The reporter that suits a stream.
 
     Args:

@@ -123,9 +123,7 @@ def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
             network = build(config["model"], num_classes=len(config["classes"]), stem=config["stem"])
         _fill(network, config, tensors)
     except (LookupError, AttributeError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{directory} does not fit the network that it was cut from: {error}"
-        ) from error
+        raise CheckpointError(f"{directory} does not fit the network that it was cut from: {error}") from error
     return network.eval()
 
 
@@ -135,9 +133,7 @@ def _config(directory: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{directory} holds no compact network: {CONFIG}: {error}") from error
     if config.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{directory / CONFIG} has format {config.get('format')!r}, expected {FORMAT!r}"
-        )
+        raise CheckpointError(f"{directory / CONFIG} has format {config.get('format')!r}, expected {FORMAT!r}")
     lacking = [entry.name for entry in fields(Config) if entry.name not in config]
     if lacking:
         raise CheckpointError(f"{directory / CONFIG} is damaged: it lacks {', '.join(lacking)}")

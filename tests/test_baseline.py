@@ -158,17 +158,13 @@ def test_a_checkpoint_goes_before_everything(
     monkeypatch.setattr(baseline, "shipped_weights", lambda *_: pytest.fail("not asked"))
     found = resolve(checkpoint=path, reporter=listener)
     assert listener.lines == []
-    assert all(
-        torch.equal(tensor, network.state_dict()[name]) for name, tensor in found.model.state_dict().items()
-    )
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in found.model.state_dict().items())
     assert found.saw_all_training_images, "nothing is known of it, so the worst is assumed"
     assert found.mean == subject.data.mean
     assert str(path) in found.source
 
 
-def test_a_trained_file_brings_its_own_normalisation(
-    subject: Subject, resolve: Resolve, tmp_path: Path
-) -> None:
+def test_a_trained_file_brings_its_own_normalisation(subject: Subject, resolve: Resolve, tmp_path: Path) -> None:
     path = train_baseline(subject, RECIPE, tmp_path / "run")
     other = subject.data.with_normalisation((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
     found = resolve(data=other, checkpoint=path)
@@ -246,9 +242,7 @@ def test_shipped_weights_of_another_split_are_passed_over(
 def test_vgg16_for_cifar10_is_shipped(tmp_path: Path) -> None:
     nothing = ImageSet(torch.zeros(10, 3, 32, 32, dtype=torch.uint8), torch.arange(10))
     data = ImageData("cifar10", "none", CIFAR, nothing, nothing, (0.0,) * 3, (1.0,) * 3)
-    found = resolve_baseline(
-        "vgg16", "cifar", data, train=nothing, validate=nothing, cache_dir=tmp_path, device=CPU
-    )
+    found = resolve_baseline("vgg16", "cifar", data, train=nothing, validate=nothing, cache_dir=tmp_path, device=CPU)
     assert found.source.startswith("shipped with gaprune")
     assert list(tmp_path.iterdir()) == []
 

@@ -35,11 +35,9 @@ class Options:
     population: int = option(40, "networks a generation, 5% of all")
     rate: float = option(0.1, "learning rate", metavar="RATE")
     verbose: bool = option(False, "tell more")
-    data_dir: Path | None = option(None, "images")  # noqa: RUF009
+    data_dir: Path | None = option(None, "images")
     seed: int | None = option(None, "random seed")
-    objectives: tuple[str, ...] = option(
-        ("accuracy", "flops"), "what to search", choices=("accuracy", "flops")
-    )
+    objectives: tuple[str, ...] = option(("accuracy", "flops"), "what to search", choices=("accuracy", "flops"))
 
 
 def given_options(*argv: str) -> Options:
@@ -51,9 +49,7 @@ def test_without_arguments_the_defaults_hold() -> None:
 
 
 def test_every_type_is_read() -> None:
-    argv = (
-        "--model resnet18 --population 8 --rate 1e-2 --verbose --data-dir a/b --seed -1 --objectives flops, "
-    )
+    argv = "--model resnet18 --population 8 --rate 1e-2 --verbose --data-dir a/b --seed -1 --objectives flops, "
     assert given_options(*argv.strip().rstrip(",").split()) == Options(
         model="resnet18",
         population=8,

@@ -80,9 +80,7 @@ def test_a_run_directory_holds_what_the_design_promises(
     assert manifest["generations_done"] == 3
 
 
-def test_no_choice_reads_the_images_that_report(
-    trained: nn.Module, square_data: ImageData, tmp_path: Path
-) -> None:
+def test_no_choice_reads_the_images_that_report(trained: nn.Module, square_data: ImageData, tmp_path: Path) -> None:
     noise = torch.randint(0, 256, square_data.test.images.shape, dtype=torch.uint8)
     other = dataclasses.replace(
         square_data,
@@ -91,9 +89,7 @@ def test_no_choice_reads_the_images_that_report(
     first = run(trained, square_data, tmp_path / "a")
     second = run(trained, other, tmp_path / "b")
     assert keys(first.path) == keys(second.path)
-    assert [(r.key, r.search_accuracy) for r in first.rows] == [
-        (r.key, r.search_accuracy) for r in second.rows
-    ]
+    assert [(r.key, r.search_accuracy) for r in first.rows] == [(r.key, r.search_accuracy) for r in second.rows]
     assert first.picked is not None
     assert second.picked is not None
     assert first.picked.index == second.picked.index
@@ -112,9 +108,7 @@ def test_with_the_search_set_held_out_of_test_the_rest_of_test_only_reports(
     other = dataclasses.replace(square_data, test=dataclasses.replace(square_data.test, images=images))
     first = run(trained, square_data, tmp_path / "a", search_from="test")
     second = run(trained, other, tmp_path / "b", search_from="test")
-    assert [(r.key, r.search_accuracy) for r in first.rows] == [
-        (r.key, r.search_accuracy) for r in second.rows
-    ]
+    assert [(r.key, r.search_accuracy) for r in first.rows] == [(r.key, r.search_accuracy) for r in second.rows]
     assert [r.test_accuracy for r in first.rows] != [r.test_accuracy for r in second.rows]
 
 
@@ -148,9 +142,7 @@ def test_what_may_not_change_on_resume_is_refused_and_shown(
         gaprune.search(trained, square_data, resume=first.path, **{**SMALL, "population": 8})  # type: ignore[arg-type]
 
 
-def test_a_run_is_not_continued_with_other_weights(
-    trained: nn.Module, square_data: ImageData, tmp_path: Path
-) -> None:
+def test_a_run_is_not_continued_with_other_weights(trained: nn.Module, square_data: ImageData, tmp_path: Path) -> None:
     first = run(trained, square_data, tmp_path / "run", generations=1)
     with torch.no_grad():
         next(trained.parameters()).add_(1.0)
@@ -181,18 +173,14 @@ def test_every_kind_of_genome_and_objective_comes_back_from_disk(
         assert row.flops <= 1.0 * json.loads((result.path / "manifest.json").read_text())["original"]["flops"]
 
 
-def test_the_callers_network_is_left_as_it_was(
-    trained: nn.Module, square_data: ImageData, tmp_path: Path
-) -> None:
+def test_the_callers_network_is_left_as_it_was(trained: nn.Module, square_data: ImageData, tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     run(trained, square_data, tmp_path / "run", generations=1)
     for name, tensor in trained.state_dict().items():
         assert torch.equal(tensor, before[name])
 
 
-def test_a_callers_own_objective_is_searched(
-    trained: nn.Module, square_data: ImageData, tmp_path: Path
-) -> None:
+def test_a_callers_own_objective_is_searched(trained: nn.Module, square_data: ImageData, tmp_path: Path) -> None:
     def depth(candidate: Candidate) -> float:
         return candidate.costs.params / candidate.original.params
 

@@ -32,9 +32,7 @@ def checkpoint(trained: torch.nn.Module, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def arguments(
-    square_folder: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> list[str]:
+def arguments(square_folder: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.syspath_prepend(str(TESTS))
     places = ["--data-dir", str(square_folder), "--cache-dir", str(tmp_path / "cache")]
     return ["--model", TINY, "--checkpoint", str(checkpoint), *places, *FAST]
@@ -72,7 +70,7 @@ def test_the_command_ends_with_a_table_and_a_network_to_load(
         (["--objectives", "accuracy"], "objectives must be at least two of"),
         (["--data", "imagenet"], "unknown data 'imagenet': choose one of auto, cifar10, digits"),
         (["--algorithm", "magic"], "unknown algorithm 'magic': choose one of nsga2, random"),
-        (["--importance", "magic"], "unknown importance 'magic': choose one of l2, bn, random"),
+        (["--importance", "magic"], "unknown importance 'magic': choose one of obs, l2, bn, random"),
         (["--genes", "all"], "unknown genes 'all': choose one of neurons, connections, both"),
         (["--population", "3"], "population must be at least 4, got 3"),
         (["--generations", "0"], "generations must be at least 1, got 0"),
@@ -124,9 +122,7 @@ def test_a_checkpoint_for_another_number_of_classes_is_refused(
     assert "3" in line
 
 
-def test_an_empty_folder_is_refused(
-    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_empty_folder_is_refused(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert main([*arguments, "--data-dir", str(empty)]) == 2

@@ -171,7 +171,5 @@ def test_the_command_to_go_on_quotes_what_needs_it(monkeypatch: pytest.MonkeyPat
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "_train", stop)
-    with pytest.raises(
-        Interrupted, match=r"python -m gaprune\.train --model vgg16 --data-dir 'my data' --lr 0\.2$"
-    ):
+    with pytest.raises(Interrupted, match=r"python -m gaprune\.train --model vgg16 --data-dir 'my data' --lr 0\.2$"):
         train.train(Options(data_dir=Path("my data"), lr=0.2))

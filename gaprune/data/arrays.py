@@ -51,9 +51,7 @@ def from_arrays(
     if len(names) < 2:
         raise DataError(f"data set {name!r} has {len(names)} class: at least 2 are needed")
     if highest >= len(names):
-        raise DataError(
-            f"label {highest} has no name: {len(names)} classes allow labels 0 to {len(names) - 1}"
-        )
+        raise DataError(f"label {highest} has no name: {len(names)} classes allow labels 0 to {len(names) - 1}")
     return assemble(name, f"arrays given by the caller as {name!r}", names, train_set, test_set, flip=flip)
 
 
@@ -93,12 +91,7 @@ def _labels(part: str, labels: Array | Sequence[int], count: int) -> Tensor:
             f"{part} needs one label for each of its images and at least one image, "
             f"got {count} images and labels of shape {tuple(numbers.shape)}"
         )
-    if (
-        numbers.is_floating_point()
-        or numbers.is_complex()
-        or numbers.dtype == torch.bool
-        or numbers.min() < 0
-    ):
+    if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool or numbers.min() < 0:
         raise DataError(f"{part} labels must be whole numbers from 0 up, got {_name(numbers.dtype)} labels")
     return numbers.to(torch.int64)
 

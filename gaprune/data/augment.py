@@ -28,12 +28,8 @@ def augment(images: Tensor, *, generator: torch.Generator, pad: int = 4, flip: b
     """
     count, channels, height, width = images.shape
     if not 0 <= pad < min(height, width):
-        raise OptionError(
-            f"pad must be 0 to {min(height, width) - 1} for images of {height}x{width} pixels, got {pad}"
-        )
-    shifts = torch.randint(
-        -pad, pad + 1, (2, count, 1), generator=generator, device=images.device, dtype=torch.int64
-    )
+        raise OptionError(f"pad must be 0 to {min(height, width) - 1} for images of {height}x{width} pixels, got {pad}")
+    shifts = torch.randint(-pad, pad + 1, (2, count, 1), generator=generator, device=images.device, dtype=torch.int64)
     rows = _reflect(torch.arange(height, device=images.device) + shifts[0], height)
     columns = _reflect(torch.arange(width, device=images.device) + shifts[1], width)
     if flip:

@@ -50,9 +50,7 @@ def read_root(root: Path) -> ImageData:
         ImageSet(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))
         for part in parts
     )
-    return assemble(
-        "cifar10", f"CIFAR-10, original pixels, torchvision root {root}", _names(parts), train, test
-    )
+    return assemble("cifar10", f"CIFAR-10, original pixels, torchvision root {root}", _names(parts), train, test)
 
 
 def load_cifar10(cache_dir: Path, *, reporter: Reporter = SILENT) -> ImageData:
@@ -74,9 +72,7 @@ def load_cifar10(cache_dir: Path, *, reporter: Reporter = SILENT) -> ImageData:
             if found is None:
                 _download(kept, reporter)
     except (OSError, HTTPException, tarfile.TarError, EOFError) as error:
-        raise DataError(
-            f"CIFAR-10 is not cached in {kept} and cannot be downloaded: {_reason(error)}"
-        ) from error
+        raise DataError(f"CIFAR-10 is not cached in {kept} and cannot be downloaded: {_reason(error)}") from error
     return read_root(kept) if found is None else found
 
 

@@ -83,9 +83,7 @@ def decode(root: Path, files: Sequence[str], *, reporter: Reporter = SILENT) -> 
     return Decoded(images[: len(kept)].clone(), torch.tensor(kept), unreadable)
 
 
-def _decode_all(
-    root: Path, files: Sequence[str], reporter: Reporter
-) -> Iterator[NDArray[np.uint8] | Unreadable]:
+def _decode_all(root: Path, files: Sequence[str], reporter: Reporter) -> Iterator[NDArray[np.uint8] | Unreadable]:
     """Results in order; a chunk at a time, so that few decoded images wait in memory."""
     threads = min(_THREADS, os.cpu_count() or 1)
     with (
@@ -103,9 +101,7 @@ def _decode_one(path: Path) -> NDArray[np.uint8] | Unreadable:
     try:
         with Image.open(path) as image:
             if image.mode in ("I", "F") or image.mode.startswith("I;"):
-                return Unreadable(
-                    f"pixels of mode {image.mode}, only 8 bits per channel are read", lasting=True
-                )
+                return Unreadable(f"pixels of mode {image.mode}, only 8 bits per channel are read", lasting=True)
             return np.array(image.convert("RGB"))
     except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
         lasting = not isinstance(error, OSError) or error.errno is None

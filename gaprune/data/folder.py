@@ -74,17 +74,13 @@ def load_folder(
     if not any(file.part == "test" for file in files):
         train, test = _split_off(root, train, test_share, seed)
         note = f", {test_share:.0%} of its images split off as test images (stratified, seed {seed})"
-        reporter.say(
-            f"{root} has no test/: {len(test):,} images ({test_share:.0%}) are split off to report on"
-        )
+        reporter.say(f"{root} has no test/: {len(test):,} images ({test_share:.0%}) are split off to report on")
     _check_classes(root, classes, train, test)
     name, source = _describe(root, classes, files, images.whole.images)
     return assemble(name, source + note, classes, train, test, skipped=images.skipped)
 
 
-def _describe(
-    root: Path, classes: tuple[str, ...], files: Sequence[ImageFile], images: Tensor
-) -> tuple[str, str]:
+def _describe(root: Path, classes: tuple[str, ...], files: Sequence[ImageFile], images: Tensor) -> tuple[str, str]:
     """Name and source. A CIFAR-10 copy says how its pixels were saved, which moves accuracies."""
     kinds = ", ".join(sorted({Path(file.name).suffix.lower() for file in files}))
     if classes == CIFAR10_CLASSES and tuple(images.shape[2:]) == (32, 32):

@@ -73,9 +73,7 @@ def _from_dir(
         root = find_root(data_dir)
         if root is not None:
             return read_root(root)
-        found = load_folder(
-            data_dir, test_share=test_share, seed=seed, cache_dir=cache_dir, reporter=reporter
-        )
+        found = load_folder(data_dir, test_share=test_share, seed=seed, cache_dir=cache_dir, reporter=reporter)
     except OSError as error:
         raise DataError(f"cannot read {data_dir}: {error}") from error
     if data == "cifar10" and found.name != "cifar10":

@@ -41,13 +41,9 @@ def stratified(labels: Tensor, size: int, *, purpose: Purpose, seed: int, leave:
     counts = np.bincount(classes).astype(np.int64)
     taken = _allocate(counts, size, np.maximum(counts - leave, 0))
     drawn = [
-        rng.permutation(np.flatnonzero(classes == index))[:share]
-        for index, share in enumerate(taken)
-        if counts[index]
+        rng.permutation(np.flatnonzero(classes == index))[:share] for index, share in enumerate(taken) if counts[index]
     ]
-    return (
-        torch.from_numpy(np.sort(np.concatenate(drawn)).astype(np.int64)) if drawn else torch.empty(0).long()
-    )
+    return torch.from_numpy(np.sort(np.concatenate(drawn)).astype(np.int64)) if drawn else torch.empty(0).long()
 
 
 def drawable(labels: Tensor, leave: int = 0) -> int:

@@ -107,9 +107,7 @@ def _figures(algorithm: Algorithm, known: dict[str, Outcome], job: Job) -> dict[
     figures = {"generation": str(algorithm.generation), "hypervolume": f"{hypervolume(Y, reference):.4f}"}
     values = [known[genome.key].values for genome in genomes]
     for level in FLOPS_LEVELS:
-        within = [
-            v["accuracy"] for v in values if "accuracy" in v and v["flops"] <= level * job.original.flops
-        ]
+        within = [v["accuracy"] for v in values if "accuracy" in v and v["flops"] <= level * job.original.flops]
         if within:
             figures[f"accuracy at {level:.0%} FLOPs"] = f"{max(within):.3f}"
     failed = sum(outcome.failure is not None for outcome in known.values())

@@ -24,23 +24,23 @@ class SearchOptions:
 
     model: str = option("vgg16", "network: vgg16, resnet18, or package.module:factory")
     stem: str = option("cifar", "first layers of resnet18: cifar (3x3) or imagenet (7x7, the paper's)")
-    checkpoint: Path | None = option(
-        None, "trained weights: safetensors or a plain state dict", metavar="FILE"
-    )
+    checkpoint: Path | None = option(None, "trained weights: safetensors or a plain state dict", metavar="FILE")
     data: str = option("auto", "data set: auto, cifar10 or digits")
     data_dir: Path | None = option(None, "CIFAR-10 root or image folder train/<class>/*", metavar="DIR")
     test_share: float = option(0.2, "share of an image folder without test/ that is split off to report on")
     search_from: str = option(
         "auto", "where the search set is held out: train, or test for weights that saw all of train"
     )
-    search_size: int | None = option(
-        None, "images that fitness is measured on; none is a fifth, at most 2,000"
-    )
+    search_size: int | None = option(None, "images that fitness is measured on; none is a fifth, at most 2,000")
     calibration_size: int = option(512, "training images that batch norm is recalibrated on, without labels")
+    statistics_size: int | None = option(
+        None, "training images for covariances, without labels; none is what is wanted, at most 4,096"
+    )
     genes: str = option("neurons", "what may be removed: neurons, connections or both")
     connection_groups: int = option(1, "tie connections into real grouped convolutions of this many groups")
     round_to: int | None = option(None, "kept widths are multiples of this; none is 1 on CPU, 8 on CUDA")
-    importance: str = option("l2", "what guides the operators: l2, bn or random")
+    importance: str = option("obs", "what guides the operators: obs, l2, bn or random")
+    compensate: bool = option(True, "let the kept channels stand in for the removed ones")
     objectives: tuple[str, ...] = option(
         ("accuracy", "flops"), "two or more of accuracy, loss, flops, params, size, package.module:NAME"
     )
@@ -70,7 +70,7 @@ class SearchOptions:
             ("seed", 0),
         ):
             _check_least(name, getattr(self, name), least)
-        for name in ("search_size", "round_to", "threads"):
+        for name in ("search_size", "statistics_size", "round_to", "threads"):
             if getattr(self, name) is not None:
                 _check_least(name, getattr(self, name), 1)
         if self.search_from not in ("auto", "train", "test"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from gaprune.baseline import Baseline, default_recipe, held_out_size, resolve_baseline
-from gaprune.data import ImageData, Splits, data_names, default_cache_dir, load_data, split
+from gaprune.data import ImageData, ImageSet, Splits, data_names, default_cache_dir, load_data, split
 from gaprune.device import choose_device
 from gaprune.driver.options import SearchOptions, record
 from gaprune.errors import ModelError, choice_error
@@ -20,9 +21,12 @@ from gaprune.evolve import algorithm_names
 from gaprune.models import build, shipped_weights
 from gaprune.progress import Reporter
 from gaprune.prune.checking import checked_graph
+from gaprune.prune.compensation import Compensator
 from gaprune.prune.costs import cost_model
-from gaprune.prune.importance import importance_function
+from gaprune.prune.graph import Graph
+from gaprune.prune.importances import importance_function
 from gaprune.prune.space import PruningSpace, SpaceOptions
+from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
 from gaprune.runs import Baseline as Original
 from gaprune.runs import environment
 from gaprune.training.digest import digest_images, digest_tensors
@@ -31,6 +35,9 @@ CUDA_ROUND_TO = 8
 """Widths that tensor cores like."""
 
 MEGABYTE = 1e6
+
+MOST_STATISTICS = 4096
+"""Images for covariances unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +104,7 @@ class Job:
         }
 
 
-def check_names(
-    options: SearchOptions, objectives: Sequence[str | Objective] | None = None
-) -> tuple[Objective, ...]:
+def check_names(options: SearchOptions, objectives: Sequence[str | Objective] | None = None) -> tuple[Objective, ...]:
     """Resolve every name before data is read, so that a wrong one is told at once.
 
     Args:
@@ -155,7 +160,7 @@ def prepare(
     )
     _check_classes(baseline.model, data, device)
     threads = options.threads or torch.get_num_threads()
-    evaluator = _evaluator(options, baseline.model, data, splits, found, device)
+    evaluator = _evaluator(options, baseline.model, data, splits, found, reporter)
     original = _original(baseline.model, evaluator, splits, reporter)
     return Job(
         options=options,
@@ -203,11 +208,12 @@ def _split(options: SearchOptions, data: ImageData, own_model: bool, reporter: R
             source = "test"
             reporter.say("the shipped weights have seen all training images: searching on test images")
     size = options.search_size if options.search_size is not None else held_out_size(data)
+    rest = len(data.train) - (size if source == "train" else 0)
     return split(
         data,
         search_from=cast(Literal["train", "test"], source),
         search_size=size,
-        calibration_size=min(options.calibration_size, len(data.train) // 2),
+        calibration_size=min(max(options.calibration_size, options.statistics_size or MOST_STATISTICS), rest),
         seed=options.seed,
     )
 
@@ -272,21 +278,50 @@ def _evaluator(
     data: ImageData,
     splits: Splits,
     objectives: tuple[Objective, ...],
-    device: torch.device,
+    reporter: Reporter,
 ) -> Evaluator:
     graph = checked_graph(model, data.image_shape)
     costs = cost_model(model, graph, data.image_shape)
-    importance = importance_function(options.importance)(model, graph)
-    space = PruningSpace(graph, costs, importance, _space_options(options, device))
+    statistics = _statistics(options, model, graph, data, splits.calibration, reporter)
+    importance = importance_function(options.importance)(model, graph, statistics)
+    space = PruningSpace(graph, costs, importance, _space_options(options, splits.search.images.device))
     task = Task(
         search=splits.search,
-        calibration=splits.calibration,
+        calibration=_first(splits.calibration, options.calibration_size),
         mean=data.mean,
         std=data.std,
         classes=len(data.classes),
         batch_size=options.batch_size,
     )
-    return Evaluator(model, space, task, objectives)
+    compensator = Compensator(model, graph, statistics) if options.compensate else None
+    return Evaluator(model, space, task, objectives, compensator)
+
+
+def _statistics(
+    options: SearchOptions,
+    model: nn.Module,
+    graph: Graph,
+    data: ImageData,
+    images: ImageSet,
+    reporter: Reporter,
+) -> Statistics:
+    """Moments at every consumer's input; of no images where nothing asks for them."""
+    if not options.compensate and options.importance != "obs":
+        return Statistics({}, {}, 0)
+    wanted = options.statistics_size or images_wanted(consumers(model, graph))
+    used = _first(images, wanted)
+    start = time.perf_counter()
+    with reporter.task("statistics", len(used)) as task:
+        found = collect(model, graph, used, data.mean, data.std, batch_size=options.batch_size, advance=task.advance)
+    size = sum(moments.products.numel() for part in (found.fitted, found.held_out) for moments in part.values())
+    reporter.say(
+        f"statistics: {found.images:,} images, {time.perf_counter() - start:.1f} s, {size * 8 / MEGABYTE:.0f} MB"
+    )
+    return found
+
+
+def _first(images: ImageSet, count: int) -> ImageSet:
+    return images.select(torch.arange(min(count, len(images)), device=images.labels.device))
 
 
 def _original(model: nn.Module, evaluator: Evaluator, splits: Splits, reporter: Reporter) -> Original:

@@ -52,9 +52,7 @@ class Breeder:
         for _ in range(TRIES):
             if not self.ledger.is_seen(genome):
                 break
-            repaired = self.space.repair(
-                self.variation.mutate(repaired, space=self.space, rng=self.ledger.rng)
-            )
+            repaired = self.space.repair(self.variation.mutate(repaired, space=self.space, rng=self.ledger.rng))
             genome = self.space.layout.pack(repaired)
         self.ledger.note(genome)
         return genome

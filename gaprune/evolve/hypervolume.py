@@ -24,9 +24,7 @@ def hypervolume(Y: ArrayLike, reference: ArrayLike) -> float:
     """
     points, corner = np.asarray(Y, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     if points.ndim != 2 or corner.shape != points.shape[1:]:
-        raise ValueError(
-            f"expected (n, m) points and an (m,) reference, got {points.shape} and {corner.shape}"
-        )
+        raise ValueError(f"expected (n, m) points and an (m,) reference, got {points.shape} and {corner.shape}")
     if np.isnan(points).any() or np.isnan(corner).any():
         raise ValueError("the hypervolume of NaN is not defined")
     return _volume((corner - points)[(points < corner).all(axis=1)])

@@ -45,9 +45,7 @@ def informed(space: Space, count: int, rng: np.random.Generator) -> list[Genome]
     ranked = rank(space)
     members = [np.ones(ranked.layout.size, dtype=np.bool_)]
     whole = [ranked.layout.pack(ranked.repair(members[0]))]
-    return whole[:count] + [
-        ranked.layout.pack(informed_member(ranked, budget, rng)) for budget in budgets(count - 1)
-    ]
+    return whole[:count] + [ranked.layout.pack(informed_member(ranked, budget, rng)) for budget in budgets(count - 1)]
 
 
 def uninformed(space: Space, count: int, rng: np.random.Generator) -> list[Genome]:

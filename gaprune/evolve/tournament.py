@@ -26,8 +26,6 @@ def crowded_tournament(ranks: Indices, crowding: Floats, count: int, rng: np.ran
     first = rng.integers(len(ranks), size=count)
     second = (first + rng.integers(1, len(ranks), size=count)) % len(ranks)
     tie = (ranks[first] == ranks[second]) & (crowding[first] == crowding[second])
-    wins = (ranks[first] < ranks[second]) | (
-        (ranks[first] == ranks[second]) & (crowding[first] > crowding[second])
-    )
+    wins = (ranks[first] < ranks[second]) | ((ranks[first] == ranks[second]) & (crowding[first] > crowding[second]))
     coin = rng.random(count) < 0.5
     return np.where(wins | (tie & coin), first, second)

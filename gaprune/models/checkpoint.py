@@ -67,8 +67,7 @@ def load_weights(model: nn.Module, path: Path) -> dict[str, str]:
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise CheckpointError(
-                f"{path} does not fit this network: {name} is {_shape(tensor)}, "
-                f"expected {_shape(expected[name])}"
+                f"{path} does not fit this network: {name} is {_shape(tensor)}, expected {_shape(expected[name])}"
             )
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{path} is no trained network: {name} holds NaN or infinity")

@@ -30,9 +30,7 @@ class ShippedWeights:
     description: str
 
 
-def shipped_weights(
-    model: str, stem: str, classes: Sequence[str], image_shape: Sequence[int]
-) -> ShippedWeights | None:
+def shipped_weights(model: str, stem: str, classes: Sequence[str], image_shape: Sequence[int]) -> ShippedWeights | None:
     """The shipped weights that fit, or None.
 
     Args:

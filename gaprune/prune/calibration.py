@@ -24,9 +24,7 @@ def recalibrate(
     al., ECCV 2020, adaptive batch normalisation). Only batch norms are in training mode meanwhile; the
     network is left in eval mode. Labels are not read.
     """
-    norms = [
-        module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats
-    ]
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]

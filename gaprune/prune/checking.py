@@ -35,14 +35,10 @@ def checked_graph(model: nn.Module, image_shape: tuple[int, int, int]) -> Graph:
     example = _example(model, image_shape)
     if _failure(model, graph, graph.groups, example) is not None:
         failing = {group.name: _failure(model, graph, (group,), example) for group in graph.groups}
-        graph = without_groups(
-            graph, {name: reason for name, reason in failing.items() if reason is not None}
-        )
+        graph = without_groups(graph, {name: reason for name, reason in failing.items() if reason is not None})
         reason = _failure(model, graph, graph.groups, example)
         if not graph.groups or reason is not None:
-            raise ModelError(
-                f"{type(model).__name__} cannot be pruned: {reason or next(iter(failing.values()))}"
-            )
+            raise ModelError(f"{type(model).__name__} cannot be pruned: {reason or next(iter(failing.values()))}")
     for layer, why in graph.unpruned:
         logger.warning("left unpruned: %s: %s", layer, why)
     return graph

@@ -36,21 +36,23 @@ class Compactor:
         self._first = first_names(model)
         self._skeleton = copy.deepcopy(model).to("meta").eval()
 
-    def __call__(self, masks: Masks) -> nn.Module:
-        """The compact network in eval mode on the original's device; shares no memory with it."""
+    def __call__(self, masks: Masks, replaced: Mapping[str, Tensor] | None = None) -> nn.Module:
+        """The compact network in eval mode on the original's device; shares no memory with it.
+
+        Args:
+            masks: what to keep.
+            replaced: tensors over kept channels, by name, to use instead of the original's (compensated ones).
+        """
+        replaced = replaced or {}
         network = copy.deepcopy(self._skeleton)
         masked = self._kernel_masks(masks)
         made: dict[str, Tensor] = {}
         for name, tensor in self.tensors.items():
             first = self._first[name]
             if first not in made:
-                cut = self._cut(first, tensor, masks)
+                cut = replaced[first] if first in replaced else self._cut(first, tensor, masks)
                 if first in masked:
-                    cut *= (
-                        masked[first]
-                        .to(cut.device, cut.dtype)
-                        .view(*masked[first].shape, *[1] * (cut.ndim - 2))
-                    )
+                    cut *= masked[first].to(cut.device, cut.dtype).view(*masked[first].shape, *[1] * (cut.ndim - 2))
                 made[first] = cut
         fill(network, made, self._first)
         for layer in self.graph.layers:
@@ -82,9 +84,7 @@ class Compactor:
         if layer.kind == "depthwise":
             module: Any = network.get_submodule(path)
             module.groups = int(masks.kept(layer.inputs).sum())
-        elif layer.weight in masks.groupings and not isinstance(
-            network.get_submodule(path), GroupedConvolution
-        ):
+        elif layer.weight in masks.groupings and not isinstance(network.get_submodule(path), GroupedConvolution):
             split(network, path, masks.groupings[layer.weight])
 
 
@@ -107,10 +107,7 @@ def place_grouped(network: nn.Module, path: str, input_order: Tensor, output_ord
     """Put a ``GroupedConvolution`` around the convolution at ``path``, under each name that it has."""
     conv = network.get_submodule(path)
     places = [
-        (parent, name)
-        for parent in network.modules()
-        for name, child in parent._modules.items()
-        if child is conv
+        (parent, name) for parent in network.modules() for name, child in parent._modules.items() if child is conv
     ]
     grouped = GroupedConvolution(conv, input_order, output_order).eval()
     for parent, name in places:
@@ -189,8 +186,6 @@ def _masked_tensors(model: nn.Module, graph: Graph, masks: Masks) -> dict[str, T
             whole = np.zeros(weight.shape[:2], dtype=np.bool_)
             whole[np.ix_(rows, columns)] = mask
             weight *= (
-                torch.from_numpy(whole)
-                .to(weight.device, weight.dtype)
-                .view(*whole.shape, *[1] * (weight.ndim - 2))
+                torch.from_numpy(whole).to(weight.device, weight.dtype).view(*whole.shape, *[1] * (weight.ndim - 2))
             )
     return tensors

@@ -54,8 +54,7 @@ class CostModel:
         parameters = dict(model.named_parameters())
         state = {**parameters, **dict(model.named_buffers())}
         self._tensors = [
-            (name, tuple(tensor.shape), tensor.element_size(), name in parameters)
-            for name, tensor in state.items()
+            (name, tuple(tensor.shape), tensor.element_size(), name in parameters) for name, tensor in state.items()
         ]
 
     def __call__(self, masks: Masks) -> Costs:
@@ -64,9 +63,7 @@ class CostModel:
 
     def flops(self, masks: Masks) -> int:
         """FLOPs of one image."""
-        layers = sum(
-            kept_kernels(layer, masks) * layer.kernel * layer.positions for layer in self._graph.layers
-        )
+        layers = sum(kept_kernels(layer, masks) * layer.kernel * layer.positions for layer in self._graph.layers)
         counted = sum(int(masks.kept(axis.neurons).sum()) * axis.factor for axis in self._graph.counted)
         return layers + counted + self._constant
 

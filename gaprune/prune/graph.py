@@ -132,9 +132,7 @@ def build_graph(model: nn.Module, image_shape: tuple[int, int, int]) -> Graph:
     example = torch.zeros((BATCH, *image_shape), dtype=parameter.dtype, device=parameter.device)
     graph = _from_trace(trace(model, example, RULES))
     if graph.neurons == 0:
-        reasons = (
-            "; ".join(f"{layer}: {reason}" for layer, reason in graph.unpruned) or "no hidden convolution"
-        )
+        reasons = "; ".join(f"{layer}: {reason}" for layer, reason in graph.unpruned) or "no hidden convolution"
         raise ModelError(f"{type(model).__name__} has no neuron that may be removed ({reasons})")
     return graph
 

@@ -32,7 +32,6 @@ class Importance:
     kernels: dict[str, Floats]
 
 
-
 def l2(model: nn.Module, graph: Graph, statistics: object = None) -> Importance:
     """L2 norm of a neuron's incoming kernels (Li et al. 2017, with L2), each layer's mean scaled to 1."""
     tensors = state_tensors(model)
@@ -61,9 +60,7 @@ def bn(model: nn.Module, graph: Graph, statistics: object = None) -> Importance:
 def random(model: nn.Module, graph: Graph, statistics: object = None) -> Importance:
     """Worth that means nothing, always the same: the control for informed operators."""
     rng = np.random.default_rng(0)
-    kernels = {
-        layer.weight: rng.random((len(layer.outputs), len(layer.inputs))) for layer in graph.convolutions()
-    }
+    kernels = {layer.weight: rng.random((len(layer.outputs), len(layer.inputs))) for layer in graph.convolutions()}
     return Importance(rng.random(graph.neurons), kernels)
 
 

@@ -178,9 +178,7 @@ def elementwise(found: Trace, node: Node) -> Axes:
     for labels in meeting:
         for label in labels[1:]:
             found.unite(labels[0], label)
-    return tuple(
-        labels[0] if labels and all(label is not None for label in labels) else None for labels in meeting
-    )
+    return tuple(labels[0] if labels and all(label is not None for label in labels) else None for labels in meeting)
 
 
 def prelu(found: Trace, node: Node) -> Axes:

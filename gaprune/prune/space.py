@@ -176,9 +176,7 @@ class PruningSpace:
         sections: list[Section] = []
         start = 0
         if self.options.genes != "connections":
-            sections += [
-                Section(group.name, "neurons", group.start, group.size) for group in self.graph.groups
-            ]
+            sections += [Section(group.name, "neurons", group.start, group.size) for group in self.graph.groups]
             start = self.graph.neurons
         for layer in self._convolutions:
             size = 1 if self._tied else len(layer.outputs) * len(layer.inputs)

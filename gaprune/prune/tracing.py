@@ -98,8 +98,7 @@ class Trace:
         if name not in self.tensors:
             sizes = shape(node)
             self.tensors[name] = tuple(
-                self.atoms.new(size) if axis in carrying and size > 1 else None
-                for axis, size in enumerate(sizes)
+                self.atoms.new(size) if axis in carrying and size > 1 else None for axis, size in enumerate(sizes)
             )
         self.values[node] = self.tensors[name]
         return self.tensors[name]

@@ -28,9 +28,7 @@ _HEADINGS = (
 _LEFT_ALIGNED = ("", "saved in")
 
 
-def front_table(
-    rows: Sequence[FrontRow], *, baseline: Baseline | None = None, picked: FrontRow | None = None
-) -> Table:
+def front_table(rows: Sequence[FrontRow], *, baseline: Baseline | None = None, picked: FrontRow | None = None) -> Table:
     """The front as a table for a terminal: the original first, the picked network marked and bold."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -45,16 +43,12 @@ def front_table(
     return table
 
 
-def plain_table(
-    rows: Sequence[FrontRow], *, baseline: Baseline | None = None, picked: FrontRow | None = None
-) -> str:
+def plain_table(rows: Sequence[FrontRow], *, baseline: Baseline | None = None, picked: FrontRow | None = None) -> str:
     """The same table as Markdown, with a closing line break."""
     rule = ["---" if heading in _LEFT_ALIGNED else "---:" for heading in _HEADINGS]
     headings = [heading.replace("\n", " ") for heading in _HEADINGS]
     lines = [headings, rule, *_cells(rows, baseline, picked)]
-    table = "\n".join(
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
-    )
+    table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
     return f"{table}\n\n{FLOPS_NOTE}\n"
 
 
@@ -104,9 +98,7 @@ def _draw_points(
     shares = [100 * row.flops_share for row in ordered]
     if evaluated:
         x, y = zip(*evaluated, strict=True)
-        axes.scatter(
-            [100 * v for v in x], [100 * v for v in y], s=8, color="0.75", label="evaluated", zorder=1
-        )
+        axes.scatter([100 * v for v in x], [100 * v for v in y], s=8, color="0.75", label="evaluated", zorder=1)
     axes.plot(
         shares,
         [100 * row.search_accuracy for row in ordered],
@@ -115,9 +107,7 @@ def _draw_points(
         label="front, search set",
         zorder=3,
     )
-    tested = [
-        (100 * row.flops_share, 100 * row.test_accuracy) for row in ordered if row.test_accuracy is not None
-    ]
+    tested = [(100 * row.flops_share, 100 * row.test_accuracy) for row in ordered if row.test_accuracy is not None]
     if tested:
         axes.plot(
             *zip(*tested, strict=True),
@@ -158,9 +148,7 @@ def _frame(axes: Any, rows: list[FrontRow], baseline: Baseline, title: str) -> N
         axes.set_title(title)
 
 
-def _cells(
-    rows: Sequence[FrontRow], baseline: Baseline | None, picked: FrontRow | None
-) -> list[tuple[str, ...]]:
+def _cells(rows: Sequence[FrontRow], baseline: Baseline | None, picked: FrontRow | None) -> list[tuple[str, ...]]:
     lines = []
     if baseline is not None:
         lines.append(

@@ -84,11 +84,7 @@ def _load(folder: Path, number: int) -> State:
     tensors, index = _files(folder, number)
     record = read_json_object(index)
     meta, content = record.get("meta"), tensors.read_bytes()
-    if (
-        record.get("number") != number
-        or not isinstance(meta, dict)
-        or record.get("meta_sha256") != _hash(meta)
-    ):
+    if record.get("number") != number or not isinstance(meta, dict) or record.get("meta_sha256") != _hash(meta):
         raise ValueError(f"{index.name} does not match its hash")
     if record.get("sha256") != _sha256(content):
         raise ValueError(f"{tensors.name} does not match its hash")

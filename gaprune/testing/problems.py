@@ -85,17 +85,13 @@ def zdt5(*, blocks: int = 10, twist: int | None = None) -> Problem:
         return np.array([head, np.where(ones == 5, 1, 2 + ones).sum() / head])
 
     head = np.arange(1.0, 32.0)
-    return Problem(
-        space, evaluate, np.stack([head, blocks / head], axis=1), np.array([32.0, 6.0 * blocks + 1])
-    )
+    return Problem(space, evaluate, np.stack([head, blocks / head], axis=1), np.array([32.0, 6.0 * blocks + 1]))
 
 
 def _bits(size: int, sections: int) -> BitSpace:
     """``size`` bits in sections of about equal size."""
     ends = np.linspace(0, size, sections + 1).round().astype(int)
-    return BitSpace(
-        make_layout([(f"part{index}", "neurons", int(n)) for index, n in enumerate(np.diff(ends))])
-    )
+    return BitSpace(make_layout([(f"part{index}", "neurons", int(n)) for index, n in enumerate(np.diff(ends))]))
 
 
 def _steps(size: int) -> Floats:

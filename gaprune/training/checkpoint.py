@@ -71,9 +71,7 @@ def restore(directory: Path, state: TrainingState, description: dict[str, Any], 
     try:
         _load(state, found, finished)
     except (KeyError, RuntimeError) as error:
-        raise RunError(
-            f"{directory} holds the training of another network: choose another directory"
-        ) from error
+        raise RunError(f"{directory} holds the training of another network: choose another directory") from error
     state.step = found.meta["step"]
     state.records[:] = [EpochRecord(**record) for record in found.meta["epochs"]]
     return finished
@@ -88,9 +86,7 @@ def _check_course(directory: Path, found: dict[str, Any], wanted: dict[str, Any]
     if found == wanted:
         return
     old, new = found["recipe"], wanted["recipe"]
-    changes = [
-        f"{name} {old.get(name)}, now {value}" for name, value in new.items() if old.get(name) != value
-    ]
+    changes = [f"{name} {old.get(name)}, now {value}" for name, value in new.items() if old.get(name) != value]
     reason = "; ".join(changes) or "other images or another normalisation"
     raise RunError(f"{directory} holds another training ({reason}): choose another directory")
 

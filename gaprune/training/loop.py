@@ -58,9 +58,7 @@ def fit(
         RunError: the directory holds another training, or cannot be written.
     """
     if len(train) == 0 or len(validate) == 0:
-        raise TrainingError(
-            f"training needs images: got {len(train)} to learn from, {len(validate)} to validate"
-        )
+        raise TrainingError(f"training needs images: got {len(train)} to learn from, {len(validate)} to validate")
     course = Course(train, validate, mean, std, flip, recipe)
     state = start(model, recipe)
     description = describe(course) if directory else {}

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from conftest import Recorder, TinyCifar10
 
 
-def test_a_torchvision_root_is_known_from_outside_and_inside(
-    tiny_cifar10: TinyCifar10, tmp_path: Path
-) -> None:
+def test_a_torchvision_root_is_known_from_outside_and_inside(tiny_cifar10: TinyCifar10, tmp_path: Path) -> None:
     root = tiny_cifar10.unpack(tmp_path / "root")
     assert find_root(root) == root
     assert find_root(root / "cifar-10-batches-py") == root
@@ -69,9 +67,7 @@ def test_a_root_right_in_the_cache_folder_is_used(tiny_cifar10: TinyCifar10, tmp
     assert len(load_cifar10(tmp_path / "cache").test) == 10
 
 
-def test_a_damaged_copy_is_downloaded_again(
-    tiny_cifar10: TinyCifar10, tmp_path: Path, recorder: Recorder
-) -> None:
+def test_a_damaged_copy_is_downloaded_again(tiny_cifar10: TinyCifar10, tmp_path: Path, recorder: Recorder) -> None:
     root = tiny_cifar10.unpack(tmp_path / "cache" / "cifar10")
     (root / "cifar-10-batches-py" / "test_batch").write_bytes(b"half")
     assert len(load_cifar10(tmp_path / "cache", reporter=recorder).test) == 10
@@ -96,9 +92,7 @@ def test_without_a_connection_the_reason_is_given_and_nothing_written(offline: N
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_server_that_never_answers_is_given_up_soon(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_never_answers_is_given_up_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(cifar10, "_PROBE_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -109,9 +103,7 @@ def test_a_server_that_never_answers_is_given_up_soon(
         assert time.monotonic() - start < 3
 
 
-def test_a_cache_folder_that_cannot_be_written_is_the_reason(
-    tiny_cifar10: TinyCifar10, tmp_path: Path
-) -> None:
+def test_a_cache_folder_that_cannot_be_written_is_the_reason(tiny_cifar10: TinyCifar10, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(DataError, match="cannot be downloaded: Not a directory"):
         load_cifar10(tmp_path / "cache")

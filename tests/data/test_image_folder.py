@@ -55,9 +55,7 @@ def test_hidden_and_other_files_are_passed_over_and_deeper_ones_found(make_folde
     assert (1, 2, 3) in colours(data.train.images)
 
 
-def test_without_test_a_stated_share_is_split_off_by_class(
-    make_folder: FolderMaker, recorder: Recorder
-) -> None:
+def test_without_test_a_stated_share_is_split_off_by_class(make_folder: FolderMaker, recorder: Recorder) -> None:
     root = make_folder(counts={"train": 8})
     data = load(root, recorder, test_share=0.25, seed=1)
     assert torch.bincount(data.test.labels).tolist() == [2, 2]
@@ -88,9 +86,7 @@ def test_decoded_images_are_kept_until_a_file_changes(
     assert len(list((root.parent / "cache" / "folders").iterdir())) == 1
 
 
-def test_folders_with_the_same_listing_do_not_share_a_cache(
-    make_folder: FolderMaker, recorder: Recorder
-) -> None:
+def test_folders_with_the_same_listing_do_not_share_a_cache(make_folder: FolderMaker, recorder: Recorder) -> None:
     roots = [make_folder(name="one"), make_folder(name="two")]
     for root in roots:
         for file in root.rglob("*.png"):
@@ -160,9 +156,7 @@ def test_a_file_that_could_only_not_be_opened_is_tried_again(
 
 
 @pytest.mark.parametrize("size", [(32, 32), (6, 5)])
-def test_a_folder_copy_of_cifar10_is_known_by_classes_and_size(
-    make_folder: FolderMaker, size: tuple[int, int]
-) -> None:
+def test_a_folder_copy_of_cifar10_is_known_by_classes_and_size(make_folder: FolderMaker, size: tuple[int, int]) -> None:
     data = load(make_folder(CIFAR10_CLASSES, {"train": 1, "test": 1}, size, "my copy"))
     if size == (32, 32):
         assert data.name == "cifar10"

@@ -25,9 +25,7 @@ def test_auto_falls_back_to_the_digits_and_says_why_in_one_line(
     assert "Connection refused" in data.source
 
 
-def test_auto_takes_cifar10_where_it_can(
-    tiny_cifar10: TinyCifar10, tmp_path: Path, recorder: Recorder
-) -> None:
+def test_auto_takes_cifar10_where_it_can(tiny_cifar10: TinyCifar10, tmp_path: Path, recorder: Recorder) -> None:
     assert load_data(cache_dir=tmp_path / "cache", reporter=recorder).name == "cifar10"
     assert recorder.lines == []
 
@@ -70,9 +68,7 @@ def test_auto_takes_any_image_folder(make_folder: FolderMaker, tmp_path: Path) -
     assert (data.name, len(data.test)) == ("pets", 8)
 
 
-def test_cifar10_takes_an_image_folder_only_if_it_is_cifar10(
-    make_folder: FolderMaker, tmp_path: Path
-) -> None:
+def test_cifar10_takes_an_image_folder_only_if_it_is_cifar10(make_folder: FolderMaker, tmp_path: Path) -> None:
     counts = {"train": 1, "test": 1}
     copy = make_folder(CIFAR10_CLASSES, counts, (32, 32), "copy")
     assert load_data("cifar10", data_dir=copy, cache_dir=tmp_path / "cache").name == "cifar10"

@@ -39,9 +39,7 @@ def test_no_choice_reads_the_images_that_report(
     search_from: str, search_size: int, calibration_size: int, seed: int
 ) -> None:
     data = numbered()
-    parts = split(
-        data, search_from=search_from, search_size=search_size, calibration_size=calibration_size, seed=seed
-    )
+    parts = split(data, search_from=search_from, search_size=search_size, calibration_size=calibration_size, seed=seed)
     test, search = identities(parts.test), identities(parts.search)
     train, calibration = identities(parts.train), identities(parts.calibration)
     assert not test & (search | train | calibration)

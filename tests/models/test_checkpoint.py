@@ -18,9 +18,7 @@ from gaprune.models import load_weights, read_weights
 
 def network(classes: int = 3) -> nn.Sequential:
     return nn.Sequential(
-        OrderedDict(
-            conv=nn.Conv2d(2, 4, 3), norm=nn.BatchNorm2d(4), flat=nn.Flatten(), head=nn.Linear(16, classes)
-        )
+        OrderedDict(conv=nn.Conv2d(2, 4, 3), norm=nn.BatchNorm2d(4), flat=nn.Flatten(), head=nn.Linear(16, classes))
     )
 
 
@@ -36,9 +34,7 @@ def changed(**changes: Tensor | None) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pt", "w.pth"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_saving_and_loading_is_the_identity_up_to_precision(
-    tmp_path: Path, name: str, dtype: torch.dtype
-) -> None:
+def test_saving_and_loading_is_the_identity_up_to_precision(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
     source, target = network().to(dtype), network()
     load_weights(target, write(tmp_path / name, source.state_dict()))
     for key, tensor in target.state_dict().items():
@@ -160,9 +156,7 @@ def test_a_file_that_was_cut_short_is_refused_in_one_line(
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"hello, world", b"\x80\x02", b"\x05\0\0\0\0\0\0\0{oops", b"PK\x03\x04"]
-)
+@pytest.mark.parametrize("content", [b"", b"hello, world", b"\x80\x02", b"\x05\0\0\0\0\0\0\0{oops", b"PK\x03\x04"])
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pt"])
 def test_a_foreign_file_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)

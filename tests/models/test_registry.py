@@ -73,9 +73,7 @@ def test_torchvisions_names_and_own_factories_build(factories: None) -> None:
         ("..models:f", "'..models:f' is not of the form"),
     ],
 )
-def test_a_factory_that_does_not_work_is_refused_in_one_line(
-    factories: None, name: str, message: str
-) -> None:
+def test_a_factory_that_does_not_work_is_refused_in_one_line(factories: None, name: str, message: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         build(name, 10)
     assert "\n" not in str(caught.value)

@@ -44,9 +44,7 @@ def test_nothing_is_shipped_for_other_networks_or_data(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "GAPRUNE_CIFAR10_JPEG" not in os.environ, reason="GAPRUNE_CIFAR10_JPEG names no copy of CIFAR-10"
-)
+@pytest.mark.skipif("GAPRUNE_CIFAR10_JPEG" not in os.environ, reason="GAPRUNE_CIFAR10_JPEG names no copy of CIFAR-10")
 def test_the_shipped_vgg16_keeps_its_accuracy_on_real_images(tmp_path: Path) -> None:
     source = Path(os.environ["GAPRUNE_CIFAR10_JPEG"])
     for part, count in (("train", 1), ("test", 100)):

@@ -54,9 +54,7 @@ def test_an_empty_directory_may_become_a_run(tmp_path: Path) -> None:
 
 def test_a_directory_with_other_things_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(
-        RunError, match=r"is not empty \(it has thesis\.tex\): choose a new or empty directory"
-    ):
+    with pytest.raises(RunError, match=r"is not empty \(it has thesis\.tex\): choose a new or empty directory"):
         RunDirectory.create(tmp_path, MANIFEST)
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
@@ -149,9 +147,7 @@ with RunDirectory.create(Path(sys.argv[1]), {"seed": 0}) as run:
 
 
 @pytest.mark.parametrize("generations", [1, 4, 9])
-def test_a_run_killed_at_any_moment_goes_on_from_its_last_whole_generation(
-    path: Path, generations: int
-) -> None:
+def test_a_run_killed_at_any_moment_goes_on_from_its_last_whole_generation(path: Path, generations: int) -> None:
     command = [sys.executable, "-c", SEARCH, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as search:
         assert search.stdout is not None
@@ -183,9 +179,7 @@ def test_updated_values_are_on_disk(path: Path) -> None:
         assert run.manifest == read_manifest(path) == {**MANIFEST, "finished": True, "seed": 1}
 
 
-def test_a_full_disk_during_a_run_is_one_line_and_loses_nothing(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_during_a_run_is_one_line_and_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with RunDirectory.create(path, MANIFEST) as run:
         run.save_state(1, {}, {})
         with monkeypatch.context() as patched:

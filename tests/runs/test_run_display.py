@@ -12,9 +12,7 @@ from rich.console import Console
 
 from gaprune.runs import FLOPS_NOTE, Baseline, FrontRow, front_table, plain_table, plot_front
 
-BASELINE = Baseline(
-    search_accuracy=0.94, test_accuracy=0.935, flops=313_478_154, params=14_724_042, size_mb=58.9
-)
+BASELINE = Baseline(search_accuracy=0.94, test_accuracy=0.935, flops=313_478_154, params=14_724_042, size_mb=58.9)
 
 
 def row(index: int, share: float, accuracy: float, test: float | None) -> FrontRow:
@@ -39,9 +37,7 @@ ROWS = [row(0, 0.1, 0.7, 0.69), row(1, 0.3, 0.9, 0.893), row(2, 0.6, 0.93, None)
 def test_the_table_shows_accuracies_costs_and_shares_and_marks_the_pick() -> None:
     stream = io.StringIO()
     Console(file=stream, width=80).print(front_table(ROWS, baseline=BASELINE, picked=ROWS[1]))
-    lines = [
-        line.split() for line in stream.getvalue().splitlines() if "front/" in line or "original" in line
-    ]
+    lines = [line.split() for line in stream.getvalue().splitlines() if "front/" in line or "original" in line]
     assert " ".join(lines[0]) == "original 94.00 93.50 313.5 M 100.0 14.72 M 100.0 58.90"
     assert " ".join(lines[2]) == "01 * 90.00 89.30 94.04 M 30.0 950 25.0 0.00 front/01"
     assert " ".join(lines[3]) == "02 93.00 188.1 M 60.0 950 25.0 0.00 front/02"

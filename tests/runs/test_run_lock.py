@@ -44,9 +44,7 @@ def test_a_second_process_is_refused_and_told_who_the_first_is(tmp_path: Path) -
         with pytest.raises(RunError) as caught:
             DirectoryLock(tmp_path).acquire()
         message = str(caught.value)
-        assert (
-            f"{tmp_path} is in use by process {first.pid} on host {socket.gethostname()} since 2" in message
-        )
+        assert f"{tmp_path} is in use by process {first.pid} on host {socket.gethostname()} since 2" in message
         assert "\n" not in message
 
 

@@ -11,9 +11,7 @@ from gaprune.errors import OptionError
 from gaprune.runs import FrontRow, check_rule, pick
 
 
-def row(
-    index: int, flops: float, accuracy: float, *, params: float = 0.5, test: float | None = None
-) -> FrontRow:
+def row(index: int, flops: float, accuracy: float, *, params: float = 0.5, test: float | None = None) -> FrontRow:
     return FrontRow(
         index=index,
         key=f"{index:032x}",
@@ -86,9 +84,7 @@ def test_when_nothing_satisfies_the_nearest_value_is_named(rule: str, message: s
 )
 def test_a_malformed_rule_lists_the_valid_forms(rule: str) -> None:
     for check in (check_rule, lambda rule: pick(FRONT, rule)):
-        with pytest.raises(
-            OptionError, match="choose one of knee, flops<=SHARE, params<=SHARE, accuracy>=SHARE"
-        ):
+        with pytest.raises(OptionError, match="choose one of knee, flops<=SHARE, params<=SHARE, accuracy>=SHARE"):
             check(rule)
 
 
@@ -110,9 +106,9 @@ def test_a_front_without_a_bend_still_has_a_knee(rows: Sequence[FrontRow], index
     assert pick(rows, "knee").index == index
 
 
-fronts = st.lists(
-    st.tuples(st.floats(0.01, 1), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8
-).map(lambda points: [row(i, flops, accuracy, test=test) for i, (flops, accuracy, test) in enumerate(points)])
+fronts = st.lists(st.tuples(st.floats(0.01, 1), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8).map(
+    lambda points: [row(i, flops, accuracy, test=test) for i, (flops, accuracy, test) in enumerate(points)]
+)
 
 
 @given(fronts, st.sampled_from(["knee", "flops<=1", "params<=0.5", "accuracy>=0"]))

@@ -152,9 +152,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, call: str, nth: int) -> None:
     monkeypatch.setattr(os, call, maybe)
 
 
-@pytest.mark.parametrize(
-    ("call", "nth"), [("fsync", 1), ("fsync", 2), ("fsync", 3), ("replace", 1), ("replace", 2)]
-)
+@pytest.mark.parametrize(("call", "nth"), [("fsync", 1), ("fsync", 2), ("fsync", 3), ("replace", 1), ("replace", 2)])
 def test_a_full_disk_leaves_the_states_before_and_no_other_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, nth: int
 ) -> None:

@@ -63,8 +63,7 @@ def problem_mask(problem, twist):
 def test_zdt5s_blocks_deceive():
     problem = zdt5(blocks=1)
     values = [
-        problem.evaluate(np.concatenate([np.zeros(30), np.arange(5) < ones]).astype(bool))[1]
-        for ones in range(6)
+        problem.evaluate(np.concatenate([np.zeros(30), np.arange(5) < ones]).astype(bool))[1] for ones in range(6)
     ]
     assert values == [2, 3, 4, 5, 6, 1]
 

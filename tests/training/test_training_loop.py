@@ -48,9 +48,7 @@ def test_a_tiny_network_learns_colours(fit_tiny: Fit, new_net: NewNet) -> None:
     assert records[-1].accuracy > 0.9
 
 
-def test_the_network_ends_as_it_was_validated(
-    fit_tiny: Fit, new_net: NewNet, held_out_images: ImageSet
-) -> None:
+def test_the_network_ends_as_it_was_validated(fit_tiny: Fit, new_net: NewNet, held_out_images: ImageSet) -> None:
     model = new_net()
     records = fit_tiny(model)
     assert not model.training
@@ -75,9 +73,7 @@ def test_an_interrupted_training_ends_like_one_that_was_not(
     assert [line.split(":")[0] for line in listener.lines] == ["epoch 3/4", "epoch 4/4"]
 
 
-def test_a_finished_directory_returns_at_once(
-    fit_tiny: Fit, new_net: NewNet, listen: Any, tmp_path: Path
-) -> None:
+def test_a_finished_directory_returns_at_once(fit_tiny: Fit, new_net: NewNet, listen: Any, tmp_path: Path) -> None:
     first, again, listener = new_net(), new_net(seed=5), listen()
     records = fit_tiny(first, directory=tmp_path)
     assert fit_tiny(again, directory=tmp_path, reporter=listener) == records
@@ -86,9 +82,7 @@ def test_a_finished_directory_returns_at_once(
     assert listener.steps == []
 
 
-def test_a_damaged_epoch_is_trained_again(
-    fit_tiny: Fit, new_net: NewNet, listen: Any, tmp_path: Path
-) -> None:
+def test_a_damaged_epoch_is_trained_again(fit_tiny: Fit, new_net: NewNet, listen: Any, tmp_path: Path) -> None:
     whole, resumed, listener = new_net(), new_net(), listen()
     fit_tiny(whole)
     with pytest.raises(KeyboardInterrupt):

@@ -62,9 +62,7 @@ class Shift:
         chosen = lowest(scores, max(1, round(-math.expm1(-self.strength * rng.random()) * len(kept))))
         return giver.start + kept[chosen[np.argsort(scores[chosen])]]
 
-    def _joining(
-        self, bits: Bits, receiver: Section, space: RankedSpace, rng: np.random.Generator
-    ) -> Indices:
+    def _joining(self, bits: Bits, receiver: Section, space: RankedSpace, rng: np.random.Generator) -> Indices:
         """All genes that the receiver may gain, most important first."""
         removed = np.flatnonzero(~bits[receiver.slice])
         scores = noisy_standing(space, receiver, removed, self.noise, rng)
@@ -91,9 +89,7 @@ class Shift:
         return best[1]
 
 
-def _giver_and_receiver(
-    bits: Bits, space: RankedSpace, rng: np.random.Generator
-) -> tuple[Section, Section] | None:
+def _giver_and_receiver(bits: Bits, space: RankedSpace, rng: np.random.Generator) -> tuple[Section, Section] | None:
     """Two different sections, one with genes to give and one with room, or None."""
     counts = [int(np.count_nonzero(bits[section.slice])) for section in space.sections]
     givers = [index for index, count in enumerate(counts) if count > 0]

@@ -1,0 +1,133 @@
+"""The order in which channels can go: optimal brain surgeon by channel, in closed form.
+
+Removing channel i of a consumer's input, the rest compensating, costs |W_i|^2 / [C^-1]_ii (Hassibi and Stork 1993, by
+channel). Then W_j gains W_i A_ij and C^-1 loses a rank-one term. Only S = W^T W (summed over outputs and taps) and C^-1
+are needed, so a step is O(C^2) and a whole layer O(C^3).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from gaprune.prune.compensation import DAMPINGS, choose_damping
+from gaprune.prune.genome import Floats
+from gaprune.prune.graph import ChannelGroup, Graph, Layer
+from gaprune.prune.importance import Importance, kernel_norms, l2
+from gaprune.prune.statistics import Statistics, consumers
+from gaprune.prune.tensors import state_tensors
+
+
+class _Consumer:
+    """One consumer of a group while its channels go.
+
+    Args:
+        weight: (out, in, taps) float64.
+        covariance: (in, in) float64 of its input.
+        damping: relative to the mean variance.
+        channels: (in,) position within the group of each input, -1 where it is no neuron of the group.
+    """
+
+    def __init__(self, weight: Floats, covariance: Floats, damping: float, channels: NDArray[np.int64]) -> None:
+        gram = np.einsum("oit,ojt->ij", weight, weight, optimize=True)
+        ridge = max(damping * float(np.trace(covariance)) / len(covariance), 1e-12)
+        self._inverse = np.linalg.inv(covariance + ridge * np.eye(len(covariance)))
+        self._gram = gram
+        energy = float((gram * covariance).sum())
+        self._scale = 1.0 / energy if energy > 0 else 0.0
+        self._members = [np.flatnonzero(channels == neuron) for neuron in range(int(channels.max()) + 1)]
+        self._inputs = np.array([m[0] if len(m) else -1 for m in self._members])
+
+    @property
+    def single(self) -> bool:
+        """Whether each neuron is one input (no flattened maps)."""
+        return all(len(members) <= 1 for members in self._members)
+
+    def costs(self) -> Floats:
+        """(neurons,) relative output error that removing each would add."""
+        inputs = self._inputs
+        found = self._gram[inputs, inputs] / np.maximum(self._inverse[inputs, inputs], 1e-300) * self._scale
+        return np.where(inputs >= 0, found, 0.0)
+
+    def remove(self, neuron: int) -> None:
+        """Take a neuron out: the others compensate."""
+        i = self._inputs[neuron]
+        if i < 0:
+            return
+        pivot = self._inverse[i, i]
+        a = -self._inverse[i] / pivot
+        a[i] = 0.0
+        s = self._gram[i].copy()
+        self._gram += np.outer(a, s) + np.outer(s, a) + s[i] * np.outer(a, a)
+        self._gram[i, :] = self._gram[:, i] = 0.0
+        self._inverse -= np.outer(self._inverse[i], self._inverse[i]) / pivot
+        self._inverse[i, :] = self._inverse[:, i] = 0.0
+        self._inverse[i, i] = 1.0
+
+
+def removal_curve(consumers_of: list[_Consumer], neurons: int) -> tuple[NDArray[np.int64], Floats]:
+    """Greedy removal of one group's neurons until one is left.
+
+    Returns:
+        (neurons - 1,) neurons in the order they go, and the relative output error each adds (summed over consumers).
+    """
+    order = np.empty(neurons - 1, dtype=np.int64)
+    added = np.empty(neurons - 1)
+    gone = np.zeros(neurons, dtype=np.bool_)
+    for step in range(neurons - 1):
+        costs = np.sum([consumer.costs() for consumer in consumers_of], axis=0)
+        costs[gone] = np.inf
+        best = int(np.argmin(costs))
+        order[step], added[step] = best, max(float(costs[best]), 0.0)
+        gone[best] = True
+        for consumer in consumers_of:
+            consumer.remove(best)
+    return order, added
+
+
+def obs(model: nn.Module, graph: Graph, statistics: Statistics) -> Importance:
+    """Worth of every neuron by the removal order: the relative error reached when it goes, always rising.
+
+    Groups whose consumers have no statistics (grouped, depthwise, flattened) keep their L2 worth.
+    """
+    fallback = l2(model, graph)
+    worth = fallback.neurons.copy()
+    tensors = state_tensors(model)
+    layers = {w: layer for w, layer in consumers(model, graph).items() if w in statistics.fitted}
+    for group in graph.groups:
+        found = [
+            _Consumer(
+                _three(tensors[weight]),
+                (statistics.fitted[weight].covariance).cpu().numpy(),
+                max(_damping(statistics, weight), DAMPINGS[0]),
+                _within(group, layer),
+            )
+            for weight, layer in layers.items()
+            if (_within(group, layer) >= 0).any()
+        ]
+        if found and group.size > 1 and all(consumer.single for consumer in found):
+            order, added = removal_curve(found, group.size)
+            reached = np.cumsum(added)
+            last = np.setdiff1d(np.arange(group.size), order)
+            local = np.empty(group.size)
+            local[order] = reached + np.arange(len(order)) * 1e-12
+            local[last] = (reached[-1] if len(reached) else 0.0) * 2 + 1e-6
+            worth[group.slice] = local
+    return Importance(worth, kernel_norms(model, graph))
+
+
+def _damping(statistics: Statistics, weight: str) -> float:
+    return choose_damping(statistics.fitted[weight], statistics.held_out.get(weight))
+
+
+def _three(weight: torch.Tensor) -> Floats:
+    """(out, in, taps) float64."""
+    return weight.double().flatten(2).cpu().numpy() if weight.ndim > 2 else weight.double()[..., None].cpu().numpy()
+
+
+def _within(group: ChannelGroup, layer: Layer) -> NDArray[np.int64]:
+    """(in,) position within the group of each input channel, -1 elsewhere."""
+    inside = (layer.inputs >= group.start) & (layer.inputs < group.start + group.size)
+    return np.where(inside, layer.inputs - group.start, -1)
