@@ -29,9 +29,13 @@ class Compensator:
         model: the original network.
         graph: its pruning graph.
         statistics: moments of the consumers' inputs.
+        damping: for all consumers, relative to the mean variance; ``None`` chooses one for each on held-out images.
+
+    Attributes:
+        damping: by weight name, the damping in use.
     """
 
-    def __init__(self, model: nn.Module, graph: Graph, statistics: Statistics) -> None:
+    def __init__(self, model: nn.Module, graph: Graph, statistics: Statistics, damping: float | None = None) -> None:
         self._tensors = state_tensors(model)
         self._layers = {
             weight: layer for weight, layer in consumers(model, graph).items() if weight in statistics.fitted
@@ -40,6 +44,8 @@ class Compensator:
         self._covariance = {weight: moments.covariance for weight, moments in self._moments.items()}
         self.damping = {
             weight: choose_damping(statistics.fitted[weight], statistics.held_out.get(weight))
+            if damping is None
+            else damping
             for weight in self._layers
         }
         self._taps = {

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from gaprune.data import ImageSet
+from gaprune.prune.compact import Compactor
+from gaprune.prune.compensation import Compensator, stand_in, tap_shares
+from gaprune.prune.graph import Graph, build_graph
+from gaprune.prune.masks import Masks
+from gaprune.prune.removal import _Consumer, obs, removal_curve
+from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
+
+MEAN, STD = (120.0, 130.0, 110.0), (60.0, 61.0, 62.0)
+SHAPE = (3, 8, 8)
+
+
+def images(count: int = 40, seed: int = 0) -> ImageSet:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=generator)
+    return ImageSet(pixels, torch.zeros(count, dtype=torch.int64))
+
+
+class Redundant(nn.Module):
+    """A convolution whose last four of eight channels are affine combinations of the first four, and a consumer."""
+
+    def __init__(self, consumer: nn.Module, *, offset: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 8, 3).double()
+        self.consumer = consumer.double()
+        mix = torch.randn(4, 4, dtype=torch.float64)
+        bias = self.conv.bias
+        assert bias is not None
+        with torch.no_grad():
+            self.conv.weight[4:] = torch.einsum("ij,jabc->iabc", mix, self.conv.weight[:4])
+            bias[4:] = mix @ bias[:4] + (torch.randn(4) if offset else 0.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.consumer(self.conv(x)).flatten(1)
+        return out
+
+
+def in_double(model: nn.Module, graph: Graph, found: ImageSet) -> Statistics:
+    """Statistics of a float64 network: ``collect`` feeds float32, so the network is made to cast."""
+    hook = model.register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
+    try:
+        return collect(model, graph, found, MEAN, STD, batch_size=16)
+    finally:
+        hook.remove()
+
+
+def network_input(found: ImageSet) -> torch.Tensor:
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    return (found.images.float() - mean) / std
+
+
+@pytest.mark.parametrize(
+    ("consumer", "offset"),
+    [
+        (nn.Conv2d(8, 5, 3), True),
+        (nn.Conv2d(8, 5, 3, padding=1), False),
+        (nn.Conv2d(8, 5, 3, padding=1, stride=2, bias=False), False),
+        (nn.Conv2d(8, 5, 1), True),
+        (nn.Conv2d(8, 5, (3, 1), dilation=(2, 1)), True),
+    ],
+)
+def test_channels_that_are_affine_in_the_kept_ones_go_without_any_loss(consumer: nn.Module, offset: bool) -> None:
+    model = Redundant(consumer, offset=offset).eval()
+    graph = build_graph(model, SHAPE)
+    found = images()
+    compensator = Compensator(model, graph, in_double(model, graph, found), damping=1e-13)
+    neurons = np.ones(graph.neurons, dtype=np.bool_)
+    neurons[4:8] = False
+    masks = Masks(neurons)
+    network = Compactor(model, graph)(masks, compensator(masks))
+    x = network_input(found).double()
+    with torch.no_grad():
+        wanted, got = model(x), network(x)
+    assert float((got - wanted).abs().max() / wanted.abs().max()) < 1e-8
+
+
+def test_moments_are_those_of_the_inputs_however_batched() -> None:
+    model = Redundant(nn.Conv2d(8, 5, 3, padding=1), offset=True).float().eval()
+    graph = build_graph(model, SHAPE)
+    found = images()
+    with torch.no_grad():
+        inputs = model.conv(network_input(found)).double().transpose(0, 1).flatten(1)
+    for batch in (7, 16, 64):
+        statistics = collect(model, graph, found, MEAN, STD, batch_size=batch)
+        moments = statistics.fitted["consumer.weight"] + statistics.held_out["consumer.weight"]
+        assert moments.count == inputs.shape[1]
+        torch.testing.assert_close(moments.mean, inputs.mean(1), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(moments.covariance, torch.cov(inputs, correction=0), rtol=1e-4, atol=1e-5)
+
+
+def test_a_fifth_of_the_images_is_held_out() -> None:
+    model = Redundant(nn.Conv2d(8, 5, 3), offset=True).float().eval()
+    statistics = collect(model, build_graph(model, SHAPE), images(), MEAN, STD)
+    fitted, held = statistics.fitted["consumer.weight"].count, statistics.held_out["consumer.weight"].count
+    assert held / (fitted + held) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation"), [(3, 1, 1, 1), (3, 2, 1, 1), (5, 1, 2, 1), (3, 1, 2, 2), (1, 1, 0, 1)]
+)
+def test_tap_shares_count_the_positions_that_fall_on_data(
+    kernel: int, stride: int, padding: int, dilation: int
+) -> None:
+    conv = nn.Conv2d(8, 5, kernel, stride, padding, dilation)
+    model = Redundant(conv, offset=True).float().eval()
+    statistics = collect(model, build_graph(model, SHAPE), images(), MEAN, STD)
+    ones = torch.ones(1, 1, 6, 6, dtype=torch.float64)
+    patches = F.unfold(ones, kernel, dilation, padding, stride)[0]
+    found = tap_shares(conv, statistics.fitted["consumer.weight"])
+    torch.testing.assert_close(found, patches.mean(1))
+
+
+def test_a_stand_in_never_makes_a_pointwise_consumers_error_larger_than_leaving_channels_out() -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 5, 1), nn.Flatten())
+    found = images()
+    statistics = collect(model, build_graph(model, SHAPE), found, MEAN, STD, batch_size=16)
+    moments = statistics.fitted["2.weight"] + statistics.held_out["2.weight"]
+    with torch.no_grad():
+        inputs = model[1](model[0](network_input(found))).double().transpose(0, 1).flatten(1)
+        weight = model[2].weight.double().flatten(1)
+    for gone in itertools.combinations(range(8), 3):
+        removed = torch.tensor(gone)
+        kept = torch.tensor([i for i in range(8) if i not in gone])
+        A, a = stand_in(moments.covariance, moments.mean, kept, removed, 1e-12)
+        lost = weight[:, removed] @ inputs[removed]
+        missed = weight[:, removed] @ (inputs[removed] - A @ inputs[kept] - a[:, None])
+        assert missed.square().mean() <= lost.square().mean() * (1 + 1e-9)
+
+
+def test_the_removal_order_adds_what_brute_force_finds() -> None:
+    rng = np.random.default_rng(0)
+    weight, sample = rng.normal(size=(4, 6, 3)), rng.normal(size=(6, 6))
+    covariance = sample @ sample.T + 0.1 * np.eye(6)
+    order, added = removal_curve([_Consumer(weight, covariance, 1e-14, np.arange(6))], 6)
+    energy = np.einsum("oit,ij,ojt->", weight, covariance, weight)
+
+    def error(gone: list[int]) -> float:
+        kept = [i for i in range(6) if i not in gone]
+        explained = np.linalg.solve(covariance[np.ix_(kept, kept)], covariance[np.ix_(kept, gone)])
+        left = covariance[np.ix_(gone, gone)] - covariance[np.ix_(gone, kept)] @ explained
+        return float(np.einsum("oit,ij,ojt->", weight[:, gone], left, weight[:, gone]) / energy)
+
+    gone: list[int] = []
+    for step, neuron in enumerate(order):
+        choices = {i: error([*gone, i]) for i in range(6) if i not in gone}
+        assert neuron == min(choices, key=choices.__getitem__)
+        gone.append(int(neuron))
+        assert sum(added[: step + 1]) == pytest.approx(error(gone), rel=1e-6)
+
+
+def test_redundant_channels_are_the_first_to_go() -> None:
+    model = Redundant(nn.Conv2d(8, 5, 3), offset=True).float().eval()
+    graph = build_graph(model, SHAPE)
+    worth = np.sort(obs(model, graph, collect(model, graph, images(), MEAN, STD)).neurons)
+    assert worth[3] < 1e-3 * worth[4]
+
+
+def test_a_residual_group_is_judged_by_all_its_consumers() -> None:
+    from tiny_factory import small_residual
+
+    torch.manual_seed(0)
+    model = small_residual(3).eval()
+    graph = build_graph(model, SHAPE)
+    assert set(consumers(model, graph)) == {"conv1.weight", "conv2.weight", "shortcut.weight", "head.weight"}
+    with torch.no_grad():
+        model.get_parameter("conv1.weight")[:, 2] = 0
+    one_left = obs(model, graph, collect(model, graph, images(), MEAN, STD)).neurons
+    with torch.no_grad():
+        model.get_parameter("shortcut.weight")[:, 2] = 0
+    none_left = obs(model, graph, collect(model, graph, images(), MEAN, STD)).neurons
+    assert one_left[2] > one_left[:12].min()
+    assert none_left[2] == none_left[:12].min()
+
+
+def test_the_smallest_maps_decide_how_many_images_are_wanted() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 6), nn.Flatten(), nn.Linear(6, 2))
+    assert images_wanted(consumers(model, build_graph(model, SHAPE))) == 80
