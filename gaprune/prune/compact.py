@@ -92,8 +92,7 @@ def split(network: nn.Module, path: str, grouping: Grouping) -> None:
     """Replace the convolution at ``path`` by a real grouped one with the grouping's channel orders."""
     conv: Any = network.get_submodule(path)
     weight: Tensor = conv.weight
-    out, inputs = torch.from_numpy(grouping.outputs), torch.from_numpy(grouping.inputs)
-    out, inputs = out.to(weight.device), inputs.to(weight.device)
+    out, inputs = (torch.tensor(order, device=weight.device) for order in (grouping.outputs, grouping.inputs))
     blocks = zip(out.chunk(grouping.groups), inputs.chunk(grouping.groups), strict=True)
     rows = [weight.detach()[o][:, i] for o, i in blocks]
     set_tensor(conv, "weight", torch.cat(rows))
