@@ -1,6 +1,9 @@
-"""Where networks run."""
+"""Where networks run, and on how many threads."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -22,3 +25,14 @@ def choose_device(name: str = "auto") -> torch.device:
             raise OptionError("device 'cuda' is not available here: choose cpu or auto")
         return torch.device("cpu")
     return torch.device("cuda", torch.cuda.current_device())
+
+
+@contextmanager
+def pinned_threads(threads: int) -> Iterator[None]:
+    """Meanwhile torch computes on so many CPU threads: results depend on it in the last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

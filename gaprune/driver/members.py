@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from gaprune.device import pinned_threads
+from gaprune.driver.engine import MEGABYTE
 from gaprune.driver.loop import Found
-from gaprune.driver.setup import MEGABYTE, Job
+from gaprune.driver.setup import Job
 from gaprune.evaluate import Outcome
 from gaprune.progress import Reporter
 from gaprune.prune.costs import count_flops
@@ -40,12 +42,8 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
     partial, final = run.path / f"{FRONT}.partial", run.path / FRONT
     shutil.rmtree(partial, ignore_errors=True)
     (run.path / CSV).unlink(missing_ok=True)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(job.threads)
-    try:
+    with pinned_threads(job.threads):
         rows = _members(job, found, partial, reporter)
-    finally:
-        torch.set_num_threads(threads)
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
     write_csv(rows, run.path / CSV)

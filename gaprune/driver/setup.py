@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -12,29 +12,20 @@ import torch
 from torch import nn
 
 from gaprune.baseline import Baseline, default_recipe, held_out_size, resolve_baseline
-from gaprune.data import ImageData, ImageSet, Splits, data_names, default_cache_dir, load_data, split
-from gaprune.device import choose_device
+from gaprune.data import ImageData, Splits, data_names, default_cache_dir, load_data, split
+from gaprune.device import choose_device, pinned_threads
+from gaprune.driver.engine import make_evaluator, measure_original, space_options
 from gaprune.driver.options import SearchOptions, record
 from gaprune.errors import ModelError, choice_error
-from gaprune.evaluate import Evaluator, Objective, Task, measure, resolve_objectives
+from gaprune.evaluate import Evaluator, Objective, resolve_objectives
 from gaprune.evolve import algorithm_names
 from gaprune.models import build, shipped_weights
 from gaprune.progress import Reporter
-from gaprune.prune.checking import checked_graph
-from gaprune.prune.compensation import Compensator
-from gaprune.prune.costs import cost_model
-from gaprune.prune.graph import Graph
 from gaprune.prune.importances import importance_function
-from gaprune.prune.space import PruningSpace, SpaceOptions
-from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
+from gaprune.prune.space import PruningSpace
 from gaprune.runs import Baseline as Original
 from gaprune.runs import environment
 from gaprune.training.digest import digest_images, digest_tensors
-
-CUDA_ROUND_TO = 8
-"""Widths that tensor cores like."""
-
-MEGABYTE = 1e6
 
 MOST_STATISTICS = 4096
 """Images for covariances unless told otherwise."""
@@ -120,7 +111,7 @@ def check_names(options: SearchOptions, objectives: Sequence[str | Objective] | 
     if options.data not in data_names():
         raise choice_error("data", options.data, data_names())
     importance_function(options.importance)
-    _space_options(options, torch.device("cpu"))
+    space_options(options, torch.device("cpu"))
     return resolve_objectives(options.objectives if objectives is None else objectives)
 
 
@@ -153,6 +144,8 @@ def prepare(
     splits = _split(options, data, model is not None, reporter)
     baseline = _baseline(options, data, splits, device, model, reporter)
     reporter.say(f"network: {name}, {baseline.source}")
+    if baseline.saw_all_training_images and splits.record["search_from"] == "train":
+        reporter.say("these weights may have seen the search images in training: --search-from test avoids that")
     data = data.with_normalisation(baseline.mean, baseline.std)
     splits = dataclasses.replace(
         splits,
@@ -160,8 +153,9 @@ def prepare(
     )
     _check_classes(baseline.model, data, device)
     threads = options.threads or torch.get_num_threads()
-    evaluator = _evaluator(options, baseline.model, data, splits, found, reporter)
-    original = _original(baseline.model, evaluator, splits, reporter)
+    with pinned_threads(threads):
+        evaluator = make_evaluator(options, baseline.model, data, splits, found, reporter)
+        original = measure_original(baseline.model, evaluator, splits, reporter)
     return Job(
         options=options,
         model_name=name,
@@ -228,7 +222,7 @@ def _baseline(
 ) -> Baseline:
     if model is not None:
         return Baseline(
-            model=model.to(device).eval(),
+            model=copy.deepcopy(model).to(device).eval(),
             mean=data.mean,
             std=data.std,
             source="given by the caller",
@@ -264,82 +258,3 @@ def _check_classes(model: nn.Module, data: ImageData, device: torch.device) -> N
             f"the network's output has shape {tuple(getattr(logits, 'shape', ()))} on 2 images, "
             f"expected {wanted}: {data.name} has {len(data.classes)} classes"
         )
-
-
-def _space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
-    round_to = options.round_to or (CUDA_ROUND_TO if device.type == "cuda" else 1)
-    genes = cast(Literal["neurons", "connections", "both"], options.genes)
-    return SpaceOptions(genes, round_to, options.connection_groups)
-
-
-def _evaluator(
-    options: SearchOptions,
-    model: nn.Module,
-    data: ImageData,
-    splits: Splits,
-    objectives: tuple[Objective, ...],
-    reporter: Reporter,
-) -> Evaluator:
-    graph = checked_graph(model, data.image_shape)
-    costs = cost_model(model, graph, data.image_shape)
-    statistics = _statistics(options, model, graph, data, splits.calibration, reporter)
-    importance = importance_function(options.importance)(model, graph, statistics)
-    space = PruningSpace(graph, costs, importance, _space_options(options, splits.search.images.device))
-    task = Task(
-        search=splits.search,
-        calibration=_first(splits.calibration, options.calibration_size),
-        mean=data.mean,
-        std=data.std,
-        classes=len(data.classes),
-        batch_size=options.batch_size,
-    )
-    compensator = Compensator(model, graph, statistics) if options.compensate else None
-    return Evaluator(model, space, task, objectives, compensator)
-
-
-def _statistics(
-    options: SearchOptions,
-    model: nn.Module,
-    graph: Graph,
-    data: ImageData,
-    images: ImageSet,
-    reporter: Reporter,
-) -> Statistics:
-    """Moments at every consumer's input; of no images where nothing asks for them."""
-    if not options.compensate and options.importance != "obs":
-        return Statistics({}, {}, 0)
-    wanted = options.statistics_size or images_wanted(consumers(model, graph))
-    used = _first(images, wanted)
-    start = time.perf_counter()
-    with reporter.task("statistics", len(used)) as task:
-        found = collect(model, graph, used, data.mean, data.std, batch_size=options.batch_size, advance=task.advance)
-    size = sum(moments.products.numel() for part in (found.fitted, found.held_out) for moments in part.values())
-    reporter.say(
-        f"statistics: {found.images:,} images, {time.perf_counter() - start:.1f} s, {size * 8 / MEGABYTE:.0f} MB"
-    )
-    return found
-
-
-def _first(images: ImageSet, count: int) -> ImageSet:
-    return images.select(torch.arange(min(count, len(images)), device=images.labels.device))
-
-
-def _original(model: nn.Module, evaluator: Evaluator, splits: Splits, reporter: Reporter) -> Original:
-    task = evaluator.task
-    found = [
-        measure(model, images, task.mean, task.std, batch_size=task.batch_size)
-        for images in (splits.search, splits.test)
-    ]
-    costs = evaluator.original
-    reporter.say(
-        f"original: accuracy {found[0].accuracy:.4f} on {found[0].total:,} search images, "
-        f"{found[1].accuracy:.4f} on {found[1].total:,} test images, "
-        f"{costs.flops / 1e6:.1f} million FLOPs, {costs.params / 1e6:.2f} million parameters"
-    )
-    return Original(
-        search_accuracy=found[0].accuracy,
-        test_accuracy=found[1].accuracy,
-        flops=costs.flops,
-        params=costs.params,
-        size_mb=costs.size / MEGABYTE,
-    )

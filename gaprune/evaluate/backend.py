@@ -5,8 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterator, Sequence
 
-import torch
-
+from gaprune.device import pinned_threads
 from gaprune.evaluate.outcome import Outcome
 from gaprune.prune.genome import Genome
 
@@ -38,12 +37,8 @@ class LocalBackend(Backend):
     def evaluate(self, genomes: Sequence[Genome]) -> Iterator[tuple[int, Outcome]]:
         """Yield the outcomes in the order of the genomes."""
         for index, genome in enumerate(genomes):
-            before = torch.get_num_threads()
-            torch.set_num_threads(self._threads)
-            try:
+            with pinned_threads(self._threads):
                 outcome = self._evaluate(genome)
-            finally:
-                torch.set_num_threads(before)
             yield index, outcome
 
     def close(self) -> None:

@@ -1,0 +1,117 @@
+"""The engine of one search: graph, statistics, importance, genome layout and evaluator of a trained network."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal, cast
+
+import torch
+from torch import nn
+
+from gaprune.data import ImageData, ImageSet, Splits
+from gaprune.driver.options import SearchOptions
+from gaprune.evaluate import Evaluator, Objective, Task, measure
+from gaprune.progress import Reporter
+from gaprune.prune.checking import checked_graph
+from gaprune.prune.compensation import Compensator
+from gaprune.prune.costs import cost_model
+from gaprune.prune.graph import Graph
+from gaprune.prune.importances import importance_function
+from gaprune.prune.space import PruningSpace, SpaceOptions
+from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
+from gaprune.runs import Baseline as Original
+
+CUDA_ROUND_TO = 8
+"""Widths that tensor cores like."""
+
+MEGABYTE = 1e6
+
+
+def space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
+    """How genomes are laid out on a device.
+
+    Raises:
+        OptionError: genes, round-to and connection-groups do not go together.
+    """
+    round_to = options.round_to or (CUDA_ROUND_TO if device.type == "cuda" else 1)
+    genes = cast(Literal["neurons", "connections", "both"], options.genes)
+    return SpaceOptions(genes, round_to, options.connection_groups)
+
+
+def make_evaluator(
+    options: SearchOptions,
+    model: nn.Module,
+    data: ImageData,
+    splits: Splits,
+    objectives: tuple[Objective, ...],
+    reporter: Reporter,
+) -> Evaluator:
+    """Trace the network, collect its statistics and make the function from genome to outcome.
+
+    Raises:
+        ModelError: the network cannot be pruned.
+    """
+    graph = checked_graph(model, data.image_shape)
+    costs = cost_model(model, graph, data.image_shape)
+    statistics = _statistics(options, model, graph, data, splits.calibration, reporter)
+    importance = importance_function(options.importance)(model, graph, statistics)
+    space = PruningSpace(graph, costs, importance, space_options(options, splits.search.images.device))
+    task = Task(
+        search=splits.search,
+        calibration=_first(splits.calibration, options.calibration_size),
+        mean=data.mean,
+        std=data.std,
+        classes=len(data.classes),
+        batch_size=options.batch_size,
+    )
+    compensator = Compensator(model, graph, statistics) if options.compensate else None
+    return Evaluator(model, space, task, objectives, compensator)
+
+
+def _statistics(
+    options: SearchOptions,
+    model: nn.Module,
+    graph: Graph,
+    data: ImageData,
+    images: ImageSet,
+    reporter: Reporter,
+) -> Statistics:
+    """Moments at every consumer's input; of no images where nothing asks for them."""
+    if not options.compensate and options.importance != "obs":
+        return Statistics({}, {}, 0)
+    wanted = options.statistics_size or images_wanted(consumers(model, graph))
+    used = _first(images, wanted)
+    start = time.perf_counter()
+    with reporter.task("statistics", len(used)) as task:
+        found = collect(model, graph, used, data.mean, data.std, batch_size=options.batch_size, advance=task.advance)
+    size = sum(moments.products.numel() for part in (found.fitted, found.held_out) for moments in part.values())
+    reporter.say(
+        f"statistics: {found.images:,} images, {time.perf_counter() - start:.1f} s, {size * 8 / MEGABYTE:.0f} MB"
+    )
+    return found
+
+
+def _first(images: ImageSet, count: int) -> ImageSet:
+    return images.select(torch.arange(min(count, len(images)), device=images.labels.device))
+
+
+def measure_original(model: nn.Module, evaluator: Evaluator, splits: Splits, reporter: Reporter) -> Original:
+    """What the whole network reaches on the search and the test images, and what it costs."""
+    task = evaluator.task
+    found = [
+        measure(model, images, task.mean, task.std, batch_size=task.batch_size)
+        for images in (splits.search, splits.test)
+    ]
+    costs = evaluator.original
+    reporter.say(
+        f"original: accuracy {found[0].accuracy:.4f} on {found[0].total:,} search images, "
+        f"{found[1].accuracy:.4f} on {found[1].total:,} test images, "
+        f"{costs.flops / 1e6:.1f} million FLOPs, {costs.params / 1e6:.2f} million parameters"
+    )
+    return Original(
+        search_accuracy=found[0].accuracy,
+        test_accuracy=found[1].accuracy,
+        flops=costs.flops,
+        params=costs.params,
+        size_mb=costs.size / MEGABYTE,
+    )
