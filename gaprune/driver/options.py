@@ -17,10 +17,7 @@ MAY_CHANGE = ("generations", "pick", "resume", "output", "cache_dir", "data_dir"
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Search for the accuracy/FLOPs front of a trained network and save it as compact networks.
-
-    Attributes are the options of ``python -m gaprune.search`` and the keywords of ``gaprune.search``.
-    """
+    """Search for the accuracy/FLOPs front of a trained network and save it as compact networks."""
 
     model: str = option("vgg16", "network: vgg16, resnet18, or package.module:factory")
     stem: str = option("cifar", "first layers of resnet18: cifar (3x3) or imagenet (7x7, the paper's)")

@@ -10,7 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("gaprune", "torch", "torchvision", "deap", "fvcore", "numpy", "ray", "safetensors")
+from gaprune import __version__
+
+PACKAGES = ("torch", "torchvision", "deap", "fvcore", "numpy", "ray", "safetensors")
 
 
 def environment(cuda_devices: Sequence[str] = ()) -> dict[str, Any]:
@@ -21,7 +23,11 @@ def environment(cuda_devices: Sequence[str] = ()) -> dict[str, Any]:
     """
     return {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": {
+            "gaprune": __version__,
+            "python": platform.python_version(),
+            **{name: _version(name) for name in PACKAGES},
+        },
         "platform": platform.platform(),
         "cpu": _cpu_model(),
         "cpu_count": _usable_cpus(),

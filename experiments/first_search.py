@@ -1,0 +1,119 @@
+"""A search as a user runs it, written down: command, hardware, front table and picture.
+
+``python experiments/first_search.py --data-dir DIR`` searches VGG16 on CIFAR-10 with the shipped weights and writes
+``results/first-search-<model>-<data>.md`` and its picture. ``--run DIR`` writes down a run that is already there;
+``--label`` names the copy of the data in the title.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from gaprune.runs import Baseline, FrontRow, pick, plain_table, read_csv, read_manifest
+
+RESULTS = Path(__file__).parent / "results"
+BUDGETS = (0.5, 0.25, 0.1)
+
+
+def main() -> int:
+    """Search if need be, then write the report."""
+    parser = argparse.ArgumentParser(prog="python experiments/first_search.py", description=__doc__)
+    parser.add_argument("--data-dir", type=Path, help="CIFAR-10 root or image folder")
+    parser.add_argument("--run", type=Path, help="an existing run directory")
+    parser.add_argument("--label", default="cifar10-jpeg", help="name of the data in the file's name")
+    options, extra = parser.parse_known_args()
+    run = options.run
+    if run is None:
+        run = Path("runs") / f"first-search-{options.label}"
+        places = ["--data-dir", str(options.data_dir)] if options.data_dir else []
+        command = [sys.executable, "-m", "gaprune.search", *places, "--output", str(run), *extra]
+        subprocess.run(command, check=True)
+    print(f"written: {write_report(run, options.label)}")
+    return 0
+
+
+def write_report(run: Path, label: str) -> Path:
+    """Write the report of a finished run; its path."""
+    manifest = read_manifest(run)
+    name = f"first-search-{manifest['model']['name']}-{label}"
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    shutil.copy(run / "front.png", RESULTS / f"{name}.png")
+    path = RESULTS / f"{name}.md"
+    path.write_text(report(run, manifest, read_csv(run / "front.csv"), name))
+    return path
+
+
+def report(run: Path, manifest: dict[str, Any], rows: list[FrontRow], name: str) -> str:
+    """The report as Markdown."""
+    original = Baseline(**manifest["original"])
+    environment, data = manifest["environment"], manifest["data"]
+    versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items() if v)
+    lines = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    seconds = sum(line["seconds"] for line in lines)
+    failed = sum(line["failure"] is not None for line in lines)
+    splits = data["splits"]
+    picked = rows[manifest["picked"]] if manifest.get("picked") is not None else None
+    hardware = {k: v for k, v in environment.items() if k not in ("versions", "date")}
+    return f"""# A first search: {manifest["model"]["name"]} on {data["name"]}
+
+{data["source"].split(" in /")[0]}.
+
+- command: `{_command(manifest)}`
+- network: {manifest["baseline"]}
+- original: {original.search_accuracy:.4f} on the search set, {original.test_accuracy:.4f} on the images that report
+- search set: {splits["search"]["images"]:,} images held out of {splits["search"]["of"]}; the other
+  {splits["test"]["images"]:,} test images only report
+- evaluations: {len(lines)}, of which {failed} failed; {seconds / 60:.1f} minutes in evaluations,
+  {seconds / len(lines):.1f} s each
+- no training after pruning
+- hardware: {", ".join(f"{k} {v}" for k, v in hardware.items())}; {manifest["threads"]} threads, {manifest["device"]}
+- versions: {versions}
+- date: {environment["date"]}
+
+![front]({name}.png)
+
+## At some budgets
+The most accurate member (by the search set) within each share of the FLOPs:
+
+| FLOPs at most | member | search set | images that report | FLOPs | parameters |
+|---:|---:|---:|---:|---:|---:|
+{_budgets(rows)}
+
+## The whole front
+{plain_table(rows, baseline=original, picked=picked)}"""
+
+
+def _budgets(rows: list[FrontRow]) -> str:
+    lines = []
+    for budget in BUDGETS:
+        row = pick(rows, f"flops<={budget}")
+        lines.append(
+            f"| {budget:.0%} | {row.index} | {row.search_accuracy:.4f} | {row.test_accuracy:.4f} "
+            f"| {row.flops_share:.1%} | {row.params_share:.1%} |"
+        )
+    return "\n".join(lines)
+
+
+def _command(manifest: dict[str, Any]) -> str:
+    """The command, paths left out."""
+    from gaprune.driver.options import SearchOptions, record
+
+    default = record(SearchOptions())
+    words = ["python -m gaprune.search", f"--model {manifest['options']['model']}"]
+    for name, value in manifest["options"].items():
+        if name in ("model", "output", "cache_dir") or value == default.get(name):
+            continue
+        shown = "DIR" if name in ("data_dir", "checkpoint") else value
+        words.append(f"--{name.replace('_', '-')} {shlex.quote(str(shown))}")
+    return " ".join(words)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
