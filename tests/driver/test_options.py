@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gaprune.cli import parse
+from gaprune.driver.options import SearchOptions, record, resumed_options
+from gaprune.errors import OptionError, RunError
+
+RUN = Path("runs/some")
+
+
+def manifest(**changes: object) -> dict[str, object]:
+    return {"options": {**record(SearchOptions()), **changes}}
+
+
+def test_a_resumed_run_keeps_its_options_and_takes_more_generations() -> None:
+    given = SearchOptions(resume=RUN, generations=20)
+    options = resumed_options(given, manifest(population=8, model="resnet18"))
+    assert (options.population, options.model, options.generations) == (8, "resnet18", 20)
+    assert options.resume == RUN
+
+
+def test_an_option_given_as_it_was_is_no_difference() -> None:
+    options = resumed_options(SearchOptions(resume=RUN, population=8), manifest(population=8))
+    assert options.population == 8
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", 3), ("genes", "both"), ("objectives", ("loss", "flops"))])
+def test_an_option_that_decides_results_may_not_change(name: str, value: object) -> None:
+    given = SearchOptions(resume=RUN, **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=f"cannot change on resume: {name}"):
+        resumed_options(given, manifest())
+
+
+def test_a_manifest_without_options_is_refused() -> None:
+    with pytest.raises(RunError, match="has no options"):
+        resumed_options(SearchOptions(resume=RUN), {})
+
+
+def test_every_option_can_be_typed() -> None:
+    options = parse(SearchOptions, ["--objectives", "loss,params,size", "--no-compensate", "--round-to", "8"], "search")
+    assert options.objectives == ("loss", "params", "size")
+    assert (options.compensate, options.round_to) == (False, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (SearchOptions(population=3), "population must be at least 4, got 3"),
+        (SearchOptions(search_size=0), "search-size must be at least 1, got 0"),
+        (SearchOptions(seed=-1), "seed must be at least 0, got -1"),
+    ],
+)
+def test_values_out_of_range_are_named_with_the_rule(options: SearchOptions, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        options.check()
