@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn
 from rich.progress import Task as RichTask
 from rich.text import Text
@@ -191,6 +191,16 @@ class _TimeLeftColumn(ProgressColumn):
         return Text(_time_left(pace) if pace.done < pace.total else duration(pace.elapsed()), style="cyan")
 
 
+class _TwoLineProgress(Progress):
+    """A bar a task, its figures on a line of their own so that they never squeeze the bar."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        for task in self.tasks:
+            yield self.make_tasks_table([task])
+            if task.fields["figures"]:
+                yield Text(f"  {task.fields['figures']}", style="dim")
+
+
 class _BarTask:
     def __init__(self, progress: Progress, task_id: TaskID, pace: Pace) -> None:
         self._progress = progress
@@ -235,11 +245,10 @@ class _BarReporter:
                 self._progress.remove_task(task_id)
 
     def _new_progress(self) -> Progress:
-        return Progress(
+        return _TwoLineProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             TextColumn("{task.completed} of {task.total}", markup=False),
             _TimeLeftColumn(),
-            TextColumn("{task.fields[figures]}", markup=False),
             console=self._console,
         )

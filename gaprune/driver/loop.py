@@ -109,6 +109,6 @@ def _figures(algorithm: Algorithm, known: dict[str, Outcome], job: Job) -> dict[
     for level in FLOPS_LEVELS:
         within = [v["accuracy"] for v in values if "accuracy" in v and v["flops"] <= level * job.original.flops]
         if within:
-            figures[f"accuracy at {level:.0%} FLOPs"] = f"{max(within):.3f}"
+            figures[f"accuracy at {level:.0%} of FLOPs"] = f"{max(within):.3f}"
     failed = sum(outcome.failure is not None for outcome in known.values())
     return figures | ({"failed": str(failed)} if failed else {})
