@@ -91,7 +91,8 @@ def convolution(found: Trace, node: Node) -> Axes:
 def _per_index(node: Node, axis: int) -> int:
     """Elements of one image at one index of an axis, wherever the batch has gone to."""
     sizes = shape(node)
-    return prod(sizes) // (sizes[axis] * BATCH)
+    images = 1 if sizes[0] % BATCH else BATCH  # a constant that all images share has no batch
+    return prod(sizes) // (sizes[axis] * images)
 
 
 def _tie_groups(found: Trace, inputs: Any, outputs: Any, weight_axes: Axes, groups: int) -> None:
