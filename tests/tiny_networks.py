@@ -272,17 +272,22 @@ def masked_by_hooks(model: nn.Module, graph: Graph, masks: Masks, x: Tensor) -> 
     """
     handles = []
     saved: dict[str, Tensor] = {}
+    modules = dict(model.named_modules())
     try:
         for layer in {layer.name: layer for layer in graph.layers if layer.kind != "depthwise"}.values():
             kept = torch.from_numpy(masks.kept(layer.inputs)).double()
-            handles.append(
-                model.get_submodule(layer.name).register_forward_pre_hook(_multiply(kept, layer.convolution))
-            )
+            if layer.name in modules:
+                hook = _multiply(kept, layer.convolution)
+                handles.append(modules[layer.name].register_forward_pre_hook(hook))
+            else:  # a functional call has no input to hook
+                weight = model.get_parameter(layer.weight)
+                saved[layer.weight] = weight.detach().clone()
+                weight.data.mul_(kept[:, None, None])
         for layer in graph.convolutions():
             mask = _connections(masks, layer.weight, masks.kept(layer.outputs), masks.kept(layer.inputs))
             if mask is not None:
                 weight = model.get_parameter(layer.weight)
-                saved[layer.weight] = weight.detach().clone()
+                saved.setdefault(layer.weight, weight.detach().clone())
                 weight.data.mul_(torch.from_numpy(mask)[:, :, None, None])
         with torch.no_grad():
             out: Tensor = model(x)
@@ -316,6 +321,11 @@ def _connections(masks: Masks, weight: str, rows: Any, columns: Any) -> Any:
     ):
         whole[np.ix_(kept_rows[outputs], kept_columns[inputs])] = True
     return whole
+
+
+def warnings_of(caplog: Any) -> list[str]:
+    """What the package warned of; torch logs, too."""
+    return [record.getMessage() for record in caplog.records if record.name.startswith("gaprune")]
 
 
 def apart(found: Tensor, wanted: Tensor) -> float:

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_networks import PRUNABLE, SHAPE, Net, chain, conv, images, pooled, prepared, warnings_of
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gaprune.errors import ModelError
+from gaprune.prune.checking import checked_graph
+from gaprune.prune.graph import build_graph
+from gaprune.prune.tensors import state_tensors
+
+
+def hard_coded() -> nn.Module:
+    """A forward that has the second convolution's width written into it."""
+    return Net(
+        lambda s, x: s.head(s.conv2(F.relu(s.conv1(x))).view(-1, 6 * 64)),
+        conv1=conv(3, 4),
+        conv2=conv(4, 6),
+        head=nn.Linear(6 * 64, 3),
+    )
+
+
+def stubborn(s: Any, x: Tensor) -> Tensor:
+    x = s.conv2(F.relu(s.conv1(x)))
+    if x.shape[1] != 6:
+        raise NotImplementedError
+    return pooled(s, x)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (hard_coded(), "it fails without some of its channels (addmm: mat1 and mat2 shapes"),
+        (
+            Net(stubborn, conv1=conv(3, 4), conv2=conv(4, 6), head=nn.Linear(6, 3)),
+            "it fails without some of its channels (NotImplementedError)",
+        ),
+    ],
+)
+def test_a_width_written_into_the_forward_leaves_that_group_whole_with_a_warning(
+    model: nn.Module, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = prepared(model)
+    assert build_graph(model, SHAPE).neurons == 10
+    with caplog.at_level("WARNING", logger="gaprune"):
+        graph = checked_graph(model, SHAPE)
+    assert [(group.name, group.start, group.size) for group in graph.groups] == [("conv1", 0, 4)]
+    ((layer, why),) = graph.unpruned
+    assert layer == "conv2"
+    assert why.startswith(reason)
+    assert warnings_of(caplog) == [f"left unpruned: conv2: {why}"]
+    assert "conv2.bias" not in graph.axes
+    assert graph.layers[1].outputs.tolist() == [-1] * 6
+
+
+def test_a_silent_use_of_the_width_leaves_the_group_whole() -> None:
+    """It runs at any width, but divides by the width that it finds."""
+    model = prepared(
+        Net(
+            lambda s, x: pooled(s, s.conv2(s.conv1(x) / s.conv1.out_channels)),
+            conv1=conv(3, 6),
+            conv2=conv(6, 4),
+            head=nn.Linear(4, 3),
+        )
+    )
+    graph = checked_graph(model, SHAPE)
+    assert [group.name for group in graph.groups] == ["conv2"]
+    assert graph.unpruned == (("conv1", "compact and masked networks differ"),)
+
+
+def test_groups_of_one_name_are_told_apart_when_one_stays_whole() -> None:
+    """Of the wide convolution's two halves only the first is joined to a forward with a width in it."""
+    model = prepared(
+        Net(
+            lambda s, x: pooled(s, s.wide(x) + torch.cat([s.c(s.a(x).reshape(-1, 4, 8, 8)), s.b(x)], 1)),
+            wide=conv(3, 8),
+            a=conv(3, 4),
+            b=conv(3, 4),
+            c=conv(4, 4),
+            head=nn.Linear(8, 3),
+        )
+    )
+    assert [group.name for group in checked_graph(model, SHAPE).groups] == ["wide", "wide (2)"]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Net(lambda s, x: (s.b(s.a(x)), x), a=conv(3, 4), b=conv(4, 3)), "its output is not one tensor"),
+        (
+            Net(lambda s, x: s.head(s.a(x).view(-1, 256)), a=conv(3, 4), head=nn.Linear(256, 3)),
+            "it fails without some of its channels",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_pruned_is_refused_in_one_line(model: nn.Module, message: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        checked_graph(model, SHAPE)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["chain", "two names", "tied weights", "used twice"])
+def test_checking_leaves_the_callers_network_as_it_was(name: str) -> None:
+    model = PRUNABLE[name]().train()
+    next(module for module in model.modules() if isinstance(module, nn.Conv2d)).eval()
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    before = {key: tensor.clone() for key, tensor in state_tensors(model).items()}
+    modes = [module.training for module in model.modules()]
+    checked_graph(model, SHAPE)
+    assert [module.training for module in model.modules()] == modes
+    assert all(parameters[key] is p for key, p in model.named_parameters(remove_duplicate=False))
+    assert all(torch.equal(before[key], tensor) for key, tensor in state_tensors(model).items())
+
+
+def test_a_network_that_is_understood_gives_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", logger="gaprune"):
+        graph = checked_graph(chain(), SHAPE)
+    assert warnings_of(caplog) == []
+    assert graph.neurons == 14
+    assert chain()(images().float()).shape == (3, 3)
