@@ -52,6 +52,9 @@ class PruningSpace:
         costs: its cost formulas.
         importance: worth of neurons and kernels.
         options: which genes there are and how widths are rounded.
+
+    Raises:
+        OptionError: no convolution can be split into so many groups.
     """
 
     def __init__(
@@ -64,6 +67,10 @@ class PruningSpace:
         self._tied = self.options.connection_groups > 1
         self._round_to = lcm(self.options.round_to, self.options.connection_groups)
         self._convolutions = self._connection_layers()
+        if self._tied and not self._convolutions:
+            raise OptionError(
+                f"connection-groups {self.options.connection_groups} divides no convolution's input and output widths"
+            )
         self._layout = self._make_layout()
         self._importance = self._gene_importance()
         self._full_flops = costs.flops(Masks.full(graph))
