@@ -64,16 +64,16 @@ def latencies(networks: dict[int, nn.Module], batch: int, runs: int, device: tor
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Latency and FLOPs of both networks, dense and grouped."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    runs = 2 if options.quick else 20
+    runs, batches = (1, (1, 2)) if options.quick else (20, BATCHES)
     rows, figures = [], {}
-    with make_reporter().task("connection groups", 2 * len(BATCHES)) as task:
+    with make_reporter().task("connection groups", 2 * len(batches)) as task:
         for name in ("vgg16", "resnet18"):
             torch.manual_seed(0)
             model = build(name, num_classes=10).eval().to(device)
             made = {groups: grouped_network(model, groups) for groups in GROUPS}
             networks = {1: model} | {groups: network for groups, (network, _) in made.items()}
             shares = {1: 1.0} | {groups: share for groups, (_, share) in made.items()}
-            for batch in BATCHES:
+            for batch in batches:
                 taken = latencies(networks, batch, runs, device)
                 for groups, seconds in taken.items():
                     speed = taken[1] / seconds

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+SCRIPT = """
+from harness import Goal, run
+
+GOALS = (Goal("speed", ">=", 2.0, "times"), Goal("loss", "<=", 1.0, "points"))
+
+
+def measure(options):
+    return {"data": "none", "device": "cpu", "figures": {"speed": 3.0, "loss": 1.5}, "rows": []}
+
+
+raise SystemExit(run(__file__, GOALS, measure))
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "claims.py"
+    path.write_text(f"import sys\nsys.path.insert(0, {str(BENCHMARKS)!r})\n{SCRIPT}")
+    return path
+
+
+def run(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(path), *arguments], capture_output=True, text=True, check=False)
+
+
+def test_a_result_says_how_it_was_made_and_the_check_counts_the_goals_held(script: Path, tmp_path: Path) -> None:
+    made = run(script)
+    assert made.returncode == 0, made.stderr
+    result = json.loads((tmp_path / "results" / "claims-none-cpu.json").read_text())
+    assert {"command", "date", "environment", "figures", "rows"} <= set(result)
+    checked = run(script, "--check")
+    assert checked.returncode == 1
+    lines = checked.stdout.splitlines()
+    assert "held: speed >= 2 times: 3 (+1)" in lines[0]
+    assert "missed: loss <= 1 points: 1.5 (+0.5)" in lines[1]
+    assert lines[-1] == "1 of 2 goals held"
+
+
+def test_a_quick_run_is_never_taken_for_a_result(script: Path) -> None:
+    assert run(script, "--quick").returncode == 0
+    checked = run(script, "--check")
+    assert checked.returncode == 1
+    assert "no committed results" in checked.stdout
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_connection_groups_runs(tmp_path: Path) -> None:
+    made = run(BENCHMARKS / "connection_groups.py", "--quick", "--output", str(tmp_path))
+    assert made.returncode == 0, made.stderr
+    (file,) = tmp_path.glob("connection_groups-*-quick.json")
+    rows = json.loads(file.read_text())["rows"]
+    assert {(row["network"], row["groups"]) for row in rows} == {
+        (n, g) for n in ("vgg16", "resnet18") for g in (1, 2, 4, 8)
+    }
