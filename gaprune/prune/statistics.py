@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gaprune.data.images import ImageSet, normalise
 from gaprune.prune.graph import Graph, Layer
+from gaprune.prune.modes import evaluating
 
 MOST_INPUTS = 4608
 """Widest input whose covariance is collected; wider ones (flattened maps) are left without compensation."""
@@ -77,8 +78,8 @@ class Statistics:
 def consumers(model: nn.Module, graph: Graph) -> dict[str, Layer]:
     """Dense layers whose input moments can be collected, by weight name.
 
-    Left out: weights that are used twice (one stand-in must serve both), flattened maps that are too wide, and weights
-    that are no module's own ``weight``.
+    Left out: weights that are used twice (one stand-in must serve both), flattened maps that are too wide, and whatever
+    is not the ``weight`` of an ``nn.Conv2d`` or ``nn.Linear``.
     """
     uses = Counter(layer.weight for layer in graph.layers)
     modules = dict(model.named_modules())
@@ -89,7 +90,7 @@ def consumers(model: nn.Module, graph: Graph) -> dict[str, Layer]:
         and uses[layer.weight] == 1
         and (layer.inputs >= 0).any()
         and len(layer.inputs) <= MOST_INPUTS
-        and layer.name in modules
+        and isinstance(modules.get(layer.name), nn.Conv2d | nn.Linear)
         and layer.weight == f"{layer.name}.weight"
     }
 
@@ -126,18 +127,13 @@ def collect(
     layers = consumers(model, graph)
     held_from = max(len(images) - len(images) // 5, 1)
     parts: tuple[dict[str, Moments], dict[str, Moments]] = ({}, {})
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            for part, (start, stop) in zip(parts, ((0, held_from), (held_from, len(images))), strict=True):
-                with _watching(model, layers, part):
-                    for first in range(start, stop, batch_size):
-                        last = min(first + batch_size, stop)
-                        model(normalise(images.images[first:last], mean, std))
-                        advance(last - first)
-    finally:
-        model.train(training)
+    with evaluating(model), torch.no_grad():
+        for part, (start, stop) in zip(parts, ((0, held_from), (held_from, len(images))), strict=True):
+            with _watching(model, layers, part):
+                for first in range(start, stop, batch_size):
+                    last = min(first + batch_size, stop)
+                    model(normalise(images.images[first:last], mean, std))
+                    advance(last - first)
     return Statistics(*parts, images=len(images))
 
 
@@ -157,15 +153,15 @@ def _watching(model: nn.Module, layers: dict[str, Layer], into: dict[str, Moment
 
 def _adder(weight: str, into: dict[str, Moments]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
     def add(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        found = _moments(inputs[0])
+        found = _moments(inputs[0], maps=isinstance(module, nn.Conv2d))
         into[weight] = into[weight] + found if weight in into else found
 
     return add
 
 
-def _moments(x: Tensor) -> Moments:
+def _moments(x: Tensor, *, maps: bool) -> Moments:
     """Of (N, C, H, W) maps or (..., F) features."""
-    height, width = (x.shape[2], x.shape[3]) if x.ndim == 4 else (1, 1)
-    samples = x.transpose(0, 1).flatten(1) if x.ndim == 4 else x.reshape(-1, x.shape[-1]).T
+    height, width = (x.shape[2], x.shape[3]) if maps else (1, 1)
+    samples = x.transpose(0, 1).flatten(1) if maps else x.reshape(-1, x.shape[-1]).T
     samples = samples.double()
     return Moments(samples.shape[1], samples.sum(1), samples @ samples.T, height, width)
