@@ -78,7 +78,8 @@ class Evaluator:
         except Exception as error:  # a foreign network or objective may raise anything
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             return Outcome(genome.key, {}, {}, time.perf_counter() - start, f"{type(error).__name__}: {reason}")
-        bad = [name for name, value in {**values, **minimised}.items() if not math.isfinite(value)]
+        figures = (*values.items(), *minimised.items())
+        bad = [name for name, value in figures if not math.isfinite(value)]
         seconds = time.perf_counter() - start
         if bad:
             return Outcome(genome.key, {}, {}, seconds, f"{bad[0]} is not finite")
