@@ -126,8 +126,9 @@ def _resolve(item: str | Objective) -> Objective:
     module, _, name = item.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise OptionError(f"objective {item!r} cannot be imported: {error}") from error
+    except Exception as error:  # importing runs a stranger's code
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise OptionError(f"objective {item!r} cannot be imported: {reason}") from error
     if not isinstance(found, Objective):
         raise OptionError(f"objective {item!r} is a {type(found).__name__}, not a gaprune Objective")
     return found
