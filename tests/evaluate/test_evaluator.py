@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from tiny_networks import SHAPE, chain, space_of
+from torch import Tensor, nn
+
+from gaprune.data.images import ImageSet, normalise
+from gaprune.evaluate import Candidate, Evaluator, LocalBackend, Objective, Outcome, Task, resolve_objectives
+from gaprune.prune.calibration import recalibrate
+from gaprune.prune.compact import Compactor
+from gaprune.prune.genome import Genome
+from gaprune.prune.graph import build_graph
+from gaprune.prune.space import PruningSpace
+
+MEAN, STD = (120.0, 110.0, 100.0), (60.0, 50.0, 70.0)
+
+
+def image_set(count: int, seed: int) -> ImageSet:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=generator)
+    return ImageSet(pixels, torch.randint(0, 3, (count,), generator=generator))
+
+
+TASK = Task(search=image_set(20, 0), calibration=image_set(12, 1), mean=MEAN, std=STD, classes=3, batch_size=8)
+
+
+def made(
+    objectives: tuple[str | Objective, ...] = ("accuracy", "flops"),
+    model: nn.Module | None = None,
+    task: Task = TASK,
+    **options: Any,
+) -> Evaluator:
+    torch.manual_seed(0)
+    model = model or chain().eval()
+    space = space_of(model, build_graph(model, SHAPE), **options)
+    return Evaluator(model, space, task, resolve_objectives(objectives))
+
+
+def genome(space: PruningSpace, *gone: int) -> Genome:
+    bits = space.layout.unpack(space.full())
+    bits[list(gone)] = False
+    return space.layout.pack(space.repair(bits))
+
+
+def test_an_outcome_is_the_compact_network_recalibrated_and_measured_on_the_search_set() -> None:
+    """By hand, without the evaluator."""
+    evaluator = made(("accuracy", "loss", "flops"))
+    chosen = genome(evaluator.space, 1, 4, 8)
+    torch.manual_seed(0)
+    model = chain().eval()
+    network = Compactor(model, evaluator.space.graph)(evaluator.space.masks(chosen))
+    recalibrate(network, TASK.calibration, MEAN, STD, batch_size=8)
+    with torch.no_grad():
+        logits = network(normalise(TASK.search.images, MEAN, STD))
+    outcome = evaluator(chosen)
+    accuracy = float((logits.argmax(1) == TASK.search.labels).double().mean())
+    loss = float(nn.functional.cross_entropy(logits, TASK.search.labels))
+    costs = evaluator.space.costs(evaluator.space.masks(chosen))
+    assert outcome.failure is None
+    assert outcome.key == chosen.key
+    assert outcome.values["accuracy"] == accuracy
+    assert outcome.values["loss"] == pytest.approx(loss, rel=1e-5)
+    assert (outcome.values["flops"], outcome.values["params"], outcome.values["size"]) == (
+        costs.flops,
+        costs.params,
+        costs.size,
+    )
+    assert outcome.minimised == {
+        "accuracy": 1 - accuracy,
+        "loss": outcome.values["loss"] / math.log(3),
+        "flops": costs.flops / evaluator.original.flops,
+    }
+
+
+def test_the_original_costs_everything() -> None:
+    evaluator = made(("flops", "params", "size"))
+    outcome = evaluator(evaluator.space.full())
+    assert outcome.minimised == {"flops": 1.0, "params": 1.0, "size": 1.0}
+
+
+def test_the_same_genome_gives_the_same_numbers_whatever_was_evaluated_between() -> None:
+    evaluator = made(("accuracy", "loss", "flops"), genes="both")
+    first, other = genome(evaluator.space, 1, 4, 20), genome(evaluator.space, 2, 9, 40)
+    before = evaluator(first)
+    evaluator(other)
+    torch.randn(5)  # the global generator moves on
+    after = evaluator(first)
+    assert replace(before, seconds=0) == replace(after, seconds=0)
+    assert replace(before, seconds=0) == replace(made(("accuracy", "loss", "flops"), genes="both")(first), seconds=0)
+
+
+def test_evaluating_leaves_the_original_as_it_was() -> None:
+    model = chain()
+    evaluator = made(model=model.eval())
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    evaluator(genome(evaluator.space, 1, 2))
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_nothing_is_measured_when_no_objective_asks() -> None:
+    """Labels that no network could be measured on are never looked at."""
+    task = replace(TASK, search=ImageSet(TASK.search.images, torch.full((20,), 99)))
+    outcome = made(("flops", "params"), task=task)
+    assert outcome(outcome.space.full()).failure is None
+    assert "accuracy" not in outcome(outcome.space.full()).values
+
+
+def raising(error: Exception) -> Callable[[Candidate], float]:
+    def value(candidate: Candidate) -> float:
+        raise error
+
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (raising(RuntimeError("it broke\nhere")), "RuntimeError: it broke"),
+        (raising(torch.OutOfMemoryError("CUDA out of memory. Tried")), "OutOfMemoryError: CUDA out of memory. Tried"),
+        (raising(MemoryError()), "MemoryError: MemoryError"),
+        (raising(ZeroDivisionError("division by zero")), "ZeroDivisionError: division by zero"),
+        (raising(TypeError("of a foreign objective")), "TypeError: of a foreign objective"),
+        (raising(AssertionError()), "AssertionError: AssertionError"),
+        (raising(KeyError("x")), "KeyError: 'x'"),
+        (lambda c: math.nan, "odd is not finite"),
+        (lambda c: math.inf, "odd is not finite"),
+        (lambda c: -math.inf, "odd is not finite"),
+    ],
+)
+@pytest.mark.parametrize("part", ["value", "minimised"])
+def test_a_candidate_that_raises_or_has_no_number_is_failed_with_the_reason_in_one_line(
+    value: Callable[[Candidate], float], reason: str, part: str
+) -> None:
+    functions = {"value": lambda c: 1.0, "minimised": lambda c: 1.0} | {part: value}
+    evaluator = made(("flops", Objective("odd", "a test's own", **functions)))
+    chosen = evaluator.space.full()
+    outcome = evaluator(chosen)
+    assert outcome.failure == reason
+    assert (outcome.key, outcome.values, outcome.minimised) == (chosen.key, {}, {})
+    assert outcome.seconds >= 0
+
+
+class Fragile(nn.Module):
+    """Its forward breaks, or yields NaN, once the first convolution has lost a channel."""
+
+    def __init__(self, break_down: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner = chain()
+        self.break_down = break_down
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(x)
+        return out if self.inner.conv1.weight.shape[0] == 6 else self.break_down(out)
+
+
+def no_memory(out: Tensor) -> Tensor:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize(
+    ("break_down", "reason"),
+    [(lambda out: out * math.nan, "loss is not finite"), (no_memory, "OutOfMemoryError: CUDA out of memory")],
+)
+def test_a_network_that_breaks_down_fails_alone(break_down: Callable[[Tensor], Tensor], reason: str) -> None:
+    evaluator = made(model=Fragile(break_down).eval())
+    assert evaluator(genome(evaluator.space, 1)).failure == reason
+    assert evaluator(genome(evaluator.space, 7)).failure is None
+
+
+def test_an_interrupt_is_no_failure_of_a_candidate() -> None:
+    def interrupted(candidate: Candidate) -> float:
+        raise KeyboardInterrupt
+
+    evaluator = made(("flops", Objective("odd", "a test's own", interrupted, interrupted)))
+    with pytest.raises(KeyboardInterrupt):
+        evaluator(evaluator.space.full())
+
+
+def outcome_of(chosen: Genome) -> Outcome:
+    return Outcome(chosen.key, {}, {}, 0.0)
+
+
+def test_the_local_backend_keeps_the_order_and_evaluates_one_by_one() -> None:
+    genomes = [Genome(bytes([index])) for index in (3, 1, 2, 1)]
+    seen: list[Genome] = []
+
+    def evaluate(chosen: Genome) -> Outcome:
+        seen.append(chosen)
+        return outcome_of(chosen)
+
+    backend = LocalBackend(evaluate, threads=1)
+    results = backend.evaluate(genomes)
+    assert next(results) == (0, outcome_of(genomes[0]))
+    assert len(seen) == 1  # the next is not begun before it is asked for
+    assert [index for index, _ in results] == [1, 2, 3]
+    assert seen == genomes
+    assert list(backend.evaluate([])) == []
+    backend.close()
+    backend.close()
+
+
+def test_the_local_backend_pins_threads_and_puts_them_back_even_after_an_error() -> None:
+    before = torch.get_num_threads()
+    during: list[int] = []
+
+    def evaluate(chosen: Genome) -> Outcome:
+        during.append(torch.get_num_threads())
+        if chosen.packed == b"x":
+            raise KeyboardInterrupt
+        return outcome_of(chosen)
+
+    backend = LocalBackend(evaluate, threads=before + 1)
+    between = [torch.get_num_threads() for _ in backend.evaluate([Genome(b"a"), Genome(b"b")])]
+    with pytest.raises(KeyboardInterrupt):
+        list(backend.evaluate([Genome(b"x")]))
+    assert during == [before + 1] * 3
+    assert between == [before] * 2
+    assert torch.get_num_threads() == before
