@@ -21,6 +21,9 @@ from gaprune.prune.tracing import BATCH, OUTPUT, Axes, Elementwise, Trace, Use, 
 Neurons = NDArray[np.int64]
 """Neuron indices, -1 where an index of the axis belongs to no removable neuron and always stays."""
 
+NAMED = 3
+"""Layers that an error names; a large network may have dozens."""
+
 
 @dataclass(frozen=True)
 class ChannelGroup:
@@ -132,7 +135,9 @@ def build_graph(model: nn.Module, image_shape: tuple[int, int, int]) -> Graph:
     example = torch.zeros((BATCH, *image_shape), dtype=parameter.dtype, device=parameter.device)
     graph = _from_trace(trace(model, example, RULES))
     if graph.neurons == 0:
-        reasons = "; ".join(f"{layer}: {reason}" for layer, reason in graph.unpruned) or "no hidden convolution"
+        shown = [f"{layer}: {reason}" for layer, reason in graph.unpruned[:NAMED]] or ["no hidden convolution"]
+        more = len(graph.unpruned) - NAMED
+        reasons = "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
         raise ModelError(f"{type(model).__name__} has no neuron that may be removed ({reasons})")
     return graph
 
