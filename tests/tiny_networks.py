@@ -259,6 +259,15 @@ def space_of(model: nn.Module, graph: Graph, shape: tuple[int, int, int] = SHAPE
     return PruningSpace(graph, cost_model(model, graph, shape), l2(model, graph), SpaceOptions(**options))
 
 
+def fits(graph: Graph, options: dict[str, Any]) -> bool:
+    """Whether some convolution can be split into the connection groups that are asked for."""
+    groups = options.get("connection_groups", 1)
+    return groups == 1 or any(
+        layer.splittable and len(layer.inputs) % groups == len(layer.outputs) % groups == 0
+        for layer in graph.convolutions()
+    )
+
+
 def random_masks(space: PruningSpace, seed: int, share: float = 0.6) -> Masks:
     """What some random repaired genome means."""
     bits = np.random.default_rng(seed).random(space.layout.size) < share

@@ -161,6 +161,12 @@ def test_a_model_without_anything_to_prune_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_of_many_layers_that_stay_an_error_names_three() -> None:
+    model = nn.Sequential(*(layer for _ in range(5) for layer in (conv(3, 3), nn.GroupNorm(1, 3))))
+    with pytest.raises(ModelError, match=r"\(0: [^;]+; 2: [^;]+; 4: [^;]+; and 2 more\)"):
+        build_graph(model, SHAPE)
+
+
 def test_tracing_leaves_modes_parameters_and_buffers_as_they_were() -> None:
     model = chain().train()
     model.norm2.eval()  # one that the caller froze
