@@ -60,7 +60,8 @@ def report(run: Path, manifest: dict[str, Any], rows: list[FrontRow], name: str)
     failed = sum(line["failure"] is not None for line in lines)
     splits = data["splits"]
     picked = rows[manifest["picked"]] if manifest.get("picked") is not None else None
-    hardware = {k: v for k, v in environment.items() if k not in ("versions", "date")}
+    hardware = f"{environment['cpu_count']} cores of {environment['cpu']}, {environment['platform']}"
+    hardware = ", ".join([*environment["cuda_devices"], hardware])
     return f"""# A first search: {manifest["model"]["name"]} on {data["name"]}
 
 {data["source"].split(" in /")[0]}.
@@ -68,12 +69,10 @@ def report(run: Path, manifest: dict[str, Any], rows: list[FrontRow], name: str)
 - command: `{_command(manifest)}`
 - network: {manifest["baseline"]}
 - original: {original.search_accuracy:.4f} on the search set, {original.test_accuracy:.4f} on the images that report
-- search set: {splits["search"]["images"]:,} images held out of {splits["search"]["of"]}; the other
-  {splits["test"]["images"]:,} test images only report
-- evaluations: {len(lines)}, of which {failed} failed; {seconds / 60:.1f} minutes in evaluations,
-  {seconds / len(lines):.1f} s each
+- search set: {splits["search"]["images"]:,} images held out of {splits["search"]["of"]}; {splits["test"]["images"]:,} test images only report
+- evaluations: {len(lines)}, of which {failed} failed; {seconds / 60:.1f} minutes in all, {seconds / len(lines):.1f} s each
 - no training after pruning
-- hardware: {", ".join(f"{k} {v}" for k, v in hardware.items())}; {manifest["threads"]} threads, {manifest["device"]}
+- hardware: {hardware}; {manifest["threads"]} threads, {manifest["device"]}
 - versions: {versions}
 - date: {environment["date"]}
 

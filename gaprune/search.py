@@ -213,7 +213,7 @@ def _draw(job: Job, run: RunDirectory, found: Found, rows: list[FrontRow], picke
         baseline=job.original,
         picked=picked,
         evaluated=points,
-        title=f"{job.model_name} on {job.data.name}: {len(found.evaluated)} candidates, not trained on",
+        title=f"{job.model_name} on {job.data.name}: {len(found.evaluated)} candidates, no training after pruning",
     )
 
 
