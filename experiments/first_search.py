@@ -69,8 +69,10 @@ def report(run: Path, manifest: dict[str, Any], rows: list[FrontRow], name: str)
 - command: `{_command(manifest)}`
 - network: {manifest["baseline"]}
 - original: {original.search_accuracy:.4f} on the search set, {original.test_accuracy:.4f} on the images that report
-- search set: {splits["search"]["images"]:,} images held out of {splits["search"]["of"]}; {splits["test"]["images"]:,} test images only report
-- evaluations: {len(lines)}, of which {failed} failed; {seconds / 60:.1f} minutes in all, {seconds / len(lines):.1f} s each
+- search set: {splits["search"]["images"]:,} images held out of {splits["search"]["of"]};
+  {splits["test"]["images"]:,} test images only report
+- evaluations: {len(lines)}, of which {failed} failed; {seconds / 60:.1f} minutes in all,
+  {seconds / len(lines):.1f} s each
 - no training after pruning
 - hardware: {hardware}; {manifest["threads"]} threads, {manifest["device"]}
 - versions: {versions}

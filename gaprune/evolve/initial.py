@@ -67,8 +67,9 @@ def budgets(count: int) -> list[float]:
 def informed_member(space: RankedSpace, budget: float, rng: np.random.Generator) -> Bits:
     """A repaired vector that keeps each section's most important genes and costs about ``budget``.
 
-    Each section keeps the share t^e, e its own exponent drawn once, and the common level t in [0, 1] is
-    bisected until the cost is met within 0.5 %, or as nearly as the space allows.
+    Each section keeps the share s(t)^e, s what the space holds to suit level t and e the section's own exponent drawn
+    once; the common level t in [0, 1] is bisected until the cost is met within 0.5 %, or as nearly as the space
+    allows.
     """
     places = _places(space, rng)
     exponents = _exponents(space, rng)
@@ -116,6 +117,6 @@ def _places(space: RankedSpace, rng: np.random.Generator) -> Places:
 
 def _keep(space: RankedSpace, places: Places, exponents: list[float], level: float) -> Bits:
     bits = np.empty(space.layout.size, dtype=np.bool_)
-    for section, exponent in zip(space.sections, exponents, strict=True):
-        np.less(places[section.slice], round(level**exponent * section.size), out=bits[section.slice])
+    for section, exponent, share in zip(space.sections, exponents, space.shares(level), strict=True):
+        np.less(places[section.slice], round(share**exponent * section.size), out=bits[section.slice])
     return bits

@@ -46,6 +46,10 @@ class RankedSpace:
         """See ``Space.repair``."""
         return self.space.repair(bits)
 
+    def shares(self, level: float) -> Floats:
+        """See ``Space.shares``."""
+        return self.space.shares(level)
+
     def cost(self, bits: Bits) -> float:
         """See ``Space.cost``."""
         return self.space.cost(bits)

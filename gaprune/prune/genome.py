@@ -99,6 +99,13 @@ class Space(Protocol):
         """
         ...
 
+    def shares(self, level: float) -> Floats:
+        """(sections,) shares of genes to keep that suit each other, rising with ``level`` from 0 to 1.
+
+        All are ``level`` where nothing better is known; at level 1 all are 1.
+        """
+        ...
+
     def cost(self, bits: Bits) -> float:
         """Share of the whole network's FLOPs that a repaired bit vector keeps, 0 to 1; in closed form."""
         ...

@@ -26,10 +26,13 @@ class Importance:
     Attributes:
         neurons: (n,) float64.
         kernels: by weight name, (out, in) float64 of each dense convolution.
+        errors: (n,) float64, relative output error that a neuron's removal adds when its turn comes (by rising
+            worth), comparable across groups; ``None`` where nothing is known of it.
     """
 
     neurons: Floats
     kernels: dict[str, Floats]
+    errors: Floats | None = None
 
 
 def l2(model: nn.Module, graph: Graph, statistics: object = None) -> Importance:

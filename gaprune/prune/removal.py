@@ -90,10 +90,11 @@ def removal_curve(consumers_of: list[_Consumer], neurons: int) -> tuple[NDArray[
 def obs(model: nn.Module, graph: Graph, statistics: Statistics) -> Importance:
     """Worth of every neuron by the removal order: the relative error reached when it goes, always rising.
 
-    Groups whose consumers have no statistics (grouped, depthwise, flattened) keep their L2 worth.
+    Groups whose consumers have no statistics (grouped, depthwise, flattened) keep their L2 worth, and take shares
+    of its square for errors.
     """
-    fallback = l2(model, graph)
-    worth = fallback.neurons.copy()
+    worth = l2(model, graph).neurons
+    errors = np.concatenate([_energy_shares(worth[group.slice]) for group in graph.groups])
     tensors = state_tensors(model)
     layers = {w: layer for w, layer in consumers(model, graph).items() if w in statistics.fitted}
     for group in graph.groups:
@@ -115,7 +116,15 @@ def obs(model: nn.Module, graph: Graph, statistics: Statistics) -> Importance:
             local[order] = reached + np.arange(len(order)) * 1e-12
             local[last] = (reached[-1] if len(reached) else 0.0) * 2 + 1e-6
             worth[group.slice] = local
-    return Importance(worth, kernel_norms(model, graph))
+            errors[group.start + order] = added
+            errors[group.start + last] = np.inf
+    return Importance(worth, kernel_norms(model, graph), errors)
+
+
+def _energy_shares(worth: Floats) -> Floats:
+    """Errors of a group without statistics: each neuron's share of the squared worth."""
+    energy = worth**2
+    return energy / max(float(energy.sum()), 1e-300)
 
 
 def _damping(statistics: Statistics, weight: str) -> float:

@@ -14,6 +14,7 @@ from gaprune.prune.genome import Bits, Floats, Genome, Layout, Section
 from gaprune.prune.graph import Graph, Layer
 from gaprune.prune.grouping import group_channels
 from gaprune.prune.importance import Importance
+from gaprune.prune.ladder import build_ladder
 from gaprune.prune.masks import Grouping, Masks
 
 GENES = ("neurons", "connections", "both")
@@ -74,6 +75,8 @@ class PruningSpace:
         self._layout = self._make_layout()
         self._importance = self._gene_importance()
         self._full_flops = costs.flops(Masks.full(graph))
+        errors = importance.errors
+        self._ladder = None if errors is None else build_ladder(graph, importance.neurons, errors)
 
     @property
     def layout(self) -> Layout:
@@ -103,6 +106,13 @@ class PruningSpace:
             else:
                 self._repair_kernels(genes.reshape(len(rows), len(columns)), layer, rows, columns)
         return mended
+
+    def shares(self, level: float) -> Floats:
+        """(sections,) keep shares that suit each other at a level from 0 to 1: the ladder's, where there is one."""
+        found = np.full(len(self._layout.sections), level)
+        if self._ladder is not None and self.options.genes != "connections":
+            found[: len(self.graph.groups)] = self._ladder.at(level)
+        return found
 
     def cost(self, bits: Bits) -> float:
         """Share of the original's FLOPs that a repaired genome keeps."""

@@ -42,6 +42,10 @@ class BitSpace:
         """A copy: nothing needs mending."""
         return bits.copy()
 
+    def shares(self, level: float) -> Floats:
+        """The level for every section: nothing better is known."""
+        return np.full(len(self.layout.sections), level)
+
     def cost(self, bits: Bits) -> float:
         """Share of ones."""
         return float(np.count_nonzero(bits)) / self.layout.size
@@ -85,6 +89,10 @@ class ToyNetwork:
             mended[section.slice] |= ~alive
             self._keep_one(mended, section, alive)
         return mended
+
+    def shares(self, level: float) -> Floats:
+        """The level for every section: nothing better is known."""
+        return np.full(len(self.layout.sections), level)
 
     def cost(self, bits: Bits) -> float:
         """Share of the connections that are kept between kept neurons."""

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny_factory import small_residual
+from torch import nn
+
+from gaprune.evolve.initial import informed_member
+from gaprune.evolve.ranked import rank
+from gaprune.models import build
+from gaprune.prune.costs import CostModel, kept_kernels
+from gaprune.prune.graph import Graph, build_graph
+from gaprune.prune.importance import Importance, l2
+from gaprune.prune.ladder import WidthFlops, build_ladder
+from gaprune.prune.masks import Masks
+from gaprune.prune.space import PruningSpace
+
+SHAPE = (3, 8, 8)
+
+
+def depthwise() -> nn.Module:
+    torch.manual_seed(0)
+    parts = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 6, 1), nn.Flatten()]
+    return nn.Sequential(*parts, nn.Linear(6 * 16, 2))
+
+
+def layer_flops(graph: Graph, masks: Masks) -> int:
+    return sum(kept_kernels(layer, masks) * layer.kernel * layer.positions for layer in graph.layers)
+
+
+@pytest.fixture(params=["residual", "depthwise"])
+def network(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    return small_residual(3).eval() if request.param == "residual" else depthwise().eval()
+
+
+def first_kept(graph: Graph, widths: np.ndarray) -> Masks:
+    neurons = np.zeros(graph.neurons, dtype=np.bool_)
+    for group, width in zip(graph.groups, widths, strict=True):
+        neurons[group.start : group.start + int(width)] = True
+    return Masks(neurons)
+
+
+def test_flops_of_widths_are_those_of_the_cost_formula(network: nn.Module) -> None:
+    graph = build_graph(network, SHAPE)
+    flops = WidthFlops(graph)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        widths = np.array([rng.integers(1, group.size + 1) for group in graph.groups], dtype=float)
+        assert flops.total(widths) == pytest.approx(layer_flops(graph, first_kept(graph, widths)))
+
+
+def test_the_saving_of_a_neuron_is_the_gradient(network: nn.Module) -> None:
+    graph = build_graph(network, SHAPE)
+    flops = WidthFlops(graph)
+    widths = np.array([group.size for group in graph.groups], dtype=float)
+    for index, saved in enumerate(flops.saving(widths)):
+        step = np.zeros(len(widths))
+        step[index] = 1e-4
+        numeric = (flops.total(widths + step) - flops.total(widths - step)) / 2e-4
+        assert saved == pytest.approx(numeric, rel=1e-6)
+
+
+def test_a_ladder_goes_from_one_neuron_a_group_to_the_whole_network(network: nn.Module) -> None:
+    graph = build_graph(network, SHAPE)
+    rng = np.random.default_rng(0)
+    ladder = build_ladder(graph, rng.random(graph.neurons), rng.random(graph.neurons))
+    assert (np.diff(ladder.levels) >= 0).all()
+    assert (np.diff(ladder.shares, axis=0) >= 0).all()
+    np.testing.assert_array_equal(ladder.at(1.0), 1.0)
+    sizes = np.array([group.size for group in graph.groups])
+    np.testing.assert_allclose(ladder.shares[0] * sizes, 1.0)
+
+
+def test_cheap_errors_go_first() -> None:
+    graph = build_graph(small_residual(3).eval(), SHAPE)
+    errors = np.ones(graph.neurons)
+    free = graph.groups[1]
+    errors[free.slice] = 1e-9
+    ladder = build_ladder(graph, np.arange(graph.neurons, dtype=float), errors)
+    others = [index for index in range(len(graph.groups)) if index != 1]
+    halfway = ladder.shares[ladder.shares[:, 1] > 1.5 / free.size]
+    assert (halfway[:, others] == 1.0).all()
+
+
+def test_first_genomes_have_the_ladders_widths_and_the_budgets_cost() -> None:
+    torch.manual_seed(0)
+    model = build("resnet18", 10).eval()
+    graph = build_graph(model, (3, 32, 32))
+    found = l2(model, graph)
+    errors = np.concatenate([np.full(g.size, 10.0 ** (index % 3)) for index, g in enumerate(graph.groups)])
+    space = PruningSpace(graph, CostModel(model, graph), Importance(found.neurons, found.kernels, errors))
+    plain = PruningSpace(graph, CostModel(model, graph), found)
+    member = informed_member(rank(space), 0.3, np.random.default_rng(3))
+    assert space.cost(member) == pytest.approx(0.3, rel=0.02)
+    np.testing.assert_array_equal(plain.shares(0.4), 0.4)
+    kept = np.array([member[g.slice].mean() for g in graph.groups])
+    ladder = space.shares(np.sqrt(0.3))
+    assert np.corrcoef(kept, ladder)[0, 1] > 0.8
+    np.testing.assert_array_equal(space.shares(1.0), 1.0)
