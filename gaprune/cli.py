@@ -67,7 +67,10 @@ def parse(options_class: type[Options], argv: Sequence[str] | None, prog: str) -
     namespace, unknown = parser.parse_known_args(argv)
     if unknown:
         raise _unknown_argument(unknown[0], options_class, prog)
-    return options_class(**vars(namespace))
+    typed = {name: value for name, value in vars(namespace).items() if value is not _UNTYPED}
+    if any(field.name == GIVEN for field in dataclasses.fields(typing.cast(Any, options_class))):
+        typed[GIVEN] = frozenset(typed)
+    return options_class(**typed)
 
 
 def run_command(
@@ -99,7 +102,8 @@ def run_command(
 
 def options_record(options: Any) -> dict[str, Any]:
     """The options as JSON values, by field name: paths as strings, tuples as lists."""
-    return {field.name: _jsonable(getattr(options, field.name)) for field in dataclasses.fields(options)}
+    names = [field.name for field in dataclasses.fields(options) if field.name != GIVEN]
+    return {name: _jsonable(getattr(options, name)) for name in names}
 
 
 def options_from_record(options_class: type[Options], record: dict[str, Any]) -> Options:
@@ -128,6 +132,10 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
 
 _MISSING = object()
+_UNTYPED = object()
+
+GIVEN = "given"
+"""A field of this name is no option: it takes the names of the options that were typed, whatever their values."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -146,7 +154,8 @@ def _parser(options_class: type[Any], prog: str) -> _Parser:
     )
     hints = typing.get_type_hints(options_class)
     for field in dataclasses.fields(options_class):
-        _add_option(parser, field, hints[field.name])
+        if field.name != GIVEN:
+            _add_option(parser, field, hints[field.name])
     return parser
 
 
@@ -155,7 +164,7 @@ def _add_option(parser: _Parser, field: dataclasses.Field[Any], hint: Any) -> No
     text = f"{field.metadata['help']} (default: {_readable(field.default)})".replace("%", "%%")
     if kind is bool:
         action = argparse.BooleanOptionalAction
-        parser.add_argument(flag, dest=field.name, action=action, default=field.default, help=text)
+        parser.add_argument(flag, dest=field.name, action=action, default=_UNTYPED, help=text)
         return
     choices = field.metadata["choices"]
     if choices:
@@ -164,7 +173,7 @@ def _add_option(parser: _Parser, field: dataclasses.Field[Any], hint: Any) -> No
         flag,
         dest=field.name,
         type=_converter(field.name, kind, choices),
-        default=field.default,
+        default=_UNTYPED,
         metavar=field.metadata["metavar"] or _metavar(kind),
         help=text,
     )

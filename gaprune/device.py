@@ -28,11 +28,18 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 @contextmanager
-def pinned_threads(threads: int) -> Iterator[None]:
-    """Meanwhile torch computes on so many CPU threads: results depend on it in the last digits."""
+def pinned(threads: int) -> Iterator[None]:
+    """Meanwhile torch computes reproducibly: results depend on threads and kernels in the last digits.
+
+    So many CPU threads; on CUDA deterministic cuDNN kernels, none chosen by timing, and no TF32.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
+    matmul_tf32 = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
     try:
-        yield
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
     finally:
+        torch.backends.cuda.matmul.allow_tf32 = matmul_tf32
         torch.set_num_threads(before)

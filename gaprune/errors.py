@@ -29,6 +29,11 @@ class TrainingError(GapruneError):
     """Training cannot go on: the loss is no longer a number, or there is nothing to learn from."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def choice_error(what: str, got: str, valid: tuple[str, ...] | list[str]) -> OptionError:
     """The error for a name that is none of the valid ones, which it lists."""
     return OptionError(f"unknown {what} {got!r}: choose one of {', '.join(valid)}")

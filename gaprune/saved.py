@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -120,7 +121,8 @@ def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
         if model is not None:
             network = copy.deepcopy(model).cpu()
         else:
-            network = build(config["model"], num_classes=len(config["classes"]), stem=config["stem"])
+            with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to use up
+                network = build(config["model"], num_classes=len(config["classes"]), stem=config["stem"])
         _fill(network, config, tensors)
     except (LookupError, AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{directory} does not fit the network that it was cut from: {error}") from error

@@ -15,10 +15,11 @@ from rich.console import Console
 from torch import nn
 
 from gaprune.cli import Interrupted, differences, run_command
-from gaprune.data import ImageData
+from gaprune.data import ImageData, data_names
 from gaprune.driver.loop import Found, evolve
 from gaprune.driver.members import CSV, save_front
 from gaprune.driver.options import SearchOptions, record, resumed_options
+from gaprune.driver.own import Own
 from gaprune.driver.setup import Job, check_names, prepare
 from gaprune.errors import OptionError, RunError
 from gaprune.evaluate import LocalBackend, Objective
@@ -76,7 +77,7 @@ def search(
     model: nn.Module | str,
     data: ImageData | str | Path,
     *,
-    objectives: Sequence[str | Objective] = ("accuracy", "flops"),
+    objectives: Sequence[str | Objective] | None = None,
     reporter: Reporter | None = None,
     **options: Any,
 ) -> SearchResult:
@@ -85,34 +86,38 @@ def search(
     Args:
         model: a trained network (its weights are read, never changed), or a name as in ``--model``.
         data: an ``ImageData``, a name as in ``--data``, or the path of an image folder.
-        objectives: two or more names or ``Objective`` objects.
+        objectives: two or more names or ``Objective`` objects; accuracy and flops by default.
         reporter: where progress goes; by default as the command shows it.
         **options: any other option of the command, by its name with underscores (``population=30``).
 
     Raises:
         GapruneError: anything that the caller can mend, in one line.
     """
-    names = tuple(item if isinstance(item, str) else item.name for item in objectives)
-    given: dict[str, Any] = {"objectives": names, **_paths(options)}
-    own_model = model if isinstance(model, nn.Module) else None
-    if isinstance(model, str):
-        given["model"] = model
-    own_data = data if isinstance(data, ImageData) else None
-    if isinstance(data, Path):
-        given["data_dir"] = data
-    elif isinstance(data, str):
-        given["data"] = data
-    try:
-        made = SearchOptions(**given)
-    except TypeError as error:
-        raise OptionError(f"search: {error}") from error
-    return _run(
-        made,
-        make_reporter() if reporter is None else reporter,
-        model=own_model,
-        data=own_data,
+    own = Own(
+        model=model if isinstance(model, nn.Module) else None,
+        data=data if isinstance(data, ImageData) else None,
         objectives=objectives,
     )
+    given = {**_paths(options), **_named(model, data, objectives)}
+    try:
+        made = SearchOptions(**given, given=frozenset(given))
+    except TypeError as error:
+        raise OptionError(f"search: {error}") from error
+    return _run(made, own, make_reporter() if reporter is None else reporter)
+
+
+def _named(model: object, data: object, objectives: Sequence[str | Objective] | None) -> dict[str, Any]:
+    """The options that arguments stand for which are no objects."""
+    found: dict[str, Any] = {}
+    if isinstance(model, str):
+        found["model"] = model
+    if isinstance(data, Path) or (isinstance(data, str) and data not in data_names() and Path(data).is_dir()):
+        found["data_dir"] = Path(data)
+    elif isinstance(data, str):
+        found["data"] = data
+    if objectives is not None:
+        found["objectives"] = tuple(item.name if isinstance(item, Objective) else str(item) for item in objectives)
+    return found
 
 
 def _paths(options: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +127,7 @@ def _paths(options: dict[str, Any]) -> dict[str, Any]:
 
 def _command(options: SearchOptions) -> None:
     reporter = make_reporter()
-    result = _run(options, reporter)
+    result = _run(options, Own(), reporter)
     original = Original(**read_manifest(result.path)["original"])
     if sys.stdout.isatty():
         Console().print(front_table(result.rows, baseline=original, picked=result.picked))
@@ -135,28 +140,21 @@ def _command(options: SearchOptions) -> None:
         reporter.say(f'picked ({options.pick}): member {result.picked.index}, gaprune.load("{place}")')
 
 
-def _run(
-    options: SearchOptions,
-    reporter: Reporter,
-    *,
-    model: nn.Module | None = None,
-    data: ImageData | None = None,
-    objectives: Sequence[str | Objective] | None = None,
-) -> SearchResult:
-    own: dict[str, Any] = {"model": model, "data": data, "objectives": objectives}
+def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     if options.resume is not None:
         with RunDirectory.open(options.resume) as run:
+            own.check_resume(run.manifest, run.path)
             options = resumed_options(options, run.manifest)
-            job = prepare(options, reporter, **own)
+            job = prepare(options, own, reporter)
             _check_identity(job, run)
-            return _go(job, run, reporter, model)
-    check_names(options, objectives)
+            return _go(job, run, reporter)
+    check_names(options, own)
     if options.output is not None:
         check_free(options.output)
-    job = prepare(options, reporter, **own)
+    job = prepare(options, own, reporter)
     path = options.output or default_run_path(RUNS, job.model_name, job.data.name)
     with RunDirectory.create(path, job.manifest()) as run:
-        return _go(job, run, reporter, model)
+        return _go(job, run, reporter)
 
 
 def _check_identity(job: Job, run: RunDirectory) -> None:
@@ -166,23 +164,33 @@ def _check_identity(job: Job, run: RunDirectory) -> None:
         raise RunError(f"{run.path} was made with other weights, images or device: {'; '.join(apart)}")
 
 
-def _go(job: Job, run: RunDirectory, reporter: Reporter, model: nn.Module | None) -> SearchResult:
+def _go(job: Job, run: RunDirectory, reporter: Reporter) -> SearchResult:
+    backend = LocalBackend(job.evaluator, threads=job.threads)
     try:
-        backend = LocalBackend(job.evaluator, threads=job.threads)
         found = evolve(job, run, backend, reporter)
         rows = _front(job, run, found, reporter)
+        picked = _picked(rows, job.options.pick, reporter)
+        _draw(job, run, found, rows, picked)
     except KeyboardInterrupt:
-        path = shlex.quote(str(run.path))
-        raise Interrupted(f"stopped; nothing is lost, go on with: {PROG} --resume {path}") from None
-    picked = _picked(rows, job.options.pick, reporter)
-    _draw(job, run, found, rows, picked)
+        raise Interrupted(f"stopped; nothing is lost, go on with: {_resume_command(job, run)}") from None
+    except OSError as error:
+        raise RunError(f"cannot write in {run.path}: {error.strerror or error}") from error
+    finally:
+        backend.close()
     run.update_manifest(
         options=record(job.options),
         generations_done=found.generation,
         evaluations=len(found.evaluated),
         picked=None if picked is None else picked.index,
     )
-    return SearchResult(run.path, rows, picked, model)
+    return SearchResult(run.path, rows, picked, job.own.model)
+
+
+def _resume_command(job: Job, run: RunDirectory) -> str:
+    """What to type to go on with a run."""
+    if any(job.own.record().values()):
+        return f'gaprune.search(model, data, resume="{run.path}")'
+    return f"{PROG} --resume {shlex.quote(str(run.path))}"
 
 
 def _front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> list[FrontRow]:

@@ -30,7 +30,7 @@ from gaprune.training import Recipe
 
 PROG = "python -m gaprune.train"
 SEARCH = "python -m gaprune.search"
-_OF_THE_SEARCH = ("model", "stem", "data", "data_dir", "test_share", "search_size", "seed", "cache_dir")
+_OF_THE_SEARCH = ("model", "stem", "data", "data_dir", "test_share", "search_size", "seed", "device", "cache_dir")
 _LARGEST_SEED = 2**32 - 1
 
 

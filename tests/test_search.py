@@ -223,3 +223,71 @@ def test_a_network_with_another_head_is_refused(square_data: ImageData, tmp_path
     with pytest.raises(GapruneError, match=r"expected \(2, 3\): squares has 3 classes"):
         run(small_residual(5), square_data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_run_keeps_its_objectives(trained: nn.Module, square_data: ImageData, tmp_path: Path) -> None:
+    first = run(trained, square_data, tmp_path / "run", objectives=("loss", "params"), generations=1)
+    again = gaprune.search(trained, square_data, resume=first.path, generations=2, reporter=SILENT)
+    assert all(set(row.objectives) == {"loss", "params"} for row in again.rows)
+    with pytest.raises(GapruneError, match="cannot change on resume: objectives: loss,params -> accuracy,flops"):
+        gaprune.search(
+            trained, square_data, resume=first.path, objectives=("accuracy", "flops"), generations=3, reporter=SILENT
+        )
+
+
+def test_a_run_of_objects_is_resumed_with_objects_or_says_so_at_once(
+    trained: nn.Module, square_data: ImageData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = run(trained, square_data, tmp_path / "run", generations=1)
+    assert gaprune.search.main(["--resume", str(first.path)]) == 2  # type: ignore[attr-defined]
+    captured = capsys.readouterr()
+    assert "was given its model and data as objects: go on with gaprune.search(model, data, resume=" in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(("name", "value"), [("checkpoint", "x.pt"), ("stem", "imagenet"), ("data_dir", "images")])
+def test_options_that_objects_make_meaningless_are_refused(
+    trained: nn.Module, square_data: ImageData, tmp_path: Path, name: str, value: str
+) -> None:
+    with pytest.raises(GapruneError, match=f"{name} has no meaning with (model|data) given as an object"):
+        run(trained, square_data, tmp_path / "run", **{name: value})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_front_that_fvcore_counts_otherwise_is_not_handed_out(
+    trained: nn.Module, square_data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gaprune.driver.members.count_flops", lambda network, image_shape: 1)
+    with pytest.raises(RunError, match="fvcore counts 1 FLOPs, the formula"):
+        run(trained, square_data, tmp_path / "run", generations=1)
+    assert not (tmp_path / "run" / "front.csv").exists()
+
+
+def test_a_full_disk_while_the_front_is_saved_is_one_line(
+    trained: nn.Module, square_data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("gaprune.driver.members.save_compact", full)
+        with pytest.raises(RunError, match=r"cannot write in .*: No space left on device"):
+            run(trained, square_data, tmp_path / "run", generations=1)
+    again = gaprune.search(trained, square_data, resume=tmp_path / "run", reporter=SILENT)
+    assert again.rows
+
+
+def test_the_readmes_python_works_as_printed(trained: nn.Module, tmp_path: Path) -> None:
+    import conftest
+
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    code = readme.split("```python\n")[1].split("```")[0]
+    images, labels = conftest.squares(60, 0)
+    test_images, test_labels = conftest.squares(40, 1)
+    code = code.replace("generations=10", f'generations=2, output="{tmp_path}/run"').replace("front/03", "front/00")
+    code = code.replace("population=24", "population=6")
+    names = {"images": images, "labels": labels, "test_images": test_images, "test_labels": test_labels}
+    scope: dict[str, object] = {**names, "my_trained_network": trained}
+    exec(compile(code, "README.md", "exec"), scope)
+    assert isinstance(scope["smaller"], nn.Module)
+    assert isinstance(scope["again"], nn.Module)

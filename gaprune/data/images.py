@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -71,7 +72,14 @@ class ImageData:
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """(N, C, H, W) uint8 images as float32 network input: (pixel - mean) / std per channel."""
+    return normaliser(mean, std, images.device)(images)
+
+
+def normaliser(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device | str
+) -> Callable[[Tensor], Tensor]:
+    """``normalise`` for many batches: the constants go to the device once, so no batch waits for them."""
     shape = (1, -1, 1, 1)
-    mean_t = torch.tensor(mean, dtype=torch.float32, device=images.device).view(shape)
-    std_t = torch.tensor(std, dtype=torch.float32, device=images.device).view(shape)
-    return (images.to(torch.float32) - mean_t) / std_t
+    mean_t = torch.tensor(mean, dtype=torch.float32, device=device).view(shape)
+    std_t = torch.tensor(std, dtype=torch.float32, device=device).view(shape)
+    return lambda images: (images.to(torch.float32) - mean_t) / std_t

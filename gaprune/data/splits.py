@@ -23,8 +23,8 @@ class Splits:
     Attributes:
         train: what networks are trained on.
         search: fitness is measured here; held out from training or from the test images.
-        calibration: some of ``train``, for statistics and batch norm; the classes take turns, so that every
-            batch is a fair sample.
+        calibration: some of ``train``, for statistics and batch norm; in an order that makes every
+            batch a fair sample of the classes.
         test: only ever reports; no choice depends on it.
         record: what repeats the split, as JSON values: ``seed``, ``search_from``, and for each part its
             size (``images``), the part of the data it was drawn from (``of``) and a hash of its

@@ -67,7 +67,7 @@ def _allocate(counts: Counts, size: int, caps: Counts) -> Counts:
 
 
 def interleaved(labels: Tensor, *, seed: int) -> Tensor:
-    """An order in which the classes take turns, so that every batch and every beginning holds all of them.
+    """An order in which every run of images holds the classes in proportion, to within about one image.
 
     Args:
         labels: (N,) int64 class indices.
@@ -78,11 +78,11 @@ def interleaved(labels: Tensor, *, seed: int) -> Tensor:
     """
     classes = labels.cpu().numpy()
     shuffled = np.random.default_rng([seed, 3]).permutation(len(classes))
-    turn = np.empty(len(classes), dtype=np.int64)
+    place = np.empty(len(classes))
     for index in np.unique(classes):
         members = np.flatnonzero(classes[shuffled] == index)
-        turn[members] = np.arange(len(members))
-    return torch.from_numpy(shuffled[np.lexsort((classes[shuffled], turn))])
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return torch.from_numpy(shuffled[np.lexsort((classes[shuffled], place))])
 
 
 def complement(indices: Tensor, total: int) -> Tensor:

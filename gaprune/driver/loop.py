@@ -55,7 +55,7 @@ def evolve(job: Job, run: RunDirectory, backend: Backend, reporter: Reporter) ->
         seed=options.seed,
     )
     _restore(algorithm, run)
-    known = {record["key"]: Outcome.from_record(record) for record in run.log.load()}
+    known = _known(run)
     with reporter.task("search", options.population * options.generations) as task:
         if algorithm.generation:
             task.advance(options.population * min(algorithm.generation, options.generations))
@@ -69,6 +69,14 @@ def evolve(job: Job, run: RunDirectory, backend: Backend, reporter: Reporter) ->
             task.advance(0, **_figures(algorithm, known, job))
     genomes, _ = algorithm.front()
     return Found(genomes, [known[genome.key] for genome in genomes], known, algorithm.generation)
+
+
+def _known(run: RunDirectory) -> dict[str, Outcome]:
+    """The outcomes logged so far, by genome key."""
+    try:
+        return {record["key"]: Outcome.from_record(record) for record in run.log.load()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{run.log.path} has a line that is no evaluation: {error!r}") from error
 
 
 def _restore(algorithm: Algorithm, run: RunDirectory) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from gaprune.device import pinned_threads
+from gaprune.device import pinned
 from gaprune.driver.engine import MEGABYTE
 from gaprune.driver.loop import Found
 from gaprune.driver.setup import Job
+from gaprune.errors import RunError
 from gaprune.evaluate import Outcome
 from gaprune.progress import Reporter
 from gaprune.prune.costs import count_flops
@@ -27,8 +27,6 @@ from gaprune.saved import Config, save_compact, save_genome
 
 FRONT = "front"
 CSV = "front.csv"
-
-logger = logging.getLogger(__name__)
 
 
 def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> list[FrontRow]:
@@ -42,7 +40,7 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
     partial, final = run.path / f"{FRONT}.partial", run.path / FRONT
     shutil.rmtree(partial, ignore_errors=True)
     (run.path / CSV).unlink(missing_ok=True)
-    with pinned_threads(job.threads):
+    with pinned(job.threads):
         rows = _members(job, found, partial, reporter)
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
@@ -97,13 +95,13 @@ def _check_flops(job: Job, network: nn.Module, masks: Masks, row: FrontRow) -> i
     counted = count_flops(network, job.data.image_shape)
     formula = job.space.costs.flops(replace(masks, kernels={}))
     if counted != formula:
-        logger.error("member %d: fvcore counts %d FLOPs, the formula %d", row.index, counted, formula)
+        raise RunError(f"member {row.index}: fvcore counts {counted} FLOPs, the formula {formula}: please report this")
     return counted
 
 
 def _config(job: Job) -> Config:
     return Config(
-        model=None if job.baseline.source == "given by the caller" else job.model_name,
+        model=job.model_name if job.own.model is None else None,
         stem=job.options.stem,
         classes=job.data.classes,
         image_shape=job.data.image_shape,

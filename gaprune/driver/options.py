@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,13 @@ from gaprune.cli import differences, option, options_from_record, options_record
 from gaprune.errors import OptionError, RunError, choice_error
 from gaprune.runs import check_rule
 
-MAY_CHANGE = ("generations", "pick", "resume", "output", "cache_dir", "data_dir", "checkpoint")
+MAY_CHANGE = ("generations", "pick", "cache_dir", "data_dir", "checkpoint")
 """Options that a resumed search may be given anew; images and weights are compared by content."""
+
+SETTLED = ("threads", "device", "round_to")
+"""Options that a run has settled by itself where nobody said; a resumed one keeps what was settled."""
+
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class SearchOptions:
     output: Path | None = option(None, "run directory; none is runs/<model>-<data>-<date>", metavar="DIR")
     resume: Path | None = option(None, "go on with this run", metavar="DIR")
     cache_dir: Path | None = option(None, "where data and baselines are kept", metavar="DIR")
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def check(self) -> None:
         """Refuse what cannot be used, before anything is read or written.
@@ -72,10 +77,14 @@ class SearchOptions:
                 _check_least(name, getattr(self, name), 1)
         if self.search_from not in ("auto", "train", "test"):
             raise choice_error("search-from", self.search_from, ("auto", "train", "test"))
+        if self.seed > LARGEST_SEED:
+            raise OptionError(f"seed must be at most {LARGEST_SEED}, got {self.seed}")
         check_rule(self.pick)
 
 
-def _check_least(name: str, value: int, least: int) -> None:
+def _check_least(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int):
+        raise OptionError(f"{name.replace('_', '-')} must be a whole number, got {value!r}")
     if value < least:
         raise OptionError(f"{name.replace('_', '-')} must be at least {least}, got {value}")
 
@@ -91,18 +100,18 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     """The options of a run, with those given anew on resume that may change.
 
     Args:
-        given: what was typed; an option at its default counts as not given.
+        given: what was typed; ``given.given`` names the options that count.
         manifest: the run's.
 
     Raises:
         OptionError: an option differs that may not change; the message shows the difference.
         RunError: the manifest's options are not understood.
     """
-    saved, typed, default = manifest.get("options"), options_record(given), options_record(SearchOptions())
+    saved, typed = manifest.get("options"), options_record(given)
     if not isinstance(saved, dict):
         raise RunError(f"the manifest of {given.resume} has no options: it is no run of this version")
-    changed = {name: value for name, value in typed.items() if _json(value) != _json(default[name])}
-    changed.pop("resume", None)
+    saved = {**saved, **{name: manifest["identity"][name] for name in SETTLED}}
+    changed = {name: typed[name] for name in typed if name in given.given and name != "resume"}
     refused = {name: value for name, value in changed.items() if name not in MAY_CHANGE}
     apart = differences({name: saved.get(name) for name in refused}, refused)
     if apart:
@@ -110,7 +119,3 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     merged = {**saved, **{name: value for name, value in changed.items() if name in MAY_CHANGE}}
     merged["resume"] = str(given.resume)
     return options_from_record(SearchOptions, merged)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -13,10 +12,11 @@ from torch import nn
 
 from gaprune.baseline import Baseline, default_recipe, held_out_size, resolve_baseline
 from gaprune.data import ImageData, Splits, data_names, default_cache_dir, load_data, split
-from gaprune.device import choose_device, pinned_threads
+from gaprune.device import choose_device, pinned
 from gaprune.driver.engine import make_evaluator, measure_original, space_options
 from gaprune.driver.options import SearchOptions, record
-from gaprune.errors import ModelError, choice_error
+from gaprune.driver.own import Own
+from gaprune.errors import ModelError, choice_error, first_line
 from gaprune.evaluate import Evaluator, Objective, resolve_objectives
 from gaprune.evolve import algorithm_names
 from gaprune.models import build, shipped_weights
@@ -37,6 +37,7 @@ class Job:
 
     Attributes:
         options: what was asked for.
+        own: what was given as objects.
         model_name: for file names and tables.
         data: the data set, normalised as the network needs it.
         splits: who may look at which image; on the device.
@@ -49,6 +50,7 @@ class Job:
     """
 
     options: SearchOptions
+    own: Own
     model_name: str
     data: ImageData
     splits: Splits
@@ -70,6 +72,7 @@ class Job:
         cuda = (torch.cuda.get_device_name(device),) if device.type == "cuda" else ()
         return {
             "options": record(self.options),
+            "objects": self.own.record(),
             "model": {
                 "name": self.model_name,
                 "neurons": self.space.graph.neurons,
@@ -90,86 +93,84 @@ class Job:
             "original": dataclasses.asdict(self.original),
             "device": str(device),
             "threads": self.threads,
+            "kernels": "cuDNN deterministic, not timed; no TF32",
             "identity": self.identity,
             "environment": environment(cuda),
         }
 
 
-def check_names(options: SearchOptions, objectives: Sequence[str | Objective] | None = None) -> tuple[Objective, ...]:
+def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
     """Resolve every name before data is read, so that a wrong one is told at once.
 
     Args:
         options: what was asked for.
-        objectives: a caller's own, instead of ``options.objectives``.
+        own: what was given as objects.
 
     Raises:
         OptionError: an unknown name, which lists the valid ones, or a value out of range.
     """
     options.check()
+    own.check_options(options.given)
     if options.algorithm not in algorithm_names():
         raise choice_error("algorithm", options.algorithm, algorithm_names())
     if options.data not in data_names():
         raise choice_error("data", options.data, data_names())
     importance_function(options.importance)
     space_options(options, torch.device("cpu"))
-    return resolve_objectives(options.objectives if objectives is None else objectives)
+    return resolve_objectives(options.objectives if own.objectives is None else own.objectives)
 
 
-def prepare(
-    options: SearchOptions,
-    reporter: Reporter,
-    *,
-    model: nn.Module | None = None,
-    data: ImageData | None = None,
-    objectives: Sequence[str | Objective] | None = None,
-) -> Job:
+def prepare(options: SearchOptions, own: Own, reporter: Reporter) -> Job:
     """Make a search ready to run; the baseline is trained here if there is none.
 
     Args:
         options: what was asked for; checked here.
+        own: what was given as objects.
         reporter: told what is used and why, and how long things take.
-        model: a caller's own trained network, instead of ``options.model``.
-        data: a caller's own data, instead of ``options.data``.
-        objectives: a caller's own objectives, instead of ``options.objectives``.
 
     Raises:
         GapruneError: anything that the user can mend, in one line.
     """
-    found = check_names(options, objectives)
+    objectives = check_names(options, own)
     device = choose_device(options.device)
-    name = options.model if model is None else type(model).__name__
-    if model is None:
-        build(options.model, num_classes=2, stem=options.stem)  # a wrong name is told before data is read
-    data = _load(options, reporter) if data is None else data
-    splits = _split(options, data, model is not None, reporter)
-    baseline = _baseline(options, data, splits, device, model, reporter)
+    name = options.model if own.model is None else type(own.model).__name__
+    if own.model is None:
+        with torch.random.fork_rng(devices=[]):
+            build(options.model, num_classes=2, stem=options.stem)  # a wrong name is told before data is read
+    data = own.data or _load(options, reporter)
+    splits = _split(options, data, own.model is not None, reporter)
+    baseline = _baseline(options, data, splits, device, own.model, reporter)
     reporter.say(f"network: {name}, {baseline.source}")
     if baseline.saw_all_training_images and splits.record["search_from"] == "train":
         reporter.say("these weights may have seen the search images in training: --search-from test avoids that")
     data = data.with_normalisation(baseline.mean, baseline.std)
     splits = dataclasses.replace(
         splits,
-        **{part: getattr(splits, part).to(device) for part in ("train", "search", "calibration", "test")},
+        **{part: getattr(splits, part).to(device) for part in ("search", "calibration", "test")},
     )
     _check_classes(baseline.model, data, device)
     threads = options.threads or torch.get_num_threads()
-    with pinned_threads(threads):
-        evaluator = make_evaluator(options, baseline.model, data, splits, found, reporter)
+    with pinned(threads):
+        evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter)
         original = measure_original(baseline.model, evaluator, splits, reporter)
     return Job(
         options=options,
+        own=own,
         model_name=name,
         data=data,
         splits=splits,
         baseline=baseline,
-        objectives=found,
+        objectives=objectives,
         evaluator=evaluator,
         original=original,
         threads=threads,
         identity={
-            "weights": digest_tensors(dict(baseline.model.state_dict())),
+            **baseline.identity,
             "search": digest_images(splits.search),
             "calibration": digest_images(splits.calibration),
+            "test": digest_images(splits.test),
+            "normalisation": [*data.mean, *data.std],
+            "objectives": [objective.name for objective in objectives],
             "genes": evaluator.space.layout.size,
             "round_to": evaluator.space.options.round_to,
             "device": device.type,
@@ -201,7 +202,8 @@ def _split(options: SearchOptions, data: ImageData, own_model: bool, reporter: R
         if shipped is not None and shipped.saw_all_training_images:
             source = "test"
             reporter.say("the shipped weights have seen all training images: searching on test images")
-    size = options.search_size if options.search_size is not None else held_out_size(data)
+    pool = data.train if source == "train" else data.test
+    size = options.search_size if options.search_size is not None else min(held_out_size(data), len(pool) // 2)
     rest = len(data.train) - (size if source == "train" else 0)
     return split(
         data,
@@ -226,8 +228,8 @@ def _baseline(
             mean=data.mean,
             std=data.std,
             source="given by the caller",
-            saw_all_training_images=False,
-            identity={},
+            saw_all_training_images=True,
+            identity={"weights_sha256": digest_tensors(model.state_dict())},
         )
     return resolve_baseline(
         options.model,
@@ -249,9 +251,8 @@ def _check_classes(model: nn.Module, data: ImageData, device: torch.device) -> N
     try:
         with torch.no_grad():
             logits = model.eval()(image)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"the network does not take {data.image_shape} images: {reason}") from error
+    except Exception as error:  # a stranger's network may raise anything
+        raise ModelError(f"the network does not take {data.image_shape} images: {first_line(error)}") from error
     wanted = (2, len(data.classes))
     if tuple(getattr(logits, "shape", ())) != wanted:
         raise ModelError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterator, Sequence
 
-from gaprune.device import pinned_threads
+from gaprune.device import pinned
 from gaprune.evaluate.outcome import Outcome
 from gaprune.prune.genome import Genome
 
@@ -37,7 +37,7 @@ class LocalBackend(Backend):
     def evaluate(self, genomes: Sequence[Genome]) -> Iterator[tuple[int, Outcome]]:
         """Yield the outcomes in the order of the genomes."""
         for index, genome in enumerate(genomes):
-            with pinned_threads(self._threads):
+            with pinned(self._threads):
                 outcome = self._evaluate(genome)
             yield index, outcome
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from gaprune.data.images import ImageSet
+from gaprune.errors import first_line
 from gaprune.evaluate.measure import Measurement, measure
 from gaprune.evaluate.objectives import Objective
 from gaprune.evaluate.outcome import Outcome
@@ -76,7 +77,7 @@ class Evaluator:
         try:
             values, minimised = self._judge(genome)
         except Exception as error:  # a foreign network or objective may raise anything
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             return Outcome(genome.key, {}, {}, time.perf_counter() - start, f"{type(error).__name__}: {reason}")
         figures = (*values.items(), *minimised.items())
         bad = [name for name, value in figures if not math.isfinite(value)]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gaprune.data.images import ImageSet, normalise
+from gaprune.data.images import ImageSet, normaliser
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,11 @@ def measure(
     """
     correct = torch.zeros((), dtype=torch.int64, device=images.images.device)
     loss = torch.zeros((), dtype=torch.float64, device=images.images.device)
+    normalised = normaliser(mean, std, images.images.device)
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
             labels = images.labels[start : start + batch_size]
-            logits = model(normalise(images.images[start : start + batch_size], mean, std)).float()
+            logits = model(normalised(images.images[start : start + batch_size])).float()
             correct += (logits.argmax(1) == labels).sum()
             loss += F.cross_entropy(logits, labels, reduction="sum").double()
     return Measurement(int(correct), len(images), float(loss) / len(images))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gaprune.errors import OptionError, choice_error
+from gaprune.errors import OptionError, choice_error, first_line
 from gaprune.evaluate.measure import Measurement
 from gaprune.prune.costs import Costs
 
@@ -127,7 +127,7 @@ def _resolve(item: str | Objective) -> Objective:
     try:
         found = getattr(importlib.import_module(module), name)
     except Exception as error:  # importing runs a stranger's code
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise OptionError(f"objective {item!r} cannot be imported: {reason}") from error
     if not isinstance(found, Objective):
         raise OptionError(f"objective {item!r} is a {type(found).__name__}, not a gaprune Objective")

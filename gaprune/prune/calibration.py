@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gaprune.data.images import ImageSet, normalise
+from gaprune.data.images import ImageSet, normaliser
 
 
 def recalibrate(
@@ -33,9 +33,10 @@ def recalibrate(
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative average instead of an exponential one
         norm.train()
+    normalised = normaliser(mean, std, images.images.device)
     with torch.no_grad():
         for batch in images.images.tensor_split(-(-len(images) // batch_size)):
-            model(normalise(batch, mean, std))
+            model(normalised(batch))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gaprune.errors import ModelError
+from gaprune.errors import ModelError, first_line
 from gaprune.prune.compact import Compactor, masked_network
 from gaprune.prune.graph import ChannelGroup, Graph, build_graph, without_groups
 from gaprune.prune.masks import Masks
@@ -59,7 +59,7 @@ def _failure(model: nn.Module, graph: Graph, groups: tuple[ChannelGroup, ...], e
             found = Compactor(model, graph)(masks)(example)
             wanted = masked_network(model, graph, masks)(example)
     except Exception as error:  # whatever a foreign forward raises is the reason
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         return f"it fails without some of its channels ({reason[:120]})"
     if not (isinstance(found, Tensor) and isinstance(wanted, Tensor)):
         return "its output is not one tensor"

@@ -7,6 +7,7 @@ bias += W_R a, each tap weighted by the share of positions where it does not fal
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ from gaprune.prune.tensors import state_tensors
 
 DAMPINGS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Candidates for the damping e, relative to the mean variance of the input's channels."""
+
+ROUNDING = 1e-14
+"""Share of the mean square that rounding alone may leave in a covariance."""
 
 
 class Compensator:
@@ -93,7 +97,8 @@ def stand_in(covariance: Tensor, mean: Tensor, kept: Tensor, removed: Tensor, da
     """
     across = covariance[removed][:, kept]
     among = covariance[kept][:, kept]
-    ridge = damping * covariance.diagonal().mean().clamp_min(1e-30)
+    noise = ROUNDING * (covariance.diagonal() + mean.square()).mean()  # constant inputs have no variance of their own
+    ridge = damping * covariance.diagonal().mean() + noise.clamp_min(1e-30)
     factor = torch.linalg.cholesky(among + ridge * torch.eye(len(kept), dtype=among.dtype, device=among.device))
     A = torch.cholesky_solve(across.T, factor).T
     return A, mean[removed] - A @ mean[kept]
@@ -131,20 +136,22 @@ def tap_shares(module: nn.Module, moments: Moments) -> Tensor:
     if kernel is None:
         return torch.ones(1, dtype=torch.float64, device=device)
     settings: Any = module
-    padding = settings.padding
-    if not isinstance(padding, tuple) or settings.padding_mode != "zeros":
+    if settings.padding_mode != "zeros":
         return torch.ones(int(np.prod(kernel)), dtype=torch.float64, device=device)
     sizes = (moments.height, moments.width)
+    both_sides = settings._reversed_padding_repeated_twice  # (left, right, top, bottom); resolves "same" and "valid"
+    sides = (both_sides[2:], both_sides[:2])
     shares = [
-        _axis_share(size, k, p, s, d)
-        for size, k, p, s, d in zip(sizes, kernel, padding, settings.stride, settings.dilation, strict=True)
+        _axis_share(size, k, ends, s, d)
+        for size, k, ends, s, d in zip(sizes, kernel, sides, settings.stride, settings.dilation, strict=True)
     ]
     return torch.from_numpy(np.outer(*shares).reshape(-1)).to(device)
 
 
-def _axis_share(size: int, kernel: int, padding: int, stride: int, dilation: int) -> Any:
-    positions = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-    places = np.arange(positions)[None, :] * stride - padding + np.arange(kernel)[:, None] * dilation
+def _axis_share(size: int, kernel: int, padding: Sequence[int], stride: int, dilation: int) -> Any:
+    before, after = padding
+    positions = (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
+    places = np.arange(positions)[None, :] * stride - before + np.arange(kernel)[:, None] * dilation
     return ((places >= 0) & (places < size)).mean(axis=1)
 
 

@@ -1,6 +1,6 @@
 """The pruning graph of a network: which neurons and connections exist, who produces and who consumes them.
 
-Derived from the traced computation alone (tracing.py, rules.py), never from module names or types.
+Derived from the traced computation alone (tracing.py, rules/), never from module names or types.
 """
 
 from __future__ import annotations

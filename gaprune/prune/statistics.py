@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gaprune.data.images import ImageSet, normalise
+from gaprune.data.images import ImageSet, normaliser
 from gaprune.prune.graph import Graph, Layer
 from gaprune.prune.modes import evaluating
 
@@ -113,7 +113,7 @@ def collect(
     batch_size: int = 256,
     advance: Callable[[int], object] = lambda images: None,
 ) -> Statistics:
-    """One pass over ``images``; every fifth batch (the last ones) is held out.
+    """One pass over ``images``; the last fifth is held out.
 
     Args:
         model: the original network; left in the mode it was in.
@@ -125,6 +125,7 @@ def collect(
         advance: told of the images done.
     """
     layers = consumers(model, graph)
+    normalised = normaliser(mean, std, images.images.device)
     held_from = max(len(images) - len(images) // 5, 1)
     parts: tuple[dict[str, Moments], dict[str, Moments]] = ({}, {})
     with evaluating(model), torch.no_grad():
@@ -132,7 +133,7 @@ def collect(
             with _watching(model, layers, part):
                 for first in range(start, stop, batch_size):
                     last = min(first + batch_size, stop)
-                    model(normalise(images.images[first:last], mean, std))
+                    model(normalised(images.images[first:last]))
                     advance(last - first)
     return Statistics(*parts, images=len(images))
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from gaprune.errors import ModelError
+from gaprune.errors import ModelError, first_line
 from gaprune.prune.atoms import Atoms, AtomTable
 from gaprune.prune.modes import evaluating
 from gaprune.prune.tensors import first_names
@@ -170,7 +170,7 @@ def export(model: nn.Module, example: Tensor) -> ExportedProgram:
         with evaluating(model):
             return torch.export.export(model, (example,), strict=False)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise ModelError(
             f"{type(model).__name__} cannot be traced on an input of shape {tuple(example.shape)}: {reason}"
         ) from error

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gaprune.data import ImageData, ImageSet
-from gaprune.errors import ModelError
+from gaprune.errors import ModelError, first_line
 from gaprune.models import build
 from gaprune.training.recipe import Recipe, bfloat16_pays
 
@@ -73,7 +73,7 @@ def new_network(subject: Subject, seed: int) -> nn.Module:
             logits = model.eval()(torch.zeros(1, *shape))
     except Exception as error:  # a stranger's network may raise anything
         size = "x".join(map(str, shape))
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise ModelError(f"{subject.model_name} cannot take images of {size}: {reason}") from error
     if getattr(logits, "shape", None) != (1, classes):
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__

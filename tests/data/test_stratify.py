@@ -69,12 +69,15 @@ def test_impossible_draws_say_what_is_possible() -> None:
         stratified(labels, 1, purpose="test", seed=-1)
 
 
-@given(st.lists(st.integers(0, 3), max_size=40), st.integers(0, 5))
-def test_interleaved_classes_take_turns(labels: list[int], seed: int) -> None:
+@given(st.lists(st.integers(0, 3), max_size=60), st.integers(0, 5), st.data())
+def test_any_run_of_interleaved_images_holds_the_classes_in_proportion(
+    labels: list[int], seed: int, data: st.DataObject
+) -> None:
     order = interleaved(torch.tensor(labels, dtype=torch.int64), seed=seed).tolist()
     assert sorted(order) == list(range(len(labels)))
     totals = Counter(labels)
-    for stop in range(len(order) + 1):
-        seen = Counter(labels[index] for index in order[:stop])
-        most = max(seen.values(), default=0)
-        assert all(seen[name] >= min(most - 1, totals[name]) for name in totals)
+    start = data.draw(st.integers(0, len(labels)))
+    stop = data.draw(st.integers(start, len(labels)))
+    seen = Counter(labels[index] for index in order[start:stop])
+    for name, total in totals.items():
+        assert abs(seen[name] - total * (stop - start) / len(labels)) <= 1 + len(totals) / 2

@@ -11,27 +11,43 @@ from gaprune.errors import OptionError, RunError
 RUN = Path("runs/some")
 
 
+SETTLED = {"threads": 2, "device": "cpu", "round_to": 1}
+
+
 def manifest(**changes: object) -> dict[str, object]:
-    return {"options": {**record(SearchOptions()), **changes}}
+    return {"options": {**record(SearchOptions()), **changes}, "identity": SETTLED}
+
+
+def typed(**options: object) -> SearchOptions:
+    return SearchOptions(resume=RUN, given=frozenset(options), **options)  # type: ignore[arg-type]
 
 
 def test_a_resumed_run_keeps_its_options_and_takes_more_generations() -> None:
-    given = SearchOptions(resume=RUN, generations=20)
-    options = resumed_options(given, manifest(population=8, model="resnet18"))
+    options = resumed_options(typed(generations=20), manifest(population=8, model="resnet18"))
     assert (options.population, options.model, options.generations) == (8, "resnet18", 20)
     assert options.resume == RUN
 
 
 def test_an_option_given_as_it_was_is_no_difference() -> None:
-    options = resumed_options(SearchOptions(resume=RUN, population=8), manifest(population=8))
-    assert options.population == 8
+    options = resumed_options(typed(population=8, threads=2), manifest(population=8))
+    assert (options.population, options.threads, options.device) == (8, 2, "cpu")
 
 
-@pytest.mark.parametrize(("name", "value"), [("seed", 3), ("genes", "both"), ("objectives", ("loss", "flops"))])
+def test_an_option_typed_at_its_default_counts() -> None:
+    default = SearchOptions()
+    options = resumed_options(typed(generations=default.generations, pick="knee"), manifest(generations=3, pick="x"))
+    assert (options.generations, options.pick) == (default.generations, "knee")
+    with pytest.raises(OptionError, match=f"population: 8 -> {default.population}"):
+        resumed_options(typed(population=default.population), manifest(population=8))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", 3), ("genes", "both"), ("objectives", ("loss", "flops")), ("threads", 1), ("output", Path("x"))],
+)
 def test_an_option_that_decides_results_may_not_change(name: str, value: object) -> None:
-    given = SearchOptions(resume=RUN, **{name: value})  # type: ignore[arg-type]
     with pytest.raises(OptionError, match=f"cannot change on resume: {name}"):
-        resumed_options(given, manifest())
+        resumed_options(typed(**{name: value}), manifest())
 
 
 def test_a_manifest_without_options_is_refused() -> None:
@@ -43,6 +59,7 @@ def test_every_option_can_be_typed() -> None:
     options = parse(SearchOptions, ["--objectives", "loss,params,size", "--no-compensate", "--round-to", "8"], "search")
     assert options.objectives == ("loss", "params", "size")
     assert (options.compensate, options.round_to) == (False, 8)
+    assert options.given == {"objectives", "compensate", "round_to"}
 
 
 @pytest.mark.parametrize(

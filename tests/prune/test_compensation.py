@@ -107,15 +107,20 @@ def test_a_fifth_of_the_images_is_held_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "padding", "dilation"), [(3, 1, 1, 1), (3, 2, 1, 1), (5, 1, 2, 1), (3, 1, 2, 2), (1, 1, 0, 1)]
+    ("kernel", "stride", "padding", "dilation"),
+    [(3, 1, 1, 1), (3, 2, 1, 1), (5, 1, 2, 1), (3, 1, 2, 2), (1, 1, 0, 1), (3, 1, "same", 1), (5, 1, "same", 1)],
 )
 def test_tap_shares_count_the_positions_that_fall_on_data(
-    kernel: int, stride: int, padding: int, dilation: int
+    kernel: int, stride: int, padding: int | str, dilation: int
 ) -> None:
     conv = nn.Conv2d(8, 5, kernel, stride, padding, dilation)
     model = Redundant(conv, offset=True).float().eval()
     statistics = collect(model, build_graph(model, SHAPE), images(), MEAN, STD)
     ones = torch.ones(1, 1, 6, 6, dtype=torch.float64)
+    if padding == "same":  # unfold knows no uneven padding
+        ends = ((kernel - 1) // 2, kernel // 2)
+        ones, padding = F.pad(ones, (*ends, *ends)), 0
+    assert isinstance(padding, int)
     patches = F.unfold(ones, kernel, dilation, padding, stride)[0]
     found = tap_shares(conv, statistics.fitted["consumer.weight"])
     torch.testing.assert_close(found, patches.mean(1))
@@ -187,3 +192,20 @@ def test_a_residual_group_is_judged_by_all_its_consumers() -> None:
 def test_the_smallest_maps_decide_how_many_images_are_wanted() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 6), nn.Flatten(), nn.Linear(6, 2))
     assert images_wanted(consumers(model, build_graph(model, SHAPE))) == 80
+
+
+def test_inputs_that_never_vary_are_no_obstacle() -> None:
+    torch.manual_seed(0)
+    dead = nn.Conv2d(3, 4, 3)
+    with torch.no_grad():
+        dead.weight.zero_()
+    model = nn.Sequential(dead, nn.ReLU(), nn.Conv2d(4, 5, 3), nn.Flatten()).eval()
+    graph = build_graph(model, SHAPE)
+    compensator = Compensator(model, graph, collect(model, graph, images(), MEAN, STD))
+    neurons = np.ones(graph.neurons, dtype=np.bool_)
+    neurons[1] = False
+    masks = Masks(neurons)
+    network = Compactor(model, graph)(masks, compensator(masks))
+    x = network_input(images())
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), model(x), rtol=1e-4, atol=1e-5)

@@ -28,7 +28,7 @@ def _table() -> dict[Any, Rule]:
 
     add(convolution, "conv1d", "conv2d", "conv3d")
     add(linear, "linear")
-    add(batch_norm, "batch_norm", "_native_batch_norm_legit_no_training")
+    add(batch_norm, "batch_norm")
     add(unary, "relu", "relu_", "relu6", "relu6_", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_")
     add(
         unary,

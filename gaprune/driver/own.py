@@ -1,0 +1,60 @@
+"""What a caller brings as objects instead of names: a network, data, objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from gaprune.data import ImageData
+from gaprune.errors import OptionError
+from gaprune.evaluate import Objective
+
+WITHOUT_MEANING = {"model": ("checkpoint", "stem"), "data": ("data_dir", "test_share")}
+"""Options that say nothing where the object itself is given."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """Objects that take the place of options.
+
+    Attributes:
+        model: a trained network instead of ``--model``.
+        data: data instead of ``--data``.
+        objectives: names and objects instead of ``--objectives``; ``None`` leaves it to the option.
+    """
+
+    model: nn.Module | None = None
+    data: ImageData | None = None
+    objectives: Sequence[str | Objective] | None = None
+
+    def record(self) -> dict[str, Any]:
+        """What was given as an object, as JSON values for the manifest."""
+        objects = [item.name for item in self.objectives or () if not isinstance(item, str)]
+        return {"model": self.model is not None, "data": self.data is not None, "objectives": objects}
+
+    def check_options(self, given: frozenset[str]) -> None:
+        """Refuse options that the objects make meaningless.
+
+        Raises:
+            OptionError: one line that names the option.
+        """
+        for what, options in WITHOUT_MEANING.items():
+            for name in options:
+                if getattr(self, what) is not None and name in given:
+                    raise OptionError(f"{name} has no meaning with {what} given as an object: leave it out")
+
+    def check_resume(self, manifest: dict[str, Any], path: Path) -> None:
+        """Refuse to go on with a run unless the objects that it was given are given again.
+
+        Raises:
+            OptionError: one line that says what is missing, and how to resume.
+        """
+        recorded, now = manifest.get("objects", {}), self.record()
+        missing = [what for what in ("model", "data", "objectives") if recorded.get(what) and not now[what]]
+        if missing:
+            call = f'gaprune.search(model, data, resume="{path}")'
+            raise OptionError(f"{path} was given its {' and '.join(missing)} as objects: go on with {call}")
