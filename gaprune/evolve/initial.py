@@ -88,7 +88,7 @@ def informed_member(space: RankedSpace, budget: float, rng: np.random.Generator)
 
 
 def _exponents(space: RankedSpace, rng: np.random.Generator) -> list[float]:
-    """One positive exponent a section: near 1 for some members, spread out for others.
+    """One positive exponent a section: 1 for every second member on average, spread out for the others.
 
     Where both kinds exist, neurons and connections share the burden in a proportion drawn for the member.
     """
@@ -97,7 +97,7 @@ def _exponents(space: RankedSpace, rng: np.random.Generator) -> list[float]:
     if len(kinds) > 1:
         neurons = rng.uniform(0.05, 0.95)
         burden = {"neurons": 2 * neurons, "connections": 2 * (1 - neurons)}
-    spread = SPREAD * rng.random() ** 2
+    spread = SPREAD * max(0.0, rng.uniform(-1.0, 1.0)) ** 2
     return [burden[section.kind] * math.exp(spread * rng.standard_normal()) for section in space.sections]
 
 
