@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path, help="CIFAR-10 root or image folder")
     parser.add_argument("--run", type=Path, help="an existing run directory")
     parser.add_argument("--label", default="cifar10-jpeg", help="name of the data in the file's name")
+    parser.add_argument("--note", default="no training after pruning", help="a line to add, such as the whole time")
     options, extra = parser.parse_known_args()
     run = options.run
     if run is None:
@@ -35,22 +37,22 @@ def main() -> int:
         places = ["--data-dir", str(options.data_dir)] if options.data_dir else []
         command = [sys.executable, "-m", "gaprune.search", *places, "--output", str(run), *extra]
         subprocess.run(command, check=True)
-    print(f"written: {write_report(run, options.label)}")
+    print(f"written: {write_report(run, options.label, options.note)}")
     return 0
 
 
-def write_report(run: Path, label: str) -> Path:
+def write_report(run: Path, label: str, note: str) -> Path:
     """Write the report of a finished run; its path."""
     manifest = read_manifest(run)
     name = f"first-search-{manifest['model']['name']}-{label}"
     RESULTS.mkdir(parents=True, exist_ok=True)
     shutil.copy(run / "front.png", RESULTS / f"{name}.png")
     path = RESULTS / f"{name}.md"
-    path.write_text(report(run, manifest, read_csv(run / "front.csv"), name))
+    path.write_text(report(run, manifest, read_csv(run / "front.csv"), name, note))
     return path
 
 
-def report(run: Path, manifest: dict[str, Any], rows: list[FrontRow], name: str) -> str:
+def report(run: Path, manifest: dict[str, Any], rows: list[FrontRow], name: str, note: str) -> str:
     """The report as Markdown."""
     original = Baseline(**manifest["original"])
     environment, data = manifest["environment"], manifest["data"]
@@ -64,16 +66,16 @@ def report(run: Path, manifest: dict[str, Any], rows: list[FrontRow], name: str)
     hardware = ", ".join([*environment["cuda_devices"], hardware])
     return f"""# A first search: {manifest["model"]["name"]} on {data["name"]}
 
-{data["source"].split(" in /")[0]}.
+{_without_paths(data["source"])}.
 
 - command: `{_command(manifest)}`
-- network: {manifest["baseline"]}
+- network: {_without_paths(manifest["baseline"])}
 - original: {original.search_accuracy:.4f} on the search set, {original.test_accuracy:.4f} on the images that report
 - search set: {splits["search"]["images"]:,} images held out of {splits["search"]["of"]};
   {splits["test"]["images"]:,} test images only report
 - evaluations: {len(lines)}, of which {failed} failed; {seconds / 60:.1f} minutes in all,
   {seconds / len(lines):.1f} s each
-- no training after pruning
+- {note}
 - hardware: {hardware}; {manifest["threads"]} threads, {manifest["device"]}
 - versions: {versions}
 - date: {environment["date"]}
@@ -91,9 +93,15 @@ The most accurate member (by the search set) within each share of the FLOPs:
 {plain_table(rows, baseline=original, picked=picked)}"""
 
 
+def _without_paths(text: str) -> str:
+    return re.sub(r" (in|from) /\S+", "", text)
+
+
 def _budgets(rows: list[FrontRow]) -> str:
     lines = []
     for budget in BUDGETS:
+        if all(row.flops_share > budget for row in rows):
+            continue
         row = pick(rows, f"flops<={budget}")
         lines.append(
             f"| {budget:.0%} | {row.index} | {row.search_accuracy:.4f} | {row.test_accuracy:.4f} "
