@@ -94,7 +94,7 @@ The most accurate member (by the search set) within each share of the FLOPs:
 
 
 def _without_paths(text: str) -> str:
-    return re.sub(r" (in|from) /\S+", "", text)
+    return re.sub(r",? (in|from) /\S+", "", text)
 
 
 def _budgets(rows: list[FrontRow]) -> str:
