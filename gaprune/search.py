@@ -128,7 +128,8 @@ def _paths(options: dict[str, Any]) -> dict[str, Any]:
 def _command(options: SearchOptions) -> None:
     reporter = make_reporter()
     result = _run(options, Own(), reporter)
-    original = Original(**read_manifest(result.path)["original"])
+    manifest = read_manifest(result.path)
+    original, rule = Original(**manifest["original"]), manifest["options"]["pick"]
     if sys.stdout.isatty():
         Console().print(front_table(result.rows, baseline=original, picked=result.picked))
     else:
@@ -137,7 +138,7 @@ def _command(options: SearchOptions) -> None:
     reporter.say(f"table: {result.path / CSV}, picture: {result.path / 'front.png'}")
     if result.picked is not None:
         place = result.path / result.picked.path
-        reporter.say(f'picked ({options.pick}): member {result.picked.index}, gaprune.load("{place}")')
+        reporter.say(f'picked ({rule}): member {result.picked.index}, gaprune.load("{place}")')
 
 
 def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:

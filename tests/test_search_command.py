@@ -57,6 +57,8 @@ def test_the_command_ends_with_a_table_and_a_network_to_load(
     line = next(line for line in out.splitlines() if line.startswith("picked (flops<=0.6)"))
     network = gaprune.load(line.split('gaprune.load("')[1].rstrip('")'))
     assert network(torch.zeros(1, 3, 8, 8)).shape == (1, 3)
+    assert main(["--resume", str(path)]) == 0
+    assert line in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize(
