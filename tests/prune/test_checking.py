@@ -34,7 +34,10 @@ def stubborn(s: Any, x: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (hard_coded(), "it fails without some of its channels (addmm: mat1 and mat2 shapes"),
+        (
+            hard_coded(),
+            "it fails without some of its channels (",
+        ),  # torch words the rest differently from version to version
         (
             Net(stubborn, conv1=conv(3, 4), conv2=conv(4, 6), head=nn.Linear(6, 3)),
             "it fails without some of its channels (NotImplementedError)",
