@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import shlex
 import sys
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from torch import nn
 
-from gaprune.cli import Interrupted, differences, run_command
+from gaprune.cli import GIVEN, Interrupted, differences, run_command
 from gaprune.data import ImageData, data_names
 from gaprune.driver.loop import Found, evolve
 from gaprune.driver.members import CSV, save_front
 from gaprune.driver.options import SearchOptions, record, resumed_options
 from gaprune.driver.own import Own
 from gaprune.driver.setup import Job, check_names, prepare
-from gaprune.errors import OptionError, RunError
+from gaprune.errors import OptionError, RunError, choice_error
 from gaprune.evaluate import LocalBackend, Objective
 from gaprune.progress import Reporter, make_reporter
 from gaprune.runs import Baseline as Original
@@ -98,11 +99,14 @@ def search(
         data=data if isinstance(data, ImageData) else None,
         objectives=objectives,
     )
+    if isinstance(objectives, str):
+        raise OptionError(f"objectives must be a list of names, got the text {objectives!r}")
     given = {**_paths(options), **_named(model, data, objectives)}
-    try:
-        made = SearchOptions(**given, given=frozenset(given))
-    except TypeError as error:
-        raise OptionError(f"search: {error}") from error
+    valid = tuple(field.name for field in fields(SearchOptions) if field.name != GIVEN)
+    for name in given:
+        if name not in valid:
+            raise choice_error("option", name, difflib.get_close_matches(name, valid, n=3) or valid)
+    made = SearchOptions(**given, given=frozenset(given))
     return _run(made, own, make_reporter() if reporter is None else reporter)
 
 
@@ -127,7 +131,13 @@ def _paths(options: dict[str, Any]) -> dict[str, Any]:
 
 def _command(options: SearchOptions) -> None:
     reporter = make_reporter()
-    result = _run(options, Own(), reporter)
+    try:
+        result = _run(options, Own(), reporter)
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        advice = "the same command starts again; a baseline in training goes on from its last epoch"
+        raise Interrupted(f"stopped before the search began; {advice}") from None
     manifest = read_manifest(result.path)
     original, rule = Original(**manifest["original"]), manifest["options"]["pick"]
     if sys.stdout.isatty():

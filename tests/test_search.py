@@ -291,3 +291,18 @@ def test_the_readmes_python_works_as_printed(trained: nn.Module, tmp_path: Path)
     exec(compile(code, "README.md", "exec"), scope)
     assert isinstance(scope["smaller"], nn.Module)
     assert isinstance(scope["again"], nn.Module)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"objectives": "accuracy,flops"}, "objectives must be a list of names, got the text 'accuracy,flops'"),
+        ({"popluation": 8}, "unknown option 'popluation': choose one of population"),
+        ({"population": "8"}, "population must be a whole number, got '8'"),
+    ],
+)
+def test_a_misspelt_call_is_told_what_would_be_right(
+    trained: nn.Module, square_data: ImageData, tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(GapruneError, match=message):
+        run(trained, square_data, tmp_path / "run", **options)

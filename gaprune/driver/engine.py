@@ -98,6 +98,7 @@ def _first(images: ImageSet, count: int) -> ImageSet:
 def measure_original(model: nn.Module, evaluator: Evaluator, splits: Splits, reporter: Reporter) -> Original:
     """What the whole network reaches on the search and the test images, and what it costs."""
     task = evaluator.task
+    reporter.say(f"measuring the original on {len(splits.search) + len(splits.test):,} images")
     found = [
         measure(model, images, task.mean, task.std, batch_size=task.batch_size)
         for images in (splits.search, splits.test)

@@ -55,7 +55,9 @@ class SearchOptions:
     pick: str = option("knee", "member to mark: knee, flops<=0.3, params<=0.5 or accuracy>=0.9")
     output: Path | None = option(None, "run directory; none is runs/<model>-<data>-<date>", metavar="DIR")
     resume: Path | None = option(None, "go on with this run", metavar="DIR")
-    cache_dir: Path | None = option(None, "where data and baselines are kept", metavar="DIR")
+    cache_dir: Path | None = option(
+        None, "where data and baselines are kept; none is $GAPRUNE_CACHE or the user's cache folder", metavar="DIR"
+    )
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def check(self) -> None:
