@@ -109,10 +109,10 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
         OptionError: an option differs that may not change; the message shows the difference.
         RunError: the manifest's options are not understood.
     """
-    saved, typed = manifest.get("options"), options_record(given)
-    if not isinstance(saved, dict):
+    saved, settled, typed = manifest.get("options"), manifest.get("identity"), options_record(given)
+    if not isinstance(saved, dict) or not isinstance(settled, dict) or not set(SETTLED) <= set(settled):
         raise RunError(f"the manifest of {given.resume} has no options: it is no run of this version")
-    saved = {**saved, **{name: manifest["identity"][name] for name in SETTLED}}
+    saved = {**saved, **{name: settled[name] for name in SETTLED}}
     changed = {name: typed[name] for name in typed if name in given.given and name != "resume"}
     refused = {name: value for name, value in changed.items() if name not in MAY_CHANGE}
     apart = differences({name: saved.get(name) for name in refused}, refused)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gaprune.prune.compensation import DAMPINGS, choose_damping
+from gaprune.prune.compensation import choose_damping
 from gaprune.prune.genome import Floats
 from gaprune.prune.graph import ChannelGroup, Graph, Layer
 from gaprune.prune.importance import Importance, kernel_norms, l2
@@ -97,12 +97,13 @@ def obs(model: nn.Module, graph: Graph, statistics: Statistics) -> Importance:
     errors = np.concatenate([_energy_shares(worth[group.slice]) for group in graph.groups])
     tensors = state_tensors(model)
     layers = {w: layer for w, layer in consumers(model, graph).items() if w in statistics.fitted}
+    dampings = {w: choose_damping(statistics.fitted[w], statistics.held_out.get(w)) for w in layers}
     for group in graph.groups:
         found = [
             _Consumer(
                 _three(tensors[weight]),
                 (statistics.fitted[weight].covariance).cpu().numpy(),
-                max(_damping(statistics, weight), DAMPINGS[0]),
+                dampings[weight],
                 _within(group, layer),
             )
             for weight, layer in layers.items()
@@ -125,10 +126,6 @@ def _energy_shares(worth: Floats) -> Floats:
     """Errors of a group without statistics: each neuron's share of the squared worth."""
     energy = worth**2
     return energy / max(float(energy.sum()), 1e-300)
-
-
-def _damping(statistics: Statistics, weight: str) -> float:
-    return choose_damping(statistics.fitted[weight], statistics.held_out.get(weight))
 
 
 def _three(weight: torch.Tensor) -> Floats:

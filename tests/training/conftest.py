@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 import torch
+from listener import Listener
 from torch import nn
 
 from gaprune.data.images import ImageSet
@@ -31,28 +31,6 @@ def coloured_squares(count: int, seed: int) -> ImageSet:
     images = torch.randint(0, 128, (count, 3, 8, 8), generator=generator)
     images[torch.arange(count), labels] += 100
     return ImageSet(images.to(torch.uint8), labels)
-
-
-class Listener:
-    """A reporter that remembers, and that can raise at a line, as a user's Ctrl-C would."""
-
-    def __init__(self, raise_at: str | None = None) -> None:
-        self.lines: list[str] = []
-        self.steps: list[int] = []
-        self.figures: dict[str, str] = {}
-        self._raise_at = raise_at
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-        if self._raise_at is not None and self._raise_at in line:
-            raise KeyboardInterrupt
-
-    def task(self, name: str, total: int) -> AbstractContextManager[Listener]:
-        return nullcontext(self)
-
-    def advance(self, steps: int = 1, **figures: str) -> None:
-        self.steps.append(steps)
-        self.figures |= figures
 
 
 @pytest.fixture
