@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gaprune.data.images import ImageSet
 from gaprune.prune.costs import cost_model
 from gaprune.prune.graph import Graph
 from gaprune.prune.importance import l2
@@ -17,6 +18,13 @@ from gaprune.prune.masks import Masks
 from gaprune.prune.space import PruningSpace, SpaceOptions
 
 SHAPE = (3, 8, 8)
+MEAN, STD = (120.0, 130.0, 110.0), (60.0, 61.0, 62.0)
+
+
+def image_set(count: int = 30) -> ImageSet:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=generator)
+    return ImageSet(pixels, torch.zeros(count, dtype=torch.int64))
 
 
 class Net(nn.Module):

@@ -1,85 +1,192 @@
 """Removed channels replaced by the best linear stand-in of the kept ones, folded into the consumer.
 
-For a consumer's input with mean m and covariance C, the removed channels R are predicted from the kept K by
-x_R ~ A x_K + a with A = C_RK (C_KK + e I)^-1 and a = m_R - A m_K. Folded in: W_K += W_R A for every tap of the kernel,
-bias += W_R a, each tap weighted by the share of positions where it does not fall on zero padding.
+Two forms. Over channels: for a consumer's input with mean m and covariance C, the removed channels R are predicted
+from the kept K by x_R ~ A x_K + a with A = C_RK (C_KK + e I)^-1, a = m_R - A m_K; folded in, W_K += W_R A for every tap
+of the kernel and bias += W_R a, each tap weighted by the share of positions where it does not fall on zero padding.
+That minimises the error of the input. Over channels x taps: the kernel's weights for the kept channels are solved for
+anew from the covariance of whole patches, padding and stride as they are; that minimises the error of the output.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gaprune.prune.graph import Graph, Layer
+from gaprune.prune.connections import resolve_kernels
+from gaprune.prune.genome import Bits
+from gaprune.prune.graph import Graph
+from gaprune.prune.least_squares import kept_weights, ridge, solve
 from gaprune.prune.masks import Masks
 from gaprune.prune.statistics import Moments, Statistics, consumers
 from gaprune.prune.tensors import state_tensors
 
+Form = Literal["taps", "channels"]
+
+FORMS: tuple[Form, ...] = ("taps", "channels")
+
 DAMPINGS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Candidates for the damping e, relative to the mean variance of the input's channels."""
 
-ROUNDING = 1e-14
-"""Share of the mean square that rounding alone may leave in a covariance."""
-
 
 class Compensator:
-    """Weights and biases that make up for removed channels, in closed form; no data pass.
+    """Weights and biases that make up for removed channels and kernels, in closed form; no data pass.
 
     Args:
         model: the original network.
         graph: its pruning graph.
-        statistics: moments of the consumers' inputs.
-        damping: for all consumers, relative to the mean variance; ``None`` chooses one for each on held-out images.
-
-    Attributes:
-        damping: by weight name, the damping in use.
+        statistics: of the consumers' inputs.
+        form: ``taps`` solves over channels x taps wherever the statistics hold patches; ``channels`` nowhere.
+        damping: for all consumers, relative to the mean variance; ``None`` takes what suits held-out images.
     """
 
-    def __init__(self, model: nn.Module, graph: Graph, statistics: Statistics, damping: float | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        graph: Graph,
+        statistics: Statistics,
+        *,
+        form: Form = "taps",
+        damping: float | None = None,
+    ) -> None:
         self._tensors = state_tensors(model)
-        self._layers = {
-            weight: layer for weight, layer in consumers(model, graph).items() if weight in statistics.fitted
-        }
-        self._moments = {weight: _all(statistics, weight) for weight in self._layers}
-        self._covariance = {weight: moments.covariance for weight, moments in self._moments.items()}
-        self.damping = {
-            weight: choose_damping(statistics.fitted[weight], statistics.held_out.get(weight))
-            if damping is None
-            else damping
-            for weight in self._layers
-        }
-        self._taps = {
-            weight: tap_shares(model.get_submodule(layer.name), self._moments[weight])
+        found = consumers(model, graph)
+        self._layers = {weight: layer for weight, layer in found.items() if weight in statistics.fitted}
+        self._consumers = {
+            weight: _Consumer(model.get_submodule(layer.name), statistics, weight, damping)
             for weight, layer in self._layers.items()
+        }
+        self._forms: dict[str, _Form] = {
+            weight: _Patchwise(consumer, statistics, weight, damping)
+            if form == "taps" and weight in statistics.patches
+            else _Channelwise(consumer)
+            for weight, consumer in self._consumers.items()
         }
 
     def __call__(self, masks: Masks) -> dict[str, Tensor]:
         """The tensors of a candidate's consumers, over kept channels, by name; what is not named stays as cut."""
         found: dict[str, Tensor] = {}
         for weight, layer in self._layers.items():
-            kept = masks.kept(layer.inputs)
-            if not kept.all():
-                found.update(self._compensated(weight, layer, kept, masks.kept(layer.outputs)))
+            consumer = self._consumers[weight]
+            inputs, outputs = masks.kept(layer.inputs), masks.kept(layer.outputs)
+            kernels = masks.kernel_mask(layer)
+            if kernels is not None:
+                made = consumer.with_kernels(inputs, outputs, kernels)
+            elif not inputs.all():
+                made = self._forms[weight](inputs, outputs)
+            else:
+                continue
+            found[weight], shift = consumer.shaped(made[0]), made[1]
+            bias = f"{layer.name}.bias"
+            if bias in self._tensors:
+                kept = _indices(outputs, shift.device)
+                found[bias] = self._tensors[bias].index_select(0, kept) + shift.to(self._tensors[bias].dtype)
         return found
 
-    def _compensated(self, weight: str, layer: Layer, kept: Any, outputs: Any) -> dict[str, Tensor]:
-        whole = self._tensors[weight]
-        device = whole.device
-        k, r, o = (torch.from_numpy(np.flatnonzero(mask)).to(device) for mask in (kept, ~kept, outputs))
-        rows = whole.index_select(0, o).flatten(2) if whole.ndim > 2 else whole.index_select(0, o).unsqueeze(2)
-        gone = rows.index_select(1, r).double()
-        A, a = stand_in(self._covariance[weight], self._moments[weight].mean, k, r, self.damping[weight])
-        new = rows.index_select(1, k) + torch.einsum("ort,rk->okt", gone, A).to(whole.dtype)
-        found = {weight: new.reshape(len(o), len(k), *whole.shape[2:])}
-        bias = f"{layer.name}.bias"
-        if bias in self._tensors:
-            shift = torch.einsum("ort,r,t->o", gone, a, self._taps[weight])
-            found[bias] = self._tensors[bias].index_select(0, o) + shift.to(whole.dtype)
-        return found
+
+Made = tuple[Tensor, Tensor]
+"""Weights over kept channels (out kept, in kept, taps), and what the bias gains (out kept,)."""
+
+
+class _Form(Protocol):
+    def __call__(self, inputs: Bits, outputs: Bits) -> Made:
+        """From (in,) and (out,) booleans of what is kept."""
+        ...
+
+
+class _Consumer:
+    """One consumer as it was: its weights, and what is known of its input over channels."""
+
+    def __init__(self, module: nn.Module, statistics: Statistics, weight: str, damping: float | None) -> None:
+        whole = module.get_parameter("weight").detach()
+        self.shape = whole.shape
+        self.weight = whole.flatten(2) if whole.ndim > 2 else whole.unsqueeze(2)
+        moments = _all(statistics, weight)
+        self.mean, self.covariance = moments.mean, moments.covariance
+        fitted, held_out = statistics.fitted[weight], statistics.held_out.get(weight)
+        self.damping = choose_damping(fitted, held_out) if damping is None else damping
+        self.tap_shares = tap_shares(module, moments)
+        self._constant_counts = module.bias is not None
+        self._samples = statistics.samples.get(weight)
+        self._wanted = None if self._samples is None else self._samples @ whole.flatten(1).T
+
+    def shaped(self, rows: Tensor) -> Tensor:
+        """(out, in, taps) as the module holds it."""
+        return rows.reshape(*rows.shape[:2], *self.shape[2:]).to(self.weight.dtype)
+
+    def with_kernels(self, inputs: Bits, outputs: Bits, kernels: Bits) -> Made:
+        """For each output the kept kernels, re-solved over channels; ``kernels`` is (out kept, in kept)."""
+        device = self.weight.device
+        k, o = _indices(inputs, device), _indices(outputs, device)
+        rows = self.weight.index_select(0, o)
+        kept = torch.zeros(rows.shape[:2], dtype=torch.bool, device=device)
+        kept[:, k] = torch.from_numpy(kernels).to(device)
+        new = resolve_kernels(rows, kept, self.covariance, self.damping, self.mean)
+        shift = torch.einsum("oit,i,t->o", (rows - new).double(), self.mean, self.tap_shares)
+        plain = (rows * kept[:, :, None]).index_select(1, k)
+        return self.better(plain, (new.index_select(1, k), shift), k, o)
+
+    def better(self, plain: Tensor, made: Made, k: Tensor, o: Tensor) -> Made:
+        """For each output channel what errs less on the samples: the weights made, or the ``plain`` ones as cut.
+
+        Where no bias takes up a constant error, a batch norm is left to do it, and only what varies counts.
+        """
+        if self._samples is None or self._wanted is None:
+            return made
+        new, shift = made
+        wanted = self._wanted.index_select(1, o)
+        seen = self._samples.view(len(wanted), -1, new.shape[2]).index_select(1, k).flatten(1)
+        missed = (wanted - seen @ plain.flatten(1).T, wanted - seen @ new.flatten(1).to(seen.dtype).T - shift)
+        if not self._constant_counts:
+            missed = (missed[0] - missed[0].mean(0), missed[1] - missed[1].mean(0))
+        worse = missed[1].square().sum(0) > missed[0].square().sum(0)
+        return torch.where(worse[:, None, None], plain.to(new.dtype), new), shift.masked_fill(worse, 0.0)
+
+
+class _Patchwise:
+    """Over channels x taps; never worse than leaving the channels out, on the patches that were fitted."""
+
+    def __init__(self, consumer: _Consumer, statistics: Statistics, weight: str, damping: float | None) -> None:
+        patches = statistics.patches[weight]
+        self._weight = consumer.weight.flatten(1)
+        self._taps = consumer.weight.shape[2]
+        self._mean, self._covariance = patches.mean, patches.covariance
+        self._target = self._weight @ patches.covariance
+        self._output = self._weight @ patches.mean
+        self._damping = patches.damping if damping is None else damping
+
+    def __call__(self, inputs: Bits, outputs: Bits) -> Made:
+        device = self._weight.device
+        k, o = _indices(np.repeat(inputs, self._taps), device), _indices(outputs, device)
+        weight, target = self._weight.index_select(0, o), self._target.index_select(0, o)
+        new = kept_weights(weight, target, self._covariance, self._mean, k, self._damping)
+        shift = self._output.index_select(0, o) - new @ self._mean.index_select(0, k)
+        return new.reshape(len(o), -1, self._taps), shift
+
+
+class _Channelwise:
+    """Over channels, each tap alike; an output channel that this would make worse keeps its weights as cut."""
+
+    def __init__(self, consumer: _Consumer) -> None:
+        self._consumer = consumer
+
+    def __call__(self, inputs: Bits, outputs: Bits) -> Made:
+        consumer = self._consumer
+        device = consumer.weight.device
+        k, r, o = (_indices(mask, device) for mask in (inputs, ~inputs, outputs))
+        rows = consumer.weight.index_select(0, o)
+        plain, gone = rows.index_select(1, k), rows.index_select(1, r).double()
+        A, a = stand_in(consumer.covariance, consumer.mean, k, r, consumer.damping)
+        new = plain + torch.einsum("ort,rk->okt", gone, A)
+        shift = torch.einsum("ort,r,t->o", gone, a, consumer.tap_shares)
+        return consumer.better(plain, (new, shift), k, o)
+
+
+def _indices(mask: Bits, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.flatnonzero(mask)).to(device)
 
 
 def stand_in(covariance: Tensor, mean: Tensor, kept: Tensor, removed: Tensor, damping: float) -> tuple[Tensor, Tensor]:
@@ -97,10 +204,8 @@ def stand_in(covariance: Tensor, mean: Tensor, kept: Tensor, removed: Tensor, da
     """
     across = covariance[removed][:, kept]
     among = covariance[kept][:, kept]
-    noise = ROUNDING * (covariance.diagonal() + mean.square()).mean()  # constant inputs have no variance of their own
-    ridge = damping * covariance.diagonal().mean() + noise.clamp_min(1e-30)
-    factor = torch.linalg.cholesky(among + ridge * torch.eye(len(kept), dtype=among.dtype, device=among.device))
-    A = torch.cholesky_solve(across.T, factor).T
+    among.diagonal().add_(ridge(covariance, mean, damping))
+    A = solve(among, across.T).T
     return A, mean[removed] - A @ mean[kept]
 
 

@@ -5,21 +5,39 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gaprune.data.images import ImageSet, normaliser
+from gaprune.prune.genome import Floats
 from gaprune.prune.graph import Graph, Layer
+from gaprune.prune.least_squares import best_damping
 from gaprune.prune.modes import evaluating
+from gaprune.prune.patches import PatchMoments, PatchSums, draw_positions, patches_at, pointwise, taps_of
 
 MOST_INPUTS = 4608
-"""Widest input whose covariance is collected; wider ones (flattened maps) are left without compensation."""
+"""Widest input (channels, or channels x taps) whose covariance is collected: 512 channels of 3 x 3 taps."""
 
 SAMPLES_PER_CHANNEL = 10
-"""Samples (images x positions) a channel that a covariance wants."""
+"""Samples (images x positions) a channel that a covariance over channels wants; all positions are taken."""
+
+SAMPLES_PER_INPUT = 5
+"""Patches for each of the channels x taps that a covariance over both wants; positions are drawn."""
+
+FEWEST_POSITIONS = 8
+"""Positions of an image that are drawn at least."""
+
+KEPT_SAMPLES = 256
+"""Patches that are kept as they are, to measure errors on."""
+
+HELD_OUT_SAMPLES = 1024
+"""Held-out patches that the damping is chosen on."""
+
+PATCH_DAMPINGS = (1e-3, 1e-2, 1e-1)
+"""Candidates for the damping over patches, relative to their mean variance; single precision bears no smaller one."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +80,31 @@ class Moments:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Moments of each consumer's input, by weight name.
+    """What is known of each consumer's input, by weight name.
 
     Attributes:
         fitted: over most of the images.
         held_out: over the rest, for choosing what fitting cannot choose (damping).
         images: number of images in both.
+        patches: moments over (channels x taps), for consumers with more than one tap, stride or padding.
+        samples: (n, in x taps) patches of the same consumers and of wider ones, to measure errors on.
+        taylor: (neurons,) mean squared change of the loss that removing each would make, to first order; ``None``
+            where it was not asked for.
     """
 
     fitted: dict[str, Moments]
     held_out: dict[str, Moments]
     images: int
+    patches: dict[str, PatchMoments] = field(default_factory=dict)
+    samples: dict[str, Tensor] = field(default_factory=dict)
+    taylor: Floats | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the second moments take."""
+        moments = [m.products for part in (self.fitted, self.held_out) for m in part.values()]
+        tensors = [*moments, *(p.covariance for p in self.patches.values()), *self.samples.values()]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def consumers(model: nn.Module, graph: Graph) -> dict[str, Layer]:
@@ -110,6 +142,7 @@ def collect(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     *,
+    taps: bool = True,
     batch_size: int = 256,
     advance: Callable[[int], object] = lambda images: None,
 ) -> Statistics:
@@ -121,30 +154,38 @@ def collect(
         images: calibration images; labels unused.
         mean: normalisation.
         std: normalisation.
+        taps: whether to collect moments over (channels x taps) where they say more than those over channels.
         batch_size: images a forward pass.
         advance: told of the images done.
     """
     layers = consumers(model, graph)
     normalised = normaliser(mean, std, images.images.device)
     held_from = max(len(images) - len(images) // 5, 1)
-    parts: tuple[dict[str, Moments], dict[str, Moments]] = ({}, {})
-    with evaluating(model), torch.no_grad():
-        for part, (start, stop) in zip(parts, ((0, held_from), (held_from, len(images))), strict=True):
-            with _watching(model, layers, part):
-                for first in range(start, stop, batch_size):
-                    last = min(first + batch_size, stop)
-                    model(normalised(images.images[first:last]))
-                    advance(last - first)
-    return Statistics(*parts, images=len(images))
+    modules = {weight: model.get_submodule(layer.name) for weight, layer in layers.items()}
+    watchers = {
+        weight: Watcher(module, number, held_from, taps=taps) for number, (weight, module) in enumerate(modules.items())
+    }
+    with evaluating(model), torch.no_grad(), _watching(modules, watchers):
+        for start, stop, held in ((0, held_from, False), (held_from, len(images), True)):
+            for watcher in watchers.values():
+                watcher.held = held
+            for first in range(start, stop, batch_size):
+                last = min(first + batch_size, stop)
+                model(normalised(images.images[first:last]))
+                advance(last - first)
+    return Statistics(
+        fitted={weight: w.moments[False] for weight, w in watchers.items() if False in w.moments},
+        held_out={weight: w.moments[True] for weight, w in watchers.items() if True in w.moments},
+        images=len(images),
+        patches={weight: w.patches() for weight, w in watchers.items() if w.sums is not None},
+        samples={weight: torch.cat(w.samples)[:KEPT_SAMPLES] for weight, w in watchers.items() if w.samples},
+    )
 
 
 @contextmanager
-def _watching(model: nn.Module, layers: dict[str, Layer], into: dict[str, Moments]) -> Iterator[None]:
-    """Meanwhile every call of a layer adds its input to the moments."""
-    hooks = [
-        model.get_submodule(layer.name).register_forward_pre_hook(_adder(weight, into))
-        for weight, layer in layers.items()
-    ]
+def _watching(modules: dict[str, nn.Module], watchers: dict[str, Watcher]) -> Iterator[None]:
+    """Meanwhile every call of a layer shows its input to the layer's watcher."""
+    hooks = [module.register_forward_pre_hook(watchers[weight]) for weight, module in modules.items()]
     try:
         yield
     finally:
@@ -152,12 +193,86 @@ def _watching(model: nn.Module, layers: dict[str, Layer], into: dict[str, Moment
             hook.remove()
 
 
-def _adder(weight: str, into: dict[str, Moments]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    def add(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        found = _moments(inputs[0], maps=isinstance(module, nn.Conv2d))
-        into[weight] = into[weight] + found if weight in into else found
+class Watcher:
+    """Sums up what one consumer is fed with.
 
-    return add
+    Args:
+        module: the consumer.
+        seed: of the positions that are sampled.
+        images: how many will be fitted.
+        taps: whether to sum over patches where they say more than channels.
+
+    Attributes:
+        held: whether the images that come are held out.
+        moments: over channels, of fitted (``False``) and held-out (``True``) images.
+        sums: over patches; ``None`` where they are not summed up.
+        samples: a few patches as they are; none where channels say all.
+    """
+
+    def __init__(self, module: nn.Module, seed: int, images: int, *, taps: bool) -> None:
+        self.held = False
+        self.moments: dict[bool, Moments] = {}
+        self.sums: PatchSums | None = None
+        self.samples: list[Tensor] = []
+        self._module = module
+        self._weight = module.get_parameter("weight").detach().flatten(1)
+        self._pointwise = pointwise(module)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._held_out: list[Tensor] = []
+        self._damping: float | None = None
+        width = self._weight.shape[1]
+        if taps and not self._pointwise and width <= MOST_INPUTS:
+            self.sums = PatchSums(width, self._weight.device)
+        self._positions = max(-(-SAMPLES_PER_INPUT * width // images), FEWEST_POSITIONS)
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        """Take the input of one call."""
+        x: Tensor = inputs[0]
+        found = _moments(x, maps=isinstance(module, nn.Conv2d))
+        self.moments[self.held] = self.moments[self.held] + found if self.held in self.moments else found
+        if not self._pointwise and sum(map(len, self.samples)) < KEPT_SAMPLES:
+            self.samples.append(self._rows(x, 1))
+        if self.sums is None:
+            return
+        rows = self._rows(x, self._positions)
+        if not self.held or self._damping is not None:
+            self.sums.add(rows)
+            return
+        self._held_out.append(rows)
+        if sum(map(len, self._held_out)) >= HELD_OUT_SAMPLES:
+            self._settle()
+
+    def patches(self) -> PatchMoments:
+        """The moments of all patches, and the damping that suits the held-out ones."""
+        assert self.sums is not None
+        if self._damping is None:
+            self._settle()
+        mean, covariance = self._found()
+        return PatchMoments(self.sums.count, mean, covariance, self._damping or PATCH_DAMPINGS[0])
+
+    def _settle(self) -> None:
+        """Choose the damping, on every second channel by falling variance; held-out patches then join the sums."""
+        assert self.sums is not None
+        self._damping = PATCH_DAMPINGS[0]
+        if not self._held_out:
+            return
+        mean, covariance = self._found()
+        held_out = torch.cat(self._held_out)
+        taps = taps_of(self._module)
+        variance = covariance.diagonal().reshape(-1, taps).sum(1)
+        channels = torch.argsort(variance, descending=True, stable=True)[::2]
+        kept = (channels[:, None] * taps + torch.arange(taps, device=channels.device)).reshape(-1)
+        self._damping = best_damping(self._weight, covariance, mean, kept, held_out, PATCH_DAMPINGS)
+        self.sums.add(held_out)
+        self._held_out.clear()
+
+    def _found(self) -> tuple[Tensor, Tensor]:
+        """Mean and covariance of the patches so far, in the network's type."""
+        assert self.sums is not None
+        return self.sums.mean().to(self._weight.dtype), self.sums.covariance().to(self._weight.dtype)
+
+    def _rows(self, x: Tensor, most: int) -> Tensor:
+        return patches_at(self._module, x, draw_positions(self._module, x, most, self._generator))
 
 
 def _moments(x: Tensor, *, maps: bool) -> Moments:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -10,11 +11,11 @@ from torch.nn import functional as F
 
 from gaprune.data import ImageSet
 from gaprune.prune.compact import Compactor
-from gaprune.prune.compensation import Compensator, stand_in, tap_shares
+from gaprune.prune.compensation import FORMS, Compensator, Form, stand_in, tap_shares
 from gaprune.prune.graph import Graph, build_graph
 from gaprune.prune.masks import Masks
 from gaprune.prune.removal import _Consumer, obs, removal_curve
-from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
+from gaprune.prune.statistics import PATCH_DAMPINGS, Statistics, collect, consumers, images_wanted
 
 MEAN, STD = (120.0, 130.0, 110.0), (60.0, 61.0, 62.0)
 SHAPE = (3, 8, 8)
@@ -60,29 +61,120 @@ def network_input(found: ImageSet) -> torch.Tensor:
     return (found.images.float() - mean) / std
 
 
-@pytest.mark.parametrize(
-    ("consumer", "offset"),
-    [
-        (nn.Conv2d(8, 5, 3), True),
-        (nn.Conv2d(8, 5, 3, padding=1), False),
-        (nn.Conv2d(8, 5, 3, padding=1, stride=2, bias=False), False),
-        (nn.Conv2d(8, 5, 1), True),
-        (nn.Conv2d(8, 5, (3, 1), dilation=(2, 1)), True),
-    ],
-)
-def test_channels_that_are_affine_in_the_kept_ones_go_without_any_loss(consumer: nn.Module, offset: bool) -> None:
+CONSUMERS = [
+    (nn.Conv2d(8, 5, 3), True),
+    (nn.Conv2d(8, 5, 3, padding=1), False),
+    (nn.Conv2d(8, 5, 3, padding=1, stride=2, bias=False), False),
+    (nn.Conv2d(8, 5, 1), True),
+    (nn.Conv2d(8, 5, 1, stride=2), True),
+    (nn.Conv2d(8, 5, (3, 1), dilation=(2, 1)), True),
+]
+
+
+def without(graph: Graph, *gone: int) -> Masks:
+    neurons = np.ones(graph.neurons, dtype=np.bool_)
+    neurons[list(gone)] = False
+    return Masks(neurons)
+
+
+def largest_difference(model: nn.Module, network: nn.Module, found: ImageSet) -> float:
+    x = network_input(found).double()
+    with torch.no_grad():
+        wanted, got = model(x), network(x)
+    return float((got - wanted).abs().max() / wanted.abs().max())
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("consumer", "offset"), CONSUMERS)
+def test_channels_that_are_affine_in_the_kept_ones_go_without_any_loss(
+    consumer: nn.Module, offset: bool, form: Form
+) -> None:
+    model = Redundant(consumer, offset=offset).eval()
+    graph = build_graph(model, SHAPE)
+    found = images()
+    compensator = Compensator(model, graph, in_double(model, graph, found), form=form, damping=1e-13)
+    masks = without(graph, 4, 5, 6, 7)
+    network = Compactor(model, graph)(masks, compensator(masks))
+    assert largest_difference(model, network, found) < 1e-8
+
+
+@pytest.mark.parametrize(("consumer", "offset"), CONSUMERS)
+def test_kernels_whose_inputs_are_affine_in_the_kept_ones_go_without_any_loss(
+    consumer: nn.Module, offset: bool
+) -> None:
     model = Redundant(consumer, offset=offset).eval()
     graph = build_graph(model, SHAPE)
     found = images()
     compensator = Compensator(model, graph, in_double(model, graph, found), damping=1e-13)
-    neurons = np.ones(graph.neurons, dtype=np.bool_)
-    neurons[4:8] = False
-    masks = Masks(neurons)
+    kernels = np.ones((5, 8), dtype=np.bool_)
+    kernels[0, 4:], kernels[1, 5:7], kernels[3, :3], kernels[3, 4] = False, False, False, False
+    masks = Masks(np.ones(graph.neurons, dtype=np.bool_), {"consumer.weight": kernels})
     network = Compactor(model, graph)(masks, compensator(masks))
-    x = network_input(found).double()
+    weight = network.get_parameter("consumer.weight")
+    assert not weight[torch.from_numpy(~kernels)].any()
+    assert largest_difference(model, network, found) < 1e-8
+
+
+@pytest.mark.parametrize(
+    "consumer", [nn.Conv2d(8, 5, 3, padding=1), nn.Conv2d(8, 5, 3, stride=2, bias=False), nn.Conv2d(8, 5, 1, stride=2)]
+)
+def test_the_form_over_taps_never_errs_more_on_the_calibration_set_than_leaving_channels_out(
+    consumer: nn.Module,
+) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), consumer, nn.Flatten()).double().eval()
+    graph = build_graph(model, SHAPE)
+    found = images()
+    statistics = in_double(model, graph, found)
+    weight, patches = model.get_parameter("2.weight").detach().flatten(1), statistics.patches["2.weight"]
+    taps = weight.shape[1] // 8
+
+    def error(kept: list[int], new: torch.Tensor) -> float:
+        missed = weight.clone()
+        missed.view(5, 8, taps)[:, kept] -= new.flatten(2).reshape(5, len(kept), taps)
+        return float(((missed @ patches.covariance) * missed).sum())
+
+    for damping in (None, 1e-6, 1.0):
+        compensator = Compensator(model, graph, statistics, damping=damping)
+        for gone in itertools.combinations(range(8), 3):
+            kept = [i for i in range(8) if i not in gone]
+            plain = model.get_parameter("2.weight").detach()[:, kept]
+            new = compensator(without(graph, *gone))["2.weight"]
+            assert error(kept, new) <= error(kept, plain) * (1 + 1e-9)
+
+
+def test_the_form_over_channels_gives_way_to_plain_removal_where_that_errs_less() -> None:
+    """A checkerboard that the consumer averages away does not miss anything when it goes."""
+    rng = np.random.default_rng(0)
+    swing, level = rng.integers(10, 60, (40, 1, 1)), rng.integers(60, 180, (40, 1, 1))
+    board = np.indices((8, 8)).sum(0) % 2 * 2 - 1
+    pixels = np.stack([120 + swing * board, level + 0 * board, level + 0 * board], 1).astype(np.uint8)
+    found = ImageSet(torch.from_numpy(pixels), torch.zeros(40, dtype=torch.int64))
+    model = Redundant(nn.Conv2d(8, 5, (1, 2)), offset=False).float().eval()
     with torch.no_grad():
-        wanted, got = model(x), network(x)
-    assert float((got - wanted).abs().max() / wanted.abs().max()) < 1e-8
+        mixing: nn.Conv2d = nn.Conv2d(3, 2, 1, bias=False)
+        mixing.weight.copy_(torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]).view(2, 3, 1, 1))
+        model.conv, model.consumer = mixing, nn.Conv2d(2, 3, (1, 2))
+        model.consumer.weight[:, 1] = torch.randn(3, 1, 1)
+    graph = build_graph(model, SHAPE)
+    statistics = collect(model, graph, found, (120.0, 120.0, 120.0), STD, taps=False)
+    masks = without(graph, 1)
+    kept = Compensator(model, graph, statistics, form="channels")(masks)["consumer.weight"]
+    torch.testing.assert_close(kept, model.consumer.weight.detach()[:, :1])
+    blind = dataclasses.replace(statistics, samples={})
+    changed = Compensator(model, graph, blind, form="channels")(masks)["consumer.weight"]
+    assert float((changed - kept).abs().max()) > 0.1
+
+
+def test_damping_over_taps_is_chosen_on_images_that_were_not_fitted() -> None:
+    """Where few patches tell little of others the pull to the old weights is strong, where they tell all it is weak."""
+    torch.manual_seed(0)
+    noise = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 5, 3), nn.Flatten()).eval()
+    redundant = Redundant(nn.Conv2d(8, 5, 3), offset=True).float().eval()
+    found = {
+        name: collect(model, build_graph(model, SHAPE), images(count), MEAN, STD).patches[name].damping
+        for name, model, count in (("2.weight", noise, 10), ("consumer.weight", redundant, 400))
+    }
+    assert found == {"2.weight": max(PATCH_DAMPINGS), "consumer.weight": min(PATCH_DAMPINGS)}
 
 
 def test_moments_are_those_of_the_inputs_however_batched() -> None:

@@ -6,23 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_networks import PRUNABLE, SHAPE, Net, conv, random_masks, space_of
+from tiny_networks import MEAN, PRUNABLE, SHAPE, STD, Net, conv, image_set, random_masks, space_of
 from torch import nn
 from torch.nn import functional as F
 
-from gaprune.data.images import ImageSet, normalise
+from gaprune.data.images import normalise
 from gaprune.prune.compact import Compactor
 from gaprune.prune.compensation import Compensator
 from gaprune.prune.graph import build_graph
 from gaprune.prune.statistics import collect, consumers
-
-MEAN, STD = (120.0, 130.0, 110.0), (60.0, 61.0, 62.0)
-
-
-def image_set(count: int = 30) -> ImageSet:
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=generator)
-    return ImageSet(pixels, torch.zeros(count, dtype=torch.int64))
 
 
 def signal() -> nn.Module:

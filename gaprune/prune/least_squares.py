@@ -1,0 +1,80 @@
+"""The weights over kept inputs that come nearest to a layer's output, from second moments alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def ridge(covariance: Tensor, mean: Tensor, damping: float) -> Tensor:
+    """What is added to every variance: ``damping`` times the mean one, and what rounding alone may leave.
+
+    Inputs that never vary have no variance of their own.
+    """
+    share = 45 * torch.finfo(covariance.dtype).eps
+    noise = share * (covariance.diagonal() + mean.square()).mean()
+    return damping * covariance.diagonal().mean() + noise.clamp_min(1e-30)
+
+
+def kept_weights(
+    weight: Tensor, target: Tensor, covariance: Tensor, mean: Tensor, kept: Tensor, damping: float
+) -> Tensor:
+    """V that minimises E|weight p - V p_K - constant|^2 + ridge |V - weight_K|^2.
+
+    The error never exceeds that of ``weight_K``, which is where the ridge pulls to; with nothing removed V is the
+    weight itself.
+
+    Args:
+        weight: (out, n), of the original.
+        target: (out, n), ``weight @ covariance``.
+        covariance: (n, n) of the inputs p.
+        mean: (n,) of the inputs.
+        kept: (k,) int64 indices of the kept inputs.
+        damping: the ridge, relative to the mean variance of the inputs.
+
+    Returns:
+        (out, k), in the type of ``covariance``.
+    """
+    among = covariance.index_select(0, kept).index_select(1, kept)
+    start = weight.index_select(1, kept)
+    missing = target.index_select(1, kept) - start @ among
+    among.diagonal().add_(ridge(covariance, mean, damping))
+    return start + solve(among, missing.T).T
+
+
+def best_damping(
+    weight: Tensor, covariance: Tensor, mean: Tensor, kept: Tensor, held_out: Tensor, dampings: tuple[float, ...]
+) -> float:
+    """The damping whose ``kept_weights`` predict the output best on inputs that were not fitted.
+
+    Args:
+        weight: (out, n).
+        covariance: (n, n) of the fitted inputs.
+        mean: (n,) of the fitted inputs.
+        kept: (k,) int64 indices that stay in the trial.
+        held_out: (m, n) inputs.
+        dampings: to choose from.
+    """
+    centred = held_out - mean
+    wanted = centred @ weight.T
+    target = weight @ covariance
+    errors = [
+        (wanted - centred[:, kept] @ kept_weights(weight, target, covariance, mean, kept, damping).T).square().sum()
+        for damping in dampings
+    ]
+    return dampings[int(torch.stack(errors).argmin())]
+
+
+def solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """``matrix``^-1 ``right`` for a positive definite matrix; in float64 where single precision does not suffice.
+
+    CUDA solves in float64 at once, because looking at the outcome would stop the host.
+    """
+    if matrix.is_cuda:
+        factor, _ = torch.linalg.cholesky_ex(matrix.double())
+        return torch.cholesky_solve(right.double(), factor).to(right.dtype)
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if not failed:
+        return torch.cholesky_solve(right, factor)
+    found: Tensor = torch.linalg.solve(matrix.double(), right.double())
+    return found.to(right.dtype)

@@ -1,0 +1,110 @@
+"""Statistics on disk, kept with a run: one safetensors file, symmetric matrices as triangles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from gaprune.prune.patches import PatchMoments
+from gaprune.prune.statistics import Moments, Statistics
+from gaprune.runs.files import atomic_write
+
+FORMAT = "gaprune-statistics-1"
+
+
+def save_statistics(path: Path, statistics: Statistics, key: str) -> None:
+    """Write statistics, whole or not at all.
+
+    Args:
+        path: the file.
+        statistics: of one network and calibration set.
+        key: names both; ``load_statistics`` asks for it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    facts: dict[str, Any] = {"images": statistics.images, "fitted": {}, "held_out": {}, "patches": {}}
+    for part in ("fitted", "held_out"):
+        for weight, moments in getattr(statistics, part).items():
+            tensors[f"{part}/{weight}/total"] = moments.total
+            tensors[f"{part}/{weight}/products"] = _triangle(moments.products)
+            facts[part][weight] = [moments.count, moments.height, moments.width]
+    for weight, patches in statistics.patches.items():
+        tensors[f"patches/{weight}/mean"] = patches.mean
+        tensors[f"patches/{weight}/covariance"] = _triangle(patches.covariance)
+        facts["patches"][weight] = [patches.count, patches.damping]
+    tensors |= {f"samples/{weight}": rows for weight, rows in statistics.samples.items()}
+    if statistics.taylor is not None:
+        tensors["taylor"] = torch.from_numpy(statistics.taylor)
+    whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    atomic_write(path, save(whole, metadata={"format": FORMAT, "key": key, "facts": json.dumps(facts)}))
+
+
+def load_statistics(path: Path, key: str, device: torch.device) -> Statistics | None:
+    """What ``save_statistics`` wrote for the same ``key``; ``None`` where there is nothing usable.
+
+    A damaged file is as good as none: statistics can always be collected again.
+    """
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT or metadata.get("key") != key:
+                return None
+            return _read(file, json.loads(metadata["facts"]))
+    except (OSError, SafetensorError, ValueError, KeyError):
+        return None
+
+
+def _read(file: Any, facts: dict[str, Any]) -> Statistics:
+    def moments(part: str) -> dict[str, Moments]:
+        return {
+            weight: Moments(
+                count,
+                file.get_tensor(f"{part}/{weight}/total"),
+                _square(file.get_tensor(f"{part}/{weight}/products")),
+                height,
+                width,
+            )
+            for weight, (count, height, width) in facts[part].items()
+        }
+
+    names = set(file.keys())
+    return Statistics(
+        fitted=moments("fitted"),
+        held_out=moments("held_out"),
+        images=facts["images"],
+        patches={
+            weight: PatchMoments(
+                count,
+                file.get_tensor(f"patches/{weight}/mean"),
+                _square(file.get_tensor(f"patches/{weight}/covariance")),
+                damping,
+            )
+            for weight, (count, damping) in facts["patches"].items()
+        },
+        samples={name.removeprefix("samples/"): file.get_tensor(name) for name in names if name.startswith("samples/")},
+        taylor=file.get_tensor("taylor").cpu().numpy() if "taylor" in names else None,
+    )
+
+
+def _triangle(matrix: Tensor) -> Tensor:
+    """(n (n + 1) / 2,) of a symmetric (n, n) matrix, row by row up to the diagonal."""
+    return torch.cat([matrix[row, : row + 1] for row in range(len(matrix))]) if len(matrix) else matrix.reshape(-1)
+
+
+def _square(triangle: Tensor) -> Tensor:
+    """The symmetric matrix of a ``_triangle``."""
+    size = int((2 * len(triangle) + 0.25) ** 0.5)
+    matrix = triangle.new_zeros((size, size))
+    start = 0
+    for row in range(size):
+        matrix[row, : row + 1] = triangle[start : start + row + 1]
+        start += row + 1
+    return matrix + matrix.tril(-1).T
