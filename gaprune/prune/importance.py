@@ -1,7 +1,7 @@
 """How much each neuron and each connection is worth keeping, before any search.
 
-One replaceable function: (model, graph, statistics) -> ``Importance``. Larger is more worth keeping; values are
-compared within a channel group or a convolution only. Names are resolved in ``importances.py``.
+One replaceable function: (model, graph, statistics, kernels=False) -> ``Importance``. Larger is more worth keeping;
+values are compared within a channel group or a convolution only. Names are resolved in ``importances.py``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gaprune.prune.genome import Floats
 from gaprune.prune.graph import Graph
+from gaprune.prune.statistics import Statistics
 from gaprune.prune.tensors import state_tensors
 
 
@@ -25,7 +26,10 @@ class Importance:
 
     Attributes:
         neurons: (n,) float64.
-        kernels: by weight name, (out, in) float64 of each dense convolution.
+        kernels: by weight name, (out, in) float64 of each dense convolution, comparable across its rows. L2 norms; from
+            ``obs`` with ``kernels=True`` the error that a kernel adds to its row when its turn comes, the others making
+            up for it, as a share of the layer's output energy, never falling along a row's order; random ones from
+            ``random``.
         errors: (n,) float64, relative output error that a neuron's removal adds when its turn comes (by rising
             worth), comparable across groups; ``None`` where nothing is known of it.
     """
@@ -35,7 +39,7 @@ class Importance:
     errors: Floats | None = None
 
 
-def l2(model: nn.Module, graph: Graph, statistics: object = None) -> Importance:
+def l2(model: nn.Module, graph: Graph, statistics: object = None, *, kernels: bool = False) -> Importance:
     """L2 norm of a neuron's incoming kernels (Li et al. 2017, with L2), each layer's mean scaled to 1."""
     tensors = state_tensors(model)
     total = np.zeros(graph.neurons)
@@ -44,7 +48,7 @@ def l2(model: nn.Module, graph: Graph, statistics: object = None) -> Importance:
     return Importance(total, kernel_norms(model, graph))
 
 
-def bn(model: nn.Module, graph: Graph, statistics: object = None) -> Importance:
+def bn(model: nn.Module, graph: Graph, statistics: object = None, *, kernels: bool = False) -> Importance:
     """Absolute batch-norm scale of a neuron (Liu et al. 2017), each layer's mean scaled to 1.
 
     Neurons that no batch norm follows take their L2 norm.
@@ -60,11 +64,26 @@ def bn(model: nn.Module, graph: Graph, statistics: object = None) -> Importance:
     return Importance(total, kernel_norms(model, graph))
 
 
-def random(model: nn.Module, graph: Graph, statistics: object = None) -> Importance:
+def random(model: nn.Module, graph: Graph, statistics: object = None, *, kernels: bool = False) -> Importance:
     """Worth that means nothing, always the same: the control for informed operators."""
     rng = np.random.default_rng(0)
-    kernels = {layer.weight: rng.random((len(layer.outputs), len(layer.inputs))) for layer in graph.convolutions()}
-    return Importance(rng.random(graph.neurons), kernels)
+    found = {layer.weight: rng.random((len(layer.outputs), len(layer.inputs))) for layer in graph.convolutions()}
+    return Importance(rng.random(graph.neurons), found)
+
+
+def taylor(model: nn.Module, graph: Graph, statistics: Statistics, *, kernels: bool = False) -> Importance:
+    """Mean squared change of the loss, to first order, without a neuron (taylor.py), each group's mean scaled to 1.
+
+    Raises:
+        ValueError: the statistics were collected without it.
+    """
+    if statistics.taylor is None:
+        raise ValueError("importance 'taylor' needs statistics with taylor scores, and these have none")
+    worth = np.nan_to_num(statistics.taylor)
+    for group in graph.groups:
+        mean = worth[group.slice].mean()
+        worth[group.slice] /= mean if mean > 0 else 1.0
+    return Importance(worth, kernel_norms(model, graph))
 
 
 def kernel_norms(model: nn.Module, graph: Graph) -> dict[str, NDArray[np.float64]]:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from torch import nn
 
 from gaprune.errors import choice_error
 from gaprune.prune.graph import Graph
-from gaprune.prune.importance import Importance, bn, l2, random
+from gaprune.prune.importance import Importance, bn, l2, random, taylor
 from gaprune.prune.removal import obs
 from gaprune.prune.statistics import Statistics
 
-ImportanceFunction = Callable[[nn.Module, Graph, Statistics], Importance]
+
+class ImportanceFunction(Protocol):
+    """Scores of all genes."""
+
+    def __call__(self, model: nn.Module, graph: Graph, statistics: Statistics, *, kernels: bool = False) -> Importance:
+        """Worth of neurons and kernels.
+
+        Args:
+            model: the original network.
+            graph: its pruning graph.
+            statistics: of its consumers' inputs.
+            kernels: whether kernels are genes one by one, so that informed scores of them are worth their time;
+                otherwise, and from functions that know no better, kernels get their L2 norms.
+        """
+        ...
 
 
 def importance_names() -> tuple[str, ...]:
@@ -32,4 +46,4 @@ def importance_function(name: str) -> ImportanceFunction:
 
 
 def _known() -> dict[str, ImportanceFunction]:
-    return {"obs": obs, "l2": l2, "bn": bn, "random": random}
+    return {"obs": obs, "l2": l2, "bn": bn, "taylor": taylor, "random": random}

@@ -2,7 +2,7 @@
 
 Removing channel i of a consumer's input, the rest compensating, costs |W_i|^2 / [C^-1]_ii (Hassibi and Stork 1993, by
 channel). Then W_j gains W_i A_ij and C^-1 loses a rank-one term. Only S = W^T W (summed over outputs and taps) and C^-1
-are needed, so a step is O(C^2) and a whole layer O(C^3).
+are needed, so a step is O(C^2) and a whole layer O(C^3). The same within each row orders kernels (connections.py).
 """
 
 from __future__ import annotations
@@ -13,15 +13,22 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gaprune.prune.compensation import choose_damping
+from gaprune.prune.connections import kernel_worth
 from gaprune.prune.genome import Floats
 from gaprune.prune.graph import ChannelGroup, Graph, Layer
 from gaprune.prune.importance import Importance, kernel_norms, l2
 from gaprune.prune.statistics import Statistics, consumers
 from gaprune.prune.tensors import state_tensors
 
+DELAY = 32
+"""Channels that go before a consumer's matrices are brought up to date."""
+
 
 class _Consumer:
     """One consumer of a group while its channels go.
+
+    C^-1 loses a rank-one term a step and S gains one of rank two. ``DELAY`` terms are collected and applied at once;
+    until then only diagonals and the rows that are asked for are up to date. Nothing is approximated by that.
 
     Args:
         weight: (out, in, taps) float64.
@@ -31,14 +38,20 @@ class _Consumer:
     """
 
     def __init__(self, weight: Floats, covariance: Floats, damping: float, channels: NDArray[np.int64]) -> None:
-        gram = np.einsum("oit,ojt->ij", weight, weight, optimize=True)
-        ridge = max(damping * float(np.trace(covariance)) / len(covariance), 1e-12)
-        self._inverse = np.linalg.inv(covariance + ridge * np.eye(len(covariance)))
-        self._gram = gram
-        energy = float((gram * covariance).sum())
+        inputs = len(covariance)
+        rows = weight.transpose(1, 0, 2).reshape(inputs, -1)
+        self._gram = rows @ rows.T
+        ridge = max(damping * float(np.trace(covariance)) / inputs, 1e-12)
+        self._inverse = np.linalg.inv(covariance + ridge * np.eye(inputs))
+        energy = float((self._gram * covariance).sum())
         self._scale = 1.0 / energy if energy > 0 else 0.0
         self._members = [np.flatnonzero(channels == neuron) for neuron in range(int(channels.max()) + 1)]
         self._inputs = np.array([m[0] if len(m) else -1 for m in self._members])
+        self._gram_diagonal = self._gram.diagonal().copy()
+        self._inverse_diagonal = self._inverse.diagonal().copy()
+        self._gone = np.zeros(inputs, dtype=np.bool_)
+        self._pending = 0
+        self._roots, self._shares, self._gains = np.empty((3, DELAY, inputs))
 
     @property
     def single(self) -> bool:
@@ -48,7 +61,7 @@ class _Consumer:
     def costs(self) -> Floats:
         """(neurons,) relative output error that removing each would add."""
         inputs = self._inputs
-        found = self._gram[inputs, inputs] / np.maximum(self._inverse[inputs, inputs], 1e-300) * self._scale
+        found = self._gram_diagonal[inputs] / np.maximum(self._inverse_diagonal[inputs], 1e-300) * self._scale
         return np.where(inputs >= 0, found, 0.0)
 
     def remove(self, neuron: int) -> None:
@@ -56,15 +69,29 @@ class _Consumer:
         i = self._inputs[neuron]
         if i < 0:
             return
-        pivot = self._inverse[i, i]
-        a = -self._inverse[i] / pivot
+        if self._pending == DELAY:
+            self._catch_up()
+        m = self._pending
+        roots, shares, gains = self._roots[:m], self._shares[:m], self._gains[:m]
+        pivot = max(self._inverse_diagonal[i], 1e-300)
+        inverse = self._inverse[i] - roots[:, i] @ roots
+        gram = self._gram[i] + shares[:, i] @ gains + gains[:, i] @ shares
+        inverse[self._gone] = gram[self._gone] = 0.0
+        a = inverse / -pivot
         a[i] = 0.0
-        s = self._gram[i].copy()
-        self._gram += np.outer(a, s) + np.outer(s, a) + s[i] * np.outer(a, a)
-        self._gram[i, :] = self._gram[:, i] = 0.0
-        self._inverse -= np.outer(self._inverse[i], self._inverse[i]) / pivot
-        self._inverse[i, :] = self._inverse[:, i] = 0.0
-        self._inverse[i, i] = 1.0
+        gain = gram + self._gram_diagonal[i] / 2 * a  # S_jk gains a_j s_k + s_j a_k + s_i a_j a_k
+        self._gram_diagonal += 2 * a * gain
+        self._inverse_diagonal -= inverse**2 / pivot
+        self._roots[m], self._shares[m], self._gains[m] = inverse / np.sqrt(pivot), a, gain
+        self._gone[i] = True
+        self._pending = m + 1
+
+    def _catch_up(self) -> None:
+        crossed = self._shares.T @ self._gains
+        self._gram += crossed
+        self._gram += crossed.T
+        self._inverse -= self._roots.T @ self._roots
+        self._pending = 0
 
 
 def removal_curve(consumers_of: list[_Consumer], neurons: int) -> tuple[NDArray[np.int64], Floats]:
@@ -87,11 +114,12 @@ def removal_curve(consumers_of: list[_Consumer], neurons: int) -> tuple[NDArray[
     return order, added
 
 
-def obs(model: nn.Module, graph: Graph, statistics: Statistics) -> Importance:
+def obs(model: nn.Module, graph: Graph, statistics: Statistics, *, kernels: bool = False) -> Importance:
     """Worth of every neuron by the removal order: the relative error reached when it goes, always rising.
 
     Groups whose consumers have no statistics (grouped, depthwise, flattened) keep their L2 worth, and take shares
-    of its square for errors.
+    of its square for errors. With ``kernels`` the kernels of convolutions with statistics get their worth by the
+    removal order within their rows, and otherwise their L2 norms.
     """
     worth = l2(model, graph).neurons
     errors = np.concatenate([_energy_shares(worth[group.slice]) for group in graph.groups])
@@ -119,7 +147,12 @@ def obs(model: nn.Module, graph: Graph, statistics: Statistics) -> Importance:
             worth[group.slice] = local
             errors[group.start + order] = added
             errors[group.start + last] = np.inf
-    return Importance(worth, kernel_norms(model, graph), errors)
+    found_kernels = kernel_norms(model, graph)
+    if kernels:
+        for weight in found_kernels.keys() & layers.keys():
+            covariance = statistics.fitted[weight].covariance
+            found_kernels[weight] = kernel_worth(tensors[weight].flatten(2), covariance, dampings[weight])
+    return Importance(worth, found_kernels, errors)
 
 
 def _energy_shares(worth: Floats) -> Floats:

@@ -9,8 +9,9 @@ from tiny_networks import PRUNABLE, SHAPE, chain, prepared, residual
 
 from gaprune.errors import OptionError
 from gaprune.prune.graph import build_graph
-from gaprune.prune.importance import bn, l2, random
-from gaprune.prune.importances import importance_function
+from gaprune.prune.importance import bn, l2, random, taylor
+from gaprune.prune.importances import importance_function, importance_names
+from gaprune.prune.statistics import Statistics
 
 FUNCTIONS = {"l2": l2, "bn": bn, "random": random}
 
@@ -90,10 +91,48 @@ def test_dead_and_broken_weights_get_finite_worth(name: str) -> None:
     assert np.isfinite(found.neurons).all()
 
 
+def test_taylor_is_what_the_statistics_hold_with_each_groups_mean_at_one() -> None:
+    model = prepared(chain())
+    graph = build_graph(model, SHAPE)
+    held = np.arange(float(graph.neurons))
+    held[6:] *= 1e-6
+    statistics = Statistics({}, {}, 10, taylor=held)
+    found = taylor(model, graph, statistics)
+    for group in graph.groups:
+        np.testing.assert_allclose(found.neurons[group.slice], held[group.slice] / held[group.slice].mean())
+    np.testing.assert_array_equal(held[:6], np.arange(6.0))  # the statistics stay as they are
+    assert found.errors is None
+    assert found.kernels.keys() == l2(model, graph).kernels.keys()
+
+
+def test_taylor_of_a_group_without_any_effect_is_zero() -> None:
+    model = prepared(chain())
+    graph = build_graph(model, SHAPE)
+    found = taylor(model, graph, Statistics({}, {}, 10, taylor=np.zeros(graph.neurons)))
+    assert (found.neurons == 0).all()
+
+
+def test_taylor_asks_for_statistics_that_hold_it() -> None:
+    model = prepared(chain())
+    with pytest.raises(ValueError, match="needs statistics with taylor scores"):
+        taylor(model, build_graph(model, SHAPE), Statistics({}, {}, 10))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_that_know_no_better_answer_the_same_when_asked_for_kernels(name: str) -> None:
+    model = prepared(chain())
+    graph = build_graph(model, SHAPE)
+    plain, asked = (FUNCTIONS[name](model, graph, kernels=kernels).kernels for kernels in (False, True))
+    assert plain.keys() == asked.keys()
+    for weight in plain:
+        np.testing.assert_array_equal(plain[weight], asked[weight])
+
+
 def test_an_unknown_name_is_answered_with_the_valid_ones() -> None:
     with pytest.raises(OptionError) as caught:
         importance_function("magic")
     assert "unknown importance 'magic': choose one of" in str(caught.value)
-    for name in (*FUNCTIONS, "obs"):
+    assert set(importance_names()) == {*FUNCTIONS, "obs", "taylor"}
+    for name in importance_names():
         assert name in str(caught.value)
         assert callable(importance_function(name))

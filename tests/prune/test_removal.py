@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tiny_networks import PRUNABLE, SHAPE, prepared, residual
+
+from gaprune.prune import removal
+from gaprune.prune.connections import kernel_worth
+from gaprune.prune.graph import build_graph
+from gaprune.prune.importance import kernel_norms
+from gaprune.prune.removal import _Consumer, obs, removal_curve
+from gaprune.prune.statistics import Moments, Statistics, consumers
+
+Floats = NDArray[np.float64]
+Case = tuple[Floats, Floats, NDArray[np.int64]]
+
+
+def case(out: int, inputs: int, seed: int, start: int = 0) -> Case:
+    """Weights, a covariance of correlated inputs, and neurons of which some inputs are none of the group."""
+    rng = np.random.default_rng(seed)
+    sample = rng.normal(size=(inputs, 2 * inputs)).cumsum(0)
+    channels = np.arange(inputs) - start
+    return rng.normal(size=(out, inputs, 3)), sample @ sample.T / inputs, np.where(channels >= 0, channels, -1)
+
+
+def error(found: Case, gone: list[int]) -> float:
+    """Relative output error of a consumer without some neurons, by a solve of its own."""
+    weight, covariance, channels = found
+    r = np.flatnonzero(np.isin(channels, gone))
+    k = np.setdiff1d(np.arange(len(channels)), r)
+    explained = np.linalg.solve(covariance[np.ix_(k, k)], covariance[np.ix_(k, r)])
+    left = covariance[np.ix_(r, r)] - covariance[np.ix_(r, k)] @ explained
+    energy = np.einsum("oit,ij,ojt->", weight, covariance, weight)
+    return float(np.einsum("oit,ij,ojt->", weight[:, r], left, weight[:, r]) / energy)
+
+
+@pytest.mark.parametrize("delay", [1, 4, 100])
+def test_delayed_updates_find_the_order_that_solving_anew_finds(monkeypatch: Any, delay: int) -> None:
+    monkeypatch.setattr(removal, "DELAY", delay)
+    cases = [case(4, 14, 0, start=2), case(3, 12, 1)]
+    order, added = removal_curve([_Consumer(w, C, 1e-14, channels) for w, C, channels in cases], 12)
+    gone: list[int] = []
+    for step, neuron in enumerate(order):
+        choices = {i: sum(error(c, [*gone, i]) for c in cases) for i in range(12) if i not in gone}
+        assert neuron == min(choices, key=choices.__getitem__)
+        gone.append(int(neuron))
+        assert added[: step + 1].sum() == pytest.approx(choices[int(neuron)], rel=1e-6)
+
+
+def moments(inputs: int, seed: int) -> Moments:
+    samples = torch.randn(inputs, 50, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).cumsum(0)
+    return Moments(50, samples.sum(1), samples @ samples.T, 4, 4)
+
+
+def test_kernels_get_their_worth_by_removal_when_asked_and_their_norms_otherwise() -> None:
+    model = prepared(residual())
+    graph = build_graph(model, SHAPE)
+    fitted = {w: moments(len(layer.inputs), 0) for w, layer in consumers(model, graph).items() if w != "c.weight"}
+    statistics = Statistics(fitted, {}, 10)
+    norms = kernel_norms(model, graph)
+    plain, asked = (obs(model, graph, statistics, kernels=kernels).kernels for kernels in (False, True))
+    for weight in norms:
+        np.testing.assert_array_equal(plain[weight], norms[weight])
+        if weight in fitted:  # not the stem, whose input is the image, nor what has no statistics
+            wanted = kernel_worth(model.get_parameter(weight).detach().flatten(2), fitted[weight].covariance, 1e-3)
+            np.testing.assert_allclose(asked[weight], wanted)
+        else:
+            np.testing.assert_array_equal(asked[weight], norms[weight])
+    assert {"stem.weight", "c.weight"} == norms.keys() - fitted.keys()
+
+
+@pytest.mark.parametrize("name", PRUNABLE)
+def test_every_gene_gets_a_finite_worth(name: str) -> None:
+    model = prepared(PRUNABLE[name]())
+    graph = build_graph(model, SHAPE)
+    fitted = {w: moments(len(layer.inputs), 0) for w, layer in consumers(model, graph).items()}
+    found = obs(model, graph, Statistics(fitted, {}, 10), kernels=True)
+    assert np.isfinite(found.neurons).all()
+    assert found.kernels.keys() == kernel_norms(model, graph).keys()
+    for layer in graph.convolutions():
+        assert found.kernels[layer.weight].shape == (len(layer.outputs), len(layer.inputs))
+        assert np.isfinite(found.kernels[layer.weight]).all()
