@@ -9,7 +9,7 @@ import numpy as np
 
 from gaprune.driver.setup import Job
 from gaprune.errors import RunError
-from gaprune.evaluate import Backend, Outcome, objective_matrix
+from gaprune.evaluate import Backend, Floors, Outcome, objective_matrix
 from gaprune.evolve import Algorithm, AlgorithmState, hypervolume, make_algorithm
 from gaprune.progress import Reporter, Task
 from gaprune.prune.genome import Genome
@@ -40,7 +40,8 @@ def evolve(job: Job, run: RunDirectory, backend: Backend, reporter: Reporter) ->
     """Run the search to its last generation, from the run's newest state if there is one.
 
     Every evaluation is in ``evaluations.jsonl`` before it counts, every generation in ``state/``: whatever
-    stops the process, at most the evaluation in flight is lost.
+    stops the process, at most the evaluation in flight is lost. A candidate that turns out dominated by a network of
+    an earlier generation is not measured to the end.
 
     Raises:
         RunError: the run's state does not fit, or the directory cannot be written.
@@ -55,14 +56,17 @@ def evolve(job: Job, run: RunDirectory, backend: Backend, reporter: Reporter) ->
         seed=options.seed,
     )
     _restore(algorithm, run)
-    known = _known(run)
+    known, settled = _known(run, algorithm.generation)
+    floors = Floors(job.evaluator)
+    floors.learn(settled)
     with reporter.task("search", options.population * options.generations) as task:
         if algorithm.generation:
             task.advance(options.population * min(algorithm.generation, options.generations))
         while algorithm.generation < options.generations:
             genomes = algorithm.ask()
-            _evaluate(genomes, known, run, backend, task, algorithm.generation)
+            _evaluate(genomes, known, floors, run, backend, task, algorithm.generation)
             outcomes = [known[genome.key] for genome in genomes]
+            floors.learn(outcomes)
             algorithm.tell(genomes, objective_matrix(outcomes, names))
             state = algorithm.state()
             run.save_state(algorithm.generation, state.arrays, state.meta)
@@ -71,12 +75,21 @@ def evolve(job: Job, run: RunDirectory, backend: Backend, reporter: Reporter) ->
     return Found(genomes, [known[genome.key] for genome in genomes], known, algorithm.generation)
 
 
-def _known(run: RunDirectory) -> dict[str, Outcome]:
-    """The outcomes logged so far, by genome key."""
+def _known(run: RunDirectory, generation: int) -> tuple[dict[str, Outcome], list[Outcome]]:
+    """The outcomes logged so far, by genome key, and those that were logged before ``generation`` began.
+
+    The second alone decides when measuring stops, so that a generation that was interrupted goes on as it began.
+    """
+    known: dict[str, Outcome] = {}
+    settled = []
     try:
-        return {record["key"]: Outcome.from_record(record) for record in run.log.load()}
+        for record in run.log.load():
+            known[record["key"]] = outcome = Outcome.from_record(record)
+            if record["generation"] < generation:
+                settled.append(outcome)
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{run.log.path} has a line that is no evaluation: {error!r}") from error
+    return known, settled
 
 
 def _restore(algorithm: Algorithm, run: RunDirectory) -> None:
@@ -93,6 +106,7 @@ def _restore(algorithm: Algorithm, run: RunDirectory) -> None:
 def _evaluate(
     genomes: Sequence[Genome],
     known: dict[str, Outcome],
+    floors: Floors,
     run: RunDirectory,
     backend: Backend,
     task: Task,
@@ -102,7 +116,7 @@ def _evaluate(
     new = list({genome.key: genome for genome in genomes if genome.key not in known}.values())
     if len(new) < len(genomes):
         task.advance(len(genomes) - len(new))
-    for _, outcome in backend.evaluate(new):
+    for _, outcome in backend.evaluate(new, floors(new)):
         run.log.append({"generation": generation, **outcome.record()})
         known[outcome.key] = outcome
         task.advance(1, generation=str(generation))
@@ -118,5 +132,8 @@ def _figures(algorithm: Algorithm, known: dict[str, Outcome], job: Job) -> dict[
         within = [v["accuracy"] for v in values if "accuracy" in v and v["flops"] <= level * job.original.flops]
         if within:
             figures[f"accuracy at {level:.0%} of FLOPs"] = f"{max(within):.3f}"
-    failed = sum(outcome.failure is not None for outcome in known.values())
-    return figures | ({"failed": str(failed)} if failed else {})
+    counts = {
+        "stopped early": sum(outcome.bound for outcome in known.values()),
+        "failed": sum(outcome.failure is not None for outcome in known.values()),
+    }
+    return figures | {name: str(count) for name, count in counts.items() if count}

@@ -2,6 +2,7 @@
 
 from gaprune.evaluate.backend import Backend, LocalBackend
 from gaprune.evaluate.evaluator import Evaluator, Task
+from gaprune.evaluate.floors import Floors
 from gaprune.evaluate.measure import Measurement, measure
 from gaprune.evaluate.objectives import Candidate, Objective, objective_names, resolve_objectives
 from gaprune.evaluate.outcome import Outcome, objective_matrix
@@ -10,6 +11,7 @@ __all__ = [
     "Backend",
     "Candidate",
     "Evaluator",
+    "Floors",
     "LocalBackend",
     "Measurement",
     "Objective",

@@ -14,8 +14,16 @@ class Backend(abc.ABC):
     """Carries genomes out and outcomes back; knows neither networks nor evolution."""
 
     @abc.abstractmethod
-    def evaluate(self, genomes: Sequence[Genome]) -> Iterator[tuple[int, Outcome]]:
-        """Yield (index of the genome, its outcome) as they are done, in any order, each index once."""
+    def evaluate(
+        self, genomes: Sequence[Genome], floors: Sequence[float] | None = None
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Yield (index of the genome, its outcome) as they are done, in any order, each index once.
+
+        Args:
+            genomes: what to evaluate.
+            floors: for each genome the accuracy below which it need not be measured to the end; ``None``
+                measures all of them to the end.
+        """
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -26,19 +34,21 @@ class LocalBackend(Backend):
     """One candidate after the other in this process.
 
     Args:
-        evaluate: genome to outcome.
+        evaluate: genome and the accuracy below which measuring may stop, to outcome.
         threads: torch threads during an evaluation, pinned because results depend on them in the last digits.
     """
 
-    def __init__(self, evaluate: Callable[[Genome], Outcome], *, threads: int) -> None:
+    def __init__(self, evaluate: Callable[[Genome, float], Outcome], *, threads: int) -> None:
         self._evaluate = evaluate
         self._threads = threads
 
-    def evaluate(self, genomes: Sequence[Genome]) -> Iterator[tuple[int, Outcome]]:
+    def evaluate(
+        self, genomes: Sequence[Genome], floors: Sequence[float] | None = None
+    ) -> Iterator[tuple[int, Outcome]]:
         """Yield the outcomes in the order of the genomes."""
         for index, genome in enumerate(genomes):
             with pinned(self._threads):
-                outcome = self._evaluate(genome)
+                outcome = self._evaluate(genome, 0.0 if floors is None else floors[index])
             yield index, outcome
 
     def close(self) -> None:

@@ -48,6 +48,8 @@ class Objective:
         minimised: what the search minimises, scaled so that the original network lies between 0 and 1 and
             ``reference`` bounds the hypervolume.
         reference: the worst value that still counts for the hypervolume.
+        costs_only: whether it asks for costs alone and never measures. Searched beside accuracy, such objectives
+            let measuring stop early where a candidate can no longer reach the front.
     """
 
     name: str
@@ -55,37 +57,43 @@ class Objective:
     value: Callable[[Candidate], float]
     minimised: Callable[[Candidate], float]
     reference: float = 1.0
+    costs_only: bool = False
 
 
 def _chance_loss(candidate: Candidate) -> float:
     return candidate.measured.loss / math.log(max(candidate.classes, 2))
 
 
+ACCURACY = Objective(
+    "accuracy",
+    "top-1 on the search set, 0 to 1, maximised",
+    lambda c: c.measured.accuracy,
+    lambda c: 1.0 - c.measured.accuracy,
+)
+
 BUILT_IN: tuple[Objective, ...] = (
-    Objective(
-        "accuracy",
-        "top-1 on the search set, 0 to 1, maximised",
-        lambda c: c.measured.accuracy,
-        lambda c: 1.0 - c.measured.accuracy,
-    ),
+    ACCURACY,
     Objective("loss", "mean cross-entropy on the search set, nats", lambda c: c.measured.loss, _chance_loss),
     Objective(
         "flops",
         "FLOPs of one image, as fvcore counts them",
         lambda c: float(c.costs.flops),
         lambda c: c.costs.flops / c.original.flops,
+        costs_only=True,
     ),
     Objective(
         "params",
         "parameters, masked kernels not counted",
         lambda c: float(c.costs.params),
         lambda c: c.costs.params / c.original.params,
+        costs_only=True,
     ),
     Objective(
         "size",
         "bytes of all tensors on disk",
         lambda c: float(c.costs.size),
         lambda c: c.costs.size / c.original.size,
+        costs_only=True,
     ),
 )
 

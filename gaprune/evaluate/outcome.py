@@ -21,6 +21,8 @@ class Outcome:
         minimised: by objective, what the search minimises; empty when it failed.
         seconds: time that the evaluation took.
         failure: why it failed, one line; ``None`` when it did not.
+        bound: whether measuring was stopped early: the accuracy is an upper bound, below that of a network known
+            by then that costs no more. There is no loss among the values.
     """
 
     key: str
@@ -28,6 +30,7 @@ class Outcome:
     minimised: dict[str, float]
     seconds: float
     failure: str | None = None
+    bound: bool = False
 
     def record(self) -> dict[str, Any]:
         """The outcome as a line of ``evaluations.jsonl``."""
@@ -42,11 +45,12 @@ class Outcome:
             minimised=dict(record["minimised"]),
             seconds=float(record["seconds"]),
             failure=record["failure"],
+            bound=bool(record.get("bound", False)),  # lines of older runs do not say
         )
 
 
 def objective_matrix(outcomes: Sequence[Outcome], names: Sequence[str]) -> Floats:
-    """(n, m) array, minimised; a failed candidate is a row of ``inf``."""
+    """(n, m) array, minimised; a failed candidate is a row of ``inf``, a bound stands with its accuracy's bound."""
     rows = [
         [np.inf] * len(names) if outcome.failure is not None else [outcome.minimised[name] for name in names]
         for outcome in outcomes

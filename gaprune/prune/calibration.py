@@ -31,11 +31,12 @@ def recalibrate(
     model.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a cumulative average instead of an exponential one
         norm.train()
     normalised = normaliser(mean, std, images.images.device)
     with torch.no_grad():
-        for batch in images.images.tensor_split(-(-len(images) // batch_size)):
+        for number, batch in enumerate(images.images.tensor_split(-(-len(images) // batch_size)), start=1):
+            for norm in norms:
+                norm.momentum = 1 / number  # a cumulative average; torch's own would stop the host to read its count
             model(normalised(batch))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -17,6 +17,7 @@ from torch import nn
 from gaprune.errors import ModelError
 from gaprune.prune.rules import RULES
 from gaprune.prune.tracing import BATCH, OUTPUT, Axes, Elementwise, Trace, Use, trace
+from gaprune.prune.tracing import Norm as Norm
 
 Neurons = NDArray[np.int64]
 """Neuron indices, -1 where an index of the axis belongs to no removable neuron and always stays."""
@@ -97,6 +98,7 @@ class Graph:
             (``None`` for an axis that is never cut).
         counted: what else fvcore counts.
         unpruned: layers with channels that stay, each with the reason.
+        norms: batch norms that can be folded into the convolution before them, in order of computation.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -104,6 +106,7 @@ class Graph:
     axes: dict[str, tuple[Neurons | None, ...]]
     counted: tuple[CountedAxis, ...]
     unpruned: tuple[tuple[str, str], ...]
+    norms: tuple[Norm, ...] = ()
 
     @property
     def neurons(self) -> int:
@@ -168,6 +171,7 @@ def without_groups(graph: Graph, reasons: dict[str, str]) -> Graph:
         axes={name: labels for name, labels in axes.items() if any(axis is not None for axis in labels)},
         counted=tuple(replace(axis, neurons=number[axis.neurons]) for axis in graph.counted),
         unpruned=(*graph.unpruned, *left.items()),
+        norms=graph.norms,
     )
 
 
@@ -202,6 +206,7 @@ def _from_trace(found: Trace) -> Graph:
         axes={name: labels for name, labels in axes.items() if any(label is not None for label in labels)},
         counted=tuple(counted(record) for record in found.elementwise),
         unpruned=_unpruned(found),
+        norms=tuple(found.norms),
     )
 
 

@@ -70,6 +70,21 @@ class Elementwise:
     factor: int
 
 
+@dataclass(frozen=True)
+class Norm:
+    """A batch norm that alone reads the output of one convolution, each of both called once.
+
+    Attributes:
+        convolution: module path of the convolution.
+        norm: module path of the batch norm.
+        rectified: whether a ReLU, and nothing else, reads the batch norm.
+    """
+
+    convolution: str
+    norm: str
+    rectified: bool
+
+
 @dataclass
 class Trace:
     """What the walk over one network's computation has found."""
@@ -80,6 +95,7 @@ class Trace:
     values: dict[Node, Any] = field(default_factory=dict)
     uses: list[Use] = field(default_factory=list)
     elementwise: list[Elementwise] = field(default_factory=list)
+    norms: list[Norm] = field(default_factory=list)
     unfollowed: dict[str, str] = field(default_factory=dict)
     names: dict[Node, str] = field(default_factory=dict)
 

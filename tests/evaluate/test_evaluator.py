@@ -84,6 +84,98 @@ def test_the_original_costs_everything() -> None:
     assert outcome.minimised == {"flops": 1.0, "params": 1.0, "size": 1.0}
 
 
+def test_folding_changes_a_fitness_by_rounding_alone() -> None:
+    folded, unfolded = made(("accuracy", "loss")), made(("accuracy", "loss"))
+    unfolded.norms = ()
+    assert len(folded.norms) == 2
+    for gone in ((1, 4), (8, 9, 10), ()):
+        chosen = genome(folded.space, *gone)
+        with_norms, without = unfolded(chosen), folded(chosen)
+        assert without.values["loss"] == pytest.approx(with_norms.values["loss"], rel=1e-5)
+        assert abs(without.values["accuracy"] - with_norms.values["accuracy"]) <= 1 / 20
+
+
+def dtypes_seen(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> set[torch.dtype]:
+    """Of what convolutions give, meanwhile."""
+    seen = set()
+    forward = nn.Conv2d.forward
+
+    def watched(self: nn.Conv2d, x: Tensor) -> Tensor:
+        out = forward(self, x)
+        seen.add(out.dtype)
+        return out
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.Conv2d, "forward", watched)
+        assert evaluator(evaluator.space.full()).failure is None
+    return seen
+
+
+def test_half_precision_is_for_fitness_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    half, single = made(task=replace(TASK, half=True)), made()
+    assert dtypes_seen(half, monkeypatch) == {torch.bfloat16}
+    assert dtypes_seen(single, monkeypatch) == {torch.float32}
+    chosen = genome(half.space, 1, 4)
+    handed_out = half.network(chosen)
+    assert all(torch.equal(a, b) for a, b in zip(state(handed_out), state(single.network(chosen)), strict=True))
+    assert half.measure(handed_out, TASK.search) == single.measure(handed_out, TASK.search)
+    assert half(chosen).values["flops"] == single(chosen).values["flops"]
+
+
+def state(network: nn.Module) -> list[Tensor]:
+    return list(network.state_dict().values())
+
+
+def test_half_precision_moves_the_loss_a_little() -> None:
+    half, single = made(("loss", "flops"), task=replace(TASK, half=True)), made(("loss", "flops"))
+    chosen = genome(half.space, 1, 4)
+    difference = half(chosen).values["loss"] - single(chosen).values["loss"]
+    assert 0 < abs(difference) < 0.02
+
+
+def test_the_network_handed_out_has_its_norms_and_the_fitness_measured() -> None:
+    evaluator = made(("accuracy", "loss"))
+    chosen = genome(evaluator.space, 1, 4)
+    network = evaluator.network(chosen)
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in network.modules()) == 2
+    assert evaluator.measure(network, TASK.search).loss == pytest.approx(evaluator(chosen).values["loss"], rel=1e-5)
+
+
+def test_a_candidate_below_its_floor_is_a_bound_and_has_no_loss() -> None:
+    evaluator = made()
+    chosen = genome(evaluator.space, 1, 4)
+    whole = evaluator(chosen)
+    for floor in (whole.values["accuracy"], whole.values["accuracy"] / 2, 0.0):
+        assert replace(evaluator(chosen, floor), seconds=0) == replace(whole, seconds=0)
+    stopped = evaluator(chosen, 1.0)
+    assert stopped.bound
+    assert stopped.failure is None
+    assert whole.values["accuracy"] <= stopped.values["accuracy"] < 1.0
+    assert stopped.minimised == whole.minimised | {"accuracy": 1 - stopped.values["accuracy"]}
+    assert set(stopped.values) == {"accuracy", "flops", "params", "size"}
+
+
+def test_a_network_that_yields_no_number_fails_even_when_it_would_be_stopped() -> None:
+    evaluator = made(model=Fragile(lambda out: out * math.nan).eval())
+    assert evaluator(genome(evaluator.space, 1), 1.0).failure == "loss is not finite"
+
+
+def test_prices_are_what_the_outcome_says_without_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluator = made(("accuracy", "flops", "size"))
+    chosen = genome(evaluator.space, 1, 4)
+    outcome = evaluator(chosen)
+    monkeypatch.setattr(evaluator, "fitness", raising(AssertionError()))
+    assert evaluator.prices(chosen) == {name: outcome.minimised[name] for name in ("flops", "size")}
+
+
+def test_an_objective_that_measures_though_it_says_costs_only_has_no_price() -> None:
+    liar = Objective("liar", "a test's own", *[lambda c: c.measured.loss] * 2, costs_only=True)
+    evaluator = made(("accuracy", liar))
+    with pytest.raises(RuntimeError, match="asks for a measurement"):
+        evaluator.prices(evaluator.space.full())
+    assert evaluator(evaluator.space.full()).failure is None
+
+
 def test_the_same_genome_gives_the_same_numbers_whatever_was_evaluated_between() -> None:
     evaluator = made(("accuracy", "loss", "flops"), genes="both")
     first, other = genome(evaluator.space, 1, 4, 20), genome(evaluator.space, 2, 9, 40)
@@ -190,7 +282,8 @@ def test_the_local_backend_keeps_the_order_and_evaluates_one_by_one() -> None:
     genomes = [Genome(bytes([index])) for index in (3, 1, 2, 1)]
     seen: list[Genome] = []
 
-    def evaluate(chosen: Genome) -> Outcome:
+    def evaluate(chosen: Genome, at_least: float) -> Outcome:
+        assert at_least == 0
         seen.append(chosen)
         return outcome_of(chosen)
 
@@ -205,11 +298,18 @@ def test_the_local_backend_keeps_the_order_and_evaluates_one_by_one() -> None:
     backend.close()
 
 
+def test_the_local_backend_hands_each_genome_its_floor() -> None:
+    genomes = [Genome(bytes([index])) for index in (3, 1)]
+    backend = LocalBackend(lambda chosen, at_least: Outcome(chosen.key, {"floor": at_least}, {}, 0.0), threads=1)
+    found = [outcome.values["floor"] for _, outcome in backend.evaluate(genomes, [0.25, 0.75])]
+    assert found == [0.25, 0.75]
+
+
 def test_the_local_backend_pins_threads_and_puts_them_back_even_after_an_error() -> None:
     before = torch.get_num_threads()
     during: list[int] = []
 
-    def evaluate(chosen: Genome) -> Outcome:
+    def evaluate(chosen: Genome, at_least: float) -> Outcome:
         during.append(torch.get_num_threads())
         if chosen.packed == b"x":
             raise KeyboardInterrupt

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from gaprune.data.images import ImageSet, normalise
 from gaprune.evaluate import Measurement, measure
+from gaprune.evaluate.measure import _looks
 
 MEAN, STD = (120.0,), (60.0,)
 
@@ -43,3 +44,59 @@ def test_not_a_number_shows_in_the_loss() -> None:
 
 def test_a_measurement_knows_its_accuracy() -> None:
     assert Measurement(correct=3, total=4, loss=0.1).accuracy == 0.75
+
+
+def by_label(right: int, count: int = 10) -> tuple[nn.Module, ImageSet]:
+    """A network that is right on the first ``right`` of ``count`` images only."""
+    pixels = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1)
+
+    class Known(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            number = x.flatten() * STD[0] + MEAN[0]
+            return F.one_hot((number > right - 0.5).long(), 2).float()
+
+    return Known(), ImageSet(pixels, torch.zeros(count, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 10])
+@pytest.mark.parametrize("right", range(11))
+@pytest.mark.parametrize("at_least", [0.0, 0.3, 0.5, 0.95, 1.0])
+def test_measuring_stops_only_below_the_floor_and_the_bound_is_never_too_low(
+    batch_size: int, right: int, at_least: float
+) -> None:
+    model, images = by_label(right)
+    whole = measure(model, images, MEAN, STD, batch_size=batch_size)
+    found = measure(model, images, MEAN, STD, batch_size=batch_size, at_least=at_least)
+    assert whole.correct == right
+    if found.bound:
+        assert whole.accuracy <= found.accuracy < at_least
+    else:
+        assert found == whole
+
+
+def test_measuring_stops_at_the_first_batch_that_decides() -> None:
+    model, images = by_label(4)
+    calls: list[int] = []
+    model.register_forward_hook(lambda module, args, out: calls.append(len(out)))
+    found = measure(model, images, MEAN, STD, batch_size=2, at_least=0.65)
+    assert calls == [2] * 4
+    assert (found.correct, found.total, found.bound) == (6, 10, True)
+    assert math.isfinite(found.loss)
+
+
+@pytest.mark.parametrize(
+    ("total", "batch_size", "cpu", "cuda"),
+    [
+        (10, 2, {2, 4, 6, 8}, {6}),
+        (10, 5, {5}, {5}),
+        (10, 10, set(), set()),
+        (10, 256, set(), set()),
+        (2000, 256, set(range(256, 2000, 256)), {1024}),
+        (9, 4, {4, 8}, {8}),
+    ],
+)
+def test_cuda_is_asked_once_halfway_and_a_cpu_after_each_batch(
+    total: int, batch_size: int, cpu: set[int], cuda: set[int]
+) -> None:
+    assert _looks(total, batch_size, torch.device("cpu")) == cpu
+    assert _looks(total, batch_size, torch.device("cuda")) == cuda

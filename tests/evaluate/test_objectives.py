@@ -64,6 +64,11 @@ def test_an_objective_of_ones_own_is_an_object_or_an_import_path() -> None:
     assert gaprune.Objective is Objective
 
 
+def test_costs_alone_need_no_measuring() -> None:
+    assert [o.name for o in resolve_objectives(objective_names()) if o.costs_only] == ["flops", "params", "size"]
+    assert not SLOWEST.costs_only
+
+
 def test_a_search_for_one_class_does_not_divide_by_zero() -> None:
     loss = resolve_objectives(["loss", "flops"])[0]
     assert math.isfinite(loss.minimised(Judged(classes=1)))

@@ -11,11 +11,11 @@ from gaprune.evaluate import Outcome, objective_matrix
 FIGURES = st.dictionaries(st.sampled_from(["accuracy", "flops", "x:y"]), st.floats(allow_nan=False, width=64))
 
 
-@given(st.text(min_size=1), FIGURES, FIGURES, st.floats(0, 1e6), st.none() | st.text())
+@given(st.text(min_size=1), FIGURES, FIGURES, st.floats(0, 1e6), st.none() | st.text(), st.booleans())
 def test_a_record_comes_back_from_the_log_as_it_went(
-    key: str, values: dict[str, float], minimised: dict[str, float], seconds: float, failure: str | None
+    key: str, values: dict[str, float], minimised: dict[str, float], seconds: float, failure: str | None, bound: bool
 ) -> None:
-    outcome = Outcome(key, values, minimised, seconds, failure)
+    outcome = Outcome(key, values, minimised, seconds, failure, bound)
     line = json.dumps({**outcome.record(), "generation": 3})
     assert Outcome.from_record(json.loads(line)) == outcome
 
@@ -30,3 +30,15 @@ def test_a_matrix_has_a_row_a_candidate_and_infinity_where_one_failed() -> None:
 
 def test_a_matrix_of_nothing_has_no_rows() -> None:
     assert objective_matrix([], ["accuracy", "flops"]).shape == (0, 2)
+
+
+def test_a_line_of_before_there_were_bounds_is_none() -> None:
+    outcome = Outcome("a", {"accuracy": 0.5}, {"accuracy": 0.5}, 1.0)
+    record = outcome.record()
+    del record["bound"]
+    assert Outcome.from_record(record) == outcome
+
+
+def test_a_bound_is_an_ordinary_row() -> None:
+    bound = Outcome("a", {"accuracy": 0.75}, {"accuracy": 0.25}, 1.0, bound=True)
+    np.testing.assert_array_equal(objective_matrix([bound], ["accuracy"]), [[0.25]])

@@ -9,6 +9,7 @@ import numpy as np
 from torch.fx import Node
 
 from gaprune.prune.rules.common import arguments, per_index, single_channel
+from gaprune.prune.rules.norms import sole_norm
 from gaprune.prune.tensors import sole_convolution
 from gaprune.prune.tracing import Axes, Elementwise, Trace, Use, is_tensor, layer_of, shape
 
@@ -117,6 +118,9 @@ def batch_norm(found: Trace, node: Node) -> Axes:
         plain, affine = (4, 5) if call.get("training") else (1, 2)
         factor = affine if is_tensor(call.get("weight")) else plain
         found.elementwise.append(Elementwise(data[1], factor * per_index(call["input"], 1)))
+    pair = sole_norm(found, node)
+    if pair is not None:
+        found.norms.append(pair)
     return data
 
 
