@@ -156,7 +156,7 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
         with RunDirectory.open(options.resume) as run:
             own.check_resume(run.manifest, run.path)
             options = resumed_options(options, run.manifest)
-            job = prepare(options, own, reporter)
+            job = prepare(options, own, reporter, run.path)
             _check_identity(job, run)
             return _go(job, run, reporter)
     check_names(options, own)
@@ -176,6 +176,7 @@ def _check_identity(job: Job, run: RunDirectory) -> None:
 
 
 def _go(job: Job, run: RunDirectory, reporter: Reporter) -> SearchResult:
+    job.kept.save(run.path)
     backend = LocalBackend(job.evaluator, threads=job.threads)
     try:
         found = evolve(job, run, backend, reporter)
@@ -191,6 +192,7 @@ def _go(job: Job, run: RunDirectory, reporter: Reporter) -> SearchResult:
     run.update_manifest(
         options=record(job.options),
         generations_done=found.generation,
+        polished=job.options.polish,
         evaluations=len(found.evaluated),
         picked=None if picked is None else picked.index,
     )
@@ -206,8 +208,10 @@ def _resume_command(job: Job, run: RunDirectory) -> str:
 
 def _front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> list[FrontRow]:
     """The saved front, or the one on disk when the search has not moved since."""
+    polish = job.options.polish
     table = run.path / CSV
-    if table.exists() and run.manifest.get("generations_done") == found.generation:
+    same = run.manifest.get("generations_done") == found.generation and run.manifest.get("polished") == polish
+    if table.exists() and same:
         return read_csv(table)
     if not found.genomes:
         reasons = sorted({str(outcome.failure) for outcome in found.evaluated.values()})
@@ -224,7 +228,8 @@ def _picked(rows: list[FrontRow], rule: str, reporter: Reporter) -> FrontRow | N
 
 
 def _draw(job: Job, run: RunDirectory, found: Found, rows: list[FrontRow], picked: FrontRow | None) -> None:
-    values = [outcome.values for outcome in found.evaluated.values() if outcome.failure is None]
+    full = [outcome for outcome in found.evaluated.values() if outcome.failure is None and not outcome.bound]
+    values = [outcome.values for outcome in full]
     points = [(v["flops"] / job.original.flops, v["accuracy"]) for v in values if "accuracy" in v]
     plot_front(
         rows,

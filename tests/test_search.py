@@ -306,3 +306,52 @@ def test_a_misspelt_call_is_told_what_would_be_right(
 ) -> None:
     with pytest.raises(GapruneError, match=message):
         run(trained, square_data, tmp_path / "run", **options)
+
+
+def test_statistics_are_kept_with_the_run_and_not_collected_again_on_resume(
+    trained: nn.Module, square_data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run(trained, square_data, tmp_path / "run", generations=1)
+    assert (result.path / "statistics.safetensors").is_file()
+    monkeypatch.delattr("gaprune.driver.engine.collect")
+    gaprune.search(trained, square_data, resume=result.path, generations=2, reporter=SILENT)
+    whole = keys(result.path)
+    monkeypatch.undo()
+    assert keys(run(trained, square_data, tmp_path / "whole", generations=2).path) == whole
+
+
+def test_polish_hands_out_the_best_way_of_each_member_and_says_what_it_added(
+    trained: nn.Module, square_data: ImageData, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+
+    class Listening(type(SILENT)):  # type: ignore[misc]
+        def say(self, text: str) -> None:
+            lines.append(text)
+
+    plain = run(trained, square_data, tmp_path / "run", compensation="none")
+    before = {row.key: row.search_accuracy for row in plain.rows}
+    options = {"resume": plain.path, "polish": True, "reporter": Listening()}
+    polished = gaprune.search(trained, square_data, **options)  # type: ignore[arg-type]
+    assert all(row.search_accuracy >= before[row.key] for row in polished.rows)
+    gains = []
+    for row in polished.rows:
+        metrics = json.loads((polished.path / row.path / "metrics.json").read_text())
+        gains.append(metrics["polish_gain"])
+        assert row.search_accuracy == pytest.approx(before[row.key] + metrics["polish_gain"])
+        assert (metrics["made"] == "compensated") == (metrics["polish_gain"] == 0)
+        found = measure(polished.load(row), square_data_search(square_data), square_data.mean, square_data.std)
+        assert found.accuracy == pytest.approx(row.search_accuracy, abs=1e-9)
+    assert max(gains) > 0
+    assert [line for line in lines if line.startswith("polish helped ")]
+
+
+def test_the_front_that_is_handed_out_has_no_dominated_member(
+    trained: nn.Module, square_data: ImageData, tmp_path: Path
+) -> None:
+    """Fitness in half precision ranks by other numbers than those that are reported."""
+    result = run(trained, square_data, tmp_path / "run", precision="bfloat16", polish=True)
+    accuracy = [row.search_accuracy for row in result.rows]
+    assert accuracy == sorted(set(accuracy))
+    assert [row.path for row in result.rows] == [f"front/{index:02d}" for index in range(len(result.rows))]
+    assert {entry.name for entry in (result.path / "front").iterdir()} == {Path(r.path).name for r in result.rows}

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Literal, cast
 
 import torch
 from torch import nn
 
 from gaprune.data import ImageData, ImageSet, Splits
+from gaprune.driver.kept import Kept
 from gaprune.driver.options import SearchOptions
 from gaprune.evaluate import Evaluator, Objective, Task, measure
 from gaprune.progress import Reporter
 from gaprune.prune.checking import checked_graph
-from gaprune.prune.compensation import Compensator
+from gaprune.prune.compensation import Compensator, Form
 from gaprune.prune.costs import cost_model
 from gaprune.prune.graph import Graph
 from gaprune.prune.importances import importance_function
 from gaprune.prune.space import PruningSpace, SpaceOptions
 from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
+from gaprune.prune.taylor import neuron_taylor
 from gaprune.runs import Baseline as Original
+from gaprune.training import bfloat16_pays
 
 CUDA_ROUND_TO = 8
 """Widths that tensor cores like."""
@@ -45,27 +49,40 @@ def make_evaluator(
     splits: Splits,
     objectives: tuple[Objective, ...],
     reporter: Reporter,
+    kept: Kept,
 ) -> Evaluator:
-    """Trace the network, collect its statistics and make the function from genome to outcome.
+    """Trace the network, find its statistics and make the function from genome to outcome.
 
     Raises:
         ModelError: the network cannot be pruned.
     """
     graph = checked_graph(model, data.image_shape)
     costs = cost_model(model, graph, data.image_shape)
-    statistics = _statistics(options, model, graph, data, splits.calibration, reporter)
-    importance = importance_function(options.importance)(model, graph, statistics)
-    space = PruningSpace(graph, costs, importance, space_options(options, splits.search.images.device))
+    statistics = kept.statistics(lambda: _statistics(options, model, graph, data, splits.calibration, reporter))
+    space_form = space_options(options, splits.search.images.device)
+    free_kernels = space_form.genes != "neurons" and space_form.connection_groups == 1
+    importance = importance_function(options.importance)(model, graph, statistics, kernels=free_kernels)
+    space = PruningSpace(graph, costs, importance, space_form)
     task = Task(
         search=splits.search,
-        calibration=_first(splits.calibration, options.calibration_size),
+        calibration=first(splits.calibration, options.calibration_size),
         mean=data.mean,
         std=data.std,
         classes=len(data.classes),
         batch_size=options.batch_size,
+        half=precision(options, splits.search.images.device) == "bfloat16",
     )
-    compensator = Compensator(model, graph, statistics) if options.compensate else None
+    compensator = None
+    if options.compensation != "none":
+        compensator = Compensator(model, graph, statistics, form=cast(Form, options.compensation))
     return Evaluator(model, space, task, objectives, compensator)
+
+
+def precision(options: SearchOptions, device: torch.device) -> str:
+    """What fitness is measured in: bfloat16 where the hardware multiplies it, unless told otherwise."""
+    if options.precision != "auto":
+        return options.precision
+    return "bfloat16" if bfloat16_pays(device) else "float32"
 
 
 def _statistics(
@@ -76,22 +93,32 @@ def _statistics(
     images: ImageSet,
     reporter: Reporter,
 ) -> Statistics:
-    """Moments at every consumer's input; of no images where nothing asks for them."""
-    if not options.compensate and options.importance != "obs":
-        return Statistics({}, {}, 0)
-    wanted = options.statistics_size or images_wanted(consumers(model, graph))
-    used = _first(images, wanted)
+    """What is to be known of every consumer's input; nothing where nobody asks."""
+    found = Statistics({}, {}, 0)
     start = time.perf_counter()
-    with reporter.task("statistics", len(used)) as task:
-        found = collect(model, graph, used, data.mean, data.std, batch_size=options.batch_size, advance=task.advance)
-    size = sum(moments.products.numel() for part in (found.fitted, found.held_out) for moments in part.values())
-    reporter.say(
-        f"statistics: {found.images:,} images, {time.perf_counter() - start:.1f} s, {size * 8 / MEGABYTE:.0f} MB"
-    )
+    if options.compensation != "none" or options.importance == "obs":
+        used = first(images, options.statistics_size or images_wanted(consumers(model, graph)))
+        with reporter.task("statistics", len(used)) as task:
+            found = collect(
+                model,
+                graph,
+                used,
+                data.mean,
+                data.std,
+                taps=options.compensation == "taps",
+                batch_size=options.batch_size,
+                advance=task.advance,
+            )
+        seconds, size = time.perf_counter() - start, found.bytes / MEGABYTE
+        reporter.say(f"statistics: {found.images:,} images, {seconds:.1f} s, {size:.0f} MB")
+    if options.importance == "taylor":
+        used = first(images, options.calibration_size)
+        found = replace(found, taylor=neuron_taylor(model, graph, used, data.mean, data.std))
     return found
 
 
-def _first(images: ImageSet, count: int) -> ImageSet:
+def first(images: ImageSet, count: int) -> ImageSet:
+    """The first ``count`` images, or all where there are fewer."""
     return images.select(torch.arange(min(count, len(images)), device=images.labels.device))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import torch
 from torch import nn
 
 from gaprune.device import pinned
+from gaprune.driver.build import Builder, Built
 from gaprune.driver.engine import MEGABYTE
 from gaprune.driver.loop import Found
 from gaprune.driver.setup import Job
 from gaprune.errors import RunError
 from gaprune.evaluate import Outcome
+from gaprune.evolve.dominance import is_efficient
 from gaprune.progress import Reporter
 from gaprune.prune.costs import count_flops
 from gaprune.prune.genome import Genome
@@ -41,53 +43,89 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
     shutil.rmtree(partial, ignore_errors=True)
     (run.path / CSV).unlink(missing_ok=True)
     with pinned(job.threads):
-        rows = _members(job, found, partial, reporter)
+        rows = _members(job, found, partial, Builder(job, reporter), reporter)
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
     write_csv(rows, run.path / CSV)
     return rows
 
 
-def _members(job: Job, found: Found, folder: Path, reporter: Reporter) -> list[FrontRow]:
+@dataclass(frozen=True)
+class _Made:
+    """A member that is saved under its genome's key, and not numbered yet."""
+
+    row: FrontRow
+    way: str
+    gain: float | None
+    minimised: tuple[float, ...]
+
+
+def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Reporter) -> list[FrontRow]:
     pairs = sorted(zip(found.genomes, found.outcomes, strict=True), key=lambda pair: pair[1].values["flops"])
-    digits = max(2, len(str(len(pairs) - 1)))
-    rows = []
+    made = []
     with reporter.task("front", len(pairs)) as task:
-        for index, (genome, outcome) in enumerate(pairs):
-            name = f"{index:0{digits}d}"
-            rows.append(_member(job, genome, outcome, index, folder / name))
-            task.advance(1, test_accuracy=f"{rows[-1].test_accuracy:.4f}")
+        for genome, outcome in pairs:
+            with torch.no_grad():
+                built = build(genome)
+            made.append(_make(job, genome, outcome, built, folder / genome.key))
+            task.advance(1, test_accuracy=f"{made[-1].row.test_accuracy:.4f}")
+    _report_polish([one.gain for one in made if one.gain is not None], reporter)
+    return _numbered(job, _undominated(made), folder)
+
+
+def _undominated(made: list[_Made]) -> list[_Made]:
+    """Fitness may have been measured in half precision, or before polishing: some may be dominated by now."""
+    efficient = is_efficient(np.array([one.minimised for one in made]))
+    return [one for one, stays in zip(made, efficient, strict=True) if stays]
+
+
+def _numbered(job: Job, made: list[_Made], folder: Path) -> list[FrontRow]:
+    """Give members their numbers and folders, fewest FLOPs first; what is left over goes."""
+    digits = max(2, len(str(len(made) - 1)))
+    rows = []
+    for index, one in enumerate(made):
+        name = f"{index:0{digits}d}"
+        row = replace(one.row, index=index, path=f"{FRONT}/{name}")
+        (folder / row.key).rename(folder / name)
+        atomic_write(folder / name / "README.md", _readme(job, row, one.way).encode())
+        rows.append(row)
+    for left in set(folder.iterdir()) - {folder / Path(row.path).name for row in rows}:
+        shutil.rmtree(left)
     return rows
 
 
-def _member(job: Job, genome: Genome, outcome: Outcome, index: int, folder: Path) -> FrontRow:
+def _report_polish(gains: list[float], reporter: Reporter) -> None:
+    if gains:
+        reporter.say(
+            f"polish helped {sum(gain > 0 for gain in gains)} of {len(gains)} members: on the search set "
+            f"{100 * sum(gains) / len(gains):+.2f} points on average, {100 * max(gains):+.2f} at most"
+        )
+
+
+def _make(job: Job, genome: Genome, outcome: Outcome, built: Built, folder: Path) -> _Made:
     masks = job.space.masks(genome)
     costs = job.space.costs(masks)
-    with torch.no_grad():
-        network = job.evaluator.network(genome)
-        test = job.evaluator.measure(network, job.splits.test).accuracy
-        accuracy = outcome.values.get("accuracy")
-        if accuracy is None:
-            accuracy = job.evaluator.measure(network, job.splits.search).accuracy
+    values = {objective.name: outcome.values[objective.name] for objective in job.objectives}
+    minimised = dict(outcome.minimised)
+    if "accuracy" in values:
+        values["accuracy"], minimised["accuracy"] = built.search_accuracy, 1.0 - built.search_accuracy
     row = FrontRow(
-        index=index,
+        index=-1,
         key=genome.key,
-        objectives={objective.name: outcome.values[objective.name] for objective in job.objectives},
-        search_accuracy=accuracy,
-        test_accuracy=test,
+        objectives=values,
+        search_accuracy=built.search_accuracy,
+        test_accuracy=job.evaluator.measure(built.network, job.splits.test).accuracy,
         flops=costs.flops,
         flops_share=costs.flops / job.original.flops,
         params=costs.params,
         params_share=costs.params / job.original.params,
         size_mb=costs.size / MEGABYTE,
-        path=f"{FRONT}/{folder.name}",
         widths=tuple(int(masks.neurons[group.slice].sum()) for group in job.space.graph.groups),
     )
-    checked = _check_flops(job, network, masks, row)
-    save_compact(folder, network, _config(job), _metrics(row, checked))
+    checked = _check_flops(job, built.network, masks, row)
+    save_compact(folder, built.network, _config(job), _metrics(row, built, checked))
     save_genome(folder, genome, job.space.layout)
-    atomic_write(folder / "README.md", _readme(job, row).encode())
-    return row
+    return _Made(row, built.way, built.gain, tuple(minimised[o.name] for o in job.objectives))
 
 
 def _check_flops(job: Job, network: nn.Module, masks: Masks, row: FrontRow) -> int:
@@ -95,7 +133,7 @@ def _check_flops(job: Job, network: nn.Module, masks: Masks, row: FrontRow) -> i
     counted = count_flops(network, job.data.image_shape)
     formula = job.space.costs.flops(replace(masks, kernels={}))
     if counted != formula:
-        raise RunError(f"member {row.index}: fvcore counts {counted} FLOPs, the formula {formula}: please report this")
+        raise RunError(f"member {row.key}: fvcore counts {counted} FLOPs, the formula {formula}: please report this")
     return counted
 
 
@@ -110,12 +148,14 @@ def _config(job: Job) -> Config:
     )
 
 
-def _metrics(row: FrontRow, flops_counted: int) -> dict[str, Any]:
+def _metrics(row: FrontRow, built: Built, flops_counted: int) -> dict[str, Any]:
     return {
         "key": row.key,
         "objectives": row.objectives,
         "search_accuracy": row.search_accuracy,
         "test_accuracy": row.test_accuracy,
+        "made": built.way,
+        "polish_gain": built.gain,
         "flops": row.flops,
         "flops_share": row.flops_share,
         "flops_fvcore_unmasked": flops_counted,
@@ -126,7 +166,7 @@ def _metrics(row: FrontRow, flops_counted: int) -> dict[str, Any]:
     }
 
 
-def _readme(job: Job, row: FrontRow) -> str:
+def _readme(job: Job, row: FrontRow, way: str) -> str:
     own = ", model=your_original_network" if _config(job).model is None else ""
     groups = job.space.graph.groups
     widths = "\n".join(f"| {g.name} | {g.size} | {w} |" for g, w in zip(groups, row.widths, strict=True))
@@ -147,7 +187,7 @@ std {_round(job.data.std)}.
 | FLOPs, one image | {row.flops:,} | {row.flops_share:.1%} |
 | parameters | {row.params:,} | {row.params_share:.1%} |
 
-FLOPs as fvcore counts them; masked kernels are left out. No training after pruning.
+FLOPs as fvcore counts them; masked kernels are left out. Made without training: {way}.
 
 | channel group (first convolution) | neurons | kept |
 |---|---|---|

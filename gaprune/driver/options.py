@@ -8,13 +8,20 @@ from typing import Any
 
 from gaprune.cli import differences, option, options_from_record, options_record
 from gaprune.errors import OptionError, RunError, choice_error
+from gaprune.prune.compensation import FORMS
 from gaprune.runs import check_rule
 
-MAY_CHANGE = ("generations", "pick", "cache_dir", "data_dir", "checkpoint")
+MAY_CHANGE = ("generations", "pick", "polish", "cache_dir", "data_dir", "checkpoint")
 """Options that a resumed search may be given anew; images and weights are compared by content."""
 
-SETTLED = ("threads", "device", "round_to")
+SETTLED = ("threads", "device", "round_to", "precision")
 """Options that a run has settled by itself where nobody said; a resumed one keeps what was settled."""
+
+CHOICES = {
+    "search_from": ("auto", "train", "test"),
+    "compensation": (*FORMS, "none"),
+    "precision": ("auto", "float32", "bfloat16"),
+}
 
 LARGEST_SEED = 2**32 - 1
 
@@ -40,8 +47,12 @@ class SearchOptions:
     genes: str = option("neurons", "what may be removed: neurons, connections or both")
     connection_groups: int = option(1, "tie connections into real grouped convolutions of this many groups")
     round_to: int | None = option(None, "kept widths are multiples of this; none is 1 on CPU, 8 on CUDA")
-    importance: str = option("obs", "what guides the operators: obs, l2, bn or random")
-    compensate: bool = option(True, "let the kept channels stand in for the removed ones")
+    importance: str = option("obs", "what guides the operators: obs, l2, bn, taylor or random")
+    compensation: str = option(
+        "taps", "how kept channels stand in for removed ones: over channels x taps, over channels, or none"
+    )
+    polish: bool = option(False, "re-solve the front's layers in turn against the original's outputs, without training")
+    precision: str = option("auto", "of the fitness: float32, bfloat16, or auto where the hardware multiplies it")
     objectives: tuple[str, ...] = option(
         ("accuracy", "flops"), "two or more of accuracy, loss, flops, params, size, package.module:NAME"
     )
@@ -77,8 +88,9 @@ class SearchOptions:
         for name in ("search_size", "statistics_size", "round_to", "threads"):
             if getattr(self, name) is not None:
                 _check_least(name, getattr(self, name), 1)
-        if self.search_from not in ("auto", "train", "test"):
-            raise choice_error("search-from", self.search_from, ("auto", "train", "test"))
+        for name, valid in CHOICES.items():
+            if getattr(self, name) not in valid:
+                raise choice_error(name.replace("_", "-"), getattr(self, name), valid)
         if self.seed > LARGEST_SEED:
             raise OptionError(f"seed must be at most {LARGEST_SEED}, got {self.seed}")
         check_rule(self.pick)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
@@ -13,7 +14,8 @@ from torch import nn
 from gaprune.baseline import Baseline, default_recipe, held_out_size, resolve_baseline
 from gaprune.data import ImageData, Splits, data_names, default_cache_dir, load_data, split
 from gaprune.device import choose_device, pinned
-from gaprune.driver.engine import make_evaluator, measure_original, space_options
+from gaprune.driver.engine import make_evaluator, measure_original, precision, space_options
+from gaprune.driver.kept import Kept
 from gaprune.driver.options import SearchOptions, record
 from gaprune.driver.own import Own
 from gaprune.errors import ModelError, choice_error, first_line
@@ -25,7 +27,7 @@ from gaprune.prune.importances import importance_function
 from gaprune.prune.space import PruningSpace
 from gaprune.runs import Baseline as Original
 from gaprune.runs import environment
-from gaprune.training.digest import digest_images, digest_tensors
+from gaprune.training.digest import digest_images, digest_json, digest_tensors
 
 MOST_STATISTICS = 4096
 """Images for covariances unless told otherwise."""
@@ -46,6 +48,7 @@ class Job:
         evaluator: genome to outcome.
         original: what the whole network reaches and costs.
         threads: CPU threads of an evaluation.
+        kept: the statistics, for the run to keep.
         identity: JSON values that a resumed run must find again: weights, images, splits, genome layout.
     """
 
@@ -59,6 +62,7 @@ class Job:
     evaluator: Evaluator
     original: Original
     threads: int
+    kept: Kept
     identity: dict[str, Any]
 
     @property
@@ -93,6 +97,7 @@ class Job:
             "original": dataclasses.asdict(self.original),
             "device": str(device),
             "threads": self.threads,
+            "precision": self.identity["precision"],
             "kernels": "cuDNN deterministic, not timed; no TF32",
             "identity": self.identity,
             "environment": environment(cuda),
@@ -120,13 +125,14 @@ def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
     return resolve_objectives(options.objectives if own.objectives is None else own.objectives)
 
 
-def prepare(options: SearchOptions, own: Own, reporter: Reporter) -> Job:
+def prepare(options: SearchOptions, own: Own, reporter: Reporter, directory: Path | None = None) -> Job:
     """Make a search ready to run; the baseline is trained here if there is none.
 
     Args:
         options: what was asked for; checked here.
         own: what was given as objects.
         reporter: told what is used and why, and how long things take.
+        directory: of a run to go on with, which may have kept statistics.
 
     Raises:
         GapruneError: anything that the user can mend, in one line.
@@ -150,8 +156,9 @@ def prepare(options: SearchOptions, own: Own, reporter: Reporter) -> Job:
     )
     _check_classes(baseline.model, data, device)
     threads = options.threads or torch.get_num_threads()
+    kept = Kept(directory, _statistics_key(options, baseline, data, splits, threads), device)
     with pinned(threads):
-        evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter)
+        evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept)
         original = measure_original(baseline.model, evaluator, splits, reporter)
     return Job(
         options=options,
@@ -164,6 +171,7 @@ def prepare(options: SearchOptions, own: Own, reporter: Reporter) -> Job:
         evaluator=evaluator,
         original=original,
         threads=threads,
+        kept=kept,
         identity={
             **baseline.identity,
             "search": digest_images(splits.search),
@@ -175,7 +183,22 @@ def prepare(options: SearchOptions, own: Own, reporter: Reporter) -> Job:
             "round_to": evaluator.space.options.round_to,
             "device": device.type,
             "threads": threads,
+            "precision": precision(options, device),
         },
+    )
+
+
+def _statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, splits: Splits, threads: int) -> str:
+    """What statistics depend on; with equal keys they are equal."""
+    names = ("compensation", "importance", "statistics_size", "calibration_size", "batch_size")
+    return digest_json(
+        {
+            "weights": baseline.identity,
+            "images": digest_images(splits.calibration),
+            "normalisation": [*data.mean, *data.std],
+            "options": {name: getattr(options, name) for name in names},
+            "threads": threads,
+        }
     )
 
 

@@ -11,7 +11,7 @@ from gaprune.errors import OptionError, RunError
 RUN = Path("runs/some")
 
 
-SETTLED = {"threads": 2, "device": "cpu", "round_to": 1}
+SETTLED = {"threads": 2, "device": "cpu", "round_to": 1, "precision": "float32"}
 
 
 def manifest(**changes: object) -> dict[str, object]:
@@ -56,10 +56,12 @@ def test_a_manifest_without_options_is_refused() -> None:
 
 
 def test_every_option_can_be_typed() -> None:
-    options = parse(SearchOptions, ["--objectives", "loss,params,size", "--no-compensate", "--round-to", "8"], "search")
+    options = parse(
+        SearchOptions, ["--objectives", "loss,params,size", "--compensation", "none", "--round-to", "8"], "search"
+    )
     assert options.objectives == ("loss", "params", "size")
-    assert (options.compensate, options.round_to) == (False, 8)
-    assert options.given == {"objectives", "compensate", "round_to"}
+    assert (options.compensation, options.round_to) == ("none", 8)
+    assert options.given == {"objectives", "compensation", "round_to"}
 
 
 @pytest.mark.parametrize(

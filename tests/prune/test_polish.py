@@ -1,0 +1,95 @@
+"""Polish brings a compact network nearer to the original's outputs, and changes nothing that is right."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from tiny_networks import MEAN, PRUNABLE, SHAPE, STD, image_set, random_masks, space_of
+from torch import nn
+
+from gaprune.data.images import normalise
+from gaprune.prune.calibration import recalibrate
+from gaprune.prune.compact import Compactor
+from gaprune.prune.compensation import Compensator
+from gaprune.prune.graph import Graph, build_graph
+from gaprune.prune.masks import Masks
+from gaprune.prune.polish import Polisher
+from gaprune.prune.statistics import collect
+
+IMAGES = image_set(200)
+
+
+def plain() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 12, 3, padding=1),
+        nn.BatchNorm2d(12),
+        nn.ReLU(),
+        nn.Conv2d(12, 12, 3, padding=1, bias=False),
+        nn.BatchNorm2d(12),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(12, 10, 3),
+        nn.BatchNorm2d(10),
+        nn.Flatten(),
+        nn.Linear(40, 5),
+    )
+
+
+NETWORKS = {**PRUNABLE, "plain": plain}
+
+
+def prepared(name: str) -> tuple[nn.Module, Graph]:
+    """With batch norm statistics that belong to the images, and scales of both signs."""
+    torch.manual_seed(0)
+    model = NETWORKS[name]().eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+    recalibrate(model, IMAGES, MEAN, STD)
+    return model, build_graph(model, SHAPE)
+
+
+def error(model: nn.Module, network: nn.Module) -> float:
+    x = normalise(IMAGES.images, MEAN, STD)
+    with torch.no_grad():
+        wanted = model(x)
+        return float((network(x) - wanted).square().mean() / wanted.var())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_whole_network_stays_what_it_is(name: str) -> None:
+    model, graph = prepared(name)
+    network = Compactor(model, graph)(Masks.full(graph))
+    Polisher(model, graph, IMAGES, MEAN, STD, batch_size=64)(network, Masks.full(graph))
+    assert error(model, network) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["plain", "chain", "residual"])
+def test_polished_networks_are_nearer_to_the_original_than_compensated_ones(name: str) -> None:
+    model, graph = prepared(name)
+    before = copy.deepcopy(model.state_dict())
+    compensate = Compensator(model, graph, collect(model, graph, IMAGES, MEAN, STD))
+    polish = Polisher(model, graph, IMAGES, MEAN, STD, batch_size=64)
+    for seed in range(4):
+        masks = random_masks(space_of(model, graph, genes="neurons"), seed)
+        network = Compactor(model, graph)(masks, compensate(masks))
+        compensated = error(model, network)
+        polish(network, masks)
+        assert error(model, network) < compensated
+        assert not network.training
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
+def test_masked_kernels_stay_zero() -> None:
+    model, graph = prepared("plain")
+    rng = np.random.default_rng(0)
+    masks = Masks(np.ones(graph.neurons, dtype=np.bool_), {"3.weight": rng.random((12, 12)) < 0.5})
+    network = Compactor(model, graph)(masks)
+    Polisher(model, graph, IMAGES, MEAN, STD)(network, masks)
+    weight = network.get_parameter("3.weight")
+    assert not weight[torch.from_numpy(~masks.kernels["3.weight"])].any()
+    assert error(model, network) < error(model, Compactor(model, graph)(masks))
