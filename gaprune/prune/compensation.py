@@ -10,6 +10,7 @@ anew from the covariance of whole patches, padding and stride as they are; that 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -19,10 +20,13 @@ from torch import Tensor, nn
 from gaprune.prune.connections import resolve_kernels
 from gaprune.prune.genome import Bits
 from gaprune.prune.graph import Graph
-from gaprune.prune.least_squares import kept_weights, ridge, solve
+from gaprune.prune.least_squares import damped_inverse, kept_weights, kept_weights_by_inverse, ridge, solve
 from gaprune.prune.masks import Masks
 from gaprune.prune.statistics import Moments, Statistics, consumers
 from gaprune.prune.tensors import state_tensors
+
+LEAST_INVERTED = 1e-4
+"""Least damping with which an inverse is accurate enough to solve by."""
 
 Form = Literal["taps", "channels"]
 
@@ -160,11 +164,21 @@ class _Patchwise:
 
     def __call__(self, inputs: Bits, outputs: Bits) -> Made:
         device = self._weight.device
-        k, o = _indices(np.repeat(inputs, self._taps), device), _indices(outputs, device)
-        weight, target = self._weight.index_select(0, o), self._target.index_select(0, o)
-        new = kept_weights(weight, target, self._covariance, self._mean, k, self._damping)
+        wide = np.repeat(inputs, self._taps)
+        k, r, o = (_indices(mask, device) for mask in (wide, ~wide, outputs))
+        weight = self._weight.index_select(0, o)
+        if len(r) < len(k) and self._damping >= LEAST_INVERTED:
+            new = kept_weights_by_inverse(weight, self._inverse, k, r)
+        else:
+            target = self._target.index_select(0, o)
+            new = kept_weights(weight, target, self._covariance, self._mean, k, self._damping)
         shift = self._output.index_select(0, o) - new @ self._mean.index_select(0, k)
         return new.reshape(len(o), -1, self._taps), shift
+
+    @cached_property
+    def _inverse(self) -> Tensor:
+        """Made when a candidate first keeps most of the layer's inputs."""
+        return damped_inverse(self._covariance, self._mean, self._damping)
 
 
 class _Channelwise:
