@@ -84,12 +84,15 @@ def run(
     write_json(file, _described(result))
     print(f"written: {file}")
     for goal in goals:
-        print(goal.line(result["figures"].get(goal.name))[1])
+        if goal.name in result["figures"]:
+            print(goal.line(result["figures"][goal.name])[1])
     return 0
 
 
 def _described(result: dict[str, Any]) -> dict[str, Any]:
-    command = " ".join(["python", Path(sys.argv[0]).parent.name + "/" + Path(sys.argv[0]).name, *sys.argv[1:]])
+    script = Path(sys.argv[0]).parent.name + "/" + Path(sys.argv[0]).name
+    given = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]  # no machine's paths
+    command = " ".join(["python", script, *given])
     return {
         "command": command,
         "date": datetime.now(UTC).date().isoformat(),
@@ -105,11 +108,12 @@ def _check(name: str, goals: tuple[Goal, ...], folder: Path) -> int:
         print(f"no committed results of {name} in {folder}")
         return 1
     kept = total = 0
-    for file in files:
-        figures = json.loads(file.read_text())["figures"]
-        for goal in goals:
+    measured = {file.name: json.loads(file.read_text())["figures"] for file in files}
+    for goal in goals:
+        speaking = {file: figures for file, figures in measured.items() if goal.name in figures}
+        for file, figures in (speaking or {"no result": {}}).items():
             held, line = goal.line(figures.get(goal.name))
-            print(f"{file.name}: {line}")
+            print(f"{file}: {line}")
             kept, total = kept + held, total + 1
     print(f"{kept} of {total} goals held")
     return 0 if kept == total else 1

@@ -63,3 +63,27 @@ def test_the_benchmark_of_connection_groups_runs(tmp_path: Path) -> None:
     assert {(row["network"], row["groups"]) for row in rows} == {
         (n, g) for n in ("vgg16", "resnet18") for g in (1, 2, 4, 8)
     }
+
+
+def test_a_goal_is_checked_in_the_results_that_speak_of_it_and_missed_where_none_does(
+    script: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    for name, figures in (("small", {"speed": 3.0}), ("large", {"speed": 1.0})):
+        (folder / f"claims-{name}-cpu.json").write_text(json.dumps({"figures": figures}))
+    lines = run(script, "--check").stdout.splitlines()
+    assert lines[:3] == [
+        "claims-large-cpu.json: missed: speed >= 2 times: 1 (-1)",
+        "claims-small-cpu.json: held: speed >= 2 times: 3 (+1)",
+        "no result: missed: loss <= 1 points: not measured",
+    ]
+    assert lines[-1] == "1 of 3 goals held"
+
+
+def test_a_result_names_no_path_of_its_machine(script: Path, tmp_path: Path) -> None:
+    output = tmp_path / "elsewhere"
+    assert run(script, "--output", str(output)).returncode == 0
+    result = json.loads((output / "claims-none-cpu.json").read_text())
+    assert result["command"].endswith("--output elsewhere")
+    assert str(tmp_path) not in json.dumps(result)
