@@ -176,9 +176,10 @@ def _check_identity(job: Job, run: RunDirectory) -> None:
 
 
 def _go(job: Job, run: RunDirectory, reporter: Reporter) -> SearchResult:
-    job.kept.save(run.path)
     backend = LocalBackend(job.evaluator, threads=job.threads)
     try:
+        run.update_manifest(options=record(job.options))
+        job.kept.save(run.path)
         found = evolve(job, run, backend, reporter)
         rows = _front(job, run, found, reporter)
         picked = _picked(rows, job.options.pick, reporter)
@@ -190,9 +191,6 @@ def _go(job: Job, run: RunDirectory, reporter: Reporter) -> SearchResult:
     finally:
         backend.close()
     run.update_manifest(
-        options=record(job.options),
-        generations_done=found.generation,
-        polished=job.options.polish,
         evaluations=len(found.evaluated),
         picked=None if picked is None else picked.index,
     )
@@ -216,7 +214,9 @@ def _front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> lis
     if not found.genomes:
         reasons = sorted({str(outcome.failure) for outcome in found.evaluated.values()})
         raise RunError(f"every candidate failed, see {run.path / 'evaluations.jsonl'}: {reasons[0]}")
-    return save_front(job, run, found, reporter)
+    rows = save_front(job, run, found, reporter)
+    run.update_manifest(generations_done=found.generation, polished=polish)
+    return rows
 
 
 def _picked(rows: list[FrontRow], rule: str, reporter: Reporter) -> FrontRow | None:

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
 import gaprune
+from gaprune.cli import Interrupted
 from gaprune.data import ImageData, split
 from gaprune.errors import GapruneError, RunError
 from gaprune.evaluate import Candidate, measure
 from gaprune.progress import SILENT
+from gaprune.prune.compensation import Compensator
 from gaprune.runs import pick
 from gaprune.search import SearchResult
 
@@ -339,11 +342,61 @@ def test_polish_hands_out_the_best_way_of_each_member_and_says_what_it_added(
         metrics = json.loads((polished.path / row.path / "metrics.json").read_text())
         gains.append(metrics["polish_gain"])
         assert row.search_accuracy == pytest.approx(before[row.key] + metrics["polish_gain"])
-        assert (metrics["made"] == "compensated") == (metrics["polish_gain"] == 0)
+        assert (metrics["made"] == "as cut") == (metrics["polish_gain"] == 0)
         found = measure(polished.load(row), square_data_search(square_data), square_data.mean, square_data.std)
         assert found.accuracy == pytest.approx(row.search_accuracy, abs=1e-9)
     assert max(gains) > 0
     assert [line for line in lines if line.startswith("polish helped ")]
+
+
+def test_what_is_polished_is_judged_anew_by_every_objective(
+    trained: nn.Module, square_data: ImageData, tmp_path: Path
+) -> None:
+    options = {"objectives": ("loss", "flops"), "compensation": "none", "polish": True}
+    result = run(trained, square_data, tmp_path / "run", **options)
+    images = square_data_search(square_data)
+    losses = [row.objectives["loss"] for row in result.rows]
+    assert losses == sorted(losses, reverse=True)
+    for row in result.rows:
+        found = measure(result.load(row), images, square_data.mean, square_data.std)
+        assert found.loss == pytest.approx(row.objectives["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("compensation", ["taps", "channels", "none"])
+def test_the_options_reach_the_engine(
+    trained: nn.Module, square_data: ImageData, tmp_path: Path, compensation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forms: list[str] = []
+
+    class Noted(Compensator):
+        def __init__(self, *given: object, form: str, **options: object) -> None:
+            forms.append(form)
+            super().__init__(*given, form=form, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("gaprune.driver.engine.Compensator", Noted)
+    options = {"compensation": compensation, "importance": "taylor", "generations": 1}
+    result = run(trained, square_data, tmp_path / "run", **options)
+    assert forms == ([] if compensation == "none" else [compensation])
+    with safe_open(result.path / "statistics.safetensors", framework="np") as kept:
+        names = set(kept.keys())
+    assert "taylor" in names
+    assert any(name.startswith("patches/") for name in names) == (compensation == "taps")
+    monkeypatch.delattr("gaprune.driver.engine.neuron_taylor")
+    again = gaprune.search(trained, square_data, resume=result.path, generations=2, reporter=SILENT)
+    assert again.rows
+
+
+def test_an_interrupted_resume_is_remembered_with_what_it_was_asked(
+    trained: nn.Module, square_data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run(trained, square_data, tmp_path / "run", generations=1).path
+    with monkeypatch.context() as broken:
+        broken.setattr("gaprune.search.evolve", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(Interrupted, match=r"go on with: .*resume="):
+            gaprune.search(trained, square_data, resume=path, generations=2, polish=True, reporter=SILENT)
+    gaprune.search(trained, square_data, resume=path, reporter=SILENT)
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert (manifest["generations_done"], manifest["polished"]) == (2, True)
 
 
 def test_the_front_that_is_handed_out_has_no_dominated_member(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from gaprune.driver.engine import first
 from gaprune.driver.setup import Job
+from gaprune.evaluate import Measurement
 from gaprune.progress import Reporter
 from gaprune.prune.genome import Genome
 from gaprune.prune.masks import Masks
@@ -18,8 +19,6 @@ from gaprune.prune.polish import Polisher
 POLISH_PIXELS = 2048 * 32 * 32
 """Pixels of all images that pass through a network at once: 2,048 of CIFAR's."""
 
-AS_IT_WAS = "compensated"
-
 
 @dataclass(frozen=True)
 class Built:
@@ -27,13 +26,17 @@ class Built:
 
     Attributes:
         network: in eval mode, float32.
-        search_accuracy: on the search set, in float32.
-        way: ``compensated``, ``polished``, or ``polished, batch norm recalibrated``.
+        measured: on the search set, in float32.
+        values: by objective, of this network.
+        minimised: by objective, of this network.
+        way: ``as cut``, ``compensated``, ``polished``, or ``polished, batch norm recalibrated``.
         gain: search accuracy that polishing added; 0 where it did not help, ``None`` where it was not tried.
     """
 
     network: nn.Module
-    search_accuracy: float
+    measured: Measurement
+    values: dict[str, float]
+    minimised: dict[str, float]
     way: str
     gain: float | None
 
@@ -53,25 +56,32 @@ class Builder:
             self._polish = _polisher(job, reporter)
 
     def __call__(self, genome: Genome) -> Built:
-        """The best of the ways by accuracy on the search set; the first of equals."""
+        """The best of the ways by the first objective that is measured on the search set; the first of equals."""
         job = self._job
-        network = job.evaluator.network(genome)
-        before = self._accuracy(network)
+        way = "as cut" if job.options.compensation == "none" else "compensated"
+        plain = self._built(genome, job.evaluator.network(genome), way, None)
         if self._polish is None:
-            return Built(network, before, AS_IT_WAS, None)
-        found = [Built(network, before, AS_IT_WAS, 0.0)]
+            return plain
         masks = job.space.masks(genome)
         polished = job.evaluator.compacted(masks)
         self._polish(polished, masks)
         recalibrated = copy.deepcopy(polished)
         job.evaluator.recalibrate(recalibrated)
-        for way, made in (("polished", polished), ("polished, batch norm recalibrated", recalibrated)):
-            accuracy = self._accuracy(made)
-            found.append(Built(made, accuracy, way, accuracy - before))
-        return max(found, key=lambda built: built.search_accuracy)
+        found = [
+            replace(plain, gain=0.0),
+            self._built(genome, polished, "polished", plain),
+            self._built(genome, recalibrated, "polished, batch norm recalibrated", plain),
+        ]
+        judged = [objective.name for objective in job.objectives if not objective.costs_only]
+        if not judged:
+            return max(found, key=lambda built: built.measured.accuracy)
+        return min(found, key=lambda built: built.minimised[judged[0]])
 
-    def _accuracy(self, network: nn.Module) -> float:
-        return self._job.evaluator.measure(network, self._job.splits.search).accuracy
+    def _built(self, genome: Genome, network: nn.Module, way: str, plain: Built | None) -> Built:
+        measured = self._job.evaluator.measure(network, self._job.splits.search)
+        values, minimised = self._job.evaluator.judge(genome, measured)
+        gain = None if plain is None else measured.accuracy - plain.measured.accuracy
+        return Built(network, measured, values, minimised, way, gain)
 
 
 def _polisher(job: Job, reporter: Reporter) -> Polisher:

@@ -30,6 +30,9 @@ CUDA_ROUND_TO = 8
 
 MEGABYTE = 1e6
 
+MOST_BACKWARD = 128
+"""Images of a backward pass at most: it holds every layer's maps and their gradients."""
+
 
 def space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
     """How genomes are laid out on a device.
@@ -109,11 +112,11 @@ def _statistics(
                 batch_size=options.batch_size,
                 advance=task.advance,
             )
-        seconds, size = time.perf_counter() - start, found.bytes / MEGABYTE
-        reporter.say(f"statistics: {found.images:,} images, {seconds:.1f} s, {size:.0f} MB")
+        seconds, megabytes = time.perf_counter() - start, found.bytes / MEGABYTE
+        reporter.say(f"statistics: {found.images:,} images, {seconds:.1f} s, {megabytes:.0f} MB")
     if options.importance == "taylor":
-        used = first(images, options.calibration_size)
-        found = replace(found, taylor=neuron_taylor(model, graph, used, data.mean, data.std))
+        used, size = first(images, options.calibration_size), min(options.batch_size, MOST_BACKWARD)
+        found = replace(found, taylor=neuron_taylor(model, graph, used, data.mean, data.std, batch_size=size))
     return found
 
 

@@ -17,7 +17,6 @@ from gaprune.driver.engine import MEGABYTE
 from gaprune.driver.loop import Found
 from gaprune.driver.setup import Job
 from gaprune.errors import RunError
-from gaprune.evaluate import Outcome
 from gaprune.evolve.dominance import is_efficient
 from gaprune.progress import Reporter
 from gaprune.prune.costs import count_flops
@@ -64,13 +63,14 @@ def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Rep
     pairs = sorted(zip(found.genomes, found.outcomes, strict=True), key=lambda pair: pair[1].values["flops"])
     made = []
     with reporter.task("front", len(pairs)) as task:
-        for genome, outcome in pairs:
+        for genome, _ in pairs:
             with torch.no_grad():
                 built = build(genome)
-            made.append(_make(job, genome, outcome, built, folder / genome.key))
+            made.append(_make(job, genome, built, folder / genome.key))
             task.advance(1, test_accuracy=f"{made[-1].row.test_accuracy:.4f}")
-    _report_polish([one.gain for one in made if one.gain is not None], reporter)
-    return _numbered(job, _undominated(made), folder)
+    front = _undominated(made)
+    _report_polish([one.gain for one in front if one.gain is not None], reporter)
+    return _numbered(job, front, folder)
 
 
 def _undominated(made: list[_Made]) -> list[_Made]:
@@ -102,18 +102,14 @@ def _report_polish(gains: list[float], reporter: Reporter) -> None:
         )
 
 
-def _make(job: Job, genome: Genome, outcome: Outcome, built: Built, folder: Path) -> _Made:
+def _make(job: Job, genome: Genome, built: Built, folder: Path) -> _Made:
     masks = job.space.masks(genome)
     costs = job.space.costs(masks)
-    values = {objective.name: outcome.values[objective.name] for objective in job.objectives}
-    minimised = dict(outcome.minimised)
-    if "accuracy" in values:
-        values["accuracy"], minimised["accuracy"] = built.search_accuracy, 1.0 - built.search_accuracy
     row = FrontRow(
         index=-1,
         key=genome.key,
-        objectives=values,
-        search_accuracy=built.search_accuracy,
+        objectives={objective.name: built.values[objective.name] for objective in job.objectives},
+        search_accuracy=built.measured.accuracy,
         test_accuracy=job.evaluator.measure(built.network, job.splits.test).accuracy,
         flops=costs.flops,
         flops_share=costs.flops / job.original.flops,
@@ -125,7 +121,7 @@ def _make(job: Job, genome: Genome, outcome: Outcome, built: Built, folder: Path
     checked = _check_flops(job, built.network, masks, row)
     save_compact(folder, built.network, _config(job), _metrics(row, built, checked))
     save_genome(folder, genome, job.space.layout)
-    return _Made(row, built.way, built.gain, tuple(minimised[o.name] for o in job.objectives))
+    return _Made(row, built.way, built.gain, tuple(built.minimised[o.name] for o in job.objectives))
 
 
 def _check_flops(job: Job, network: nn.Module, masks: Masks, row: FrontRow) -> int:

@@ -109,6 +109,12 @@ class Evaluator:
         candidate = _Unmeasured(self, genome)
         return {o.name: float(o.minimised(candidate)) for o in self.objectives if o.costs_only}
 
+    def judge(self, genome: Genome, measured: Measurement) -> tuple[dict[str, float], dict[str, float]]:
+        """Plain values and what is minimised, by objective, of a genome whose network was ``measured`` elsewhere."""
+        candidate = _Candidate(self, genome)
+        candidate.__dict__["measured"] = measured
+        return self._judge(candidate)
+
     def network(self, genome: Genome) -> nn.Module:
         """The compact network of a genome, compensated, batch norm recalibrated, in eval mode, in float32."""
         network = self.compacted(self.space.masks(genome))
@@ -190,6 +196,10 @@ class _Candidate:
 
 class _Unmeasured(_Candidate):
     """A candidate of which only the costs may be asked."""
+
+    @cached_property
+    def masks(self) -> Masks:
+        return self._evaluator.space.masks(self._genome, order=False)
 
     @cached_property
     def measured(self) -> Measurement:

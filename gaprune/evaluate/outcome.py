@@ -45,7 +45,7 @@ class Outcome:
             minimised=dict(record["minimised"]),
             seconds=float(record["seconds"]),
             failure=record["failure"],
-            bound=bool(record.get("bound", False)),  # lines of older runs do not say
+            bound=bool(record["bound"]),
         )
 
 

@@ -58,9 +58,10 @@ class Compensator:
     ) -> None:
         self._tensors = state_tensors(model)
         found = consumers(model, graph)
+        normed = {pair.convolution for pair in graph.norms}
         self._layers = {weight: layer for weight, layer in found.items() if weight in statistics.fitted}
         self._consumers = {
-            weight: _Consumer(model.get_submodule(layer.name), statistics, weight, damping)
+            weight: _Consumer(model.get_submodule(layer.name), statistics, weight, damping, layer.name in normed)
             for weight, layer in self._layers.items()
         }
         self._forms: dict[str, _Form] = {
@@ -102,20 +103,36 @@ class _Form(Protocol):
 
 
 class _Consumer:
-    """One consumer as it was: its weights, and what is known of its input over channels."""
+    """One consumer as it was: its weights, and what is known of its input over channels.
 
-    def __init__(self, module: nn.Module, statistics: Statistics, weight: str, damping: float | None) -> None:
+    A constant that the removed channels leave goes into the bias, or is taken up by a batch norm right behind. Where
+    there is neither, nothing can hold it: the moments are then about zero, and what is solved for makes up for it.
+
+    Attributes:
+        holds_constants: whether there is a bias or such a batch norm.
+    """
+
+    def __init__(
+        self, module: nn.Module, statistics: Statistics, weight: str, damping: float | None, normed: bool
+    ) -> None:
         whole = module.get_parameter("weight").detach()
         self.shape = whole.shape
         self.weight = whole.flatten(2) if whole.ndim > 2 else whole.unsqueeze(2)
         moments = _all(statistics, weight)
-        self.mean, self.covariance = moments.mean, moments.covariance
+        self.holds_constants = getattr(module, "bias", None) is not None or normed
+        self.mean, self.covariance = self.about(moments.mean, moments.covariance)
         fitted, held_out = statistics.fitted[weight], statistics.held_out.get(weight)
         self.damping = choose_damping(fitted, held_out) if damping is None else damping
         self.tap_shares = tap_shares(module, moments)
-        self._constant_counts = module.bias is not None
+        self._constant_counts = getattr(module, "bias", None) is not None or not normed
         self._samples = statistics.samples.get(weight)
         self._wanted = None if self._samples is None else self._samples @ whole.flatten(1).T
+
+    def about(self, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and covariance to solve with: about the mean, or about zero where no constant is held."""
+        if self.holds_constants:
+            return mean, covariance
+        return torch.zeros_like(mean), covariance + torch.outer(mean, mean)
 
     def shaped(self, rows: Tensor) -> Tensor:
         """(out, in, taps) as the module holds it."""
@@ -157,9 +174,9 @@ class _Patchwise:
         patches = statistics.patches[weight]
         self._weight = consumer.weight.flatten(1)
         self._taps = consumer.weight.shape[2]
-        self._mean, self._covariance = patches.mean, patches.covariance
-        self._target = self._weight @ patches.covariance
-        self._output = self._weight @ patches.mean
+        self._mean, self._covariance = consumer.about(patches.mean, patches.covariance)
+        self._target = self._weight @ self._covariance
+        self._output = self._weight @ self._mean
         self._damping = patches.damping if damping is None else damping
 
     def __call__(self, inputs: Bits, outputs: Bits) -> Made:

@@ -22,16 +22,13 @@ from gaprune.prune.least_squares import ridge, solve
 from gaprune.prune.masks import Masks
 from gaprune.prune.modes import evaluating
 from gaprune.prune.patches import draw_positions, outputs_at, patches_at
-from gaprune.prune.statistics import consumers
+from gaprune.prune.statistics import FEWEST_POSITIONS, consumers
 
 DAMPING = 1e-3
 """Relative to the mean variance of a layer's patches; it pulls towards the weights that are polished."""
 
 PATCHES = 32_000
 """Output positions of all images together that a layer is fitted on."""
-
-FEWEST_POSITIONS = 8
-"""Output positions of an image that are drawn at least, where there are so many."""
 
 SWEEPS = 2
 """Solves of a layer that a rectifier follows; each takes the negative outputs for granted that the one before left."""
@@ -139,17 +136,20 @@ class _Solver:
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         x = patches_at(module, inputs[0], self._positions)
-        mean = x.mean(0)
+        centred = (
+            getattr(module, "bias", None) is not None or self._norm is not None
+        )  # else nothing can hold a constant
+        mean = x.mean(0) * centred
         x -= mean
         damped = x.T @ x / len(x)
         damped.diagonal().add_(ridge(damped, mean, DAMPING))
         old = module.get_parameter("weight")
         weight, wanted = old.detach().flatten(1), self._wanted
-        centre = wanted.mean(0)
+        centre = wanted.mean(0) * centred
         for sweep in range(self._sweeps):
             if sweep:
                 wanted = _rectified(self._wanted, x @ weight.T + centre, self._norm)
-                centre = wanted.mean(0)
+                centre = wanted.mean(0) * centred
             missing = x.T @ (wanted - centre - x @ weight.T) / len(x)
             weight = weight + solve(damped, missing).T
         old.data.copy_(weight.reshape(old.shape))

@@ -118,9 +118,14 @@ class PruningSpace:
         """Share of the original's FLOPs that a repaired genome keeps."""
         return self.costs.flops(self._masks(bits, order=False)) / self._full_flops
 
-    def masks(self, genome: Genome) -> Masks:
-        """What a repaired genome means."""
-        return self._masks(self._layout.unpack(genome), order=True)
+    def masks(self, genome: Genome, *, order: bool = True) -> Masks:
+        """What a repaired genome means.
+
+        Args:
+            genome: a repaired genome.
+            order: whether tied groups need their channels; the costs do not depend on which share a group.
+        """
+        return self._masks(self._layout.unpack(genome), order=order)
 
     def full(self) -> Genome:
         """The genome of the original network."""

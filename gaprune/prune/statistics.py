@@ -111,7 +111,7 @@ def consumers(model: nn.Module, graph: Graph) -> dict[str, Layer]:
     """Dense layers whose input moments can be collected, by weight name.
 
     Left out: weights that are used twice (one stand-in must serve both), flattened maps that are too wide, and whatever
-    is not the ``weight`` of an ``nn.Conv2d`` or ``nn.Linear``.
+    is not the ``weight`` of an ``nn.Conv2d`` or ``nn.Linear`` that does just what these do.
     """
     uses = Counter(layer.weight for layer in graph.layers)
     modules = dict(model.named_modules())
@@ -122,7 +122,7 @@ def consumers(model: nn.Module, graph: Graph) -> dict[str, Layer]:
         and uses[layer.weight] == 1
         and (layer.inputs >= 0).any()
         and len(layer.inputs) <= MOST_INPUTS
-        and isinstance(modules.get(layer.name), nn.Conv2d | nn.Linear)
+        and getattr(type(modules.get(layer.name)), "forward", None) in (nn.Conv2d.forward, nn.Linear.forward)
         and layer.weight == f"{layer.name}.weight"
     }
 

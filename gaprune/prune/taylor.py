@@ -15,6 +15,8 @@ from gaprune.prune.genome import Floats
 from gaprune.prune.graph import Graph, Layer
 from gaprune.prune.modes import evaluating
 
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
 
 def neuron_taylor(
     model: nn.Module,
@@ -71,8 +73,9 @@ class _Watch:
         modules = dict(model.named_modules(remove_duplicate=False))
         self._uses: dict[nn.Module, list[Layer]] = {}
         for layer in graph.layers:
-            if layer.name in modules:
-                self._uses.setdefault(modules[layer.name], []).append(layer)
+            module = modules.get(layer.name)
+            if isinstance(module, LAYERS) and layer.weight == f"{layer.name}.weight":
+                self._uses.setdefault(module, []).append(layer)
         self._neurons = graph.neurons
         self._calls: dict[nn.Module, int] = {}
         self._read: list[tuple[Layer, Tensor]] = []

@@ -128,16 +128,6 @@ def interrupted_after(count: int) -> Callable[..., Measurement]:
     return interrupted
 
 
-def test_a_run_of_before_there_were_bounds_goes_on(search: Run, tmp_path: Path) -> None:
-    first = search(output=tmp_path / "run", generations=1)
-    log = first.path / "evaluations.jsonl"
-    older = [{name: value for name, value in line.items() if name != "bound"} for line in lines(first.path)]
-    log.write_text("".join(json.dumps(line) + "\n" for line in older))
-    again = search(resume=first.path)
-    assert [line["key"] for line in lines(again.path)] == list(dict.fromkeys(x["key"] for x in lines(again.path)))
-    assert again.rows
-
-
 def test_a_candidate_is_measured_to_the_end_where_an_objective_is_not_understood(search: Run, tmp_path: Path) -> None:
     lean = Objective("lean", "share of parameters", *[lambda c: c.costs.params / c.original.params] * 2)
     own = search(output=tmp_path / "own", objectives=("accuracy", lean))

@@ -32,13 +32,6 @@ def test_a_matrix_of_nothing_has_no_rows() -> None:
     assert objective_matrix([], ["accuracy", "flops"]).shape == (0, 2)
 
 
-def test_a_line_of_before_there_were_bounds_is_none() -> None:
-    outcome = Outcome("a", {"accuracy": 0.5}, {"accuracy": 0.5}, 1.0)
-    record = outcome.record()
-    del record["bound"]
-    assert Outcome.from_record(record) == outcome
-
-
 def test_a_bound_is_an_ordinary_row() -> None:
     bound = Outcome("a", {"accuracy": 0.75}, {"accuracy": 0.25}, 1.0, bound=True)
     np.testing.assert_array_equal(objective_matrix([bound], ["accuracy"]), [[0.25]])

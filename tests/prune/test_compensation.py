@@ -12,8 +12,10 @@ from torch.nn import functional as F
 from gaprune.data import ImageSet
 from gaprune.prune.compact import Compactor
 from gaprune.prune.compensation import FORMS, Compensator, Form, stand_in, tap_shares
+from gaprune.prune.connections import resolve_kernels
 from gaprune.prune.graph import Graph, build_graph
 from gaprune.prune.masks import Masks
+from gaprune.prune.polish import Polisher
 from gaprune.prune.removal import _Consumer, obs, removal_curve
 from gaprune.prune.statistics import PATCH_DAMPINGS, Statistics, collect, consumers, images_wanted
 
@@ -140,6 +142,73 @@ def test_the_form_over_taps_never_errs_more_on_the_calibration_set_than_leaving_
             plain = model.get_parameter("2.weight").detach()[:, kept]
             new = compensator(without(graph, *gone))["2.weight"]
             assert error(kept, new) <= error(kept, plain) * (1 + 1e-9)
+
+
+class Opposed(nn.Module):
+    """A channel that is a constant less another one, plus noise: without it a constant is missing."""
+
+    def __init__(self, consumer: nn.Module) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 8, 1)
+        self.consumer = consumer
+        bias = self.conv.bias
+        assert bias is not None
+        with torch.no_grad():
+            self.conv.weight[7] = -self.conv.weight[0] + 0.01 * torch.randn(3, 1, 1)
+            bias[7] = 10.0 - bias[0]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.consumer(self.conv(x)).flatten(1)
+        return out
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("form", FORMS)
+def test_where_nothing_can_hold_a_constant_a_stand_in_is_still_no_worse_than_leaving_channels_out(
+    form: Form, kernel: int, bias: bool
+) -> None:
+    model = Opposed(nn.Conv2d(8, 5, kernel, bias=bias)).eval()
+    graph = build_graph(model, SHAPE)
+    found = images(100)
+    statistics = collect(model, graph, found, MEAN, STD)
+    masks = without(graph, 7)
+    x = network_input(found)
+
+    def error(network: nn.Module) -> float:
+        with torch.no_grad():
+            return float((network(x) - model(x)).square().mean())
+
+    compact = Compactor(model, graph)
+    left_out = error(compact(masks))
+    compensated = compact(masks, Compensator(model, graph, statistics, form=form)(masks))
+    assert error(compensated) <= left_out * (1 + 1e-6)
+    polished = compact(masks)
+    Polisher(model, graph, found, MEAN, STD)(polished, masks)
+    assert error(polished) <= left_out * (1 + 1e-6)
+
+
+def test_re_solved_kernels_give_way_to_plain_removal_where_that_errs_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of weights that are far off stand for a re-solve gone wrong; the samples see it, row by row."""
+    model = Redundant(nn.Conv2d(8, 5, 3), offset=True).float().eval()
+    graph = build_graph(model, SHAPE)
+    statistics = collect(model, graph, images(), MEAN, STD)
+    kernels = np.ones((5, 8), dtype=np.bool_)
+    kernels[:, 6] = False
+    masks = Masks(np.ones(graph.neurons, dtype=np.bool_), {"consumer.weight": kernels})
+    right = Compensator(model, graph, statistics)(masks)["consumer.weight"]
+
+    def wrong(weight: torch.Tensor, kept: torch.Tensor, *rest: object) -> torch.Tensor:
+        new = resolve_kernels(weight, kept, *rest)  # type: ignore[arg-type]
+        new[2:] += 5.0
+        return new * kept[:, :, None]
+
+    monkeypatch.setattr("gaprune.prune.compensation.resolve_kernels", wrong)
+    found = Compensator(model, graph, statistics)(masks)["consumer.weight"]
+    cut = model.get_parameter("consumer.weight").detach() * torch.from_numpy(kernels)[:, :, None, None]
+    torch.testing.assert_close(found[:2], right[:2])
+    torch.testing.assert_close(found[2:], cut[2:])
 
 
 def test_the_form_over_channels_gives_way_to_plain_removal_where_that_errs_less() -> None:

@@ -93,3 +93,43 @@ def test_masked_kernels_stay_zero() -> None:
     weight = network.get_parameter("3.weight")
     assert not weight[torch.from_numpy(~masks.kernels["3.weight"])].any()
     assert error(model, network) < error(model, Compactor(model, graph)(masks))
+
+
+def test_a_layer_without_bias_hands_its_constant_to_the_batch_norm_behind_it() -> None:
+    """Inputs far from zero: without the constant the output would be far off."""
+    torch.manual_seed(0)
+    first = nn.Conv2d(3, 8, 1)
+    model = nn.Sequential(first, nn.ReLU(), nn.Conv2d(8, 5, 3, bias=False), nn.BatchNorm2d(5), nn.Flatten()).eval()
+    assert first.bias is not None
+    nn.init.constant_(first.bias, 20.0)
+    recalibrate(model, IMAGES, MEAN, STD)
+    graph = build_graph(model, SHAPE)
+    neurons = np.ones(graph.neurons, dtype=np.bool_)
+    neurons[:3] = False
+    network = Compactor(model, graph)(Masks(neurons))
+    Polisher(model, graph, IMAGES, MEAN, STD)(network, Masks(neurons))
+    x = normalise(IMAGES.images, MEAN, STD)
+    with torch.no_grad():
+        missed = network(x) - model(x)
+    assert missed.mean().abs() < 1e-4
+    assert error(model, network) < 0.3
+
+
+def test_behind_a_rectifier_outputs_that_are_cut_off_anyway_are_not_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 12, 3), nn.ReLU(), nn.Conv2d(12, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten())
+    model = nn.Sequential(*layers).eval()
+    recalibrate(model, IMAGES, MEAN, STD)
+    nn.init.constant_(model[3].bias, -0.5)
+    graph = build_graph(model, SHAPE)
+    assert [pair.rectified for pair in graph.norms] == [True]
+    neurons = np.ones(graph.neurons, dtype=np.bool_)
+    neurons[:6] = False
+    errors = []
+    for sweeps in (1, 2, 4):
+        monkeypatch.setattr("gaprune.prune.polish.SWEEPS", sweeps)
+        network = Compactor(model, graph)(Masks(neurons))
+        Polisher(model, graph, IMAGES, MEAN, STD)(network, Masks(neurons))
+        errors.append(error(model, network))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[1] < 0.97 * errors[0]
