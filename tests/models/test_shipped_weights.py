@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import random
 from pathlib import Path
@@ -25,6 +26,17 @@ def test_vgg16_for_cifar10_is_shipped_and_loads(stem: str) -> None:
     assert shipped.std == (62.9932, 62.0887, 66.7048)
     assert shipped.accuracy == 0.8544
     assert "JPEG" in shipped.description
+
+
+def test_resnet18_with_the_imagenet_stem_is_shipped_and_says_what_it_was_trained_on() -> None:
+    shipped = shipped_weights("resnet18", "imagenet", CIFAR10_CLASSES, SHAPE)
+    assert shipped is not None
+    model = build("resnet18", len(CIFAR10_CLASSES), stem="imagenet")
+    metadata = load_weights(model, shipped.path)
+    assert not shipped.saw_all_training_images
+    assert len(metadata["train_sha256"]) == 64
+    assert tuple(json.loads(metadata["mean"])) == pytest.approx(shipped.mean)
+    assert shipped.path.stat().st_size < 30e6
 
 
 @pytest.mark.parametrize(
