@@ -254,10 +254,11 @@ def growth(
             evaluator = evaluator_of(other, form, known, subject.splits.search)
             rows.append({"width of an untrained vgg16": width, **_grown(evaluator, form, extent, half)})
             task.advance(1)
+        whole = evaluator_of(subject, space, found, subject.splits.test)
         for count in extent.images:
-            search = first(subject.splits.test, count)
-            evaluator = evaluator_of(subject, space, found, search)
-            rows.append({"search images": len(search), **_grown(evaluator, space, extent, half)})
+            evaluator = copy.copy(whole)
+            evaluator.task = replace(whole.task, search=first(subject.splits.test, count))
+            rows.append({"search images": len(evaluator.task.search), **_grown(evaluator, space, extent, half)})
             task.advance(1)
     return rows
 
