@@ -71,10 +71,11 @@ class _Watch:
 
     def __init__(self, model: nn.Module, graph: Graph) -> None:
         modules = dict(model.named_modules(remove_duplicate=False))
+        weights = dict(model.named_parameters(remove_duplicate=False))
         self._uses: dict[nn.Module, list[Layer]] = {}
         for layer in graph.layers:
             module = modules.get(layer.name)
-            if isinstance(module, LAYERS) and layer.weight == f"{layer.name}.weight":
+            if isinstance(module, LAYERS) and module.weight is weights[layer.weight]:
                 self._uses.setdefault(module, []).append(layer)
         self._neurons = graph.neurons
         self._calls: dict[nn.Module, int] = {}

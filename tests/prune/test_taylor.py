@@ -141,3 +141,25 @@ def test_activations_in_place_change_nothing() -> None:
 
     model.run = in_place
     np.testing.assert_allclose(neuron_taylor(model, graph, images(), MEAN, STD), plain, rtol=1e-5)
+
+
+@pytest.mark.parametrize("middle", [6, 10])
+def test_a_neuron_that_only_a_call_inside_a_module_reads_is_worth_nothing(middle: int) -> None:
+    """The module's own input is another tensor, which must not be taken for the call's."""
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(6, middle, 3, padding=1)
+            self.own = nn.Parameter(torch.randn(4, middle, 3, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.conv2d(F.relu(self.conv(x)), self.own)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), Block(), nn.Flatten(), nn.Linear(64, 3)).eval()
+    graph = build_graph(model, SHAPE)
+    found = neuron_taylor(model, graph, images(), MEAN, STD)
+    read_inside = next(group for group in graph.groups if group.name == "2.conv")
+    assert (found[:6] > 0).any()
+    assert not found[read_inside.slice].any()
