@@ -174,10 +174,7 @@ def prepare(options: SearchOptions, own: Own, reporter: Reporter, directory: Pat
         kept=kept,
         identity={
             **baseline.identity,
-            "search": digest_images(splits.search),
-            "calibration": digest_images(splits.calibration),
-            "test": digest_images(splits.test),
-            "normalisation": [*data.mean, *data.std],
+            **_identity(data, splits),
             "objectives": [objective.name for objective in objectives],
             "genes": evaluator.space.layout.size,
             "round_to": evaluator.space.options.round_to,
@@ -186,6 +183,16 @@ def prepare(options: SearchOptions, own: Own, reporter: Reporter, directory: Pat
             "precision": precision(options, device),
         },
     )
+
+
+def _identity(data: ImageData, splits: Splits) -> dict[str, Any]:
+    """What names the images that a search looks at."""
+    return {
+        "search": digest_images(splits.search),
+        "calibration": digest_images(splits.calibration),
+        "test": digest_images(splits.test),
+        "normalisation": [*data.mean, *data.std],
+    }
 
 
 def _statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, splits: Splits, threads: int) -> str:
