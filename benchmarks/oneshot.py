@@ -36,7 +36,6 @@ from subjects import (
     WorkFile,
     add_arguments,
     code_digest,
-    first,
     fixed_sample,
     load_subject,
     study,
@@ -46,6 +45,7 @@ from torch import nn
 from torch_pruning_peer import GRADIENT_IMAGES, SCOPES, TOLERANCE, Criterion, Planner, Scores, criteria, pruned, score
 
 from gaprune import load
+from gaprune.driver.engine import first
 from gaprune.errors import RunError, first_line
 from gaprune.progress import Reporter, Task, make_reporter
 from gaprune.prune.compact import Compactor

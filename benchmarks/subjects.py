@@ -25,6 +25,7 @@ import gaprune
 from gaprune.baseline import Baseline, resolve_baseline
 from gaprune.data import ImageData, ImageSet, Splits, default_cache_dir, load_data, split
 from gaprune.device import choose_device
+from gaprune.driver.engine import first
 from gaprune.evaluate import measure
 from gaprune.progress import Reporter
 from gaprune.prune.calibration import recalibrate
@@ -139,11 +140,6 @@ def load_subject(options: argparse.Namespace, reporter: Reporter) -> Subject:
     stem = "-imagenet" if options.model == "resnet18" and options.stem == "imagenet" else ""
     name = f"{options.model}{stem}-{data.name}"
     return _subject(name, options.model, baseline, data, splits, RECALIBRATION_IMAGES)
-
-
-def first(images: ImageSet, count: int) -> ImageSet:
-    """The first ``count`` images, or all."""
-    return images.select(torch.arange(min(count, len(images)), device=images.labels.device))
 
 
 def fixed_sample(images: ImageSet, count: int) -> ImageSet:

@@ -24,12 +24,13 @@ from typing import Any
 import numpy as np
 import torch
 from harness import Goal, run
-from subjects import SEED, Subject, add_arguments, first, load_subject, study
+from subjects import SEED, Subject, add_arguments, load_subject, study
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from gaprune.data import ImageSet
 from gaprune.device import pinned
+from gaprune.driver.engine import first
 from gaprune.evaluate import Evaluator, Task, measure, resolve_objectives
 from gaprune.evolve.initial import informed_member
 from gaprune.evolve.ranked import rank

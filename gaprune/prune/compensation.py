@@ -119,12 +119,13 @@ class _Consumer:
         self.shape = whole.shape
         self.weight = whole.flatten(2) if whole.ndim > 2 else whole.unsqueeze(2)
         moments = _all(statistics, weight)
-        self.holds_constants = getattr(module, "bias", None) is not None or normed
+        biased = getattr(module, "bias", None) is not None
+        self.holds_constants = biased or normed
         self.mean, self.covariance = self.about(moments.mean, moments.covariance)
         fitted, held_out = statistics.fitted[weight], statistics.held_out.get(weight)
         self.damping = choose_damping(fitted, held_out) if damping is None else damping
         self.tap_shares = tap_shares(module, moments)
-        self._constant_counts = getattr(module, "bias", None) is not None or not normed
+        self._constant_counts = biased or not normed
         self._samples = statistics.samples.get(weight)
         self._wanted = None if self._samples is None else self._samples @ whole.flatten(1).T
 
