@@ -3,6 +3,7 @@
 from gaprune.evolve.algorithm import Algorithm, AlgorithmState, failed_row
 from gaprune.evolve.hypervolume import hypervolume
 from gaprune.evolve.nsga2 import NSGA2
+from gaprune.evolve.nsga3 import nsga3
 from gaprune.evolve.random_search import RandomSearch
 from gaprune.evolve.registry import algorithm_names, make_algorithm
 
@@ -15,4 +16,5 @@ __all__ = [
     "failed_row",
     "hypervolume",
     "make_algorithm",
+    "nsga3",
 ]

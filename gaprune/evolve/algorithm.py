@@ -48,12 +48,15 @@ class Algorithm(abc.ABC):
         """The genomes of the next generation, repaired. The same list until ``tell`` is called."""
 
     @abc.abstractmethod
-    def tell(self, genomes: Sequence[Genome], Y: Floats) -> None:
-        """Take the objectives of the genomes asked for.
+    def tell(self, genomes: Sequence[Genome], Y: Floats, violation: Floats | None = None) -> None:
+        """Take the objectives of the genomes asked for, and by how much they do not keep to the constraints.
+
+        Deb's rule decides between two: the smaller violation first, Pareto dominance where violations are equal.
 
         Args:
             genomes: those that ``ask`` gave, in that order.
             Y: (n, m) array, minimised. A failed candidate is a row of ``inf``, dominated by all others.
+            violation: (n,) array, 0 for genomes that keep to all constraints; ``None`` where there are none.
 
         Raises:
             ValueError: wrong genomes or shape, or a NaN, which must never reach non-dominated sorting.
@@ -63,6 +66,7 @@ class Algorithm(abc.ABC):
     def front(self) -> tuple[list[Genome], Floats]:
         """All non-dominated genomes told so far (not only the living), and their (k, m) objectives.
 
+        Only such as keep to the constraints; while there is none, those of the least violation.
         Sorted by the first objective, then the second; of genomes with equal objectives the first told stays.
         Failed candidates are never on it.
         """

@@ -29,7 +29,7 @@ class Initial(Protocol):
         ...
 
 
-def informed(space: Space, count: int, rng: np.random.Generator) -> list[Genome]:
+def informed(space: Space, count: int, rng: np.random.Generator, *, largest: float = 1.0) -> list[Genome]:
     """The whole network, and smaller ones that keep the most important genes, spread over all budgets.
 
     Random masks of a trained network are useless: all that it learnt is in the order of importance.
@@ -38,13 +38,16 @@ def informed(space: Space, count: int, rng: np.random.Generator) -> list[Genome]
         space: what to search; equal importances are told apart at random.
         count: number of genomes. The first one keeps everything.
         rng: source of all randomness.
+        largest: the highest cost that is of use; below 1 the whole network is left out.
 
     Returns:
         ``count`` repaired genomes.
     """
     ranked = rank(space)
-    members = [np.ones(ranked.layout.size, dtype=np.bool_)]
-    whole = [ranked.layout.pack(ranked.repair(members[0]))]
+    if largest < 1:
+        spread = budgets(count, largest / (1 + TOLERANCE))
+        return [ranked.layout.pack(informed_member(ranked, budget, rng)) for budget in spread]
+    whole = [ranked.layout.pack(ranked.repair(np.ones(ranked.layout.size, dtype=np.bool_)))]
     return whole[:count] + [ranked.layout.pack(informed_member(ranked, budget, rng)) for budget in budgets(count - 1)]
 
 
@@ -54,13 +57,17 @@ def uninformed(space: Space, count: int, rng: np.random.Generator) -> list[Genom
     return [layout.pack(space.repair(rng.random(layout.size) < rng.random())) for _ in range(count)]
 
 
-def budgets(count: int) -> list[float]:
-    """``count`` costs from 0.9 down to 0.05, evenly spaced in their square roots.
+def budgets(count: int, largest: float = LARGEST_BUDGET) -> list[float]:
+    """``count`` costs from 0.9, or from ``largest`` if that is less, down to 0.05, evenly spaced in their square roots.
+
+    Where ``largest`` is less than twice that, down to half of it.
 
     FLOPs grow with the square of the widths, so these are even steps of width: denser at the small end than
     even steps of cost, where networks change fastest, and less lopsided than a geometric series.
     """
-    widths = np.linspace(math.sqrt(LARGEST_BUDGET), math.sqrt(SMALLEST_BUDGET), max(0, count))
+    largest = min(largest, LARGEST_BUDGET)
+    smallest = min(SMALLEST_BUDGET, largest / 2)
+    widths = np.linspace(math.sqrt(largest), math.sqrt(smallest), max(0, count))
     return [float(width) ** 2 for width in widths]
 
 

@@ -63,40 +63,39 @@ class Ledger:
         """Copies of the archive's genomes and objectives."""
         return list(self.archive.genomes), self.archive.Y.copy()
 
-    def tell(self, genomes: Sequence[Genome], Y: Floats) -> Floats:
+    def tell(self, genomes: Sequence[Genome], Y: Floats, violation: Floats | None = None) -> tuple[Floats, Floats]:
         """Check the objectives, archive them and close the generation.
 
         Returns:
-            (n, m) float64 copy, in which a row with any ``inf`` is ``inf`` throughout.
+            (n, m) and (n,) float64 copies, in which a row with any ``inf`` is ``inf`` throughout.
 
         Raises:
             ValueError: see ``Algorithm.tell``.
         """
-        values = self._checked(genomes, Y)
-        self.archive.add(genomes, values)
+        self._check_genomes(genomes)
+        values = _checked(Y, "objectives", (len(genomes), self.objectives))
+        violations = _checked(np.zeros(len(genomes)) if violation is None else violation, "violations", (len(genomes),))
+        if (violations < 0).any():
+            raise ValueError("violations must be at least 0")
+        failed = np.isinf(values).any(axis=1) | np.isinf(violations)
+        values[failed], violations[failed] = np.inf, np.inf
+        self.archive.add(genomes, values, violations)
         self.generation += 1
         self._pending = None
-        return values
+        return values, violations
 
-    def _checked(self, genomes: Sequence[Genome], Y: Floats) -> Floats:
+    def _check_genomes(self, genomes: Sequence[Genome]) -> None:
         if self._pending is None:
             raise ValueError("tell before ask: no genomes are pending")
         if list(genomes) != self._pending:
             raise ValueError("tell must be given the genomes that ask gave, in that order")
-        values = np.array(Y, dtype=np.float64)
-        if values.shape != (len(self._pending), self.objectives):
-            expected = (len(self._pending), self.objectives)
-            raise ValueError(f"expected objectives of shape {expected}, got {values.shape}")
-        if np.isnan(values).any() or np.isneginf(values).any():
-            raise ValueError("objectives must not be NaN or -inf; a failed candidate is a row of inf")
-        values[np.isinf(values).any(axis=1)] = np.inf
-        return values
 
     def state(self) -> AlgorithmState:
         """The ledger as arrays and JSON values."""
         arrays: dict[str, NDArray[Any]] = {
             "archive": pack_genomes(self.archive.genomes, self._layout),
             "archive_Y": self.archive.Y.copy(),
+            "archive_violation": self.archive.violation.copy(),
             "pending": pack_genomes(self._pending or [], self._layout),
             "seen": np.frombuffer(bytes.fromhex("".join(self._seen)), np.uint8).reshape(-1, KEY_BYTES).copy(),
         }
@@ -118,6 +117,7 @@ class Ledger:
         arrays, meta = state.arrays, state.meta
         self.archive.genomes = unpack_genomes(arrays["archive"], self._layout)
         self.archive.Y = np.array(arrays["archive_Y"], dtype=np.float64)
+        self.archive.violation = np.array(arrays["archive_violation"], dtype=np.float64)
         pending = unpack_genomes(arrays["pending"], self._layout)
         self._pending = pending if meta["asked"] else None
         self._seen = {row.tobytes().hex(): None for row in np.asarray(arrays["seen"])}
@@ -132,6 +132,16 @@ class Ledger:
             "population": self.population,
             "sections": sections,
         }
+
+
+def _checked(given: Floats, what: str, shape: tuple[int, ...]) -> Floats:
+    """A float64 copy of numbers that a search was told."""
+    values = np.array(given, dtype=np.float64)
+    if values.shape != shape:
+        raise ValueError(f"expected {what} of shape {shape}, got {values.shape}")
+    if np.isnan(values).any() or np.isneginf(values).any():
+        raise ValueError(f"{what} must not be NaN or -inf; a failed candidate is a row of inf")
+    return values
 
 
 def pack_genomes(genomes: Sequence[Genome], layout: Layout) -> NDArray[np.uint8]:

@@ -8,11 +8,10 @@ import numpy as np
 
 from gaprune.evolve.algorithm import Algorithm, AlgorithmState
 from gaprune.evolve.breeder import Breeder
-from gaprune.evolve.dominance import rank_and_crowd, survivors
 from gaprune.evolve.initial import Initial, informed
 from gaprune.evolve.ledger import Ledger, pack_genomes, unpack_genomes
 from gaprune.evolve.ranked import rank
-from gaprune.evolve.tournament import crowded_tournament
+from gaprune.evolve.selection import Crowded, Selection
 from gaprune.evolve.variation import Variation
 from gaprune.prune.genome import Floats, Genome, Space
 
@@ -30,6 +29,8 @@ class NSGA2(Algorithm):
         seed: of the one generator.
         initial: makes the first generation.
         variation: the operators; the defaults of ``Variation`` if None.
+        selection: who lives on and who has children; NSGA-II's way if None.
+        name: in saved states, which fit an algorithm of the same name only.
 
     Raises:
         OptionError: the population is too small.
@@ -44,12 +45,16 @@ class NSGA2(Algorithm):
         seed: int = 0,
         initial: Initial = informed,
         variation: Variation | None = None,
+        selection: Selection | None = None,
+        name: str = "nsga2",
     ) -> None:
-        self._ledger = Ledger("nsga2", space.layout, objectives=objectives, population=population, seed=seed)
+        self._ledger = Ledger(name, space.layout, objectives=objectives, population=population, seed=seed)
         self._breeder = Breeder(rank(space), initial, variation or Variation(), self._ledger)
         self._layout = space.layout
         self._parents: list[Genome] = []
         self._parents_Y: Floats = np.empty((0, objectives))
+        self._parents_violation: Floats = np.empty(0)
+        self._selection = selection or Crowded()
 
     @property
     def generation(self) -> int:
@@ -61,17 +66,19 @@ class NSGA2(Algorithm):
         return self._ledger.ask(self._children if self._parents else self._breeder.first)
 
     def _children(self) -> list[Genome]:
-        ranks, crowding = rank_and_crowd(self._parents_Y)
-        winners = crowded_tournament(ranks, crowding, 2 * self._ledger.population, self._ledger.rng)
+        told = self._parents_Y, self._parents_violation
+        winners = self._selection.parents(*told, 2 * self._ledger.population, self._ledger.rng)
         return [self._breeder.child(self._parents[a], self._parents[b]) for a, b in winners.reshape(-1, 2)]
 
-    def tell(self, genomes: Sequence[Genome], Y: Floats) -> None:
+    def tell(self, genomes: Sequence[Genome], Y: Floats, violation: Floats | None = None) -> None:
         """See ``Algorithm.tell``."""
-        values = np.concatenate([self._parents_Y, self._ledger.tell(genomes, Y)])
+        told_Y, told_violation = self._ledger.tell(genomes, Y, violation)
         candidates = [*self._parents, *genomes]
-        kept = survivors(values, self._ledger.population)
+        values = np.concatenate([self._parents_Y, told_Y])
+        violations = np.concatenate([self._parents_violation, told_violation])
+        kept = self._selection.survivors(values, violations, self._ledger.population, self._ledger.rng)
         self._parents = [candidates[index] for index in kept]
-        self._parents_Y = values[kept]
+        self._parents_Y, self._parents_violation = values[kept], violations[kept]
 
     def front(self) -> tuple[list[Genome], Floats]:
         """See ``Algorithm.front``."""
@@ -82,6 +89,7 @@ class NSGA2(Algorithm):
         state = self._ledger.state()
         state.arrays["parents"] = pack_genomes(self._parents, self._layout)
         state.arrays["parents_Y"] = self._parents_Y.copy()
+        state.arrays["parents_violation"] = self._parents_violation.copy()
         return state
 
     def restore(self, state: AlgorithmState) -> None:
@@ -89,3 +97,4 @@ class NSGA2(Algorithm):
         self._ledger.restore(state)
         self._parents = unpack_genomes(state.arrays["parents"], self._layout)
         self._parents_Y = np.array(state.arrays["parents_Y"], dtype=np.float64)
+        self._parents_violation = np.array(state.arrays["parents_violation"], dtype=np.float64)

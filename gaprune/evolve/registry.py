@@ -2,41 +2,52 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import MappingProxyType
 from typing import Final, Protocol
 
 from gaprune.errors import choice_error
 from gaprune.evolve.algorithm import Algorithm
+from gaprune.evolve.initial import Initial, informed
 from gaprune.evolve.nsga2 import NSGA2
+from gaprune.evolve.nsga3 import nsga3
 from gaprune.evolve.random_search import RandomSearch
 from gaprune.prune.genome import Space
 
+AUTO = "auto"
+
 
 class _Maker(Protocol):
-    def __call__(self, space: Space, *, objectives: int, population: int, seed: int) -> Algorithm: ...
+    def __call__(self, space: Space, *, objectives: int, population: int, seed: int, initial: Initial) -> Algorithm: ...
 
 
-_MAKERS: Final = MappingProxyType[str, _Maker]({"nsga2": NSGA2, "random": RandomSearch})
+_MAKERS: Final = MappingProxyType[str, _Maker]({"nsga2": NSGA2, "nsga3": nsga3, "random": RandomSearch})
 
 
 def algorithm_names() -> tuple[str, ...]:
     """The names that ``make_algorithm`` knows."""
-    return tuple(_MAKERS)
+    return (AUTO, *_MAKERS)
 
 
-def make_algorithm(name: str, space: Space, *, objectives: int, population: int, seed: int) -> Algorithm:
+def make_algorithm(
+    name: str, space: Space, *, objectives: int, population: int, seed: int, largest: float = 1.0
+) -> Algorithm:
     """A fresh search algorithm.
 
     Args:
-        name: one of ``algorithm_names()``.
+        name: one of ``algorithm_names()``; ``auto`` is ``nsga2`` for two objectives, ``nsga3`` for three and more.
         space: what to search.
         objectives: number of objectives, all minimised.
         population: genomes a generation, at least 4.
         seed: of the search's one generator, at least 0.
+        largest: the highest cost that the first generation should have, as a share of the whole network's.
 
     Raises:
         OptionError: the name is unknown, or a number is out of range.
     """
-    if name not in _MAKERS:
+    if name not in algorithm_names():
         raise choice_error("algorithm", name, algorithm_names())
-    return _MAKERS[name](space, objectives=objectives, population=population, seed=seed)
+    if name == AUTO:
+        name = "nsga2" if objectives < 3 else "nsga3"
+    initial = partial(informed, largest=largest)
+    return _MAKERS[name](space, objectives=objectives, population=population, seed=seed, initial=initial)

@@ -3,7 +3,7 @@
 The suites are imported from their own modules, as they need pytest: ``gaprune.testing.algorithm_suite``.
 """
 
-from gaprune.testing.problems import Problem, lotz, one_min_max, zdt5
+from gaprune.testing.problems import Problem, dtlz2, lotz, one_min_max, zdt5
 from gaprune.testing.spaces import BitSpace, ToyNetwork
 
-__all__ = ["BitSpace", "Problem", "ToyNetwork", "lotz", "one_min_max", "zdt5"]
+__all__ = ["BitSpace", "Problem", "ToyNetwork", "dtlz2", "lotz", "one_min_max", "zdt5"]

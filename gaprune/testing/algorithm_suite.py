@@ -167,6 +167,54 @@ class AlgorithmSuite(abc.ABC):
         algorithm.tell(algorithm.ask(), np.ones((6, 2)))
         assert algorithm.front()[0] == first[:1]
 
+    @pytest.mark.parametrize("limit", [0.0, 0.05, 0.5, 2.0])
+    def test_the_front_keeps_to_the_constraints_or_comes_nearest(self, limit: float) -> None:
+        """Nothing, a few, many or all of the genomes keep to the limit."""
+        algorithm = self.small(population=10)
+        told: list[tuple[float, tuple[float, ...]]] = []
+        for _ in range(6):
+            genomes = algorithm.ask()
+            Y = evaluate(genomes)
+            violation = beyond(Y, limit)
+            algorithm.tell(genomes, Y, violation)
+            told += zip(violation.tolist(), map(tuple, Y.tolist()), strict=True)
+            nearest = {row for off, row in told if off == min(told)[0]}
+            expected = sorted(row for row in nearest if not any(dominates(np.array(a), np.array(row)) for a in nearest))
+            front, values = algorithm.front()
+            assert [tuple(row) for row in values.tolist()] == expected
+            assert np.array_equal(evaluate(front), values)
+
+    def test_no_violations_are_the_same_as_violations_of_0(self) -> None:
+        plain, constrained = self.small(), self.small()
+        for _ in range(4):
+            genomes = plain.ask()
+            assert constrained.ask() == genomes
+            plain.tell(genomes, evaluate(genomes))
+            constrained.tell(genomes, evaluate(genomes), np.zeros(6))
+        assert same_state(plain.state(), constrained.state())
+
+    def test_violations_that_say_nothing_are_refused_and_nothing_changes(self) -> None:
+        algorithm = self.small()
+        genomes = algorithm.ask()
+        Y = evaluate(genomes)
+        wrong = [np.zeros(5), np.zeros((6, 1)), np.full(6, np.nan), np.full(6, -1.0), np.full(6, -np.inf)]
+        for violation in wrong:
+            with pytest.raises(ValueError):
+                algorithm.tell(genomes, Y, violation)
+        assert algorithm.generation == 0
+        assert algorithm.front()[0] == []
+        algorithm.tell(genomes, Y, np.zeros(6))
+
+    def test_a_failed_candidate_comes_behind_any_violation(self) -> None:
+        algorithm = self.small()
+        genomes = algorithm.ask()
+        Y = evaluate(genomes)
+        Y[1:] = failed_row(2)
+        violation = np.zeros(6)
+        violation[0] = 1e9
+        algorithm.tell(genomes, Y, violation)
+        assert algorithm.front()[0] == genomes[:1]
+
     def test_changing_the_front_given_out_changes_nothing(self) -> None:
         algorithm = self.small()
         generations(algorithm, 1)
@@ -196,6 +244,17 @@ class AlgorithmSuite(abc.ABC):
         assert history(resumed, 4) == rest
         assert resumed.front()[0] == whole.front()[0]
         assert resumed.front()[1].tobytes() == whole.front()[1].tobytes()
+        assert same_state(resumed.state(), whole.state())
+
+    @pytest.mark.parametrize("limit", [0.0, 0.3])
+    def test_a_restored_search_with_constraints_continues_bit_for_bit(self, limit: float) -> None:
+        whole, resumed = self.small(seed=1), self.small(seed=99)
+        for _ in range(2):
+            tell_beyond(whole, limit)
+        resumed.restore(through_files(whole.state()))
+        for _ in range(3):
+            assert tell_beyond(resumed, limit) == tell_beyond(whole, limit)
+        assert resumed.front()[0] == whole.front()[0]
         assert same_state(resumed.state(), whole.state())
 
     def test_a_state_is_a_snapshot(self) -> None:
@@ -252,6 +311,19 @@ def generations(algorithm: Algorithm, count: int) -> list[tuple[list[Genome], Fl
         algorithm.tell(genomes, Y)
         told.append((genomes, Y))
     return told
+
+
+def beyond(Y: Floats, limit: float) -> Floats:
+    """(n,) violations of a limit on the second objective."""
+    return np.maximum(0.0, Y[:, 1] - limit)
+
+
+def tell_beyond(algorithm: Algorithm, limit: float) -> list[Genome]:
+    """Run a generation with a limit on the second objective; what was asked."""
+    genomes = algorithm.ask()
+    Y = evaluate(genomes)
+    algorithm.tell(genomes, Y, beyond(Y, limit))
+    return genomes
 
 
 def history(algorithm: Algorithm, count: int) -> list[list[Genome]]:

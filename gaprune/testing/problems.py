@@ -1,7 +1,8 @@
-"""Problems on bit strings whose whole front is known: LOTZ, OneMinMax and ZDT5."""
+"""Problems on bit strings whose whole front is known: LOTZ, OneMinMax, ZDT5, and DTLZ2 for many objectives."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -86,6 +87,43 @@ def zdt5(*, blocks: int = 10, twist: int | None = None) -> Problem:
 
     head = np.arange(1.0, 32.0)
     return Problem(space, evaluate, np.stack([head, blocks / head], axis=1), np.array([32.0, 6.0 * blocks + 1]))
+
+
+def dtlz2(objectives: int = 3, *, steps: int = 16, distances: int = 5, twist: int | None = None) -> Problem:
+    """DTLZ2: angles say where on the unit sphere, distance variables how far outside it; the front is the sphere.
+
+    Deb, Thiele, Laumanns, Zitzler, "Scalable multi-objective optimization test problems", CEC 2002. Each variable is a
+    section of bits and its value the share of ones.
+
+    Args:
+        objectives: number of objectives, at least 2.
+        steps: bits of a variable, an even number: a distance variable is right with half of them.
+        distances: number of distance variables.
+        twist: seed of a fixed vector that all bits are compared with before they count, so that genomes with as many
+            ones in each section, which each informed population contains, are not nearly perfect. None: the original.
+    """
+    angles = objectives - 1
+    parts = [f"angle{index}" for index in range(angles)] + [f"distance{index}" for index in range(distances)]
+    space = BitSpace(make_layout([(name, "neurons", steps) for name in parts]))
+    mask = np.zeros(space.layout.size, dtype=np.bool_)
+    if twist is not None:
+        mask = np.random.Generator(np.random.PCG64(twist)).random(space.layout.size) < 0.5
+
+    def evaluate(bits: Bits) -> Floats:
+        values = (bits ^ mask).reshape(-1, steps).mean(axis=1)
+        return (1.0 + float(np.sum((values[angles:] - 0.5) ** 2))) * _on_sphere(values[:angles])
+
+    lattice = itertools.product(np.arange(steps + 1) / steps, repeat=angles)
+    front = np.unique([_on_sphere(np.array(point)) for point in lattice], axis=0)
+    return Problem(space, evaluate, front, np.full(objectives, 1.0 + 0.25 * distances + 0.1))
+
+
+def _on_sphere(values: Floats) -> Floats:
+    """(m,) point of the unit sphere's positive part, of (m - 1,) angles as shares of a right angle."""
+    angles = values * (np.pi / 2)
+    cosines = np.append(1.0, np.cumprod(np.cos(angles)))[::-1]
+    point: Floats = cosines * np.append(1.0, np.sin(angles[::-1]))
+    return point
 
 
 def _bits(size: int, sections: int) -> BitSpace:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from gaprune.evolve import NSGA2, Algorithm, RandomSearch, hypervolume
+from gaprune.evolve import NSGA2, Algorithm, RandomSearch, hypervolume, nsga3
 from gaprune.evolve.initial import informed, uninformed
-from gaprune.testing import Problem, lotz, one_min_max, zdt5
+from gaprune.testing import Problem, dtlz2, lotz, one_min_max, zdt5
 
 SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
 STARTS = pytest.mark.parametrize("initial", [informed, uninformed])
@@ -71,3 +73,32 @@ def test_nsga2_climbs_zdt5_far_where_the_full_genome_is_no_answer():
     problem = zdt5(twist=1)
     search = NSGA2(problem.space, population=40, seed=0)
     assert share(run(search, problem, 6000), problem) >= 0.85
+
+
+def of_sphere(algorithm, objectives, *, seed, twist):
+    """Hypervolume found of DTLZ2 within 480 evaluations, as a share of the known front's."""
+    problem = dtlz2(objectives, steps=8, twist=twist)
+    near = replace(problem, reference=np.full(objectives, 1.3))
+    search = algorithm(problem.space, objectives=objectives, population=24, seed=seed)
+    return share(run(search, problem, 480), near)
+
+
+@pytest.mark.parametrize("twist", [None, 1])
+def test_nsga3_beats_random_search_on_dtlz2_and_keeps_up_with_nsga2(twist):
+    """Over five seeds: above random search in each, and on average not more than 5 % below NSGA-II."""
+    found = {
+        algorithm: np.array([of_sphere(algorithm, 3, seed=seed, twist=twist) for seed in range(5)])
+        for algorithm in (nsga3, NSGA2, RandomSearch)
+    }
+    assert (found[nsga3] > found[RandomSearch]).all()
+    assert found[nsga3].mean() > 0.95 * found[NSGA2].mean()
+
+
+@SEEDS
+def test_with_five_objectives_nsga3s_population_covers_more_than_nsga2s(seed):
+    problem = dtlz2(5, steps=8)
+    covered = []
+    for algorithm in (nsga3, NSGA2):
+        search = run(algorithm(problem.space, objectives=5, population=24, seed=seed), problem, 480)
+        covered.append(hypervolume(search.state().arrays["parents_Y"], np.full(5, 1.3)))
+    assert covered[0] > 1.2 * covered[1]

@@ -10,7 +10,7 @@ SPACE = ToyNetwork.make((3, 4, 5))
 
 
 def test_the_names_are_listed():
-    assert algorithm_names() == ("nsga2", "random")
+    assert algorithm_names() == ("auto", "nsga2", "nsga3", "random")
 
 
 @pytest.mark.parametrize("name", algorithm_names())
@@ -19,8 +19,8 @@ def test_each_name_makes_an_algorithm(name):
 
 
 def test_an_unknown_name_is_answered_with_the_valid_ones():
-    with pytest.raises(OptionError, match="unknown algorithm 'nsga3': choose one of nsga2, random"):
-        make_algorithm("nsga3", SPACE, objectives=2, population=5, seed=0)
+    with pytest.raises(OptionError, match="unknown algorithm 'nsga4': choose one of auto, nsga2, nsga3, random"):
+        make_algorithm("nsga4", SPACE, objectives=2, population=5, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,18 @@ def test_numbers_out_of_range_are_named(name, option, message):
     options = {"objectives": 2, "population": 5, "seed": 0} | option
     with pytest.raises(OptionError, match=message):
         make_algorithm(name, SPACE, **options)
+
+
+@pytest.mark.parametrize(("objectives", "name"), [(1, "nsga2"), (2, "nsga2"), (3, "nsga3"), (5, "nsga3")])
+def test_auto_is_nsga3_from_three_objectives_on(objectives, name):
+    made = make_algorithm("auto", SPACE, objectives=objectives, population=5, seed=0)
+    assert made.state().meta["algorithm"] == name
+
+
+@pytest.mark.parametrize("name", algorithm_names())
+def test_the_first_generation_costs_no_more_than_is_of_use(name):
+    space = ToyNetwork.make((8, 60, 60, 60))
+    genomes = make_algorithm(name, space, objectives=2, population=12, seed=0, largest=0.3).ask()
+    costs = [space.cost(space.layout.unpack(genome)) for genome in genomes]
+    assert max(costs) <= 0.3
+    assert max(costs) > 0.28

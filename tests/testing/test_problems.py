@@ -9,7 +9,7 @@ import pytest
 
 from gaprune.evolve.archive import Archive
 from gaprune.prune.genome import Genome
-from gaprune.testing import lotz, one_min_max, zdt5
+from gaprune.testing import dtlz2, lotz, one_min_max, zdt5
 
 
 def exhaustive_front(problem):
@@ -68,7 +68,7 @@ def test_zdt5s_blocks_deceive():
     assert values == [2, 3, 4, 5, 6, 1]
 
 
-@pytest.mark.parametrize("problem", [lotz(), one_min_max(), zdt5(), zdt5(twist=1)])
+@pytest.mark.parametrize("problem", [lotz(), one_min_max(), zdt5(), zdt5(twist=1), dtlz2(), dtlz2(4)])
 def test_every_objective_is_better_than_the_reference(problem):
     rng = np.random.Generator(np.random.PCG64(0))
     layout = problem.space.layout
@@ -76,7 +76,25 @@ def test_every_objective_is_better_than_the_reference(problem):
     assert (problem.objectives(genomes) < problem.reference).all()
 
 
-@pytest.mark.parametrize("problem", [lotz(), one_min_max(), zdt5()])
+@pytest.mark.parametrize("problem", [lotz(), one_min_max(), zdt5(), dtlz2()])
 def test_a_problem_has_several_sections_and_no_importance(problem):
     assert len(problem.space.layout.sections) > 1
     assert not problem.space.importance.any()
+
+
+@pytest.mark.parametrize("objectives", [2, 3])
+def test_dtlz2s_stated_front_is_the_true_one(objectives):
+    problem = dtlz2(objectives, steps=4, distances=1)
+    found = exhaustive_front(problem)
+    assert found == pytest.approx(problem.front)
+    assert np.linalg.norm(problem.front, axis=1) == pytest.approx(1)
+
+
+def test_dtlz2s_distance_variables_want_half_of_their_bits():
+    problem = dtlz2(3, steps=4, distances=2)
+    bits = np.zeros(problem.space.layout.size, dtype=bool)
+    assert problem.evaluate(bits) == pytest.approx([1.5, 0, 0])
+    bits[8:10] = bits[12:14] = True
+    assert problem.evaluate(bits) == pytest.approx([1, 0, 0])
+    bits[:4] = True
+    assert problem.evaluate(bits) == pytest.approx([0, 0, 1])
