@@ -17,6 +17,7 @@ from torch import nn
 
 from gaprune.cli import GIVEN, Interrupted, differences, run_command
 from gaprune.data import ImageData, data_names
+from gaprune.driver.engine import MEGABYTE
 from gaprune.driver.loop import Found, evolve
 from gaprune.driver.members import CSV, save_front
 from gaprune.driver.options import SearchOptions, record, resumed_options
@@ -25,6 +26,7 @@ from gaprune.driver.setup import Job, check_names, prepare
 from gaprune.errors import OptionError, RunError, choice_error
 from gaprune.evaluate import LocalBackend, Objective
 from gaprune.progress import Reporter, make_reporter
+from gaprune.prune.costs import Costs
 from gaprune.runs import Baseline as Original
 from gaprune.runs import (
     FrontRow,
@@ -53,12 +55,14 @@ class SearchResult:
         rows: the front, fewest FLOPs first: accuracies, FLOPs, parameters, place on disk.
         picked: the row that ``pick`` marks; ``None`` when no row satisfies it.
         model: the network that was given as an object, if it was.
+        satisfied: whether the rows keep to the constraints; if not, they are what comes nearest.
     """
 
     path: Path
     rows: list[FrontRow]
     picked: FrontRow | None
     model: nn.Module | None = None
+    satisfied: bool = True
 
     def load(self, row: FrontRow | int | None = None) -> nn.Module:
         """The compact network of a row (or its index); of the picked one by default."""
@@ -182,6 +186,7 @@ def _go(job: Job, run: RunDirectory, reporter: Reporter) -> SearchResult:
         job.kept.save(run.path)
         found = evolve(job, run, backend, reporter)
         rows = _front(job, run, found, reporter)
+        satisfied = _satisfied(job, rows, reporter)
         picked = _picked(rows, job.options.pick, reporter)
         _draw(job, run, found, rows, picked)
     except KeyboardInterrupt:
@@ -193,8 +198,9 @@ def _go(job: Job, run: RunDirectory, reporter: Reporter) -> SearchResult:
     run.update_manifest(
         evaluations=len(found.evaluated),
         picked=None if picked is None else picked.index,
+        satisfied=satisfied,
     )
-    return SearchResult(run.path, rows, picked, job.own.model)
+    return SearchResult(run.path, rows, picked, job.own.model, satisfied)
 
 
 def _resume_command(job: Job, run: RunDirectory) -> str:
@@ -217,6 +223,16 @@ def _front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> lis
     rows = save_front(job, run, found, reporter)
     run.update_manifest(generations_done=found.generation, polished=polish)
     return rows
+
+
+def _satisfied(job: Job, rows: list[FrontRow], reporter: Reporter) -> bool:
+    """Whether the members keep to the constraints, as handed out; one line where they do not."""
+    nearest = rows[0]
+    costs = Costs(nearest.flops, nearest.params, round(nearest.size_mb * MEGABYTE))
+    shortfalls = job.evaluator.constraints.shortfalls(costs, nearest.search_accuracy)
+    if shortfalls:
+        reporter.say(f"no network was found that keeps to the constraints; the nearest has {'; '.join(shortfalls)}")
+    return not shortfalls
 
 
 def _picked(rows: list[FrontRow], rule: str, reporter: Reporter) -> FrontRow | None:

@@ -29,6 +29,7 @@ class Built:
         measured: on the search set, in float32.
         values: by objective, of this network.
         minimised: by objective, of this network.
+        violation: of the constraints, by this network.
         way: ``as cut``, ``compensated``, ``polished``, or ``polished, batch norm recalibrated``.
         gain: search accuracy that polishing added; 0 where it did not help, ``None`` where it was not tried.
     """
@@ -37,6 +38,7 @@ class Built:
     measured: Measurement
     values: dict[str, float]
     minimised: dict[str, float]
+    violation: float
     way: str
     gain: float | None
 
@@ -56,7 +58,10 @@ class Builder:
             self._polish = _polisher(job, reporter)
 
     def __call__(self, genome: Genome) -> Built:
-        """The best of the ways by the first objective that is measured on the search set; the first of equals."""
+        """The best of the ways by the first objective that is measured on the search set; the first of equals.
+
+        One that violates the constraints less goes before.
+        """
         job = self._job
         way = "as cut" if job.options.compensation == "none" else "compensated"
         plain = self._built(genome, job.evaluator.network(genome), way, None)
@@ -74,14 +79,14 @@ class Builder:
         ]
         judged = [objective.name for objective in job.objectives if not objective.costs_only]
         if not judged:
-            return max(found, key=lambda built: built.measured.accuracy)
-        return min(found, key=lambda built: built.minimised[judged[0]])
+            return min(found, key=lambda built: (built.violation, -built.measured.accuracy))
+        return min(found, key=lambda built: (built.violation, built.minimised[judged[0]]))
 
     def _built(self, genome: Genome, network: nn.Module, way: str, plain: Built | None) -> Built:
         measured = self._job.evaluator.measure(network, self._job.splits.search)
-        values, minimised = self._job.evaluator.judge(genome, measured)
+        values, minimised, violation = self._job.evaluator.judge(genome, measured)
         gain = None if plain is None else measured.accuracy - plain.measured.accuracy
-        return Built(network, measured, values, minimised, way, gain)
+        return Built(network, measured, values, minimised, violation, way, gain)
 
 
 def _polisher(job: Job, reporter: Reporter) -> Polisher:

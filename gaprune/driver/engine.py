@@ -6,17 +6,21 @@ import time
 from dataclasses import replace
 from typing import Literal, cast
 
+import numpy as np
 import torch
 from torch import nn
 
 from gaprune.data import ImageData, ImageSet, Splits
 from gaprune.driver.kept import Kept
 from gaprune.driver.options import SearchOptions
+from gaprune.errors import OptionError
 from gaprune.evaluate import Evaluator, Objective, Task, measure
+from gaprune.evolve.ranked import RankedSpace, rank
 from gaprune.progress import Reporter
 from gaprune.prune.checking import checked_graph
 from gaprune.prune.compensation import Compensator, Form
 from gaprune.prune.costs import cost_model
+from gaprune.prune.genome import Bits
 from gaprune.prune.graph import Graph
 from gaprune.prune.importances import importance_function
 from gaprune.prune.space import PruningSpace, SpaceOptions
@@ -29,6 +33,8 @@ CUDA_ROUND_TO = 8
 """Widths that tensor cores like."""
 
 MEGABYTE = 1e6
+
+BISECTIONS = 16
 
 MOST_BACKWARD = 128
 """Images of a backward pass at most: it holds every layer's maps and their gradients."""
@@ -58,6 +64,7 @@ def make_evaluator(
 
     Raises:
         ModelError: the network cannot be pruned.
+        OptionError: no network can keep to a constraint.
     """
     graph = checked_graph(model, data.image_shape)
     costs = cost_model(model, graph, data.image_shape)
@@ -78,7 +85,43 @@ def make_evaluator(
     compensator = None
     if options.compensation != "none":
         compensator = Compensator(model, graph, statistics, form=cast(Form, options.compensation))
-    return Evaluator(model, space, task, objectives, compensator)
+    evaluator = Evaluator(model, space, task, objectives, compensator, options.constraints)
+    _check_within_reach(evaluator)
+    return evaluator
+
+
+def largest_budget(evaluator: Evaluator) -> float:
+    """Share of FLOPs of the largest network on the ladder whose costs keep to the constraints; 1 where all do."""
+    if evaluator.cost_violation(evaluator.space.full()) == 0:
+        return 1.0
+    space = rank(evaluator.space)
+    low, high, found = 0.0, 1.0, space.cost(_rung(space, 0.0))
+    for _ in range(BISECTIONS):
+        level = (low + high) / 2
+        bits = _rung(space, level)
+        if evaluator.cost_violation(space.layout.pack(bits)) > 0:
+            high = level
+        else:
+            low, found = level, space.cost(bits)
+    return found
+
+
+def _rung(space: RankedSpace, level: float) -> Bits:
+    """A repaired vector that keeps each section's most important genes, as many as suit the level."""
+    bits = np.empty(space.layout.size, dtype=np.bool_)
+    for section, share in zip(space.sections, space.shares(level), strict=True):
+        bits[section.slice] = space.standing[section.slice] >= 1 - share
+    return space.repair(bits)
+
+
+def _check_within_reach(evaluator: Evaluator) -> None:
+    """Raise ``OptionError`` where even the smallest network violates a cost constraint."""
+    space = evaluator.space
+    smallest = space.layout.pack(space.repair(np.zeros(space.layout.size, dtype=np.bool_)))
+    shortfalls = evaluator.constraints.shortfalls(space.costs(space.masks(smallest, order=False)))
+    if shortfalls:
+        rule = "a limit up to 1 is a share of the original's, above 1 a count"
+        raise OptionError(f"no network can be so small: the smallest has {'; '.join(shortfalls)} ({rule})")
 
 
 def precision(options: SearchOptions, device: torch.device) -> str:

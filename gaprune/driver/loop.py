@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gaprune.driver.engine import largest_budget
 from gaprune.driver.setup import Job
 from gaprune.errors import RunError
-from gaprune.evaluate import Backend, Floors, Outcome, objective_matrix
+from gaprune.evaluate import Backend, Floors, Outcome, objective_matrix, violations
 from gaprune.evolve import Algorithm, AlgorithmState, hypervolume, make_algorithm
 from gaprune.progress import Reporter, Task
 from gaprune.prune.genome import Genome
@@ -54,6 +55,7 @@ def evolve(job: Job, run: RunDirectory, backend: Backend, reporter: Reporter) ->
         objectives=len(names),
         population=options.population,
         seed=options.seed,
+        largest=largest_budget(job.evaluator),
     )
     _restore(algorithm, run)
     known, settled = _known(run, algorithm.generation)
@@ -67,7 +69,7 @@ def evolve(job: Job, run: RunDirectory, backend: Backend, reporter: Reporter) ->
             _evaluate(genomes, known, floors, run, backend, task, algorithm.generation)
             outcomes = [known[genome.key] for genome in genomes]
             floors.learn(outcomes)
-            algorithm.tell(genomes, objective_matrix(outcomes, names))
+            algorithm.tell(genomes, objective_matrix(outcomes, names), violations(outcomes))
             state = algorithm.state()
             run.save_state(algorithm.generation, state.arrays, state.meta)
             task.advance(0, **_figures(algorithm, known, job))
@@ -126,14 +128,22 @@ def _figures(algorithm: Algorithm, known: dict[str, Outcome], job: Job) -> dict[
     """What progress shows after a generation."""
     genomes, Y = algorithm.front()
     reference = np.array([objective.reference for objective in job.objectives])
-    figures = {"generation": str(algorithm.generation), "hypervolume": f"{hypervolume(Y, reference):.4f}"}
-    values = [known[genome.key].values for genome in genomes]
+    figures = {"generation": str(algorithm.generation)}
+    front = [known[genome.key] for genome in genomes]
+    if front and front[0].violation > 0:
+        return figures | {"nearest to the constraints": f"{front[0].violation:.1%} off"} | _counts(known)
+    figures["hypervolume"] = f"{hypervolume(Y, reference):.4f}"
+    values = [outcome.values for outcome in front]
     for level in FLOPS_LEVELS:
         within = [v["accuracy"] for v in values if "accuracy" in v and v["flops"] <= level * job.original.flops]
         if within:
             figures[f"accuracy at {level:.0%} of FLOPs"] = f"{max(within):.3f}"
+    return figures | _counts(known)
+
+
+def _counts(known: dict[str, Outcome]) -> dict[str, str]:
     counts = {
         "stopped early": sum(outcome.bound for outcome in known.values()),
         "failed": sum(outcome.failure is not None for outcome in known.values()),
     }
-    return figures | {name: str(count) for name, count in counts.items() if count}
+    return {name: str(count) for name, count in counts.items() if count}

@@ -57,6 +57,7 @@ class _Made:
     way: str
     gain: float | None
     minimised: tuple[float, ...]
+    violation: float
 
 
 def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Reporter) -> list[FrontRow]:
@@ -74,8 +75,11 @@ def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Rep
 
 
 def _undominated(made: list[_Made]) -> list[_Made]:
-    """Fitness may have been measured in half precision, or before polishing: some may be dominated by now."""
-    efficient = is_efficient(np.array([one.minimised for one in made]))
+    """Fitness may have been measured in half precision, or before polishing: some may be dominated by now.
+
+    So is, by Deb's rule, one that violates a constraint while others do not; of none but such the least violating stay.
+    """
+    efficient = is_efficient(np.array([one.minimised for one in made]), np.array([one.violation for one in made]))
     return [one for one, stays in zip(made, efficient, strict=True) if stays]
 
 
@@ -121,7 +125,7 @@ def _make(job: Job, genome: Genome, built: Built, folder: Path) -> _Made:
     checked = _check_flops(job, built.network, masks, row)
     save_compact(folder, built.network, _config(job), _metrics(row, built, checked))
     save_genome(folder, genome, job.space.layout)
-    return _Made(row, built.way, built.gain, tuple(built.minimised[o.name] for o in job.objectives))
+    return _Made(row, built.way, built.gain, tuple(built.minimised[o.name] for o in job.objectives), built.violation)
 
 
 def _check_flops(job: Job, network: nn.Module, masks: Masks, row: FrontRow) -> int:
@@ -148,6 +152,7 @@ def _metrics(row: FrontRow, built: Built, flops_counted: int) -> dict[str, Any]:
     return {
         "key": row.key,
         "objectives": row.objectives,
+        "violation": built.violation,
         "search_accuracy": row.search_accuracy,
         "test_accuracy": row.test_accuracy,
         "made": built.way,

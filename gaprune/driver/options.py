@@ -8,6 +8,7 @@ from typing import Any
 
 from gaprune.cli import differences, option, options_from_record, options_record
 from gaprune.errors import OptionError, RunError, choice_error
+from gaprune.evaluate import Constraints
 from gaprune.prune.compensation import FORMS
 from gaprune.runs import check_rule
 
@@ -56,7 +57,15 @@ class SearchOptions:
     objectives: tuple[str, ...] = option(
         ("accuracy", "flops"), "two or more of accuracy, loss, flops, params, size, package.module:NAME"
     )
-    algorithm: str = option("nsga2", "search algorithm: nsga2 or random")
+    max_flops: float | None = option(
+        None, "most FLOPs: up to 1 a share of the original's (0.5 is half), above 1 a count (1e6 is a million)"
+    )
+    max_params: float | None = option(None, "most parameters, a share or a count likewise")
+    max_size: float | None = option(None, "most bytes on disk, a share or a count likewise")
+    min_accuracy: float | None = option(None, "least accuracy on the search set, 0 to 1")
+    algorithm: str = option(
+        "auto", "search algorithm: nsga2, nsga3, random, or auto: nsga2 for two objectives, nsga3 for more"
+    )
     population: int = option(24, "genomes a generation, 4 or more")
     generations: int = option(10, "generations, the first included")
     seed: int = option(0, "decides splits, a baseline's training and the whole search")
@@ -70,6 +79,11 @@ class SearchOptions:
         None, "where data and baselines are kept; none is $GAPRUNE_CACHE or the user's cache folder", metavar="DIR"
     )
     given: frozenset[str] = field(default=frozenset(), compare=False)
+
+    @property
+    def constraints(self) -> Constraints:
+        """What members should keep to; ``OptionError`` for a limit that says nothing."""
+        return Constraints(self.max_flops, self.max_params, self.max_size, self.min_accuracy)
 
     def check(self) -> None:
         """Refuse what cannot be used, before anything is read or written.
@@ -94,6 +108,7 @@ class SearchOptions:
         if self.seed > LARGEST_SEED:
             raise OptionError(f"seed must be at most {LARGEST_SEED}, got {self.seed}")
         check_rule(self.pick)
+        _ = self.constraints
 
 
 def _check_least(name: str, value: object, least: int) -> None:

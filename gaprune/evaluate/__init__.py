@@ -1,15 +1,17 @@
 """From genomes to numbers: objectives, the evaluator, and where it runs. Knows nothing of evolution."""
 
 from gaprune.evaluate.backend import Backend, LocalBackend
+from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.evaluator import Evaluator, Task
 from gaprune.evaluate.floors import Floors
 from gaprune.evaluate.measure import Measurement, measure
 from gaprune.evaluate.objectives import Candidate, Objective, objective_names, resolve_objectives
-from gaprune.evaluate.outcome import Outcome, objective_matrix
+from gaprune.evaluate.outcome import Outcome, objective_matrix, violations
 
 __all__ = [
     "Backend",
     "Candidate",
+    "Constraints",
     "Evaluator",
     "Floors",
     "LocalBackend",
@@ -21,4 +23,5 @@ __all__ = [
     "objective_matrix",
     "objective_names",
     "resolve_objectives",
+    "violations",
 ]

@@ -12,6 +12,7 @@ from torch import nn
 
 from gaprune.data.images import ImageSet
 from gaprune.errors import first_line
+from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.measure import Measurement, measure
 from gaprune.evaluate.objectives import Objective
 from gaprune.evaluate.outcome import Outcome
@@ -57,9 +58,11 @@ class Evaluator:
         task: the images.
         objectives: what to report.
         compensator: makes up for removed channels in the consumers' weights; ``None`` leaves them as cut.
+        constraints: what candidates should keep to; numbers up to 1 are shares of the original's costs.
 
     Attributes:
         norms: batch norms that are folded while fitness is measured.
+        constraints: with shares as counts.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Evaluator:
         task: Task,
         objectives: tuple[Objective, ...],
         compensator: Compensator | None = None,
+        constraints: Constraints | None = None,
     ) -> None:
         self.space = space
         self.task = task
@@ -77,18 +81,20 @@ class Evaluator:
         self._compensate = compensator
         self.norms = space.graph.norms
         self.original = space.costs(Masks.full(space.graph))
+        self.constraints = (constraints or Constraints()).counted(self.original)
 
     def __call__(self, genome: Genome, at_least: float = 0.0) -> Outcome:
         """Evaluate one genome. A candidate that raises or yields NaN becomes a failed outcome.
 
         Args:
             genome: a repaired genome.
-            at_least: the accuracy below which measuring stops: the outcome is then marked as a bound.
+            at_least: the accuracy below which measuring stops: the outcome is then marked as a bound. Above 1 nothing
+                is measured at all, and the bound is 1.
         """
         start = time.perf_counter()
         candidate = _Candidate(self, genome, at_least)
         try:
-            values, minimised = self._judge(candidate)
+            values, minimised, violation = self._judge(candidate)
         except Exception as error:  # a foreign network or objective may raise anything
             reason = first_line(error)
             return Outcome(genome.key, {}, {}, time.perf_counter() - start, f"{type(error).__name__}: {reason}")
@@ -99,7 +105,7 @@ class Evaluator:
         bound = candidate.is_measured and candidate.measured.bound
         if bound:
             del values["loss"]
-        return Outcome(genome.key, values, minimised, seconds, bound=bound)
+        return Outcome(genome.key, values, minimised, seconds, bound=bound, violation=violation)
 
     def prices(self, genome: Genome) -> dict[str, float]:
         """What the objectives of costs alone minimise, by name: known without building the network.
@@ -109,8 +115,16 @@ class Evaluator:
         candidate = _Unmeasured(self, genome)
         return {o.name: float(o.minimised(candidate)) for o in self.objectives if o.costs_only}
 
-    def judge(self, genome: Genome, measured: Measurement) -> tuple[dict[str, float], dict[str, float]]:
-        """Plain values and what is minimised, by objective, of a genome whose network was ``measured`` elsewhere."""
+    def cost_violation(self, genome: Genome) -> float:
+        """What the costs alone violate the constraints by: known without building the network."""
+        return self.constraints.violation(_Unmeasured(self, genome).costs)
+
+    def judge(self, genome: Genome, measured: Measurement) -> tuple[dict[str, float], dict[str, float], float]:
+        """What a genome is worth whose network was ``measured`` elsewhere.
+
+        Returns:
+            Plain values and what is minimised, by objective, and the violation of the constraints.
+        """
         candidate = _Candidate(self, genome)
         candidate.__dict__["measured"] = measured
         return self._judge(candidate)
@@ -128,9 +142,11 @@ class Evaluator:
 
         Args:
             masks: the candidate.
-            at_least: the accuracy below which measuring stops at a bound.
+            at_least: the accuracy below which measuring stops at a bound; above 1 it does not begin.
         """
         task = self.task
+        if at_least > 1:
+            return Measurement(len(task.search), len(task.search), 0.0, bound=True)
         precision = torch.autocast(task.search.images.device.type, torch.bfloat16, enabled=task.half)
         with torch.no_grad():
             network = self.compacted(masks)
@@ -157,13 +173,15 @@ class Evaluator:
         """Accuracy and loss of a network under the task's normalisation and batch size."""
         return measure(network, images, self.task.mean, self.task.std, batch_size=self.task.batch_size)
 
-    def _judge(self, candidate: _Candidate) -> tuple[dict[str, float], dict[str, float]]:
+    def _judge(self, candidate: _Candidate) -> tuple[dict[str, float], dict[str, float], float]:
         minimised = {objective.name: float(objective.minimised(candidate)) for objective in self.objectives}
         values = {objective.name: float(objective.value(candidate)) for objective in self.objectives}
+        accuracy = None if self.constraints.accuracy is None else candidate.measured.accuracy
+        violation = self.constraints.violation(candidate.costs, accuracy)
         values.update(flops=candidate.costs.flops, params=candidate.costs.params, size=candidate.costs.size)
         if candidate.is_measured:
             values.update(accuracy=candidate.measured.accuracy, loss=candidate.measured.loss)
-        return values, minimised
+        return values, minimised, violation
 
 
 class _Candidate:

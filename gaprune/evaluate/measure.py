@@ -18,7 +18,7 @@ class Measurement:
     Attributes:
         correct: number of images whose highest logit is their label; of a bound, the most that it can be.
         total: number of images.
-        loss: mean cross-entropy in nats; of a bound, over the images seen only.
+        loss: mean cross-entropy in nats; of a bound, over the images seen only, 0 if there are none.
         bound: whether the pass was stopped early, so that ``accuracy`` is an upper bound.
     """
 

@@ -21,8 +21,10 @@ class Outcome:
         minimised: by objective, what the search minimises; empty when it failed.
         seconds: time that the evaluation took.
         failure: why it failed, one line; ``None`` when it did not.
-        bound: whether measuring was stopped early: the accuracy is an upper bound, below that of a network known
-            by then that costs no more. There is no loss among the values.
+        bound: whether measuring was stopped early: the accuracy is an upper bound, and with it the candidate is
+            dominated by a network known by then. There is no loss among the values.
+        violation: by how much it does not keep to the constraints, 0 where it does; of a bound the least that it can
+            be.
     """
 
     key: str
@@ -31,6 +33,7 @@ class Outcome:
     seconds: float
     failure: str | None = None
     bound: bool = False
+    violation: float = 0.0
 
     def record(self) -> dict[str, Any]:
         """The outcome as a line of ``evaluations.jsonl``."""
@@ -46,6 +49,7 @@ class Outcome:
             seconds=float(record["seconds"]),
             failure=record["failure"],
             bound=bool(record["bound"]),
+            violation=float(record["violation"]),
         )
 
 
@@ -56,3 +60,8 @@ def objective_matrix(outcomes: Sequence[Outcome], names: Sequence[str]) -> Float
         for outcome in outcomes
     ]
     return np.array(rows, dtype=np.float64).reshape(len(outcomes), len(names))
+
+
+def violations(outcomes: Sequence[Outcome]) -> Floats:
+    """(n,) violations of the constraints; ``inf`` for a failed candidate."""
+    return np.array([np.inf if one.failure is not None else one.violation for one in outcomes], dtype=np.float64)

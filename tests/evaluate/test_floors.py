@@ -8,24 +8,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaprune.evaluate import Candidate, Floors, Objective, Outcome, resolve_objectives
+from gaprune.evaluate import Candidate, Constraints, Floors, Objective, Outcome, resolve_objectives
 from gaprune.evolve.dominance import is_efficient
+from gaprune.prune.costs import Costs
 from gaprune.prune.genome import Genome
 
 
 class Priced:
     """Of an evaluator what floors need; a genome is its prices, in tenths."""
 
-    def __init__(self, objectives: Sequence[str | Objective]) -> None:
+    def __init__(self, objectives: Sequence[str | Objective], constraints: Constraints | None = None) -> None:
         self.objectives = resolve_objectives(objectives)
+        self.constraints = constraints or Constraints()
 
     def prices(self, genome: Genome) -> dict[str, float]:
         names = [objective.name for objective in self.objectives if objective.costs_only]
         return dict(zip(names, (byte / 10 for byte in genome.packed), strict=True))
 
+    def cost_violation(self, genome: Genome) -> float:
+        return self.constraints.violation(costs_of(*genome.packed))
 
-def floors(*objectives: str | Objective) -> Floors:
-    evaluator: Any = Priced(objectives)
+
+def costs_of(flops: int, params: int = 0) -> Costs:
+    return Costs(flops, params, 1)
+
+
+def floors(*objectives: str | Objective, **limits: float) -> Floors:
+    evaluator: Any = Priced(objectives, Constraints(**limits))
     return Floors(evaluator)
 
 
@@ -103,3 +112,66 @@ def test_below_its_floor_a_candidate_is_dominated_and_at_it_not_by_accuracy(
         assert not is_efficient(rows)[-1]
     better = [row for row in rows[:-1] if (row[1:] <= rows[-1][1:]).all() and row[0] < rows[-1][0]]
     assert bool(better) == (accuracy / 10 < floor)
+
+
+def test_costs_alone_rule_a_candidate_out_once_a_network_violates_less() -> None:
+    found = floors("accuracy", "flops", flops=5)
+    genomes = [Genome(bytes([tenths])) for tenths in (4, 6, 8, 10)]
+    assert found(genomes) == [0.0] * 4
+    found.learn([outcome(0.9, 0.8, violation=0.6)])
+    assert found(genomes) == [0.0, 0.0, 0.0, np.inf]
+    found.learn([outcome(0.3, 0.4)])
+    assert found(genomes) == [0.3, np.inf, np.inf, np.inf]
+
+
+def test_what_violates_a_constraint_sets_no_floor_by_its_accuracy() -> None:
+    found = floors("accuracy", "flops", "size", params=5)
+    found.learn([outcome(0.9, 0.2, 0.1, names=["flops", "size"], violation=0.4)])
+    found.learn([outcome(0.5, 0.2, 0.1, names=["flops", "size"])])
+    assert found([Genome(bytes([3, 4]))]) == [0.5]
+
+
+def test_below_the_accuracy_asked_for_a_candidate_is_stopped_once_a_network_has_it() -> None:
+    found = floors("accuracy", "flops", accuracy=0.8)
+    found.learn([outcome(0.7, 0.1, violation=0.125)])
+    assert found([Genome(b"\x02"), Genome(b"\x06")]) == [0.0, 0.0]
+    found.learn([outcome(0.85, 0.5)])
+    assert found([Genome(b"\x02"), Genome(b"\x06")]) == [0.8, 0.85]
+
+
+def test_with_an_accuracy_asked_for_objectives_of_costs_have_a_floor_too() -> None:
+    found = floors("flops", "size", accuracy=0.8)
+    found.learn([Outcome("a", {"accuracy": 0.9}, {"flops": 0.5, "size": 0.5}, 0.0)])
+    assert found([Genome(bytes([2, 2]))]) == [0.8]
+
+
+LIMITS = st.fixed_dictionaries(
+    {},
+    optional={
+        "flops": st.integers(2, 9),
+        "params": st.integers(2, 9),
+        "accuracy": st.integers(1, 9).map(lambda n: n / 10),
+    },
+)
+
+
+@given(KNOWN, st.tuples(st.integers(0, 10), st.integers(0, 10), st.integers(0, 10)), st.integers(0, 10), LIMITS)
+def test_a_bound_never_comes_before_what_is_known(
+    known: list[tuple[int, int, int]], candidate: tuple[int, int, int], further: int, limits: dict[str, float]
+) -> None:
+    """Neither the accuracy that it would have had nor any upper bound below the floor dominates by Deb's rule."""
+    constraints = Constraints(**limits)
+    found = floors("accuracy", "flops", "params", **limits)
+
+    def violation(accuracy: int, *costs: int) -> float:
+        return constraints.violation(costs_of(*costs), accuracy / 10)
+
+    found.learn([outcome(a / 10, *(cost / 10 for cost in c), violation=violation(a, *c)) for a, *c in known])
+    accuracy, *costs = candidate
+    (floor,) = found([Genome(bytes(costs))]) or [None]
+    assert floor is not None
+    for upper in {accuracy, min(accuracy + further, 10)}:
+        if upper / 10 < floor:
+            rows = [*known, (upper, *costs)]
+            Y = np.array([(10 - a, *c) for a, *c in rows], dtype=np.float64)
+            assert not is_efficient(Y, np.array([violation(*row) for row in rows]))[-1]
