@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -58,10 +58,7 @@ class Builder:
             self._polish = _polisher(job, reporter)
 
     def __call__(self, genome: Genome) -> Built:
-        """The best of the ways by the first objective that is measured on the search set; the first of equals.
-
-        One that violates the constraints less goes before.
-        """
+        """The best of the ways, see ``best``."""
         job = self._job
         way = "as cut" if job.options.compensation == "none" else "compensated"
         plain = self._built(genome, job.evaluator.network(genome), way, None)
@@ -77,16 +74,23 @@ class Builder:
             self._built(genome, polished, "polished", plain),
             self._built(genome, recalibrated, "polished, batch norm recalibrated", plain),
         ]
-        judged = [objective.name for objective in job.objectives if not objective.costs_only]
-        if not judged:
-            return min(found, key=lambda built: (built.violation, -built.measured.accuracy))
-        return min(found, key=lambda built: (built.violation, built.minimised[judged[0]]))
+        return best(found, [objective.name for objective in job.objectives if not objective.costs_only])
 
     def _built(self, genome: Genome, network: nn.Module, way: str, plain: Built | None) -> Built:
         measured = self._job.evaluator.measure(network, self._job.splits.search)
         values, minimised, violation = self._job.evaluator.judge(genome, measured)
         gain = None if plain is None else measured.accuracy - plain.measured.accuracy
         return Built(network, measured, values, minimised, violation, way, gain)
+
+
+def best(found: Sequence[Built], measured: Sequence[str]) -> Built:
+    """The one that violates the constraints least, then the best by the first objective that is measured.
+
+    By accuracy where none is. The first of equals.
+    """
+    if not measured:
+        return min(found, key=lambda built: (built.violation, -built.measured.accuracy))
+    return min(found, key=lambda built: (built.violation, built.minimised[measured[0]]))
 
 
 def _polisher(job: Job, reporter: Reporter) -> Polisher:
