@@ -6,12 +6,14 @@ from gaprune.evolve.nsga2 import NSGA2
 from gaprune.evolve.nsga3 import nsga3
 from gaprune.evolve.random_search import RandomSearch
 from gaprune.evolve.registry import algorithm_names, make_algorithm
+from gaprune.evolve.rounds import Rounds
 
 __all__ = [
     "NSGA2",
     "Algorithm",
     "AlgorithmState",
     "RandomSearch",
+    "Rounds",
     "algorithm_names",
     "failed_row",
     "hypervolume",

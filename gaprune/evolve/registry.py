@@ -12,6 +12,7 @@ from gaprune.evolve.initial import Initial, informed
 from gaprune.evolve.nsga2 import NSGA2
 from gaprune.evolve.nsga3 import nsga3
 from gaprune.evolve.random_search import RandomSearch
+from gaprune.evolve.rounds import Rounds
 from gaprune.prune.genome import Space
 
 AUTO = "auto"
@@ -21,7 +22,14 @@ class _Maker(Protocol):
     def __call__(self, space: Space, *, objectives: int, population: int, seed: int, initial: Initial) -> Algorithm: ...
 
 
-_MAKERS: Final = MappingProxyType[str, _Maker]({"nsga2": NSGA2, "nsga3": nsga3, "random": RandomSearch})
+def _rounds(space: Space, *, objectives: int, population: int, seed: int, initial: Initial) -> Algorithm:
+    """One round with the paper's numbers; what goes is its share's business, so ``initial`` says nothing."""
+    return Rounds(space, objectives=objectives, population=population, seed=seed)
+
+
+_MAKERS: Final = MappingProxyType[str, _Maker](
+    {"nsga2": NSGA2, "nsga3": nsga3, "random": RandomSearch, "rounds": _rounds}
+)
 
 
 def algorithm_names() -> tuple[str, ...]:
