@@ -84,8 +84,9 @@ def test_a_quota_between_two_widths_that_rounding_allows_is_met_as_nearly_as_can
         def repair(self, bits: Bits) -> Bits:
             mended = bits.copy()
             for section in self.layout.sections:
-                kept = max(round(int(bits[section.slice].sum()) / 4), 1) * 4
-                mended[section.slice] = np.arange(section.size) < kept
+                genes = mended[section.slice]
+                width = max(round(int(genes.sum()) / 4), 1) * 4
+                genes[np.argsort(~genes, kind="stable")] = np.arange(section.size) < width
             return mended
 
     space = Fours(make_layout([("a", "neurons", 16), ("b", "neurons", 16), ("c", "neurons", 8)]))
