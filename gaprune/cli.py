@@ -39,8 +39,8 @@ def option(
     """A dataclass field that is an option of a command.
 
     The field's name becomes ``--kebab-case`` and its type says how it is read: ``str``, ``int``, ``float``,
-    ``bool`` (``--name`` and ``--no-name``), ``Path``, any of these or None, and ``tuple[str, ...]``
-    (separated by commas).
+    ``bool`` (``--name`` and ``--no-name``), ``Path``, any of these or None, and ``tuple[str, ...]`` and
+    ``tuple[float, ...]`` (separated by commas).
 
     Args:
         default: value when the option is not given.
@@ -201,6 +201,15 @@ def _converter(name: str, kind: Any, choices: Sequence[str] | None) -> Callable[
             raise OptionError(f"{_flag(name)} must be names separated by commas, got {value!r}")
         return tuple(checked(item) for item in items)
 
+    def numbers(value: str) -> tuple[float, ...]:
+        try:
+            items = tuple(float(item) for item in value.split(","))
+        except ValueError:
+            items = (math.nan,)
+        if not all(map(math.isfinite, items)):
+            raise OptionError(f"{_flag(name)} must be numbers separated by commas, got {value!r}")
+        return items
+
     def path(value: str) -> Path:
         if not value:
             raise OptionError(f"{_flag(name)} must be a path, got ''")
@@ -210,6 +219,8 @@ def _converter(name: str, kind: Any, choices: Sequence[str] | None) -> Callable[
         return number
     if kind is Path:
         return path
+    if kind == tuple[float, ...]:
+        return numbers
     return names if typing.get_origin(kind) is tuple else checked
 
 
@@ -237,7 +248,7 @@ def _flag(name: str) -> str:
 
 def _metavar(kind: Any) -> str:
     if typing.get_origin(kind) is tuple:
-        return "NAME,..."
+        return "X,..." if kind == tuple[float, ...] else "NAME,..."
     return {int: "N", float: "X", Path: "PATH"}.get(kind, "NAME")
 
 

@@ -20,11 +20,12 @@ from gaprune.data import ImageData, data_names
 from gaprune.driver.engine import MEGABYTE
 from gaprune.driver.loop import Found, evolve
 from gaprune.driver.members import CSV, save_front
-from gaprune.driver.options import SearchOptions, record, resumed_options
+from gaprune.driver.options import ROUNDS, SearchOptions, record, resumed_options, settled
 from gaprune.driver.own import Own
+from gaprune.driver.rounds import run_rounds
 from gaprune.driver.setup import Job, check_names, prepare
 from gaprune.errors import OptionError, RunError, choice_error
-from gaprune.evaluate import LocalBackend, Objective
+from gaprune.evaluate import Backend, LocalBackend, Objective, Outcome
 from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.costs import Costs
 from gaprune.runs import Baseline as Original
@@ -106,6 +107,8 @@ def search(
     if isinstance(objectives, str):
         raise OptionError(f"objectives must be a list of names, got the text {objectives!r}")
     given = {**_paths(options), **_named(model, data, objectives)}
+    if isinstance(given.get("round_share"), (int, float)):
+        given["round_share"] = (float(given["round_share"]),)
     valid = tuple(field.name for field in fields(SearchOptions) if field.name != GIVEN)
     for name in given:
         if name not in valid:
@@ -158,11 +161,14 @@ def _command(options: SearchOptions) -> None:
 def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     if options.resume is not None:
         with RunDirectory.open(options.resume) as run:
+            if "round" in run.manifest:
+                raise RunError(f"{run.path} is a round of a run: go on with --resume {run.path.parent}")
             own.check_resume(run.manifest, run.path)
             options = resumed_options(options, run.manifest)
             job = prepare(options, own, reporter, run.path)
             _check_identity(job, run)
             return _go(job, run, reporter)
+    options = settled(options)
     check_names(options, own)
     if options.output is not None:
         check_free(options.output)
@@ -180,27 +186,40 @@ def _check_identity(job: Job, run: RunDirectory) -> None:
 
 
 def _go(job: Job, run: RunDirectory, reporter: Reporter) -> SearchResult:
-    backend = LocalBackend(job.evaluator, threads=job.threads)
     try:
         run.update_manifest(options=record(job.options))
         job.kept.save(run.path)
-        found = evolve(job, run, backend, reporter)
-        rows = _front(job, run, found, reporter)
+        evaluated, rows = _found(job, run, reporter)
         satisfied = _satisfied(job, rows, reporter)
         picked = _picked(rows, job.options.pick, reporter)
-        _draw(job, run, found, rows, picked)
+        _draw(job, run, evaluated, rows, picked)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; nothing is lost, go on with: {_resume_command(job, run)}") from None
     except OSError as error:
         raise RunError(f"cannot write in {run.path}: {error.strerror or error}") from error
-    finally:
-        backend.close()
     run.update_manifest(
-        evaluations=len(found.evaluated),
+        evaluations=len(evaluated),
         picked=None if picked is None else picked.index,
         satisfied=satisfied,
     )
     return SearchResult(run.path, rows, picked, job.own.model, satisfied)
+
+
+def _found(job: Job, run: RunDirectory, reporter: Reporter) -> tuple[dict[str, Outcome], list[FrontRow]]:
+    """Every outcome, and the saved front."""
+    if job.options.algorithm == ROUNDS:
+        rounds = run_rounds(job, run, _backend, reporter)
+        return rounds.evaluated, rounds.rows
+    backend = _backend(job)
+    try:
+        found = evolve(job, run, backend, reporter)
+    finally:
+        backend.close()
+    return found.evaluated, _front(job, run, found, reporter)
+
+
+def _backend(job: Job) -> Backend:
+    return LocalBackend(job.evaluator, threads=job.threads)
 
 
 def _resume_command(job: Job, run: RunDirectory) -> str:
@@ -243,17 +262,21 @@ def _picked(rows: list[FrontRow], rule: str, reporter: Reporter) -> FrontRow | N
         return None
 
 
-def _draw(job: Job, run: RunDirectory, found: Found, rows: list[FrontRow], picked: FrontRow | None) -> None:
-    full = [outcome for outcome in found.evaluated.values() if outcome.failure is None and not outcome.bound]
+def _draw(
+    job: Job, run: RunDirectory, evaluated: dict[str, Outcome], rows: list[FrontRow], picked: FrontRow | None
+) -> None:
+    full = [outcome for outcome in evaluated.values() if outcome.failure is None and not outcome.bound]
     values = [outcome.values for outcome in full]
     points = [(v["flops"] / job.original.flops, v["accuracy"]) for v in values if "accuracy" in v]
+    epochs = job.options.round_epochs
+    training = f"{epochs} epochs of training after each round" if epochs else "no training after pruning"
     plot_front(
         rows,
         run.path / "front.png",
         baseline=job.original,
         picked=picked,
         evaluated=points,
-        title=f"{job.model_name} on {job.data.name}: {len(found.evaluated)} candidates, no training after pruning",
+        title=f"{job.model_name} on {job.data.name}: {len(evaluated)} candidates, {training}",
     )
 
 

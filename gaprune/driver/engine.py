@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import numpy as np
@@ -19,7 +19,7 @@ from gaprune.evolve.ranked import RankedSpace, rank
 from gaprune.progress import Reporter
 from gaprune.prune.checking import checked_graph
 from gaprune.prune.compensation import Compensator, Form
-from gaprune.prune.costs import cost_model
+from gaprune.prune.costs import Costs, cost_model
 from gaprune.prune.genome import Bits
 from gaprune.prune.graph import Graph
 from gaprune.prune.importances import importance_function
@@ -38,6 +38,19 @@ BISECTIONS = 16
 
 MOST_BACKWARD = 128
 """Images of a backward pass at most: it holds every layer's maps and their gradients."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a network that was pruned before comes from.
+
+    Attributes:
+        costs: of the network that it was at first.
+        kernels: by weight name, (out, in) kernels that it has, where some are masked.
+    """
+
+    costs: Costs
+    kernels: dict[str, Bits]
 
 
 def space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
@@ -59,8 +72,19 @@ def make_evaluator(
     objectives: tuple[Objective, ...],
     reporter: Reporter,
     kept: Kept,
+    origin: Origin | None = None,
 ) -> Evaluator:
     """Trace the network, find its statistics and make the function from genome to outcome.
+
+    Args:
+        options: what was asked for.
+        model: the trained network.
+        data: for shape, normalisation and classes.
+        splits: on the device.
+        objectives: what is minimised.
+        reporter: told how long statistics take.
+        kept: statistics of an earlier preparation.
+        origin: what ``model`` was pruned from, if it was; candidates are compared with that.
 
     Raises:
         ModelError: the network cannot be pruned.
@@ -72,7 +96,7 @@ def make_evaluator(
     space_form = space_options(options, splits.search.images.device)
     free_kernels = space_form.genes != "neurons" and space_form.connection_groups == 1
     importance = importance_function(options.importance)(model, graph, statistics, kernels=free_kernels)
-    space = PruningSpace(graph, costs, importance, space_form)
+    space = PruningSpace(graph, costs, importance, space_form, None if origin is None else origin.kernels)
     task = Task(
         search=splits.search,
         calibration=first(splits.calibration, options.calibration_size),
@@ -85,7 +109,9 @@ def make_evaluator(
     compensator = None
     if options.compensation != "none":
         compensator = Compensator(model, graph, statistics, form=cast(Form, options.compensation))
-    evaluator = Evaluator(model, space, task, objectives, compensator, options.constraints)
+    evaluator = Evaluator(
+        model, space, task, objectives, compensator, options.constraints, None if origin is None else origin.costs
+    )
     _check_within_reach(evaluator)
     return evaluator
 

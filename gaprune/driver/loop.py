@@ -37,8 +37,12 @@ class Found:
     generation: int
 
 
-def evolve(job: Job, run: RunDirectory, backend: Backend, reporter: Reporter) -> Found:
+def evolve(
+    job: Job, run: RunDirectory, backend: Backend, reporter: Reporter, algorithm: Algorithm | None = None
+) -> Found:
     """Run the search to its last generation, from the run's newest state if there is one.
+
+    The algorithm is a fresh one, of the job's options by default.
 
     Every evaluation is in ``evaluations.jsonl`` before it counts, every generation in ``state/``: whatever
     stops the process, at most the evaluation in flight is lost. A candidate that turns out dominated by a network of
@@ -49,7 +53,7 @@ def evolve(job: Job, run: RunDirectory, backend: Backend, reporter: Reporter) ->
     """
     options = job.options
     names = [objective.name for objective in job.objectives]
-    algorithm = make_algorithm(
+    algorithm = algorithm or make_algorithm(
         options.algorithm,
         job.space,
         objectives=len(names),

@@ -91,7 +91,7 @@ def _numbered(job: Job, made: list[_Made], folder: Path) -> list[FrontRow]:
         name = f"{index:0{digits}d}"
         row = replace(one.row, index=index, path=f"{FRONT}/{name}")
         (folder / row.key).rename(folder / name)
-        atomic_write(folder / name / "README.md", _readme(job, row, one.way).encode())
+        atomic_write(folder / name / "README.md", member_readme(job, row, f"without training: {one.way}").encode())
         rows.append(row)
     for left in set(folder.iterdir()) - {folder / Path(row.path).name for row in rows}:
         shutil.rmtree(left)
@@ -123,7 +123,7 @@ def _make(job: Job, genome: Genome, built: Built, folder: Path) -> _Made:
         widths=tuple(int(masks.neurons[group.slice].sum()) for group in job.space.graph.groups),
     )
     checked = _check_flops(job, built.network, masks, row)
-    save_compact(folder, built.network, _config(job), _metrics(row, built, checked))
+    save_compact(folder, built.network, member_config(job), _metrics(row, built, checked))
     save_genome(folder, genome, job.space.layout)
     return _Made(row, built.way, built.gain, tuple(built.minimised[o.name] for o in job.objectives), built.violation)
 
@@ -137,7 +137,8 @@ def _check_flops(job: Job, network: nn.Module, masks: Masks, row: FrontRow) -> i
     return counted
 
 
-def _config(job: Job) -> Config:
+def member_config(job: Job) -> Config:
+    """What loading a member needs to know, as far as the job tells."""
     return Config(
         model=job.model_name if job.own.model is None else None,
         stem=job.options.stem,
@@ -167,8 +168,9 @@ def _metrics(row: FrontRow, built: Built, flops_counted: int) -> dict[str, Any]:
     }
 
 
-def _readme(job: Job, row: FrontRow, way: str) -> str:
-    own = ", model=your_original_network" if _config(job).model is None else ""
+def member_readme(job: Job, row: FrontRow, made: str) -> str:
+    """What stands beside a member; ``made`` says how it came about."""
+    own = ", model=your_original_network" if member_config(job).model is None else ""
     groups = job.space.graph.groups
     widths = "\n".join(f"| {g.name} | {g.size} | {w} |" for g, w in zip(groups, row.widths, strict=True))
     return f"""# {job.model_name} on {job.data.name}, member {row.index} of the front
@@ -188,7 +190,7 @@ std {_round(job.data.std)}.
 | FLOPs, one image | {row.flops:,} | {row.flops_share:.1%} |
 | parameters | {row.params:,} | {row.params_share:.1%} |
 
-FLOPs as fvcore counts them; masked kernels are left out. Made without training: {way}.
+FLOPs as fvcore counts them; masked kernels are left out. Made {made}.
 
 | channel group (first convolution) | neurons | kept |
 |---|---|---|

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from gaprune.runs import check_rule
 MAY_CHANGE = ("generations", "pick", "polish", "cache_dir", "data_dir", "checkpoint")
 """Options that a resumed search may be given anew; images and weights are compared by content."""
 
+MAY_CHANGE_WITH_ROUNDS = ("rounds", "pick", "cache_dir", "data_dir", "checkpoint")
+"""The same for the paper's rounds: each builds on the one before."""
+
 SETTLED = ("threads", "device", "round_to", "precision")
 """Options that a run has settled by itself where nobody said; a resumed one keeps what was settled."""
 
@@ -25,6 +28,34 @@ CHOICES = {
 }
 
 LARGEST_SEED = 2**32 - 1
+
+ROUNDS = "rounds"
+"""The algorithm that searches again and again, on the network that the search before left."""
+
+ONLY_WITH_ROUNDS = (
+    "rounds",
+    "round_generations",
+    "round_share",
+    "round_epochs",
+    "selected",
+    "cut",
+    "mutation_rate",
+)
+
+LIMITS_OF_ROUNDS = "--round-share says how much goes, and the loss decides what"
+
+NEVER_WITH_ROUNDS = {
+    "generations": "use --rounds and --round-generations",
+    "connection_groups": "rounds mask connections one by one",
+    "max_flops": LIMITS_OF_ROUNDS,
+    "max_params": LIMITS_OF_ROUNDS,
+    "max_size": LIMITS_OF_ROUNDS,
+    "min_accuracy": LIMITS_OF_ROUNDS,
+}
+"""Options that say nothing to rounds, each with what would be right."""
+
+POPULATION_OF_ROUNDS = 30
+"""The paper's N."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +95,21 @@ class SearchOptions:
     max_size: float | None = option(None, "most bytes on disk, a share or a count likewise")
     min_accuracy: float | None = option(None, "least accuracy on the search set, 0 to 1")
     algorithm: str = option(
-        "auto", "search algorithm: nsga2, nsga3, random, or auto: nsga2 for two objectives, nsga3 for more"
+        "auto",
+        "nsga2, nsga3, random, rounds (the paper's), or auto: nsga2 for two objectives, nsga3 for more",
     )
-    population: int = option(24, "genomes a generation, 4 or more")
+    population: int = option(24, "genomes a generation, 4 or more; rounds take 30 unless told otherwise")
     generations: int = option(10, "generations, the first included")
+    rounds: int = option(5, "with rounds: searches, each on the network that the one before left")
+    round_generations: int = option(5, "with rounds: generations of each round, the first included")
+    round_share: tuple[float, ...] = option(
+        (0.03, 0.52, 0.45, 0.37, 0.27),
+        "with rounds: share of the genes that each round removes, the last one for all that follow",
+    )
+    round_epochs: int = option(0, "with rounds: epochs of training after each round")
+    selected: int = option(5, "with rounds: genomes that become parents, best loss first")
+    cut: float = option(0.6, "with rounds: where parents are cut, as a share of the chromosome")
+    mutation_rate: float = option(0.6, "with rounds: probability that a child is mutated")
     seed: int = option(0, "decides splits, a baseline's training and the whole search")
     device: str = option("auto", "where networks run: auto, cpu or cuda")
     threads: int | None = option(None, "CPU threads of an evaluation; none is torch's own number")
@@ -94,6 +136,9 @@ class SearchOptions:
         for name, least in (
             ("population", 4),
             ("generations", 1),
+            ("rounds", 1),
+            ("round_generations", 1),
+            ("round_epochs", 0),
             ("calibration_size", 1),
             ("batch_size", 1),
             ("seed", 0),
@@ -109,6 +154,30 @@ class SearchOptions:
             raise OptionError(f"seed must be at most {LARGEST_SEED}, got {self.seed}")
         check_rule(self.pick)
         _ = self.constraints
+        self._check_rounds()
+
+    def _check_rounds(self) -> None:
+        """What only the paper's rounds understand, and what they do not."""
+        if self.algorithm != ROUNDS:
+            for name in ONLY_WITH_ROUNDS:
+                if name in self.given:
+                    flag = name.replace("_", "-")
+                    raise OptionError(f"{flag} has no meaning with --algorithm {self.algorithm}: it is for rounds")
+            return
+        for name, advice in NEVER_WITH_ROUNDS.items():
+            if name in self.given:
+                raise OptionError(f"{name.replace('_', '-')} has no meaning with --algorithm rounds: {advice}")
+        _check_least("selected", self.selected, 2)
+        if self.selected > self.population:
+            raise OptionError(f"selected must be 2 to the population of {self.population}, got {self.selected}")
+        if not isinstance(self.round_share, tuple) or not self.round_share:
+            raise OptionError(f"round-share must be one share or more, got {self.round_share!r}")
+        for share in self.round_share:
+            _check_share("round-share", share)
+        if max(self.round_share) == 1:
+            raise OptionError("round-share must be below 1, got 1")
+        _check_share("cut", self.cut)
+        _check_share("mutation-rate", self.mutation_rate)
 
 
 def _check_least(name: str, value: object, least: int) -> None:
@@ -116,6 +185,24 @@ def _check_least(name: str, value: object, least: int) -> None:
         raise OptionError(f"{name.replace('_', '-')} must be a whole number, got {value!r}")
     if value < least:
         raise OptionError(f"{name.replace('_', '-')} must be at least {least}, got {value}")
+
+
+def _check_share(name: str, value: object) -> None:
+    if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise OptionError(f"{name} must be 0 to 1, got {value!r}")
+
+
+def settled(options: SearchOptions) -> SearchOptions:
+    """The options of a new run, with the defaults that depend on the algorithm."""
+    changes: dict[str, Any] = {}
+    if options.algorithm == ROUNDS:
+        if "population" not in options.given:
+            changes["population"] = POPULATION_OF_ROUNDS
+        if "selected" not in options.given:
+            changes["selected"] = max(min(options.selected, options.population), 2)
+        if "objectives" not in options.given:
+            changes["objectives"] = ("loss",)
+    return replace(options, **changes)
 
 
 def record(options: SearchOptions) -> dict[str, Any]:
@@ -141,10 +228,11 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
         raise RunError(f"the manifest of {given.resume} has no options: it is no run of this version")
     saved = {**saved, **{name: settled[name] for name in SETTLED}}
     changed = {name: typed[name] for name in typed if name in given.given and name != "resume"}
-    refused = {name: value for name, value in changed.items() if name not in MAY_CHANGE}
+    may_change = MAY_CHANGE_WITH_ROUNDS if saved.get("algorithm") == ROUNDS else MAY_CHANGE
+    refused = {name: value for name, value in changed.items() if name not in may_change}
     apart = differences({name: saved.get(name) for name in refused}, refused)
     if apart:
         raise OptionError(f"cannot change on resume: {'; '.join(apart)} (leave it out, or start a new run)")
-    merged = {**saved, **{name: value for name, value in changed.items() if name in MAY_CHANGE}}
+    merged = {**saved, **{name: value for name, value in changed.items() if name in may_change}}
     merged["resume"] = str(given.resume)
     return options_from_record(SearchOptions, merged)

@@ -16,10 +16,10 @@ from gaprune.data import ImageData, Splits, data_names, default_cache_dir, load_
 from gaprune.device import choose_device, pinned
 from gaprune.driver.engine import make_evaluator, measure_original, precision, space_options
 from gaprune.driver.kept import Kept
-from gaprune.driver.options import SearchOptions, record
+from gaprune.driver.options import ROUNDS, SearchOptions, record
 from gaprune.driver.own import Own
 from gaprune.errors import ModelError, choice_error, first_line
-from gaprune.evaluate import Evaluator, Objective, resolve_objectives
+from gaprune.evaluate import Evaluator, Objective, resolve_objectives, resolve_selector
 from gaprune.evolve import algorithm_names
 from gaprune.models import build, shipped_weights
 from gaprune.progress import Reporter
@@ -122,7 +122,8 @@ def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
         raise choice_error("data", options.data, data_names())
     importance_function(options.importance)
     space_options(options, torch.device("cpu"))
-    return resolve_objectives(options.objectives if own.objectives is None else own.objectives)
+    wanted = options.objectives if own.objectives is None else own.objectives
+    return (resolve_selector(wanted),) if options.algorithm == ROUNDS else resolve_objectives(wanted)
 
 
 def prepare(options: SearchOptions, own: Own, reporter: Reporter, directory: Path | None = None) -> Job:
@@ -156,7 +157,7 @@ def prepare(options: SearchOptions, own: Own, reporter: Reporter, directory: Pat
     )
     _check_classes(baseline.model, data, device)
     threads = options.threads or torch.get_num_threads()
-    kept = Kept(directory, _statistics_key(options, baseline, data, splits, threads), device)
+    kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
     with pinned(threads):
         evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept)
         original = measure_original(baseline.model, evaluator, splits, reporter)
@@ -195,7 +196,7 @@ def _identity(data: ImageData, splits: Splits) -> dict[str, Any]:
     }
 
 
-def _statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, splits: Splits, threads: int) -> str:
+def statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, splits: Splits, threads: int) -> str:
     """What statistics depend on; with equal keys they are equal."""
     names = ("compensation", "importance", "statistics_size", "calibration_size", "batch_size")
     return digest_json(

@@ -5,7 +5,7 @@ from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.evaluator import Evaluator, Task
 from gaprune.evaluate.floors import Floors
 from gaprune.evaluate.measure import Measurement, measure
-from gaprune.evaluate.objectives import Candidate, Objective, objective_names, resolve_objectives
+from gaprune.evaluate.objectives import Candidate, Objective, objective_names, resolve_objectives, resolve_selector
 from gaprune.evaluate.outcome import Outcome, objective_matrix, violations
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "objective_matrix",
     "objective_names",
     "resolve_objectives",
+    "resolve_selector",
     "violations",
 ]

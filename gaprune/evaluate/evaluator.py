@@ -59,6 +59,7 @@ class Evaluator:
         objectives: what to report.
         compensator: makes up for removed channels in the consumers' weights; ``None`` leaves them as cut.
         constraints: what candidates should keep to; numbers up to 1 are shares of the original's costs.
+        original: what costs are compared with, where that is not the whole of ``model``.
 
     Attributes:
         norms: batch norms that are folded while fitness is measured.
@@ -73,6 +74,7 @@ class Evaluator:
         objectives: tuple[Objective, ...],
         compensator: Compensator | None = None,
         constraints: Constraints | None = None,
+        original: Costs | None = None,
     ) -> None:
         self.space = space
         self.task = task
@@ -80,7 +82,7 @@ class Evaluator:
         self._compact = Compactor(model, space.graph)
         self._compensate = compensator
         self.norms = space.graph.norms
-        self.original = space.costs(Masks.full(space.graph))
+        self.original = original or space.costs(Masks.full(space.graph))
         self.constraints = (constraints or Constraints()).counted(self.original)
 
     def __call__(self, genome: Genome, at_least: float = 0.0) -> Outcome:

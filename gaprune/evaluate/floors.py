@@ -33,7 +33,7 @@ class Floors:
         self._evaluator = evaluator
         self._names = [objective.name for objective in evaluator.objectives if objective.costs_only]
         others = [objective for objective in evaluator.objectives if not objective.costs_only]
-        self._compares = others == [ACCURACY]
+        self._compares = others == [ACCURACY] and bool(self._names)
         self._apply = self._compares or (not others and evaluator.constraints.accuracy is not None)
         self._costs: Floats = np.empty((0, len(self._names)))
         self._accuracy: Floats = np.empty(0)

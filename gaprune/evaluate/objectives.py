@@ -103,6 +103,24 @@ def objective_names() -> tuple[str, ...]:
     return tuple(objective.name for objective in BUILT_IN)
 
 
+def resolve_selector(wanted: Sequence[str | Objective]) -> Objective:
+    """The one objective by which the paper's rounds select: of what is measured, not of costs.
+
+    Args:
+        wanted: one name or objective, as for ``resolve_objectives``.
+
+    Raises:
+        OptionError: an unknown name, more or less than one, or one of costs alone.
+    """
+    found = [_resolve(item) for item in wanted]
+    if len(found) != 1 or found[0].costs_only:
+        got = ", ".join(objective.name for objective in found) or "none"
+        raise OptionError(
+            f"objectives with --algorithm rounds must be one that is measured: loss or accuracy, got {got}"
+        )
+    return found[0]
+
+
 def resolve_objectives(wanted: Sequence[str | Objective]) -> tuple[Objective, ...]:
     """The objectives of some names; an ``Objective`` stands for itself.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import lcm
 from typing import Literal
@@ -53,18 +54,26 @@ class PruningSpace:
         costs: its cost formulas.
         importance: worth of neurons and kernels.
         options: which genes there are and how widths are rounded.
+        present: by weight name, (out, in) kernels that the network has, where an earlier pruning has masked some; the
+            others never come back. Free connections only.
 
     Raises:
         OptionError: no convolution can be split into so many groups.
     """
 
     def __init__(
-        self, graph: Graph, costs: CostModel, importance: Importance, options: SpaceOptions | None = None
+        self,
+        graph: Graph,
+        costs: CostModel,
+        importance: Importance,
+        options: SpaceOptions | None = None,
+        present: Mapping[str, Bits] | None = None,
     ) -> None:
         self.graph = graph
         self.costs = costs
         self.worth = importance
         self.options = options or SpaceOptions()
+        self._present = dict(present or {})
         self._tied = self.options.connection_groups > 1
         self._round_to = lcm(self.options.round_to, self.options.connection_groups)
         self._convolutions = self._connection_layers()
@@ -74,7 +83,7 @@ class PruningSpace:
             )
         self._layout = self._make_layout()
         self._importance = self._gene_importance()
-        self._full_flops = costs.flops(Masks.full(graph))
+        self._full_flops = costs.flops(self.masks(self.full(), order=False))
         errors = importance.errors
         self._ladder = None if errors is None else build_ladder(graph, importance.neurons, errors)
 
@@ -92,8 +101,8 @@ class PruningSpace:
         """The nearest valid genome in canonical form.
 
         Widths are rounded to the nearest valid one, at least one step, by worth. Every kept output keeps a
-        kernel. Connections of removed neurons go with them; their genes say 1, so that a neuron that returns
-        is connected again, and genomes of equal networks are equal.
+        kernel, if it has one left. Connections of removed neurons go with them; their genes say 1, so that a neuron
+        that returns is connected again, and genomes of equal networks are equal.
         """
         mended = bits.copy()
         self._repair_neurons(mended)
@@ -129,7 +138,18 @@ class PruningSpace:
 
     def full(self) -> Genome:
         """The genome of the original network."""
-        return self._layout.pack(np.ones(self._layout.size, dtype=np.bool_))
+        return self._layout.pack(self.repair(np.ones(self._layout.size, dtype=np.bool_)))
+
+    def genome(self, masks: Masks) -> Genome:
+        """The genome that means ``masks``: neurons, and free connections."""
+        bits = np.ones(self._layout.size, dtype=np.bool_)
+        if self.options.genes != "connections":
+            bits[: self.graph.neurons] = masks.neurons
+        for layer, section in self._connection_sections():
+            if layer.weight in masks.kernels:
+                ends = masks.kept(layer.outputs)[:, None] & masks.kept(layer.inputs)[None, :]
+                bits[section.slice] = (masks.kernels[layer.weight] | ~ends).reshape(-1)
+        return self._layout.pack(bits)
 
     def _masks(self, bits: Bits, *, order: bool) -> Masks:
         neurons = self._neurons(bits)
@@ -173,10 +193,15 @@ class PruningSpace:
 
     def _repair_kernels(self, genes: Bits, layer: Layer, rows: Bits, columns: Bits) -> None:
         genes |= ~(rows[:, None] & columns[None, :])
-        live = genes & columns[None, :]
-        lonely = np.flatnonzero(rows & ~live.any(axis=1))
+        there = columns[None, :]
+        if layer.weight in self._present:
+            there = there & self._present[layer.weight]
+            genes &= there | ~(rows[:, None] & columns[None, :])
+        live = genes & there
+        lonely = np.flatnonzero(rows & ~live.any(axis=1) & there.any(axis=1))
         if len(lonely):
-            worth = np.where(columns[None, :], self.worth.kernels[layer.weight][lonely], -np.inf)
+            there = np.broadcast_to(there, genes.shape)
+            worth = np.where(there[lonely], self.worth.kernels[layer.weight][lonely], -np.inf)
             genes[lonely, worth.argmax(axis=1)] = True
 
     def _connection_layers(self) -> tuple[Layer, ...]:

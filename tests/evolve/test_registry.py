@@ -19,7 +19,9 @@ def test_each_name_makes_an_algorithm(name):
 
 
 def test_an_unknown_name_is_answered_with_the_valid_ones():
-    with pytest.raises(OptionError, match="unknown algorithm 'nsga4': choose one of auto, nsga2, nsga3, random, rounds"):
+    with pytest.raises(
+        OptionError, match="unknown algorithm 'nsga4': choose one of auto, nsga2, nsga3, random, rounds"
+    ):
         make_algorithm("nsga4", SPACE, objectives=2, population=5, seed=0)
 
 

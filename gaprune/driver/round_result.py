@@ -1,0 +1,74 @@
+"""What one finished round has found, as it stands in the round's manifest."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gaprune.errors import RunError
+from gaprune.prune.genome import Genome
+from gaprune.runs import read_manifest
+from gaprune.runs.directory import MANIFEST_NAME
+
+RESULT = "result"
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """The network that a round has left.
+
+    Attributes:
+        number: of the round, from 1.
+        genome: of the true original: all that this round and those before have removed.
+        place: the network's folder, relative to the run directory.
+        search_accuracy: on the search set, 0 to 1.
+        test_accuracy: on the test set, 0 to 1.
+        objectives: by name, plain values.
+        share: of the genes that went in this round.
+        evaluations: candidates that were evaluated.
+        seconds: time that their evaluation took.
+        epochs: of training after the search.
+        training_seconds: time that it took.
+    """
+
+    number: int
+    genome: Genome
+    place: str
+    search_accuracy: float
+    test_accuracy: float | None
+    objectives: dict[str, float]
+    share: float
+    evaluations: int
+    seconds: float
+    epochs: int = 0
+    training_seconds: float = 0.0
+
+    def record(self) -> dict[str, Any]:
+        """JSON values."""
+        return {**asdict(self), "genome": base64.b64encode(self.genome.packed).decode()}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> RoundResult:
+        """The result that ``record`` stands for.
+
+        Raises:
+            TypeError, KeyError, ValueError: it is no such record.
+        """
+        return cls(**{**record, "genome": Genome(base64.b64decode(record["genome"]))})
+
+
+def read_result(path: Path) -> RoundResult | None:
+    """The result of the round in a directory; ``None`` where it is not finished or not there.
+
+    Raises:
+        RunError: the manifest is damaged.
+    """
+    if not (path / MANIFEST_NAME).exists():
+        return None
+    record = read_manifest(path).get(RESULT)
+    try:
+        return None if record is None else RoundResult.from_record(record)
+    except (TypeError, KeyError, ValueError) as error:
+        raise RunError(f"{path / MANIFEST_NAME} is damaged: {error!r}") from error

@@ -1,0 +1,229 @@
+"""The paper's method whole: searches one after the other, each on the network that the one before left.
+
+Each round is a run directory of its own inside the run's. What a finished round has found stands in its manifest, so
+going on with a run needs none of the finished rounds' networks but the last.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from gaprune.baseline import Baseline
+from gaprune.cli import differences
+from gaprune.device import pinned
+from gaprune.driver.engine import MEGABYTE, Origin, make_evaluator
+from gaprune.driver.kept import NAME as STATISTICS
+from gaprune.driver.kept import Kept
+from gaprune.driver.loop import Found, evolve
+from gaprune.driver.members import save_front
+from gaprune.driver.retrain import retrain
+from gaprune.driver.round_result import RoundResult, read_result
+from gaprune.driver.rounds_report import save_rounds, write_tables
+from gaprune.driver.setup import Job, statistics_key
+from gaprune.errors import RunError
+from gaprune.evaluate import Backend, Outcome
+from gaprune.evolve import Rounds
+from gaprune.progress import Reporter
+from gaprune.prune.genome import Genome
+from gaprune.prune.lineage import compose, present_kernels
+from gaprune.prune.masks import Masks
+from gaprune.runs import EvaluationLog, FrontRow, RunDirectory
+from gaprune.runs.directory import LOG_NAME, MANIFEST_NAME
+from gaprune.saved import load
+from gaprune.training.digest import digest_tensors
+
+SEED_STRIDE = 1_000_003
+"""Between the seeds of two rounds, so that no two runs share one."""
+
+MakeBackend = Callable[[Job], Backend]
+
+
+@dataclass(frozen=True)
+class RoundsFound:
+    """What all rounds have found.
+
+    Attributes:
+        rows: the rounds' networks, fewest FLOPs first, counted against the true original.
+        evaluated: every outcome of every round, by round and genome key.
+    """
+
+    rows: list[FrontRow]
+    evaluated: dict[str, Outcome]
+
+
+def run_rounds(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> RoundsFound:
+    """Run the rounds that are not done yet, and hand out their networks.
+
+    Args:
+        job: of the true original.
+        run: where the rounds' own directories lie.
+        make_backend: for each round's evaluator.
+        reporter: told of each round.
+
+    Raises:
+        RunError: a round's directory does not fit, or every candidate of one failed.
+    """
+    done: list[RoundResult] = []
+    for number in itertools.count(1):
+        path = _path(run, number)
+        result = read_result(path)
+        if result is None:
+            if number > job.options.rounds:
+                break
+            result = _Round(job, run, number, done[-1] if done else None, reporter).result(make_backend)
+            _say(result, job, reporter)
+        done.append(result)
+        write_tables(job, run.path, done)
+    rows = save_rounds(job, run, done)
+    return RoundsFound(rows, _evaluated(run, len(done)))
+
+
+def _path(run: RunDirectory, number: int) -> Path:
+    return run.path / f"round-{number}"
+
+
+def _evaluated(run: RunDirectory, rounds: int) -> dict[str, Outcome]:
+    found = {}
+    for number in range(1, rounds + 1):
+        for record in EvaluationLog(_path(run, number) / LOG_NAME).load():
+            found[f"{number}/{record['key']}"] = Outcome.from_record(record)
+    return found
+
+
+def _say(result: RoundResult, job: Job, reporter: Reporter) -> None:
+    costs = job.space.costs(job.space.masks(result.genome))
+    reporter.say(
+        f"round {result.number} of {job.options.rounds}: accuracy {result.search_accuracy:.4f} on the search images, "
+        f"{costs.flops / 1e6:.2f} million FLOPs ({costs.flops / job.original.flops:.1%}), "
+        f"{costs.params:,} parameters ({costs.params / job.original.params:.1%})"
+    )
+
+
+class _Round:
+    """One round that is not finished.
+
+    Args:
+        job: of the true original.
+        run: the whole run's directory.
+        number: from 1.
+        before: the round before; ``None`` for the first.
+        reporter: told what happens.
+    """
+
+    def __init__(
+        self, job: Job, run: RunDirectory, number: int, before: RoundResult | None, reporter: Reporter
+    ) -> None:
+        self._whole = job
+        self._number = number
+        self._reporter = reporter
+        self._path = _path(run, number)
+        self._so_far = Masks.full(job.space.graph) if before is None else job.space.masks(before.genome)
+        shares = job.options.round_share
+        self._share = shares[min(number, len(shares)) - 1]
+        reporter.say(f"round {number} of {job.options.rounds}: {self._share:.0%} of the genes go")
+        self._job = self._later_job(run, before) if before else self._with_options(job)
+
+    def result(self, make_backend: MakeBackend) -> RoundResult:
+        """Search, build the best network, train it if that is wanted, and note it all in the round's manifest."""
+        with self._directory() as directory:
+            if self._number > 1:  # those of the original are the whole run's
+                self._job.kept.save(self._path)
+            found = self._search(directory, make_backend)
+            (row,) = save_front(self._job, directory, found, self._reporter)
+            best = self._job.space.masks(found.genomes[0])
+            whole = self._whole.space
+            composed = compose(whole.graph, self._so_far, self._job.space.graph, best)
+            genome = whole.genome(composed)
+            self._check_costs(genome, row)
+            result = RoundResult(
+                number=self._number,
+                genome=genome,
+                place=f"{self._path.name}/{row.path}",
+                search_accuracy=row.search_accuracy,
+                test_accuracy=row.test_accuracy,
+                objectives=row.objectives,
+                share=self._share,
+                evaluations=len(found.evaluated),
+                seconds=sum(outcome.seconds for outcome in found.evaluated.values()),
+            )
+            if self._job.options.round_epochs:
+                kernels = present_kernels(whole.graph, composed)
+                result = retrain(self._job, result, found.genomes[0], kernels, directory, self._reporter)
+            directory.update_manifest(result=result.record())
+            (self._path / STATISTICS).unlink(missing_ok=True)
+        return result
+
+    def _search(self, directory: RunDirectory, make_backend: MakeBackend) -> Found:
+        job, options = self._job, self._job.options
+        algorithm = Rounds(
+            job.space,
+            objectives=len(job.objectives),
+            population=options.population,
+            seed=options.seed + SEED_STRIDE * (self._number - 1),
+            share=self._share,
+            selected=options.selected,
+            cut=options.cut,
+            mutation_rate=options.mutation_rate,
+        )
+        backend = make_backend(job)
+        try:
+            found = evolve(job, directory, backend, self._reporter, algorithm)
+        finally:
+            backend.close()
+        if not found.genomes:
+            reasons = sorted({str(outcome.failure) for outcome in found.evaluated.values()})
+            raise RunError(f"every candidate failed, see {directory.log.path}: {reasons[0]}")
+        return found
+
+    def _check_costs(self, genome: Genome, row: FrontRow) -> None:
+        """The round's own count must be what the true original's formula gives for the same network."""
+        costs = self._whole.space.costs(self._whole.space.masks(genome))
+        counted = (row.flops, row.params, row.size_mb)
+        if counted != (costs.flops, costs.params, costs.size / MEGABYTE):
+            raise RunError(f"{self._path} counts {counted}, the original's formula {costs}: please report this")
+
+    def _directory(self) -> RunDirectory:
+        """The round's own; one that was killed before it had a manifest is begun anew."""
+        if (self._path / MANIFEST_NAME).exists():
+            directory = RunDirectory.open(self._path)
+            apart = differences(directory.manifest.get("identity", {}), self._job.identity)
+            if apart:
+                directory.close()
+                raise RunError(f"{self._path} was made with another network: {'; '.join(apart)}")
+            return directory
+        shutil.rmtree(self._path, ignore_errors=True)
+        return RunDirectory.create(self._path, {"round": self._number, **self._job.manifest()})
+
+    def _with_options(self, job: Job) -> Job:
+        return replace(job, options=replace(job.options, generations=job.options.round_generations))
+
+    def _later_job(self, run: RunDirectory, before: RoundResult) -> Job:
+        """The same job for the network that the round before left."""
+        job = self._whole
+        device = job.splits.search.images.device
+        network = load(run.path / before.place, model=job.own.model).to(device)
+        baseline = _baseline(job.baseline, network, before)
+        key = statistics_key(job.options, baseline, job.data, job.splits, job.threads)
+        kept = Kept(self._path, key, device)
+        origin = Origin(job.evaluator.original, present_kernels(job.space.graph, self._so_far))
+        with pinned(job.threads):
+            evaluator = make_evaluator(
+                job.options, network, job.data, job.splits, job.objectives, self._reporter, kept, origin
+            )
+        identity = {**job.identity, **baseline.identity, "genes": evaluator.space.layout.size}
+        return self._with_options(replace(job, baseline=baseline, evaluator=evaluator, kept=kept, identity=identity))
+
+
+def _baseline(first: Baseline, network: nn.Module, before: RoundResult) -> Baseline:
+    return replace(
+        first,
+        model=network,
+        source=f"what round {before.number} left",
+        identity={**first.identity, "weights_sha256": digest_tensors(network.state_dict())},
+    )
