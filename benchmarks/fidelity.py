@@ -148,6 +148,9 @@ class _Bent:
     def repair(self, bits: Bits) -> Bits:
         return self.space.repair(bits)
 
+    def live(self, bits: Bits) -> Bits:
+        return self.space.live(bits)
+
     def shares(self, level: float) -> Floats:
         bent: Floats = self.space.shares(level) ** self.exponents
         return bent

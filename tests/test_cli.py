@@ -38,6 +38,18 @@ class Options:
     data_dir: Path | None = option(None, "images")
     seed: int | None = option(None, "random seed")
     objectives: tuple[str, ...] = option(("accuracy", "flops"), "what to search", choices=("accuracy", "flops"))
+    shares: tuple[float, ...] = option((0.5, 0.25), "what goes")
+
+
+@pytest.mark.parametrize(("text", "value"), [("0.1", (0.1,)), ("0.03, 5e-1,1", (0.03, 0.5, 1.0))])
+def test_numbers_are_separated_by_commas(text: str, value: tuple[float, ...]) -> None:
+    assert given_options("--shares", text).shares == value
+
+
+@pytest.mark.parametrize("text", ["", "0.1,", "half", "0.1,nan"])
+def test_what_is_no_list_of_numbers_is_told(text: str) -> None:
+    with pytest.raises(OptionError, match="--shares must be numbers separated by commas, got"):
+        given_options("--shares", text)
 
 
 def given_options(*argv: str) -> Options:

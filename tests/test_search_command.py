@@ -72,6 +72,8 @@ def test_the_command_ends_with_a_table_and_a_network_to_load(
         (["--objectives", "accuracy"], "objectives must be at least two of"),
         (["--data", "imagenet"], "unknown data 'imagenet': choose one of auto, cifar10, digits"),
         (["--algorithm", "magic"], "unknown algorithm 'magic': choose one of auto, nsga2, nsga3, random"),
+        (["--rounds", "2"], "rounds has no meaning with --algorithm auto: it is for rounds"),
+        (["--algorithm", "rounds"], "generations has no meaning with --algorithm rounds: use --rounds"),
         (["--importance", "magic"], "unknown importance 'magic': choose one of obs, l2, bn, taylor, random"),
         (["--compensation", "all"], "unknown compensation 'all': choose one of taps, channels, none"),
         (["--precision", "int8"], "unknown precision 'int8': choose one of auto, float32, bfloat16"),
@@ -210,6 +212,25 @@ def test_a_killed_run_resumes_to_the_front_of_an_undisturbed_one(
     assert main(["--resume", str(killed)]) == 0
     assert main([*long, "--output", str(whole)]) == 0
     assert (killed / "front.csv").read_bytes() == (whole / "front.csv").read_bytes()
+
+
+def test_rounds_killed_in_the_second_resume_to_the_end_of_undisturbed_ones(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rounds = [*arguments[:-2], "--algorithm", "rounds", "--rounds", "3", "--round-generations", "5"]
+    rounds += ["--round-share", "0.1,0.3", "--genes", "both"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    with subprocess.Popen(
+        command([*rounds, "--output", str(killed)]), env=environment(), stdout=subprocess.DEVNULL, text=True
+    ) as process:
+        wait_for_lines(killed / "round-2" / "evaluations.jsonl", 14, process)
+        process.kill()
+    assert not (killed / "front.csv").exists()
+    assert main(["--resume", str(killed)]) == 0
+    assert main([*rounds, "--output", str(whole)]) == 0
+    assert "| 02 |" in capsys.readouterr().out
+    for name in ("front.csv", *(f"front/{index:02d}/model.safetensors" for index in range(3))):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_importing_gaprune_is_light() -> None:

@@ -169,7 +169,7 @@ class SearchOptions:
                 raise OptionError(f"{name.replace('_', '-')} has no meaning with --algorithm rounds: {advice}")
         _check_least("selected", self.selected, 2)
         if self.selected > self.population:
-            raise OptionError(f"selected must be 2 to the population of {self.population}, got {self.selected}")
+            raise OptionError(f"selected must be at most the population of {self.population}, got {self.selected}")
         if not isinstance(self.round_share, tuple) or not self.round_share:
             raise OptionError(f"round-share must be one share or more, got {self.round_share!r}")
         for share in self.round_share:

@@ -90,17 +90,11 @@ class Quota:
         return [self._space.sections[place] for place in places]
 
     def _live(self, bits: Bits, places: list[int]) -> Bits:
-        """(size,) mask of a kind's genes that have a say: those of removed neurons' connections read 1 whatever is set.
-
-        Found by asking the space, which alone knows what its repairs settle.
-        """
+        """(size,) mask of a kind's genes that say something."""
         kind = np.zeros(len(bits), dtype=np.bool_)
         for section in self._sections(places):
             kind[section.slice] = True
-        least, most = (self._space.repair(np.where(kind, value, bits)) for value in (False, True))
-        needed = least & kind  # settled, or the one that a row or a layer keeps when all the others go
-        settled = needed & self._space.repair(np.where(kind, ~needed, bits))
-        return kind & most & ~settled
+        return kind & self._space.live(bits)
 
     def _parts(self, kept: Counts, exponents: NDArray[np.float64], places: list[int], count: int) -> Counts:
         """(sections,) genes to keep of those that each section has, about ``count`` together."""

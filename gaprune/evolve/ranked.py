@@ -46,6 +46,10 @@ class RankedSpace:
         """See ``Space.repair``."""
         return self.space.repair(bits)
 
+    def live(self, bits: Bits) -> Bits:
+        """See ``Space.live``."""
+        return self.space.live(bits)
+
     def shares(self, level: float) -> Floats:
         """See ``Space.shares``."""
         return self.space.shares(level)

@@ -99,6 +99,13 @@ class Space(Protocol):
         """
         ...
 
+    def live(self, bits: Bits) -> Bits:
+        """(size,) mask of the genes that say something in a repaired vector: each neuron, each possible connection.
+
+        Not the connections of its removed neurons, whose genes read 1, nor those that an earlier pruning masked.
+        """
+        ...
+
     def shares(self, level: float) -> Floats:
         """(sections,) shares of genes to keep that suit each other, rising with ``level`` from 0 to 1.
 

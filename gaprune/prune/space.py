@@ -116,6 +116,15 @@ class PruningSpace:
                 self._repair_kernels(genes.reshape(len(rows), len(columns)), layer, rows, columns)
         return mended
 
+    def live(self, bits: Bits) -> Bits:
+        """(size,) mask: neurons, connections that there are between kept neurons, tied ones."""
+        found = np.ones(self._layout.size, dtype=np.bool_)
+        kept = np.append(self._neurons(bits), True)
+        for layer, section in [] if self._tied else self._connection_sections():
+            possible = kept[layer.outputs][:, None] & kept[layer.inputs][None, :]
+            found[section.slice] = (possible & self._present.get(layer.weight, True)).reshape(-1)
+        return found
+
     def shares(self, level: float) -> Floats:
         """(sections,) keep shares that suit each other at a level from 0 to 1: the ladder's, where there is one."""
         found = np.full(len(self._layout.sections), level)

@@ -42,6 +42,10 @@ class BitSpace:
         """A copy: nothing needs mending."""
         return bits.copy()
 
+    def live(self, bits: Bits) -> Bits:
+        """All of them."""
+        return np.ones(self.layout.size, dtype=np.bool_)
+
     def shares(self, level: float) -> Floats:
         """The level for every section: nothing better is known."""
         return np.full(len(self.layout.sections), level)
@@ -89,6 +93,13 @@ class ToyNetwork:
             mended[section.slice] |= ~alive
             self._keep_one(mended, section, alive)
         return mended
+
+    def live(self, bits: Bits) -> Bits:
+        """Neurons, and connections between kept ones."""
+        found = np.ones(self.layout.size, dtype=np.bool_)
+        for index, section in enumerate(self.layout.sections[len(self.widths) - 1 :]):
+            found[section.slice] = self._alive(bits, index).ravel()
+        return found
 
     def shares(self, level: float) -> Floats:
         """The level for every section: nothing better is known."""
