@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from gaprune.baseline import Baseline
@@ -76,6 +77,9 @@ def run_rounds(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter:
         if result is None:
             if number > job.options.rounds:
                 break
+            if done and _exhausted(job, done[-1]):
+                reporter.say(f"every layer is down to one neuron: the rounds end after {len(done)}")
+                break
             result = _Round(job, run, number, done[-1] if done else None, reporter).result(make_backend)
             _say(result, job, reporter)
         done.append(result)
@@ -86,6 +90,11 @@ def run_rounds(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter:
 
 def _path(run: RunDirectory, number: int) -> Path:
     return run.path / f"round-{number}"
+
+
+def _exhausted(job: Job, result: RoundResult) -> bool:
+    neurons = job.space.masks(result.genome).neurons
+    return all(np.count_nonzero(neurons[group.slice]) <= 1 for group in job.space.graph.groups)
 
 
 def _evaluated(run: RunDirectory, rounds: int) -> dict[str, Outcome]:

@@ -31,16 +31,16 @@ def compose(first: Graph, so_far: Masks, graph: Graph, masks: Masks) -> Masks:
         masks: what is kept of that; where it masks kernels, those masked before are masked, too.
 
     Raises:
-        ValueError: the networks do not have the same layers, or the widths do not fit.
+        ValueError: the networks do not have the same convolutions, or the widths do not fit.
     """
     neurons = so_far.neurons.copy()
-    for old, new in zip(first.layers, graph.layers, strict=True):
-        if old.convolution:
-            rows = _channels(old, old.outputs, so_far.kept(old.outputs), new.outputs)
-            gone = old.outputs[rows[~masks.kept(new.outputs)]]
-            if (gone < 0).any():
-                raise ValueError(f"{old.name} has lost channels that must stay")
-            neurons[gone] = False
+    convolutions = ([layer for layer in one.layers if layer.convolution] for one in (first, graph))
+    for old, new in zip(*convolutions, strict=True):
+        rows = _channels(old, old.outputs, so_far.kept(old.outputs), new.outputs)
+        gone = old.outputs[rows[~masks.kept(new.outputs)]]
+        if (gone < 0).any():
+            raise ValueError(f"{old.name} has lost channels that must stay")
+        neurons[gone] = False
     composed = Masks(neurons)
     newer = {layer.weight: layer for layer in graph.convolutions()}
     for layer in first.convolutions():

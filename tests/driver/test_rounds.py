@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from listener import Listener
 from tiny_factory import small_residual
 from torch import nn
 
@@ -294,6 +295,18 @@ def test_what_rounds_may_not_change_on_resume_is_refused(search: Run, tmp_path: 
     for changed in ({"round_share": (0.2,)}, {"polish": True}, {"round_epochs": 1}, {"generations": 3}):
         with pytest.raises(OptionError, match=f"cannot change on resume: {next(iter(changed))}"):
             search(resume=tmp_path / "run", rounds=1, **changed)
+
+
+@pytest.mark.parametrize("genes", ["neurons", "both"])
+def test_rounds_end_early_where_nothing_is_left_that_could_go(
+    search: Run, resume: Resume, tmp_path: Path, genes: str
+) -> None:
+    reporter = Listener()
+    result = search(output=tmp_path / "run", genes=genes, round_share=0.9, rounds=9, reporter=reporter)
+    assert result.rows[0].widths == (1, 1, 1)
+    assert len(result.rows) < 9
+    assert f"every layer is down to one neuron: the rounds end after {len(result.rows)}" in reporter.lines
+    assert resume(result.path).rows == result.rows
 
 
 def test_a_round_alone_is_not_resumed(search: Run, tmp_path: Path) -> None:
