@@ -217,19 +217,19 @@ def test_a_killed_run_resumes_to_the_front_of_an_undisturbed_one(
 def test_rounds_killed_in_the_second_resume_to_the_end_of_undisturbed_ones(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rounds = [*arguments[:-2], "--algorithm", "rounds", "--rounds", "3", "--round-generations", "5"]
+    rounds = [*arguments[:-2], "--algorithm", "rounds", "--rounds", "2", "--round-generations", "4"]
     rounds += ["--round-share", "0.1,0.3", "--genes", "both"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     with subprocess.Popen(
         command([*rounds, "--output", str(killed)]), env=environment(), stdout=subprocess.DEVNULL, text=True
     ) as process:
-        wait_for_lines(killed / "round-2" / "evaluations.jsonl", 14, process)
+        wait_for_lines(killed / "round-2" / "evaluations.jsonl", 6, process)
         process.kill()
     assert not (killed / "front.csv").exists()
     assert main(["--resume", str(killed)]) == 0
     assert main([*rounds, "--output", str(whole)]) == 0
-    assert "| 02 |" in capsys.readouterr().out
-    for name in ("front.csv", *(f"front/{index:02d}/model.safetensors" for index in range(3))):
+    assert "| 01 |" in capsys.readouterr().out
+    for name in ("front.csv", *(f"front/{index:02d}/model.safetensors" for index in range(2))):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
 
 

@@ -161,7 +161,14 @@ def test_rounds_prune_a_network_that_knows_the_digits(tmp_path: Path) -> None:
             model,
             data,
             output=tmp_path / genes,
-            **{**SMALL, "genes": genes, "rounds": 2, "search_size": 200, "calibration_size": 200, "round_epochs": 0},
+            **{
+                **SMALL,
+                "genes": genes,
+                "rounds": 2,
+                "round_generations": 1,
+                "search_size": 200,
+                "calibration_size": 100,
+            },
         )
         assert len(result.rows) == 2
         assert result.rows[0].flops_share < 0.75
