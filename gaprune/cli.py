@@ -8,11 +8,15 @@ import difflib
 import inspect
 import math
 import os
+import re
+import shlex
+import signal
 import sys
+import threading
 import types
 import typing
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, Union
 
@@ -23,10 +27,11 @@ Options = TypeVar("Options")
 BAD_INPUT = 2
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
+TERMINATED = 143
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, met by a command that knows what to tell its user: the message, one line."""
+    """Ctrl-C or SIGTERM, met by a command that knows what to tell its user: the message, one line."""
 
 
 def option(
@@ -82,22 +87,59 @@ def run_command(
     """Parse, call, and turn what can happen into an exit status.
 
     An error that the user can mend is one line on standard error and status 2; Ctrl-C is one line and 130
-    (``Interrupted`` carries the command's own); a closed output such as ``| head`` is 141. Any other
-    exception is a bug and goes through with its traceback.
+    (``Interrupted`` carries the command's own), SIGTERM the same and 143; a closed output such as ``| head`` is
+    141. Any other exception is a bug and goes through with its traceback.
     """
-    try:
-        command(parse(options_class, argv, prog))
-        sys.stdout.flush()
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    except GapruneError as error:
-        return _fail(f"{prog}: error: {_one_line(error)}", BAD_INPUT)
-    except KeyboardInterrupt as interruption:
-        return _fail(f"{prog}: {_one_line(interruption) or 'interrupted'}", INTERRUPTED)
-    except BrokenPipeError:
-        _discard_output()
-        return OUTPUT_CLOSED
+    with _termination() as asked:
+        try:
+            command(parse(options_class, argv, prog))
+            sys.stdout.flush()
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 0
+        except GapruneError as error:
+            return _fail(f"{prog}: error: {_one_line(error)}", BAD_INPUT)
+        except KeyboardInterrupt as interruption:
+            line = f"{prog}: {_one_line(interruption) or 'interrupted'}"
+            return _fail(line, TERMINATED if asked else INTERRUPTED)
+        except BrokenPipeError:
+            _discard_output()
+            return OUTPUT_CLOSED
     return 0
+
+
+@contextmanager
+def _termination() -> Iterator[list[int]]:
+    """Meanwhile SIGTERM, which batch systems send before they kill, does what Ctrl-C does; the list tells that it came.
+
+    Where somebody has decided already what it does, and in threads, which get no signals, nothing changes.
+    """
+    asked: list[int] = []
+
+    def stop(number: int, frame: types.FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not cut short what the first has begun
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield asked
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def typed_command(prog: str, options: Any) -> str:
+    """The command line that gives ``options``, which have a field ``given``, those again that were typed."""
+    words = [prog]
+    for name, value in options_record(options).items():
+        if name in options.given and isinstance(value, bool):
+            words.append(_flag(name if value else f"no_{name}"))
+        elif name in options.given:
+            words += [_flag(name), shlex.quote(",".join(value) if isinstance(value, list) else str(value))]
+    return " ".join(words)
 
 
 def options_record(options: Any) -> dict[str, Any]:
@@ -278,7 +320,7 @@ def _from_jsonable(value: Any, hint: Any) -> Any:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    return re.sub(r"\s*[\r\n]\s*", " ", str(error)).strip()  # no further: a command may quote spaces
 
 
 def _fail(line: str, status: int) -> int:

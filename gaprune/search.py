@@ -7,7 +7,8 @@ import logging
 import shlex
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from typing import Any
 from rich.console import Console
 from torch import nn
 
-from gaprune.cli import GIVEN, Interrupted, differences, run_command
+from gaprune.cli import GIVEN, Interrupted, differences, run_command, typed_command
 from gaprune.data import ImageData, data_names
 from gaprune.driver.engine import MEGABYTE
 from gaprune.driver.loop import Found, evolve
-from gaprune.driver.members import CSV, save_front
+from gaprune.driver.members import CSV, drop_partial, save_front
 from gaprune.driver.options import ROUNDS, SearchOptions, record, resumed_options, settled
 from gaprune.driver.own import Own
 from gaprune.driver.rounds import run_rounds
@@ -143,8 +144,13 @@ def _command(options: SearchOptions) -> None:
     except Interrupted:
         raise
     except KeyboardInterrupt:
-        advice = "the same command starts again; a baseline in training goes on from its last epoch"
-        raise Interrupted(f"stopped before the search began; {advice}") from None
+        where = "before the search began; a baseline in training keeps its epochs"
+        raise Interrupted(f"stopped {where}; go on with: {typed_command(PROG, options)}") from None
+    with _stoppable(result.path, Own()):
+        _show(result, reporter)
+
+
+def _show(result: SearchResult, reporter: Reporter) -> None:
     manifest = read_manifest(result.path)
     original, rule = Original(**manifest["original"]), manifest["options"]["pick"]
     if sys.stdout.isatty():
@@ -167,15 +173,29 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
             options = resumed_options(options, run.manifest)
             job = prepare(options, own, reporter, run.path)
             _check_identity(job, run)
-            return _go(job, run, reporter)
+            with _stoppable(run.path, own):
+                return _go(job, run, reporter)
     options = settled(options)
     check_names(options, own)
     if options.output is not None:
         check_free(options.output)
     job = prepare(options, own, reporter)
     path = options.output or default_run_path(RUNS, job.model_name, job.data.name)
-    with RunDirectory.create(path, job.manifest()) as run:
+    with RunDirectory.create(path, job.manifest()) as run, _stoppable(path, own):
         return _go(job, run, reporter)
+
+
+@contextmanager
+def _stoppable(path: Path, own: Own) -> Iterator[None]:
+    """Meanwhile Ctrl-C says how to go on with the run at ``path``, and a disk that is full is one line."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; nothing is lost, go on with: {_resume_command(path, own)}") from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RunError(f"cannot write in {path}: {error.strerror or error}") from error
 
 
 def _check_identity(job: Job, run: RunDirectory) -> None:
@@ -186,17 +206,12 @@ def _check_identity(job: Job, run: RunDirectory) -> None:
 
 
 def _go(job: Job, run: RunDirectory, reporter: Reporter) -> SearchResult:
-    try:
-        run.update_manifest(options=record(job.options))
-        job.kept.save(run.path)
-        evaluated, rows = _found(job, run, reporter)
-        satisfied = _satisfied(job, rows, reporter)
-        picked = _picked(rows, job.options.pick, reporter)
-        _draw(job, run, evaluated, rows, picked)
-    except KeyboardInterrupt:
-        raise Interrupted(f"stopped; nothing is lost, go on with: {_resume_command(job, run)}") from None
-    except OSError as error:
-        raise RunError(f"cannot write in {run.path}: {error.strerror or error}") from error
+    run.update_manifest(options=record(job.options))
+    job.kept.save(run.path)
+    evaluated, rows = _found(job, run, reporter)
+    satisfied = _satisfied(job, rows, reporter)
+    picked = _picked(rows, job.options.pick, reporter)
+    _draw(job, run, evaluated, rows, picked)
     run.update_manifest(
         evaluations=len(evaluated),
         picked=None if picked is None else picked.index,
@@ -222,15 +237,16 @@ def _backend(job: Job) -> Backend:
     return LocalBackend(job.evaluator, threads=job.threads)
 
 
-def _resume_command(job: Job, run: RunDirectory) -> str:
+def _resume_command(path: Path, own: Own) -> str:
     """What to type to go on with a run."""
-    if any(job.own.record().values()):
-        return f'gaprune.search(model, data, resume="{run.path}")'
-    return f"{PROG} --resume {shlex.quote(str(run.path))}"
+    if any(own.record().values()):
+        return f'gaprune.search(model, data, resume="{path}")'
+    return f"{PROG} --resume {shlex.quote(str(path))}"
 
 
 def _front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> list[FrontRow]:
     """The saved front, or the one on disk when the search has not moved since."""
+    drop_partial(run)
     polish = job.options.polish
     table = run.path / CSV
     same = run.manifest.get("generations_done") == found.generation and run.manifest.get("polished") == polish
@@ -239,9 +255,7 @@ def _front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> lis
     if not found.genomes:
         reasons = sorted({str(outcome.failure) for outcome in found.evaluated.values()})
         raise RunError(f"every candidate failed, see {run.path / 'evaluations.jsonl'}: {reasons[0]}")
-    rows = save_front(job, run, found, reporter)
-    run.update_manifest(generations_done=found.generation, polished=polish)
-    return rows
+    return save_front(job, run, found, reporter)
 
 
 def _satisfied(job: Job, rows: list[FrontRow], reporter: Reporter) -> bool:

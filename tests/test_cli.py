@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +23,7 @@ from gaprune.cli import (
     options_record,
     parse,
     run_command,
+    typed_command,
 )
 from gaprune.errors import DataError, OptionError
 
@@ -142,6 +147,73 @@ def test_ctrl_c_is_one_line_and_130(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_command_can_say_how_to_go_on_after_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
     assert raising(Interrupted("stopped; go on with: prog --resume runs/a")) == 130
     assert capsys.readouterr().err == "prog: stopped; go on with: prog --resume runs/a\n"
+
+
+def test_the_command_to_go_on_with_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert raising(Interrupted("go on with: prog --resume 'two  spaces'")) == 130
+    assert capsys.readouterr().err == "prog: go on with: prog --resume 'two  spaces'\n"
+
+
+def terminate(options: Options) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    raise AssertionError("went on")
+
+
+def test_sigterm_is_one_line_and_143_and_decided_by_others_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert run_command(terminate, Options, "prog", []) == 143
+    assert capsys.readouterr() == ("", "prog: interrupted\n")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_second_sigterm_does_not_disturb_what_the_first_has_begun(capsys: pytest.CaptureFixture[str]) -> None:
+    def command(options: Options) -> None:
+        try:
+            terminate(options)
+        except KeyboardInterrupt:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise Interrupted("all is saved") from None
+
+    assert run_command(command, Options, "prog", []) == 143
+    assert capsys.readouterr().err == "prog: all is saved\n"
+
+
+def test_sigterm_stays_with_who_has_decided_what_it_does() -> None:
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+    try:
+        assert run_command(lambda options: os.kill(os.getpid(), signal.SIGTERM), Options, "prog", []) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert came == [signal.SIGTERM]
+
+
+def test_a_command_works_in_a_thread_too() -> None:
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(run_command, lambda options: None, Options, "prog", []).result() == 0
+
+
+@dataclass(frozen=True)
+class Typed(Options):
+    """Options that know which of them were typed."""
+
+    given: frozenset[str] = frozenset()
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["--population", "40", "--data-dir", "a b", "--objectives", "flops,accuracy"],
+        ["--no-verbose", "--rate", "0.5", "--seed", "3"],
+        ["--verbose", "--model", "resnet18"],
+    ],
+)
+def test_a_typed_command_can_be_typed_again(argv: list[str]) -> None:
+    options = parse(Typed, argv, "prog")
+    words = shlex.split(typed_command("prog", options))
+    assert sorted(words) == sorted(["prog", *argv])
+    assert parse(Typed, words[1:], "prog") == options
 
 
 def test_a_bug_keeps_its_traceback() -> None:

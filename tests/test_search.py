@@ -399,6 +399,17 @@ def test_an_interrupted_resume_is_remembered_with_what_it_was_asked(
     assert (manifest["generations_done"], manifest["polished"]) == (2, True)
 
 
+def test_a_closed_output_is_no_full_disk(trained: nn.Module, square_data: ImageData, tmp_path: Path) -> None:
+    class Closed(type(SILENT)):  # type: ignore[misc]
+        def task(self, name: str, total: int) -> object:
+            if name == "search":
+                raise BrokenPipeError
+            return super().task(name, total)
+
+    with pytest.raises(BrokenPipeError):
+        run(trained, square_data, tmp_path / "run", reporter=Closed())
+
+
 def test_the_front_that_is_handed_out_has_no_dominated_member(
     trained: nn.Module, square_data: ImageData, tmp_path: Path
 ) -> None:

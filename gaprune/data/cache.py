@@ -33,7 +33,7 @@ def store(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) ->
         OSError: the folder cannot be written or is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    record = {"meta": json.dumps(dict(meta)), "checksums": json.dumps(_checksums(tensors))}
+    record = {"meta": json.dumps(dict(meta)), "checksums": json.dumps(checksums(tensors))}
     atomic_write(path, save(dict(tensors), metadata=record))
 
 
@@ -45,7 +45,7 @@ def fetch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         with safe_open(path, framework="pt") as file:
             record = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if json.loads(record["checksums"]) == _checksums(tensors):
+        if json.loads(record["checksums"]) == checksums(tensors):
             return tensors, json.loads(record["meta"])
         reason = "its checksums do not match"
     except (SafetensorError, OSError, KeyError, ValueError) as error:
@@ -54,5 +54,6 @@ def fetch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     return None
 
 
-def _checksums(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+def checksums(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """CRC-32 of the values of tensors on the CPU, by name."""
     return {name: zlib.crc32(tensor.contiguous().numpy().data) for name, tensor in tensors.items()}

@@ -15,6 +15,7 @@ from gaprune.evolve import Algorithm, AlgorithmState, hypervolume, make_algorith
 from gaprune.progress import Reporter, Task
 from gaprune.prune.genome import Genome
 from gaprune.runs import RunDirectory
+from gaprune.runs.directory import STATE_NAME
 
 FLOPS_LEVELS = (0.5, 0.25, 0.1)
 """Shares of the original's FLOPs at which progress shows the best accuracy."""
@@ -63,6 +64,7 @@ def evolve(
     )
     _restore(algorithm, run)
     known, settled = _known(run, algorithm.generation)
+    _check_logged(algorithm, known, run)
     floors = Floors(job.evaluator)
     floors.learn(settled)
     with reporter.task("search", options.population * options.generations) as task:
@@ -96,6 +98,13 @@ def _known(run: RunDirectory, generation: int) -> tuple[dict[str, Outcome], list
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{run.log.path} has a line that is no evaluation: {error!r}") from error
     return known, settled
+
+
+def _check_logged(algorithm: Algorithm, known: dict[str, Outcome], run: RunDirectory) -> None:
+    lost = sum(genome.key not in known for genome in algorithm.front()[0])
+    if lost:
+        advice = f"remove {run.path / STATE_NAME}, and they are made again"
+        raise RunError(f"{run.log.path} lacks {lost} evaluations that the run's state rests on: {advice}")
 
 
 def _restore(algorithm: Algorithm, run: RunDirectory) -> None:

@@ -23,30 +23,44 @@ from gaprune.prune.costs import count_flops
 from gaprune.prune.genome import Genome
 from gaprune.prune.masks import Masks
 from gaprune.runs import FrontRow, RunDirectory, write_csv
-from gaprune.runs.files import atomic_write
+from gaprune.runs.files import atomic_write, sync_folder
 from gaprune.saved import Config, save_compact, save_genome
 
 FRONT = "front"
+PARTIAL = "front.partial"
 CSV = "front.csv"
 
 
 def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> list[FrontRow]:
     """Build, measure and save every member of the front, then its table.
 
-    The members appear under ``front/`` together: they are made in another folder that is renamed when whole.
+    The members appear under ``front/`` together: they are made in another folder that is renamed when whole. An older
+    front stays until then. That there is a front, the manifest says last and takes back first, so that a table
+    never passes for another front's.
 
     Returns:
         One row a member, fewest FLOPs first.
     """
-    partial, final = run.path / f"{FRONT}.partial", run.path / FRONT
-    shutil.rmtree(partial, ignore_errors=True)
+    drop_partial(run)
+    try:
+        with pinned(job.threads):
+            rows = _members(job, found, run.path / PARTIAL, Builder(job, reporter), reporter)
+        run.update_manifest(generations_done=None, polished=None)
+    except BaseException:
+        drop_partial(run)
+        raise
     (run.path / CSV).unlink(missing_ok=True)
-    with pinned(job.threads):
-        rows = _members(job, found, partial, Builder(job, reporter), reporter)
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
+    shutil.rmtree(run.path / FRONT, ignore_errors=True)
+    sync_folder(run.path / PARTIAL)
+    (run.path / PARTIAL).rename(run.path / FRONT)
     write_csv(rows, run.path / CSV)
+    run.update_manifest(generations_done=found.generation, polished=job.options.polish)
     return rows
+
+
+def drop_partial(run: RunDirectory) -> None:
+    """Remove what a process left that was stopped while it made the members."""
+    shutil.rmtree(run.path / PARTIAL, ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -280,4 +280,7 @@ def _moments(x: Tensor, *, maps: bool) -> Moments:
     height, width = (x.shape[2], x.shape[3]) if maps else (1, 1)
     samples = x.transpose(0, 1).flatten(1) if maps else x.reshape(-1, x.shape[-1]).T
     samples = samples.double()
-    return Moments(samples.shape[1], samples.sum(1), samples @ samples.T, height, width)
+    lower = (
+        samples @ samples.T
+    ).tril()  # not every library gives the two halves alike, and one of them is kept on disk
+    return Moments(samples.shape[1], samples.sum(1), lower + lower.tril(-1).T, height, width)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from gaprune.data.cache import checksums
+from gaprune.errors import first_line
 from gaprune.prune.patches import PatchMoments
 from gaprune.prune.statistics import Moments, Statistics
 from gaprune.runs.files import atomic_write
 
-FORMAT = "gaprune-statistics-1"
+_LOGGER = logging.getLogger(__name__)
+
+FORMAT = "gaprune-statistics-2"
 
 
 def save_statistics(path: Path, statistics: Statistics, key: str) -> None:
@@ -44,38 +50,47 @@ def save_statistics(path: Path, statistics: Statistics, key: str) -> None:
     if statistics.taylor is not None:
         tensors["taylor"] = torch.from_numpy(statistics.taylor)
     whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    atomic_write(path, save(whole, metadata={"format": FORMAT, "key": key, "facts": json.dumps(facts)}))
+    record = {"format": FORMAT, "key": key, "facts": json.dumps(facts)}
+    record["checksums"] = json.dumps({**checksums(whole), "facts": zlib.crc32(record["facts"].encode())})
+    atomic_write(path, save(whole, metadata=record))
 
 
 def load_statistics(path: Path, key: str, device: torch.device) -> Statistics | None:
     """What ``save_statistics`` wrote for the same ``key``; ``None`` where there is nothing usable.
 
-    A damaged file is as good as none: statistics can always be collected again.
+    A damaged file, which a logged warning names, is as good as none: statistics can always be collected again.
     """
+    if not path.is_file():
+        return None
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
+        with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT or metadata.get("key") != key:
                 return None
-            return _read(file, json.loads(metadata["facts"]))
-    except (OSError, SafetensorError, ValueError, KeyError):
+            # cloned, because products depend in the last digits on where in memory their factors begin
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        found = {**checksums(tensors), "facts": zlib.crc32(metadata["facts"].encode())}
+        if json.loads(metadata["checksums"]) != found:
+            raise ValueError("its checksums do not match")
+        return _read({name: tensor.to(device) for name, tensor in tensors.items()}, json.loads(metadata["facts"]))
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        _LOGGER.warning("%s is damaged, the statistics are collected anew: %s", path, first_line(error))
         return None
 
 
-def _read(file: Any, facts: dict[str, Any]) -> Statistics:
+def _read(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Statistics:
     def moments(part: str) -> dict[str, Moments]:
         return {
             weight: Moments(
                 count,
-                file.get_tensor(f"{part}/{weight}/total"),
-                _square(file.get_tensor(f"{part}/{weight}/products")),
+                tensors[f"{part}/{weight}/total"],
+                _square(tensors[f"{part}/{weight}/products"]),
                 height,
                 width,
             )
             for weight, (count, height, width) in facts[part].items()
         }
 
-    names = set(file.keys())
     return Statistics(
         fitted=moments("fitted"),
         held_out=moments("held_out"),
@@ -83,14 +98,14 @@ def _read(file: Any, facts: dict[str, Any]) -> Statistics:
         patches={
             weight: PatchMoments(
                 count,
-                file.get_tensor(f"patches/{weight}/mean"),
-                _square(file.get_tensor(f"patches/{weight}/covariance")),
+                tensors[f"patches/{weight}/mean"],
+                _square(tensors[f"patches/{weight}/covariance"]),
                 damping,
             )
             for weight, (count, damping) in facts["patches"].items()
         },
-        samples={name.removeprefix("samples/"): file.get_tensor(name) for name in names if name.startswith("samples/")},
-        taylor=file.get_tensor("taylor").cpu().numpy() if "taylor" in names else None,
+        samples={name.removeprefix("samples/"): rows for name, rows in tensors.items() if name.startswith("samples/")},
+        taylor=tensors["taylor"].cpu().numpy() if "taylor" in tensors else None,
     )
 
 

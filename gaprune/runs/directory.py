@@ -26,6 +26,9 @@ MANIFEST_NAME = "manifest.json"
 LOG_NAME = "evaluations.jsonl"
 STATE_NAME = "state"
 
+_LEFTOVER = re.compile(rf"\.({re.escape(MANIFEST_NAME)}|{re.escape(HOLDER_NAME)})\.\d+\.tmp")
+"""What a process leaves that is killed while it starts a run."""
+
 
 class RunDirectory:
     """A run directory that this process owns until it is closed. Made by ``create`` or ``open``.
@@ -182,6 +185,7 @@ def _start(path: Path, manifest: dict[str, Any]) -> DirectoryLock:
     lock.acquire()
     try:
         _check_empty(path)
+        remove_temporary_files(path)
         _write_manifest(path, manifest)
     except BaseException:
         lock.withdraw()
@@ -208,7 +212,7 @@ def _check_empty(path: Path) -> None:
     if MANIFEST_NAME in names:
         advice = f"continue it with --resume {path}, or choose another directory"
         raise RunError(f"{path} already holds a run: {advice}")
-    foreign = [name for name in names if name not in (LOCK_NAME, HOLDER_NAME)]
+    foreign = [name for name in names if name not in (LOCK_NAME, HOLDER_NAME) and not _LEFTOVER.fullmatch(name)]
     if foreign:
         raise RunError(f"{path} is not empty (it has {foreign[0]}): choose a new or empty directory")
 

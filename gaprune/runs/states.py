@@ -68,15 +68,24 @@ def save_state(folder: Path, number: int, arrays: Mapping[str, NDArray[Any]], me
 def latest_state(folder: Path) -> tuple[State | None, list[str]]:
     """The newest undamaged state, or None, and one line for each damaged one met on the way.
 
-    Damaged ones are set aside under the name ``*.damaged``: they are never read again.
+    Damaged ones are set aside under the name ``*.damaged``: they are never read again. Arrays without their index, as a
+    process leaves that is killed while it saves or drops a state, are passed over and removed.
     """
     messages: list[str] = []
-    for number in sorted(_numbers(folder, "json"), reverse=True):
+    indexed = _numbers(folder, "json")
+    for number in sorted(indexed | _numbers(folder, "safetensors"), reverse=True):
+        if number not in indexed:
+            tensors, index = _files(folder, number)
+            messages.append(f"state {tensors} was not saved to its end (it has no {index.name}) and is passed over")
+            continue
         try:
-            return _load(folder, number), messages
+            state = _load(folder, number)
         except (OSError, ValueError, SafetensorError) as error:
             messages.append(f"state {_files(folder, number)[1]} is damaged and set aside: {error}")
             _set_aside(folder, number)
+        else:
+            _drop_old(folder, number)
+            return state, messages
     return None, messages
 
 

@@ -38,7 +38,11 @@ def test_saved_and_loaded_they_are_equal_to_the_last_bit(tmp_path: Path, statist
     assert statistics.patches
     assert statistics.samples
     save_statistics(tmp_path / "s", statistics, "key")
-    assert flat(load_statistics(tmp_path / "s", "key", CPU)) == flat(statistics)
+    found = load_statistics(tmp_path / "s", "key", CPU)
+    assert flat(found) == flat(statistics)
+    assert found is not None
+    for weight, moments in found.fitted.items():
+        assert moments.products.stride() == statistics.fitted[weight].products.stride()
 
 
 def test_symmetric_matrices_take_half_the_room(tmp_path: Path, statistics: Statistics) -> None:
@@ -46,8 +50,17 @@ def test_symmetric_matrices_take_half_the_room(tmp_path: Path, statistics: Stati
     assert (tmp_path / "s").stat().st_size < 0.75 * statistics.bytes + 20_000
 
 
-@pytest.mark.parametrize("damage", ["missing", "another key", "cut short", "not ours"])
-def test_what_cannot_be_used_is_none(tmp_path: Path, statistics: Statistics, damage: str) -> None:
+def test_second_moments_are_symmetric_to_the_last_bit(statistics: Statistics) -> None:
+    """Half of each is kept: a run that goes on must not see another matrix than the one that began."""
+    for part in (statistics.fitted, statistics.held_out):
+        for moments in part.values():
+            assert torch.equal(moments.products, moments.products.T)
+
+
+@pytest.mark.parametrize("damage", ["missing", "another key", "cut short", "one bit", "one digit", "not ours"])
+def test_what_cannot_be_used_is_none_and_what_is_damaged_is_named(
+    tmp_path: Path, statistics: Statistics, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "s"
     if damage != "missing":
         save_statistics(path, statistics, "other" if damage == "another key" else "key")
@@ -55,4 +68,13 @@ def test_what_cannot_be_used_is_none(tmp_path: Path, statistics: Statistics, dam
         path.write_bytes(path.read_bytes()[:-10])
     if damage == "not ours":
         path.write_bytes(b"hello")
+    content = path.read_bytes() if path.exists() else b""
+    if damage == "one bit":
+        path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    if damage == "one digit":
+        images = f'\\"images\\": {statistics.images}'.encode()
+        assert images in content
+        path.write_bytes(content.replace(images, images[:-1] + b"7"))
     assert load_statistics(path, "key", CPU) is None
+    named = f"{path} is damaged, the statistics are collected anew: "
+    assert (named in caplog.text) == (damage not in ("missing", "another key"))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gaprune.errors import RunError
-from gaprune.runs import RunDirectory, default_run_path, read_manifest
+from gaprune.runs import RunDirectory, check_free, default_run_path, read_manifest
 
 MANIFEST = {"options": {"model": "vgg16"}, "seed": 0}
 
@@ -57,6 +57,24 @@ def test_a_directory_with_other_things_is_refused_and_left_as_it_is(tmp_path: Pa
     with pytest.raises(RunError, match=r"is not empty \(it has thesis\.tex\): choose a new or empty directory"):
         RunDirectory.create(tmp_path, MANIFEST)
     assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("leftover", [".manifest.json.12.tmp", "..lock.json.12.tmp"])
+def test_a_directory_in_which_a_run_was_killed_at_its_start_can_be_used(tmp_path: Path, leftover: str) -> None:
+    for name in (".lock", ".lock.json", leftover):
+        (tmp_path / name).write_bytes(b"")
+    check_free(tmp_path)
+    RunDirectory.create(tmp_path, MANIFEST).close()
+    assert not (tmp_path / leftover).exists()
+
+
+@pytest.mark.parametrize("foreign", [".notes.12.tmp", ".manifest.json.tmp", "manifest.json.12.tmp"])
+def test_what_is_no_leftover_of_ours_is_not_removed(tmp_path: Path, foreign: str) -> None:
+    for name in (".lock", foreign):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(RunError, match="is not empty"):
+        RunDirectory.create(tmp_path, MANIFEST)
+    assert (tmp_path / foreign).exists()
 
 
 def test_a_finished_run_is_not_overwritten(path: Path) -> None:
