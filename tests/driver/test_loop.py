@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gaprune.data import ImageData
 from gaprune.driver.loop import _known
 from gaprune.evaluate import Evaluator, Floors, Measurement, Objective, Outcome
 from gaprune.progress import SILENT
+from gaprune.prune.genome import Genome
 from gaprune.runs import RunDirectory
 from gaprune.search import Interrupted, SearchResult
 
@@ -102,6 +104,35 @@ def test_a_generation_that_was_interrupted_goes_on_as_it_began(
     part = search(resume=tmp_path / "part")
     assert timeless(part.path) == timeless(whole.path)
     assert stopped(part.path)
+
+
+def test_wherever_state_and_log_end_each_candidate_is_given_the_floor_that_it_was_given(
+    search: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log may go beyond the state, by whole generations too, and end in the midst of one."""
+    given: dict[str, float] = {}
+    floors = Floors.__call__
+
+    def noted(self: Floors, genomes: Sequence[Genome]) -> list[float] | None:
+        found = floors(self, genomes)
+        given.update(zip([genome.key for genome in genomes], found or [], strict=True))
+        return found
+
+    monkeypatch.setattr(Floors, "__call__", noted)
+    monkeypatch.setattr("gaprune.runs.states.KEPT", 99)
+    whole = search(output=tmp_path / "whole").path
+    expected, log = dict(given), (whole / "evaluations.jsonl").read_text().splitlines(keepends=True)
+    assert len(set(expected.values())) > 2
+    for state, logged in ((3, 27), (2, 27), (1, 37), (0, 13), (0, 40)):
+        path = shutil.copytree(whole, tmp_path / f"{state}-{logged}")
+        for file in (path / "state").iterdir():
+            if int(file.stem) > state:
+                file.unlink()
+        (path / "evaluations.jsonl").write_text("".join(log[:logged]))
+        given.clear()
+        search(resume=path)
+        assert given == {line["key"]: expected[line["key"]] for line in lines(whole)[logged:]}
+        assert timeless(path) == timeless(whole)
 
 
 @pytest.mark.parametrize(("generation", "settled"), [(0, []), (1, ["a"]), (2, ["a", "b"])])
