@@ -122,8 +122,9 @@ def test_wherever_state_and_log_end_each_candidate_is_given_the_floor_that_it_wa
     monkeypatch.setattr("gaprune.runs.states.KEPT", 99)
     whole = search(output=tmp_path / "whole").path
     expected, log = dict(given), (whole / "evaluations.jsonl").read_text().splitlines(keepends=True)
-    assert len(set(expected.values())) > 2
-    for state, logged in ((3, 27), (2, 27), (1, 37), (0, 13), (0, 40)):
+    generation, index = misleading(lines(whole), expected)
+    assert generation >= 2
+    for state, logged in ((generation, index), (generation - 1, index), (0, index), (0, 13), (0, 40)):
         path = shutil.copytree(whole, tmp_path / f"{state}-{logged}")
         for file in (path / "state").iterdir():
             if int(file.stem) > state:
@@ -133,6 +134,19 @@ def test_wherever_state_and_log_end_each_candidate_is_given_the_floor_that_it_wa
         search(resume=path)
         assert given == {line["key"]: expected[line["key"]] for line in lines(whole)[logged:]}
         assert timeless(path) == timeless(whole)
+
+
+def misleading(log: list[dict[str, Any]], floors: dict[str, float]) -> tuple[int, int]:
+    """The last candidate (generation, line) that an outcome of its own generation would have given a higher floor."""
+    return max(
+        (line["generation"], index)
+        for index, line in enumerate(log)
+        for earlier in log[:index]
+        if earlier["generation"] == line["generation"]
+        and not earlier["bound"]
+        and earlier["minimised"]["flops"] <= line["minimised"]["flops"]
+        and earlier["values"]["accuracy"] > floors[line["key"]]
+    )
 
 
 @pytest.mark.parametrize(("generation", "settled"), [(0, []), (1, ["a"]), (2, ["a", "b"])])
