@@ -1,6 +1,7 @@
 """Evolutionary search over genomes: it knows bits, importance and cost, and no network."""
 
 from gaprune.evolve.algorithm import Algorithm, AlgorithmState, failed_row
+from gaprune.evolve.hill_climbing import HillClimbing
 from gaprune.evolve.hypervolume import hypervolume
 from gaprune.evolve.nsga2 import NSGA2
 from gaprune.evolve.nsga3 import nsga3
@@ -12,6 +13,7 @@ __all__ = [
     "NSGA2",
     "Algorithm",
     "AlgorithmState",
+    "HillClimbing",
     "RandomSearch",
     "Rounds",
     "algorithm_names",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from gaprune.evolve.ranked import RankedSpace, rank
 from gaprune.prune.genome import Bits, Genome, Space
 
 LARGEST_BUDGET = 0.9
-SMALLEST_BUDGET = 0.05
+SMALLEST_BUDGET = 0.02
 SPREAD = 0.5
 STEPS = 16
 TOLERANCE = 0.005
@@ -51,6 +52,13 @@ def informed(space: Space, count: int, rng: np.random.Generator, *, largest: flo
     return whole[:count] + [ranked.layout.pack(informed_member(ranked, budget, rng)) for budget in budgets(count - 1)]
 
 
+def ladder(space: Space, count: int, rng: np.random.Generator) -> list[Genome]:
+    """``count`` repaired genomes on the space's ladder, from the dearest budget to the cheapest."""
+    ranked = rank(space)
+    level = [1.0] * len(ranked.sections)
+    return [ranked.layout.pack(informed_member(ranked, budget, rng, exponents=level)) for budget in budgets(count)]
+
+
 def uninformed(space: Space, count: int, rng: np.random.Generator) -> list[Genome]:
     """``count`` repaired genomes of random bits, each with its own random density."""
     layout = space.layout
@@ -58,7 +66,7 @@ def uninformed(space: Space, count: int, rng: np.random.Generator) -> list[Genom
 
 
 def budgets(count: int, largest: float = LARGEST_BUDGET) -> list[float]:
-    """``count`` costs from 0.9, or from ``largest`` if that is less, down to 0.05, evenly spaced in their square roots.
+    """``count`` costs from 0.9, or from ``largest`` if that is less, down to 0.02, evenly spaced in their square roots.
 
     Where ``largest`` is less than twice that, down to half of it.
 
@@ -71,15 +79,18 @@ def budgets(count: int, largest: float = LARGEST_BUDGET) -> list[float]:
     return [float(width) ** 2 for width in widths]
 
 
-def informed_member(space: RankedSpace, budget: float, rng: np.random.Generator) -> Bits:
+def informed_member(
+    space: RankedSpace, budget: float, rng: np.random.Generator, *, exponents: Sequence[float] | None = None
+) -> Bits:
     """A repaired vector that keeps each section's most important genes and costs about ``budget``.
 
-    Each section keeps the share s(t)^e, s what the space holds to suit level t and e the section's own exponent drawn
-    once; the common level t in [0, 1] is bisected until the cost is met within 0.5 %, or as nearly as the space
-    allows.
+    Each section keeps the share s(t)^e, s what the space holds to suit level t and e the section's own exponent, drawn
+    once unless given; the common level t in [0, 1] is bisected until the cost is met within 0.5 %, or as nearly as the
+    space allows.
     """
     places = _places(space, rng)
-    exponents = _exponents(space, rng)
+    if exponents is None:
+        exponents = _exponents(space, rng)
     low, high = 0.0, 1.0
     best, best_miss = space.repair(_keep(space, places, exponents, 1.0)), math.inf
     for _ in range(STEPS):
@@ -122,7 +133,7 @@ def _places(space: RankedSpace, rng: np.random.Generator) -> Places:
     return places
 
 
-def _keep(space: RankedSpace, places: Places, exponents: list[float], level: float) -> Bits:
+def _keep(space: RankedSpace, places: Places, exponents: Sequence[float], level: float) -> Bits:
     bits = np.empty(space.layout.size, dtype=np.bool_)
     for section, exponent, share in zip(space.sections, exponents, space.shares(level), strict=True):
         np.less(places[section.slice], round(share**exponent * section.size), out=bits[section.slice])

@@ -11,9 +11,13 @@ from gaprune.evolve.breeder import Breeder
 from gaprune.evolve.initial import Initial, informed
 from gaprune.evolve.ledger import Ledger, pack_genomes, unpack_genomes
 from gaprune.evolve.ranked import rank
+from gaprune.evolve.screening import Screen
 from gaprune.evolve.selection import Crowded, Selection
 from gaprune.evolve.variation import Variation
 from gaprune.prune.genome import Floats, Genome, Space
+
+SCREENED = 0.75
+"""Share of a generation that is bred on guesses; the others are children as they come."""
 
 
 class NSGA2(Algorithm):
@@ -46,10 +50,12 @@ class NSGA2(Algorithm):
         initial: Initial = informed,
         variation: Variation | None = None,
         selection: Selection | None = None,
+        screening: bool = True,
         name: str = "nsga2",
     ) -> None:
         self._ledger = Ledger(name, space.layout, objectives=objectives, population=population, seed=seed)
         self._breeder = Breeder(rank(space), initial, variation or Variation(), self._ledger)
+        self._screen = Screen(self._breeder, objectives) if screening else None
         self._layout = space.layout
         self._parents: list[Genome] = []
         self._parents_Y: Floats = np.empty((0, objectives))
@@ -66,13 +72,18 @@ class NSGA2(Algorithm):
         return self._ledger.ask(self._children if self._parents else self._breeder.first)
 
     def _children(self) -> list[Genome]:
+        count = self._ledger.population
+        screened = self._screen.children(self._parents, round(SCREENED * count)) if self._screen else []
+        children = [self._breeder.admit(bits) for bits in screened]
         told = self._parents_Y, self._parents_violation
-        winners = self._selection.parents(*told, 2 * self._ledger.population, self._ledger.rng)
-        return [self._breeder.child(self._parents[a], self._parents[b]) for a, b in winners.reshape(-1, 2)]
+        winners = self._selection.parents(*told, 2 * (count - len(children)), self._ledger.rng)
+        return children + [self._breeder.child(self._parents[a], self._parents[b]) for a, b in winners.reshape(-1, 2)]
 
     def tell(self, genomes: Sequence[Genome], Y: Floats, violation: Floats | None = None) -> None:
         """See ``Algorithm.tell``."""
         told_Y, told_violation = self._ledger.tell(genomes, Y, violation)
+        if self._screen:
+            self._screen.learn(genomes, told_Y, told_violation)
         candidates = [*self._parents, *genomes]
         values = np.concatenate([self._parents_Y, told_Y])
         violations = np.concatenate([self._parents_violation, told_violation])
@@ -90,6 +101,8 @@ class NSGA2(Algorithm):
         state.arrays["parents"] = pack_genomes(self._parents, self._layout)
         state.arrays["parents_Y"] = self._parents_Y.copy()
         state.arrays["parents_violation"] = self._parents_violation.copy()
+        if self._screen:
+            state.arrays.update(self._screen.arrays())
         return state
 
     def restore(self, state: AlgorithmState) -> None:
@@ -98,3 +111,5 @@ class NSGA2(Algorithm):
         self._parents = unpack_genomes(state.arrays["parents"], self._layout)
         self._parents_Y = np.array(state.arrays["parents_Y"], dtype=np.float64)
         self._parents_violation = np.array(state.arrays["parents_violation"], dtype=np.float64)
+        if self._screen:
+            self._screen.restore(state.arrays)

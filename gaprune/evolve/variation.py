@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
-from gaprune.evolve.operators import Crossover, Flip, LayerWise, Mutation, Resize, Shift, Swap
+from gaprune.evolve.operators import Blend, Crossover, Flip, LayerWise, Mutation, OnePoint, Resize, Shift, Slide, Swap
 from gaprune.evolve.ranked import RankedSpace
 from gaprune.prune.genome import Bits
 
+Operator = TypeVar("Operator")
+Weighted = tuple[tuple[Operator, float], ...]
 
-def _default_mutations() -> tuple[tuple[Mutation, float], ...]:
-    return (Resize(), 0.4), (Shift(), 0.25), (Swap(), 0.2), (Flip(), 0.15)
+
+def _default_crossovers() -> Weighted[Crossover]:
+    return (Blend(), 0.5), (LayerWise(), 0.4), (OnePoint(position=None), 0.1)
+
+
+def _default_mutations() -> Weighted[Mutation]:
+    return (Resize(), 0.3), (Shift(), 0.25), (Slide(), 0.2), (Swap(), 0.15), (Flip(), 0.1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,27 +29,30 @@ class Variation:
     """The operators of a search and how often each is used.
 
     Attributes:
-        crossover: makes a child of two parents.
+        crossovers: crossovers with the weights by which one is drawn.
         mutations: mutations with the weights by which one is drawn.
         crossover_rate: probability of a crossover; without one the child is a copy of the first parent.
         mutation_rate: probability that a child of a crossover is also mutated; a copy always is.
     """
 
-    crossover: Crossover = field(default_factory=LayerWise)
-    mutations: tuple[tuple[Mutation, float], ...] = field(default_factory=_default_mutations)
-    crossover_rate: float = 0.9
-    mutation_rate: float = 0.8
+    crossovers: Weighted[Crossover] = field(default_factory=_default_crossovers)
+    mutations: Weighted[Mutation] = field(default_factory=_default_mutations)
+    crossover_rate: float = 0.7
+    mutation_rate: float = 0.7
 
     def __call__(self, a: Bits, b: Bits, *, space: RankedSpace, rng: np.random.Generator) -> Bits:
         """A fresh (size,) child of ``a`` and ``b``; the caller repairs it."""
         crossed = rng.random() < self.crossover_rate
-        child = self.crossover(a, b, space=space, rng=rng) if crossed else a.copy()
+        child = _drawn(self.crossovers, rng)(a, b, space=space, rng=rng) if crossed else a.copy()
         if crossed and rng.random() >= self.mutation_rate:
             return child
         return self.mutate(child, space=space, rng=rng)
 
     def mutate(self, bits: Bits, *, space: RankedSpace, rng: np.random.Generator) -> Bits:
         """A copy changed by one mutation drawn by weight."""
-        weights = np.array([weight for _, weight in self.mutations])
-        index = int(rng.choice(len(weights), p=weights / weights.sum()))
-        return self.mutations[index][0](bits, space=space, rng=rng)
+        return _drawn(self.mutations, rng)(bits, space=space, rng=rng)
+
+
+def _drawn(operators: Sequence[tuple[Operator, float]], rng: np.random.Generator) -> Operator:
+    weights = np.array([weight for _, weight in operators])
+    return operators[int(rng.choice(len(weights), p=weights / weights.sum()))][0]

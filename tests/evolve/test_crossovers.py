@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaprune.evolve.operators import LayerWise, OnePoint
+from gaprune.evolve.operators import Blend, LayerWise, OnePoint
 from gaprune.evolve.ranked import rank
 from gaprune.testing import BitSpace
 from gaprune.testing.spaces import make_layout
@@ -32,7 +32,7 @@ def test_every_gene_of_a_child_comes_from_a_parent(crossover, sizes, seed):
     assert ((child == a) | (child == b)).all()
 
 
-@given(CROSSOVER, SIZES, SEED)
+@given(st.one_of(CROSSOVER, st.just(Blend())), SIZES, SEED)
 def test_a_child_never_aliases_its_parents(crossover, sizes, seed):
     space, a, b, rng = family(sizes, seed)
     before = a.copy(), b.copy()
@@ -56,6 +56,30 @@ def test_the_share_says_how_much_comes_from_the_second_parent(share, parent):
     space, a, b, rng = family([5, 9, 3], 0)
     child = LayerWise(share=share)(a, b, space=space, rng=rng)
     assert np.array_equal(child, (a, b)[parent])
+
+
+@given(SIZES, SEED)
+def test_blend_between_the_parents_keeps_counts_between_theirs_and_what_both_keep(sizes, seed):
+    space, a, b, rng = family(sizes, seed)
+    child = Blend(beyond=0.0)(a, b, space=space, rng=rng)
+    for section in space.sections:
+        ours, theirs, made = (bits[section.slice] for bits in (a, b, child))
+        low, high = sorted(max(int(genes.sum()), 1) for genes in (ours, theirs))
+        assert low <= made.sum() <= high
+        assert made[ours & theirs].all()
+        if made.sum() <= (ours | theirs).sum():
+            assert not made[~ours & ~theirs].any()
+
+
+@given(SEED)
+def test_blend_follows_one_line_for_all_sections(seed):
+    space, _, _, rng = family([1200, 1200, 1200], seed)
+    a, b = np.zeros(3600, bool), np.zeros(3600, bool)
+    a[:100], a[1200:1400], a[2400:2800] = True, True, True
+    b[:200], b[1200:1600], b[2400:3200] = True, True, True
+    child = Blend()(a, b, space=space, rng=rng)
+    steps = [np.log(child[part.slice].sum() / a[part.slice].sum()) for part in space.sections]
+    assert np.ptp(steps) <= 0.02
 
 
 @given(st.floats(0, 1), SEED)

@@ -49,10 +49,10 @@ def test_informed_members_meet_their_budgets_to_about_a_step_of_width(seed, conn
         assert cost == pytest.approx(budget, rel=2 / 60, abs=0.01)
 
 
-def test_budgets_run_evenly_in_width_from_nine_tenths_to_a_twentieth():
+def test_budgets_run_evenly_in_width_from_nine_tenths_to_a_fiftieth():
     values = budgets(10)
     assert values[0] == pytest.approx(0.9)
-    assert values[-1] == pytest.approx(0.05)
+    assert values[-1] == pytest.approx(0.02)
     assert np.ptp(np.diff(np.sqrt(values))) == pytest.approx(0, abs=1e-12)
 
 

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaprune.evolve.operators import Flip, Resize, Shift, Swap
+from gaprune.evolve.operators import Flip, Resize, Shift, Slide, Swap
 from gaprune.evolve.ranked import RankedSpace, rank
 from gaprune.testing import BitSpace, ToyNetwork
 from gaprune.testing.spaces import make_layout
 
 SEED = st.integers(0, 2**32 - 1)
-MUTATION = st.sampled_from([Flip(), Resize(), Shift(), Swap()])
+MUTATION = st.sampled_from([Flip(), Resize(), Shift(), Slide(), Swap()])
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=6)
 
 
@@ -160,6 +160,23 @@ def test_shift_keeps_the_count_where_genes_cost_the_same(sizes, seed):
     bits = random_bits(space, seed)
     child = Shift(tolerance=0)(bits, space=space, rng=generator(seed))
     assert child.sum() == bits.sum()
+
+
+@given(SEED, st.floats(0.1, 0.9))
+def test_slide_moves_all_sections_the_same_way_and_keeps_how_they_depart_from_the_ladder(seed, share):
+    space = rank(ToyNetwork.make((3, 300, 400, 200), seed=seed, connections=False))
+    bits = space.repair(most_important(space, share) & most_important(space, 0.7))
+    before, after = (np.array(counts(space, b)) for b in (bits, Slide()(bits, space=space, rng=generator(seed))))
+    factors = after / before
+    assert np.ptp(factors) <= 1.5 / before.min() or (after == np.array([300, 400, 200])).any()
+
+
+@given(SEED)
+def test_slide_changes_the_cost_by_no_more_than_its_strength(seed):
+    space = rank(ToyNetwork.make((3, 300, 400, 200), seed=seed, connections=False))
+    bits = space.repair(most_important(space, 0.5))
+    child = space.repair(Slide(strength=0.5)(bits, space=space, rng=generator(seed)))
+    assert abs(np.log(space.cost(child) / space.cost(bits))) <= 0.5 + 0.05
 
 
 @pytest.mark.parametrize("sizes", [[30], [10, 10]])

@@ -34,7 +34,7 @@ def test_without_crossover_a_child_is_a_mutated_copy_of_the_first_parent():
 
 def test_without_mutation_a_child_is_the_crossover():
     a, b, rng = parents(1)
-    only = Variation(crossover=LayerWise(share=1.0), crossover_rate=1, mutation_rate=0)
+    only = Variation(crossovers=((LayerWise(share=1.0), 1.0),), crossover_rate=1, mutation_rate=0)
     assert np.array_equal(only(a, b, space=SPACE, rng=rng), b)
 
 

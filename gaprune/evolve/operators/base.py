@@ -59,3 +59,24 @@ def lowest(scores: NDArray[Any], count: int) -> Indices:
     if count >= len(scores):
         return np.arange(len(scores))
     return np.argpartition(scores, count)[:count]
+
+
+def resized(
+    genes: Bits, count: int, space: RankedSpace, section: Section, noise: float, rng: np.random.Generator
+) -> None:
+    """Keep ``count`` of a section's ``genes``, in place: drop the least important kept, add the most important others.
+
+    Args:
+        genes: (size,) view of the section's genes.
+        count: how many to keep; none at least and all at most.
+        space: knows the order.
+        section: whose genes they are.
+        noise: largest blur of the order, as a share of the section.
+        rng: source of all randomness.
+    """
+    missing = min(max(count, 0), section.size) - int(np.count_nonzero(genes))
+    if missing == 0:
+        return
+    movable = np.flatnonzero(genes != (missing > 0))
+    scores = noisy_standing(space, section, movable, noise, rng)
+    genes[movable[lowest(-scores if missing > 0 else scores, abs(missing))]] = missing > 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gaprune.evolve.operators.base import lowest, noisy_standing, pick_sections
+from gaprune.evolve.operators.base import pick_sections, resized
 from gaprune.evolve.ranked import RankedSpace
 from gaprune.prune.genome import Bits
 
@@ -38,7 +38,5 @@ class Resize:
             grow = count == 0 or (count < section.size and rng.random() < 0.5)
             step = math.expm1(self.strength * rng.random())
             changed = max(1, round(count * (step if grow else step / (1 + step))))
-            movable = np.flatnonzero(genes != grow)
-            scores = noisy_standing(space, section, movable, self.noise, rng)
-            genes[movable[lowest(-scores if grow else scores, changed)]] = grow
+            resized(genes, count + changed if grow else count - changed, space, section, self.noise, rng)
         return child
