@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gaprune.evolve.breeder import Breeder
 from gaprune.evolve.profile import Profiler
-from gaprune.evolve.surrogate import Surrogate
+from gaprune.evolve.surrogate import START, Surrogate
 from gaprune.evolve.volume import most_volume
 from gaprune.prune.genome import Bits, Floats, Genome
 
@@ -19,6 +19,9 @@ FEWEST = 12
 
 MOST = 400
 """Evaluations that are learnt from, the latest: the fit takes O(n^3)."""
+
+REFIT = 1.2
+"""Growth of what was told after which the models' settings are fitted anew; until then they only learn what is new."""
 
 LEAST_EXPLAINED = 0.5
 """Share of each objective's variance that leaving one out must explain, or nothing is guessed."""
@@ -31,6 +34,9 @@ CHILDREN = 4
 
 MANY_GENES = 100_000
 """Genes from which on making a child takes so long that one round must do."""
+
+MARGIN = 0.1
+"""How far beyond the worst told the hypervolume's reference lies, as a share of the range: extremes count too."""
 
 LITTLE = 0.01
 """Violation that a guess may have and still count as none."""
@@ -53,6 +59,9 @@ class Screen:
         self._profile = Profiler(breeder.space)
         self._profiles: Floats = np.empty((0, 1 + 2 * len(breeder.space.sections)))
         self._told: Floats = np.empty((0, objectives + 1))
+        self._settings: Floats = np.empty((0, len(START)))
+        self._count = 0
+        self._fitted_at = 0
 
     def learn(self, genomes: Sequence[Genome], Y: Floats, violation: Floats) -> None:
         """Take in (n, m) objectives and (n,) violations of n genomes; failures are passed over."""
@@ -63,6 +72,7 @@ class Screen:
             profiles = np.stack([self._profile(unpack(genomes[int(index)])) for index in sound])
             self._profiles = np.concatenate([self._profiles, profiles])[-MOST:]
             self._told = np.concatenate([self._told, told[sound]])[-MOST:]
+            self._count += len(sound)
 
     def children(self, parents: Sequence[Genome], count: int) -> list[Bits]:
         """At most ``count`` children, repaired and unseen; none where too little is known or guessing does not work."""
@@ -88,12 +98,13 @@ class Screen:
         """One model for each objective, one more for the violation where there is any."""
         if len(self._told) < FEWEST:
             return []
-        models = []
-        for values in self._told.T if self._told[:, -1].any() else self._told.T[:-1]:
-            models.append(Surrogate(self._profiles, values))
-            if models[-1].explained < LEAST_EXPLAINED:
-                return []
-        return models
+        columns = self._told.T if self._told[:, -1].any() else self._told.T[:-1]
+        settings: list[Floats | None] = [*self._settings]
+        if self._count >= REFIT * self._fitted_at or len(settings) != len(columns):
+            settings, self._fitted_at = [None] * len(columns), self._count
+        models = [Surrogate(self._profiles, *pair) for pair in zip(columns, settings, strict=True)]
+        self._settings = np.stack([model.settings for model in models])
+        return models if all(model.explained >= LEAST_EXPLAINED for model in models) else []
 
     def _guess(self, pool: Sequence[Bits], models: list[Surrogate]) -> Floats:
         """(n, m) objectives expected of n repaired bit vectors; those that would break a constraint are at infinity."""
@@ -105,15 +116,23 @@ class Screen:
         return found
 
     def _best(self, hopes: Floats, count: int, beside: Floats) -> list[int]:
-        reference = self._told[:, :-1].max(axis=0)
+        told = self._told[:, :-1]
+        reference = told.max(axis=0) + MARGIN * np.ptp(told, axis=0)
         chosen = most_volume(hopes, min(count, len(hopes)), beside=beside, reference=reference)
         return [int(index) for index in chosen]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What was learnt, to be saved."""
-        return {"told_profiles": self._profiles.copy(), "told": self._told.copy()}
+        return {
+            "told_profiles": self._profiles.copy(),
+            "told": self._told.copy(),
+            "settings": self._settings.copy(),
+            "fits": np.array([self._count, self._fitted_at]),
+        }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take over saved arrays."""
         self._profiles = np.array(arrays["told_profiles"], dtype=np.float64)
         self._told = np.array(arrays["told"], dtype=np.float64)
+        self._settings = np.array(arrays["settings"], dtype=np.float64)
+        self._count, self._fitted_at = (int(number) for number in arrays["fits"])

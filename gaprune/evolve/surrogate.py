@@ -54,23 +54,20 @@ class Surrogate:
     Args:
         profiles: (n, d) as ``Profiler`` makes them, n at least 3.
         values: (n,) finite.
+        settings: (5,) to take as they are, of a surrogate that knew most of this; fitted if None.
+
+    Attributes:
+        settings: (5,) amplitudes of trend, slopes and bends, common length, noise.
     """
 
-    def __init__(self, profiles: Floats, values: Floats) -> None:
+    def __init__(self, profiles: Floats, values: Floats, settings: Floats | None = None) -> None:
         self._profiles = profiles
         self._mean = float(values.mean())
         self._scale = max(float(values.std()), 1e-12)
         self._values = (values - self._mean) / self._scale
         self._pairs = _Pairs.of(profiles, profiles)
-        found = minimize(
-            self._misfit,
-            np.log(START),
-            method="L-BFGS-B",
-            bounds=np.log(BOUNDS),
-            options={"maxiter": ITERATIONS},
-        )
-        self._settings: Floats = np.exp(found.x)
-        self._factor = self._cholesky(self._settings)
+        self.settings: Floats = self._fitted() if settings is None else settings
+        self._factor = self._cholesky(self.settings)
         self._weights: Floats = cho_solve((self._factor, True), self._values)
 
     @property
@@ -85,9 +82,15 @@ class Surrogate:
 
     def predict(self, profiles: Floats) -> Floats:
         """(m,) expected values at (m, d) profiles."""
-        across = _Pairs.of(profiles, self._profiles).kernel(self._settings)
+        across = _Pairs.of(profiles, self._profiles).kernel(self.settings)
         found: Floats = self._mean + self._scale * (across @ self._weights)
         return found
+
+    def _fitted(self) -> Floats:
+        bounds, options = np.log(BOUNDS), {"maxiter": ITERATIONS}
+        found = minimize(self._misfit, np.log(START), method="L-BFGS-B", bounds=bounds, options=options)
+        settings: Floats = np.exp(found.x)
+        return settings
 
     def _misfit(self, logs: Floats) -> float:
         """Negative logarithm of the marginal likelihood, but for a constant."""
