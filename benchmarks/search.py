@@ -85,6 +85,10 @@ class Judge:
         images: that candidates are chosen by.
         others: test images that only report.
         work: keeps what was measured.
+        name: of the space, where a work file serves several.
+
+    Attributes:
+        evaluator: genome to network and numbers.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Judge:
         images: ImageSet,
         others: ImageSet,
         work: WorkFile,
+        name: str = "",
     ) -> None:
         task = Judged(
             search=images,
@@ -104,25 +109,25 @@ class Judge:
             classes=len(subject.data.classes),
             half=bfloat16_pays(subject.device),
         )
-        self._evaluator = Evaluator(subject.model, space, task, resolve_objectives(("accuracy", "flops")), compensator)
-        self._subject, self._others, self._work = subject, others, work
+        self.evaluator = Evaluator(subject.model, space, task, resolve_objectives(("accuracy", "flops")), compensator)
+        self._subject, self._others, self._work, self._name = subject, others, work, name
 
     def __call__(self, genome: Genome) -> Floats:
         """(3,) error and share of FLOPs, then the loss."""
-        return np.array(self._work.row(genome.key, lambda: self._measured(genome)))
+        return np.array(self._work.row(f"{self._name}{genome.key}", lambda: self._measured(genome)))
 
     def test(self, genome: Genome) -> float:
         """Top-1 on the other images, in single precision."""
-        return float(self._work.row(f"test {genome.key}", lambda: self._tested(genome)))
+        return float(self._work.row(f"test {self._name}{genome.key}", lambda: self._tested(genome)))
 
     def _measured(self, genome: Genome) -> list[float]:
-        outcome = self._evaluator(genome)
+        outcome = self.evaluator(genome)
         if outcome.failure is not None:
             raise RuntimeError(f"candidate {genome.key} failed: {outcome.failure}")
         return [*outcome.minimised.values(), outcome.values["loss"]]
 
     def _tested(self, genome: Genome) -> float:
-        return top1(self._evaluator.network(genome), self._others, *self._subject.norm).accuracy
+        return top1(self.evaluator.network(genome), self._others, *self._subject.norm).accuracy
 
 
 @dataclass(frozen=True)
