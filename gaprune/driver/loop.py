@@ -10,7 +10,7 @@ import numpy as np
 from gaprune.driver.engine import largest_budget
 from gaprune.driver.setup import Job
 from gaprune.errors import RunError
-from gaprune.evaluate import Backend, Floors, Outcome, objective_matrix, violations
+from gaprune.evaluate import Backend, Floors, Outcome, expected_matrix, objective_matrix, violations
 from gaprune.evolve import Algorithm, AlgorithmState, hypervolume, make_algorithm
 from gaprune.progress import Reporter, Task
 from gaprune.prune.genome import Genome
@@ -75,7 +75,8 @@ def evolve(
             _evaluate(genomes, known, floors, run, backend, task, algorithm.generation)
             outcomes = [known[genome.key] for genome in genomes]
             floors.learn(outcomes)
-            algorithm.tell(genomes, objective_matrix(outcomes, names), violations(outcomes))
+            told, expected = objective_matrix(outcomes, names), expected_matrix(outcomes, names)
+            algorithm.tell(genomes, told, violations(outcomes), expected=expected)
             state = algorithm.state()
             run.save_state(algorithm.generation, state.arrays, state.meta)
             task.advance(0, **_figures(algorithm, known, job))

@@ -6,7 +6,7 @@ from gaprune.evaluate.evaluator import Evaluator, Task
 from gaprune.evaluate.floors import Floors
 from gaprune.evaluate.measure import Measurement, measure
 from gaprune.evaluate.objectives import Candidate, Objective, objective_names, resolve_objectives, resolve_selector
-from gaprune.evaluate.outcome import Outcome, objective_matrix, violations
+from gaprune.evaluate.outcome import Outcome, expected_matrix, objective_matrix, violations
 
 __all__ = [
     "Backend",
@@ -19,6 +19,7 @@ __all__ = [
     "Objective",
     "Outcome",
     "Task",
+    "expected_matrix",
     "measure",
     "objective_matrix",
     "objective_names",

@@ -105,9 +105,10 @@ class Evaluator:
         if bad:
             return Outcome(genome.key, {}, {}, seconds, f"{bad[0]} is not finite")
         bound = candidate.is_measured and candidate.measured.bound
+        likely = candidate.measured.likely if bound else None
         if bound:
             del values["loss"]
-        return Outcome(genome.key, values, minimised, seconds, bound=bound, violation=violation)
+        return Outcome(genome.key, values, minimised, seconds, bound=bound, violation=violation, likely=likely)
 
     def prices(self, genome: Genome) -> dict[str, float]:
         """What the objectives of costs alone minimise, by name: known without building the network.

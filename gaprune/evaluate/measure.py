@@ -20,17 +20,24 @@ class Measurement:
         total: number of images.
         loss: mean cross-entropy in nats; of a bound, over the images seen only, 0 if there are none.
         bound: whether the pass was stopped early, so that ``accuracy`` is an upper bound.
+        seen: of a bound, number of images that were looked at.
     """
 
     correct: int
     total: int
     loss: float
     bound: bool = False
+    seen: int = 0
 
     @property
     def accuracy(self) -> float:
         """Top-1, 0 to 1."""
         return self.correct / self.total
+
+    @property
+    def likely(self) -> float | None:
+        """Of a bound, the accuracy on the images seen; ``None`` without any, or where the accuracy is known."""
+        return (self.correct - self.total + self.seen) / self.seen if self.bound and self.seen else None
 
 
 def measure(
@@ -72,7 +79,7 @@ def measure(
             if seen in looks:
                 most = int(correct) + total - seen
                 if most / total < at_least:
-                    return Measurement(most, total, float(loss) / seen, bound=True)
+                    return Measurement(most, total, float(loss) / seen, bound=True, seen=seen)
         right, lost = torch.stack([correct, loss]).tolist()
     return Measurement(int(right), total, lost / total)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gaprune.evaluate.objectives import ACCURACY
 from gaprune.prune.genome import Floats
 
 
@@ -23,6 +24,7 @@ class Outcome:
         failure: why it failed, one line; ``None`` when it did not.
         bound: whether measuring was stopped early: the accuracy is an upper bound, and with it the candidate is
             dominated by a network known by then. There is no loss among the values.
+        likely: of a bound, the accuracy on the images seen, if any; for who wants to learn, not to judge.
         violation: by how much it does not keep to the constraints, 0 where it does; of a bound the least that it can
             be.
     """
@@ -34,6 +36,7 @@ class Outcome:
     failure: str | None = None
     bound: bool = False
     violation: float = 0.0
+    likely: float | None = None
 
     def record(self) -> dict[str, Any]:
         """The outcome as a line of ``evaluations.jsonl``."""
@@ -50,6 +53,7 @@ class Outcome:
             failure=record["failure"],
             bound=bool(record["bound"]),
             violation=float(record["violation"]),
+            likely=None if record["likely"] is None else float(record["likely"]),
         )
 
 
@@ -65,3 +69,17 @@ def objective_matrix(outcomes: Sequence[Outcome], names: Sequence[str]) -> Float
 def violations(outcomes: Sequence[Outcome]) -> Floats:
     """(n,) violations of the constraints; ``inf`` for a failed candidate."""
     return np.array([np.inf if one.failure is not None else one.violation for one in outcomes], dtype=np.float64)
+
+
+def expected_matrix(outcomes: Sequence[Outcome], names: Sequence[str]) -> Floats:
+    """(n, m) array like ``objective_matrix``, but with the accuracy that is likely where measuring was stopped.
+
+    It is NaN where no image was seen.
+    """
+    found = objective_matrix(outcomes, names)
+    if ACCURACY.name in names:
+        column = list(names).index(ACCURACY.name)
+        for row, outcome in enumerate(outcomes):
+            if outcome.bound:
+                found[row, column] = np.nan if outcome.likely is None else 1.0 - outcome.likely
+    return found

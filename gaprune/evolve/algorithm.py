@@ -48,7 +48,14 @@ class Algorithm(abc.ABC):
         """The genomes of the next generation, repaired. The same list until ``tell`` is called."""
 
     @abc.abstractmethod
-    def tell(self, genomes: Sequence[Genome], Y: Floats, violation: Floats | None = None) -> None:
+    def tell(
+        self,
+        genomes: Sequence[Genome],
+        Y: Floats,
+        violation: Floats | None = None,
+        *,
+        expected: Floats | None = None,
+    ) -> None:
         """Take the objectives of the genomes asked for, and by how much they do not keep to the constraints.
 
         Deb's rule decides between two: the smaller violation first, Pareto dominance where violations are equal.
@@ -57,6 +64,8 @@ class Algorithm(abc.ABC):
             genomes: those that ``ask`` gave, in that order.
             Y: (n, m) array, minimised. A failed candidate is a row of ``inf``, dominated by all others.
             violation: (n,) array, 0 for genomes that keep to all constraints; ``None`` where there are none.
+            expected: (n, m) array, what ``Y`` would probably be where it holds bounds of what was not measured to the
+                end, NaN where nobody knows; only for learning what genomes are worth. ``None``: the same as ``Y``.
 
         Raises:
             ValueError: wrong genomes or shape, or a NaN, which must never reach non-dominated sorting.

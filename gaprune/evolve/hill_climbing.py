@@ -68,7 +68,14 @@ class HillClimbing(Algorithm):
     def _steps(self) -> list[Genome]:
         return [self._breeder.mutant(climber) for climber in self._climbers]
 
-    def tell(self, genomes: Sequence[Genome], Y: Floats, violation: Floats | None = None) -> None:
+    def tell(
+        self,
+        genomes: Sequence[Genome],
+        Y: Floats,
+        violation: Floats | None = None,
+        *,
+        expected: Floats | None = None,
+    ) -> None:
         """See ``Algorithm.tell``."""
         values, violations = self._ledger.tell(genomes, Y, violation)
         told = np.column_stack([violations, values])
@@ -76,6 +83,8 @@ class HillClimbing(Algorithm):
             self._climbers, self._at = list(genomes), told
             self._limits = values * (1.0 + DEARER)
             return
+        unknown = np.isinf(self._limits).any(axis=1)
+        self._limits[unknown] = values[unknown] * (1.0 + DEARER)
         for index, genome in enumerate(genomes):
             if self._is_up(told[index], self._at[index], self._limits[index]):
                 self._climbers[index], self._at[index] = genome, told[index]

@@ -33,6 +33,7 @@ class NSGA2(Algorithm):
         seed: of the one generator.
         initial: makes the first generation.
         variation: the operators; the defaults of ``Variation`` if None.
+        screening: whether children are bred on guesses, see ``Screen``.
         selection: who lives on and who has children; NSGA-II's way if None.
         name: in saved states, which fit an algorithm of the same name only.
 
@@ -79,11 +80,18 @@ class NSGA2(Algorithm):
         winners = self._selection.parents(*told, 2 * (count - len(children)), self._ledger.rng)
         return children + [self._breeder.child(self._parents[a], self._parents[b]) for a, b in winners.reshape(-1, 2)]
 
-    def tell(self, genomes: Sequence[Genome], Y: Floats, violation: Floats | None = None) -> None:
+    def tell(
+        self,
+        genomes: Sequence[Genome],
+        Y: Floats,
+        violation: Floats | None = None,
+        *,
+        expected: Floats | None = None,
+    ) -> None:
         """See ``Algorithm.tell``."""
         told_Y, told_violation = self._ledger.tell(genomes, Y, violation)
         if self._screen:
-            self._screen.learn(genomes, told_Y, told_violation)
+            self._screen.learn(genomes, told_Y, told_violation, told_Y if expected is None else expected)
         candidates = [*self._parents, *genomes]
         values = np.concatenate([self._parents_Y, told_Y])
         violations = np.concatenate([self._parents_violation, told_violation])

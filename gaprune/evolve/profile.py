@@ -32,7 +32,7 @@ class Profiler:
         cost; then for each section the share of its kept genes that the order of importance would not keep.
         """
         cost = max(self.space.cost(bits), LEAST_COST)
-        shares = self.space.shares(min(math.sqrt(cost), 1.0))
+        shares = self.space.shares(self.space.level(cost))
         departures, displaced = [], []
         for section, share, order in zip(self.space.sections, shares, self._orders, strict=True):
             genes = bits[section.slice]

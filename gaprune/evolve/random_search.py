@@ -64,7 +64,14 @@ class RandomSearch(Algorithm):
         a, b = self._ledger.rng.integers(len(drawn), size=2)
         return self._breeder.child(drawn[a], drawn[b])
 
-    def tell(self, genomes: Sequence[Genome], Y: Floats, violation: Floats | None = None) -> None:
+    def tell(
+        self,
+        genomes: Sequence[Genome],
+        Y: Floats,
+        violation: Floats | None = None,
+        *,
+        expected: Floats | None = None,
+    ) -> None:
         """See ``Algorithm.tell``."""
         self._ledger.tell(genomes, Y, violation)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from gaprune.prune.genome import Bits, Floats, Layout, Section, Space
 
 Ranks = NDArray[np.float32]
+
+RUNGS = 33
+"""Levels at which the ladder's cost is known; between them it is interpolated."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,28 @@ class RankedSpace:
     def shares(self, level: float) -> Floats:
         """See ``Space.shares``."""
         return self.space.shares(level)
+
+    def level(self, cost: float) -> float:
+        """The level from 0 to 1 at which the ladder, most important genes first, has a cost."""
+        levels, costs = self._rungs
+        return float(np.interp(cost, costs, levels))
+
+    @cached_property
+    def orders(self) -> list[NDArray[np.intp]]:
+        """For each section its genes, most important first."""
+        return [np.argsort(-self.standing[section.slice], kind="stable") for section in self.sections]
+
+    @cached_property
+    def _rungs(self) -> tuple[Floats, Floats]:
+        levels = np.linspace(0.0, 1.0, RUNGS)
+        costs = [self.cost(self.repair(self._rung(float(level)))) for level in levels]
+        return levels, np.maximum.accumulate(costs)
+
+    def _rung(self, level: float) -> Bits:
+        bits = np.zeros(self.layout.size, dtype=np.bool_)
+        for section, order, share in zip(self.sections, self.orders, self.shares(level), strict=True):
+            bits[section.start + order[: max(1, round(float(share) * section.size))]] = True
+        return bits
 
     def cost(self, bits: Bits) -> float:
         """See ``Space.cost``."""

@@ -107,7 +107,14 @@ class Rounds(Algorithm):
         self._ledger.note(genome)
         return genome
 
-    def tell(self, genomes: Sequence[Genome], Y: Floats, violation: Floats | None = None) -> None:
+    def tell(
+        self,
+        genomes: Sequence[Genome],
+        Y: Floats,
+        violation: Floats | None = None,
+        *,
+        expected: Floats | None = None,
+    ) -> None:
         """See ``Algorithm.tell``."""
         told_Y, told_violation = self._ledger.tell(genomes, Y, violation)
         values = np.concatenate([self._parents_Y, told_Y])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from gaprune.evolve.breeder import Breeder
 from gaprune.evolve.profile import Profiler
@@ -47,7 +48,7 @@ class Screen:
 
     Surrogate-assisted evolution: a child costs a profile, only a promising one an evaluation (Jin, "Surrogate-assisted
     evolutionary computation", Swarm and Evolutionary Computation 1(2), 2011). Promising is what adds most hypervolume
-    to what is guessed of the living.
+    to what is guessed of the living; with more than two objectives, what has the best rank beside them.
 
     Args:
         breeder: makes children, and knows what was asked for before.
@@ -63,62 +64,86 @@ class Screen:
         self._count = 0
         self._fitted_at = 0
 
-    def learn(self, genomes: Sequence[Genome], Y: Floats, violation: Floats) -> None:
-        """Take in (n, m) objectives and (n,) violations of n genomes; failures are passed over."""
-        told = np.column_stack([Y, violation])
-        sound = np.flatnonzero(np.isfinite(told).all(axis=1))
+    def learn(self, genomes: Sequence[Genome], Y: Floats, violation: Floats, expected: Floats) -> None:
+        """Take in n genomes; failures are passed over.
+
+        Args:
+            genomes: n genomes.
+            Y: (n, m) objectives; a failure is infinite.
+            violation: (n,) of constraints.
+            expected: (n, m) objectives that are probable; NaN where nobody knows, which teaches nothing of that one.
+        """
+        sound = np.flatnonzero(np.isfinite(Y).all(axis=1))
         if len(sound):
             unpack = self._breeder.space.layout.unpack
             profiles = np.stack([self._profile(unpack(genomes[int(index)])) for index in sound])
+            told = np.column_stack([expected, violation])[sound]
             self._profiles = np.concatenate([self._profiles, profiles])[-MOST:]
-            self._told = np.concatenate([self._told, told[sound]])[-MOST:]
+            self._told = np.concatenate([self._told, told])[-MOST:]
             self._count += len(sound)
 
     def children(self, parents: Sequence[Genome], count: int) -> list[Bits]:
-        """At most ``count`` children, repaired and unseen; none where too little is known or guessing does not work."""
-        models = self._models()
-        if not models:
-            return []
+        """At most ``count`` children, repaired and unseen; none where too little is known or guessing does not work.
+
+        The fit's last digits, and so the children, depend on the number of BLAS threads: there is one.
+        """
+        with threadpool_limits(limits=1, user_api="blas"):
+            models = self._models()
+            return self._bred(parents, count, models) if models else []
+
+    def _bred(self, parents: Sequence[Genome], count: int, models: list[Surrogate]) -> list[Bits]:
         layout, rng = self._breeder.space.layout, self._breeder.ledger.rng
         living = [layout.unpack(genome) for genome in parents]
-        hopes = self._guess(living, models)
-        known, made, made_hopes = hopes, list[Bits](), [hopes[:0]]
+        known = hopes = self._guess(living, models)
+        made, guesses = list[Bits](), [hopes[:0]]
         for _ in range(ROUNDS if layout.size <= MANY_GENES else 1):
             pairs = rng.integers(len(living), size=(CHILDREN * count, 2))
             pool = self._breeder.pool([(living[a], living[b]) for a, b in pairs], made)
-            guesses = self._guess(pool, models)
-            made, made_hopes = made + pool, [*made_hopes, guesses]
-            living, hopes = living + pool, np.concatenate([hopes, guesses])
-            kept = self._best(hopes, 2 * count, known[:0])
+            if not pool:  # the space has no new ones
+                break
+            guesses.append(self._guess(pool, models))
+            made, living = made + pool, living + pool
+            hopes = np.concatenate([hopes, guesses[-1]])
+            kept = self._best(hopes, 2 * count, hopes[:0])
             living, hopes = [living[index] for index in kept], hopes[kept]
-        chosen = self._best(np.concatenate(made_hopes), min(count, len(made)), known)
-        return [made[index] for index in chosen]
+        return [made[index] for index in self._best(np.concatenate(guesses), count, known)]
 
     def _models(self) -> list[Surrogate]:
         """One model for each objective, one more for the violation where there is any."""
-        if len(self._told) < FEWEST:
-            return []
         columns = self._told.T if self._told[:, -1].any() else self._told.T[:-1]
+        known = [~np.isnan(column) for column in columns]
+        if min(int(np.count_nonzero(rows)) for rows in known) < FEWEST:
+            return []
         settings: list[Floats | None] = [*self._settings]
         if self._count >= REFIT * self._fitted_at or len(settings) != len(columns):
             settings, self._fitted_at = [None] * len(columns), self._count
-        models = [Surrogate(self._profiles, *pair) for pair in zip(columns, settings, strict=True)]
+        models = [
+            Surrogate(self._profiles[rows], column[rows], given)
+            for column, rows, given in zip(columns, known, settings, strict=True)
+        ]
         self._settings = np.stack([model.settings for model in models])
         return models if all(model.explained >= LEAST_EXPLAINED for model in models) else []
 
     def _guess(self, pool: Sequence[Bits], models: list[Surrogate]) -> Floats:
-        """(n, m) objectives expected of n repaired bit vectors; those that would break a constraint are at infinity."""
+        """(n, m + 1) objectives and violation expected of n repaired bit vectors; a little violation counts as none."""
         profiles = np.stack([self._profile(bits) for bits in pool])
-        guesses = np.stack([model.predict(profiles) for model in models], axis=1)
-        objectives = self._told.shape[1] - 1
-        guesses[(guesses[:, objectives:] > LITTLE).any(axis=1)] = np.inf
-        found: Floats = guesses[:, :objectives]
-        return found
+        guesses = np.zeros((len(pool), self._told.shape[1]))
+        for column, model in enumerate(models):
+            guesses[:, column] = model.predict(profiles)
+        guesses[:, -1] = np.where(guesses[:, -1] > LITTLE, guesses[:, -1], 0.0)
+        return guesses
 
     def _best(self, hopes: Floats, count: int, beside: Floats) -> list[int]:
         told = self._told[:, :-1]
-        reference = told.max(axis=0) + MARGIN * np.ptp(told, axis=0)
-        chosen = most_volume(hopes, min(count, len(hopes)), beside=beside, reference=reference)
+        worst = np.nanmax(told, axis=0)
+        reference = worst + MARGIN * (worst - np.nanmin(told, axis=0))
+        chosen = most_volume(
+            hopes[:, :-1],
+            min(count, len(hopes)),
+            beside=beside[beside[:, -1] == 0, :-1],
+            reference=reference,
+            violation=hopes[:, -1],
+        )
         return [int(index) for index in chosen]
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -8,22 +8,27 @@ from gaprune.evolve.dominance import Indices, rank_and_crowd
 from gaprune.prune.genome import Floats
 
 
-def most_volume(Y: Floats, count: int, *, beside: Floats, reference: Floats) -> Indices:
+def most_volume(
+    Y: Floats, count: int, *, beside: Floats, reference: Floats, violation: Floats | None = None
+) -> Indices:
     """Indices of ``count`` rows of ``Y``, each the one that adds most hypervolume when it is its turn.
 
-    Rows that add nothing follow by rank and crowding, and so do all where there are not two objectives.
+    Rows that add nothing follow by rank and crowding together with what is ``beside`` them, Deb's rule first. With
+    other than two objectives all rows are chosen so.
 
     Args:
-        Y: (n, m) array, minimised; rows that are not finite add nothing.
+        Y: (n, m) array, minimised, finite.
         count: at most n.
-        beside: (k, m) points that are there already.
+        beside: (k, m) points that are there already and keep to all constraints.
         reference: (m,) worst point that counts.
+        violation: (n,) of constraints; rows that have any add nothing. ``None`` stands for zeros.
     """
+    broken = np.zeros(len(Y)) if violation is None else violation
     chosen: list[int] = []
     if Y.shape[1] == 2:
         stairs = beside
         while len(chosen) < count:
-            gains = gained(Y, stairs, reference)
+            gains = np.where(broken > 0, 0.0, gained(Y, stairs, reference))
             best = int(np.argmax(gains))
             if gains[best] <= 0:
                 break
@@ -31,7 +36,8 @@ def most_volume(Y: Floats, count: int, *, beside: Floats, reference: Floats) -> 
             stairs = np.concatenate([stairs, Y[best : best + 1]])
     if len(chosen) == count:
         return np.array(chosen, dtype=np.intp)
-    ranks, crowding = rank_and_crowd(Y)
+    everyone, everywhere = np.concatenate([Y, beside]), np.concatenate([broken, np.zeros(len(beside))])
+    ranks, crowding = (found[: len(Y)] for found in rank_and_crowd(everyone, everywhere))
     order = np.lexsort((-crowding, ranks))
     rest = order[~np.isin(order, chosen)]
     return np.concatenate([np.array(chosen, dtype=np.intp), rest[: count - len(chosen)]])

@@ -59,12 +59,13 @@ class AlgorithmSuite(abc.ABC):
         genomes.clear()
         assert algorithm.ask() == expected
 
-    def test_a_space_smaller_than_the_population_is_searched_all_the_same(self) -> None:
+    @pytest.mark.parametrize("population", [5, 12])
+    def test_a_space_smaller_than_the_population_is_searched_all_the_same(self, population: int) -> None:
         space = ToyNetwork.make((2, 2))
-        algorithm = self.make(space, objectives=2, population=5, seed=0)
-        for _ in range(3):
+        algorithm = self.make(space, objectives=2, population=population, seed=0)
+        for _ in range(6):
             genomes = algorithm.ask()
-            assert len(genomes) == 5
+            assert len(genomes) == population
             algorithm.tell(genomes, np.array([space.evaluate(space.layout.unpack(g)) for g in genomes]))
 
     @pytest.mark.parametrize("population", [4, 5, 7, 30])
@@ -160,6 +161,17 @@ class AlgorithmSuite(abc.ABC):
         assert front == [genomes[index] for _, index in expected]
         assert front_values.tolist() == [list(row) for row, _ in expected]
 
+    def test_what_is_expected_never_shows_on_the_front(self) -> None:
+        algorithm = self.small()
+        for _ in range(4):
+            genomes = algorithm.ask()
+            Y = evaluate(genomes)
+            expected = Y + 1.0
+            expected[0, 0] = np.nan
+            algorithm.tell(genomes, Y, expected=expected)
+        values = algorithm.front()[1]
+        assert np.array_equal(values, np.array([evaluate([genome])[0] for genome in algorithm.front()[0]]))
+
     def test_of_equal_objectives_the_first_told_stays_on_the_front(self) -> None:
         algorithm = self.small()
         first = algorithm.ask()
@@ -228,7 +240,7 @@ class AlgorithmSuite(abc.ABC):
     def test_the_same_seed_asks_for_the_same_genomes(self) -> None:
         assert history(self.small(seed=3), 5) == history(self.small(seed=3), 5)
 
-    @pytest.mark.parametrize("told", [0, 1, 4])
+    @pytest.mark.parametrize("told", [0, 1, 4, 8])
     @pytest.mark.parametrize("asked", [False, True])
     def test_a_restored_search_continues_bit_for_bit(self, told: int, asked: bool) -> None:
         whole = self.small(seed=1)

@@ -171,9 +171,11 @@ def test_slide_moves_all_sections_the_same_way_and_keeps_how_they_depart_from_th
     assert np.ptp(factors) <= 1.5 / before.min() or (after == np.array([300, 400, 200])).any()
 
 
-@given(SEED)
-def test_slide_changes_the_cost_by_no_more_than_its_strength(seed):
-    space = rank(ToyNetwork.make((3, 300, 400, 200), seed=seed, connections=False))
+@given(SEED, st.booleans())
+def test_slide_changes_the_cost_by_no_more_than_its_strength(seed, connections):
+    space = rank(
+        ToyNetwork.make((3, 60, 80, 40) if connections else (3, 300, 400, 200), seed=seed, connections=connections)
+    )
     bits = space.repair(most_important(space, 0.5))
     child = space.repair(Slide(strength=0.5)(bits, space=space, rng=generator(seed)))
     assert abs(np.log(space.cost(child) / space.cost(bits))) <= 0.5 + 0.05

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -69,7 +74,8 @@ def test_nothing_is_suggested_before_enough_is_told(told):
     search = NSGA2(SPACE, population=16, seed=0)
     genomes = search.ask()
     screen: Screen = search._screen
-    screen.learn(genomes[:told], OffTheLadder(0)(genomes[:told]), np.zeros(told))
+    Y = OffTheLadder(0)(genomes[:told]) if told else np.empty((0, 2))
+    screen.learn(genomes[:told], Y, np.zeros(told), Y)
     assert screen.children(genomes, 4) == []
 
 
@@ -77,7 +83,7 @@ def test_nothing_is_suggested_where_guessing_does_not_work():
     search = NSGA2(SPACE, population=16, seed=0)
     genomes = search.ask()
     noise = np.random.Generator(np.random.PCG64(0)).random((16, 2))
-    search._screen.learn(genomes, noise, np.zeros(16))
+    search._screen.learn(genomes, noise, np.zeros(16), noise)
     assert search._screen.children(genomes, 4) == []
 
 
@@ -101,3 +107,49 @@ def test_children_that_would_break_a_constraint_are_passed_over():
     costs = np.array([SPACE.cost(bits) for bits in suggested])
     assert len(costs) == 12
     assert (costs <= 0.3 * 1.05).mean() >= 0.75
+
+
+def test_a_bound_teaches_what_is_expected_and_nothing_where_nobody_knows():
+    search = NSGA2(SPACE, population=16, seed=0)
+    genomes = search.ask()
+    Y = OffTheLadder(0)(genomes)
+    expected = Y.copy()
+    expected[2, 0], expected[5, 0] = 0.77, np.nan
+    search.tell(genomes, Y, expected=expected)
+    told = search.state().arrays["told"]
+    assert told[2, 0] == 0.77
+    assert np.isnan(told[5, 0])
+    assert len(search.ask()) == 16
+
+
+def test_while_nothing_keeps_to_the_constraints_those_children_are_chosen_that_come_nearest():
+    search, evaluate = NSGA2(SPACE, population=16, seed=0), OffTheLadder(0)
+    for _ in range(3):
+        genomes = search.ask()
+        Y = evaluate(genomes)
+        search.tell(genomes, Y, 1.0 + Y[:, 1])
+    parents = search.front()[0]
+    costs = [SPACE.cost(bits) for bits in search._screen.children(parents, 8)]
+    assert max(costs) < 0.1
+
+
+def test_the_children_do_not_depend_on_the_number_of_blas_threads():
+    script = f"""
+import sys
+sys.path[:0] = {[str(Path(__file__).parent), *map(str, sys.path)]!r}
+from test_screening import OffTheLadder, SPACE
+from gaprune.evolve import NSGA2
+search, evaluate = NSGA2(SPACE, population=16, seed=0), OffTheLadder(0)
+for _ in range(6):
+    genomes = search.ask()
+    search.tell(genomes, evaluate(genomes))
+print(*(genome.key for genome in search.ask()))
+"""
+    asked = set()
+    for threads in ("1", "2"):
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        folder = Path(__file__).parent
+        command = [sys.executable, "-c", script]
+        made = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=True)
+        asked.add(made.stdout)
+    assert len(asked) == 1

@@ -30,9 +30,18 @@ def test_each_choice_is_the_best_in_its_turn(Y, beside):
         there = np.concatenate([there, Y[index : index + 1]])
 
 
-def test_rows_at_infinity_come_last():
-    Y = np.array([[np.inf, np.inf], [0.5, 0.5], [0.2, 0.9]])
-    assert most_volume(Y, 3, beside=Y[:0], reference=REFERENCE).tolist()[-1] == 0
+def test_rows_that_break_constraints_come_last_the_nearest_first():
+    Y = np.array([[0.1, 0.1], [0.5, 0.5], [0.2, 0.9], [0.0, 0.0]])
+    violation = np.array([0.2, 0.0, 0.0, 0.1])
+    chosen = most_volume(Y, 4, beside=Y[:0], reference=REFERENCE, violation=violation)
+    assert sorted(chosen[:2]) == [1, 2]
+    assert chosen[2:].tolist() == [3, 0]
+
+
+def test_three_objectives_are_ranked_beside_what_is_there():
+    Y = np.array([[0.6, 0.6, 0.6], [0.1, 0.9, 0.9], [0.7, 0.7, 0.7]])
+    beside = np.array([[0.5, 0.5, 0.5]])
+    assert most_volume(Y, 2, beside=beside, reference=np.full(3, 2.0)).tolist() == [1, 0]
 
 
 def test_three_objectives_are_chosen_by_rank_and_crowding():

@@ -28,10 +28,10 @@ class Slide:
     noise: float = 0.05
 
     def __call__(self, bits: Bits, *, space: RankedSpace, rng: np.random.Generator) -> Bits:
-        """A copy with every section nearer to where the ladder has it at another cost. See ``Mutation``."""
-        level = math.sqrt(max(space.cost(space.repair(bits)), 1e-6))  # ladders run along the square root of the cost
-        target = min(level * math.exp(0.5 * self.strength * rng.uniform(-1.0, 1.0)), 1.0)
-        factors = space.shares(target) / np.maximum(space.shares(min(level, 1.0)), 1e-9)
+        """A copy at another cost, its sections as far off the ladder as before. See ``Mutation``."""
+        cost = space.cost(space.repair(bits))
+        target = min(cost * math.exp(self.strength * rng.uniform(-1.0, 1.0)), 1.0)
+        factors = space.shares(space.level(target)) / np.maximum(space.shares(space.level(cost)), 1e-9)
         child = bits.copy()
         for section, factor in zip(space.sections, factors, strict=True):
             genes = child[section.slice]
