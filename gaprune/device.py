@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -43,3 +45,39 @@ def pinned(threads: int) -> Iterator[None]:
     finally:
         torch.backends.cuda.matmul.allow_tf32 = matmul_tf32
         torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """Torch's own settings that decide last digits, beside those that ``pinned`` pins: a caller may have changed them.
+
+    Attributes:
+        matmul: what oneDNN multiplies float32 matrices in on the CPU, as torch names it.
+        conv: the same of convolutions.
+        deterministic: whether only deterministic algorithms may be used.
+        onednn: whether oneDNN computes on the CPU at all.
+    """
+
+    matmul: str
+    conv: str
+    deterministic: bool
+    onednn: bool
+
+    @classmethod
+    def now(cls) -> Numerics:
+        """The settings of this process."""
+        cpu: Any = torch.backends.mkldnn
+        return cls(
+            matmul=cpu.matmul.fp32_precision,
+            conv=cpu.conv.fp32_precision,
+            deterministic=torch.are_deterministic_algorithms_enabled(),
+            onednn=bool(cpu.enabled),
+        )
+
+    def restore(self) -> None:
+        """Make them this process's."""
+        cpu: Any = torch.backends.mkldnn
+        cpu.matmul.fp32_precision = self.matmul
+        cpu.conv.fp32_precision = self.conv
+        torch.use_deterministic_algorithms(self.deterministic)
+        cpu.set_flags(self.onednn)

@@ -25,6 +25,10 @@ class RunError(GapruneError):
     """A run directory is in use, damaged, or belongs to another run."""
 
 
+class BackendError(GapruneError):
+    """Workers cannot be had or kept: a cluster is unreachable, too small, or of another version."""
+
+
 class TrainingError(GapruneError):
     """Training cannot go on: the loss is no longer a number, or there is nothing to learn from."""
 

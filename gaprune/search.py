@@ -18,15 +18,16 @@ from torch import nn
 
 from gaprune.cli import GIVEN, Interrupted, differences, run_command, typed_command
 from gaprune.data import ImageData, data_names
+from gaprune.driver.backends import open_backend, started
 from gaprune.driver.engine import MEGABYTE
 from gaprune.driver.loop import Found, evolve
 from gaprune.driver.members import CSV, drop_partial, save_front
 from gaprune.driver.options import ROUNDS, SearchOptions, record, resumed_options, settled
 from gaprune.driver.own import Own
-from gaprune.driver.rounds import run_rounds
+from gaprune.driver.rounds import MakeBackend, run_rounds
 from gaprune.driver.setup import Job, check_names, prepare
-from gaprune.errors import OptionError, RunError, choice_error
-from gaprune.evaluate import Backend, LocalBackend, Objective, Outcome
+from gaprune.errors import BackendError, OptionError, RunError, choice_error
+from gaprune.evaluate import Objective, Outcome
 from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.costs import Costs
 from gaprune.runs import Baseline as Original
@@ -171,27 +172,33 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
                 raise RunError(f"{run.path} is a round of a run: go on with --resume {run.path.parent}")
             own.check_resume(run.manifest, run.path)
             options = resumed_options(options, run.manifest)
-            job = prepare(options, own, reporter, run.path)
-            _check_identity(job, run)
-            with _stoppable(run.path, own):
-                return _go(job, run, reporter)
+            with open_backend(options, reporter) as make_backend:
+                job = prepare(options, own, reporter, run.path)
+                _check_identity(job, run)
+                with _stoppable(run.path, own):
+                    return _go(job, run, make_backend, reporter)
     options = settled(options)
     check_names(options, own)
     if options.output is not None:
         check_free(options.output)
-    job = prepare(options, own, reporter)
-    path = options.output or default_run_path(RUNS, job.model_name, job.data.name)
-    with RunDirectory.create(path, job.manifest()) as run, _stoppable(path, own):
-        return _go(job, run, reporter)
+    with open_backend(options, reporter) as make_backend:
+        job = prepare(options, own, reporter)
+        make_backend = started(make_backend, job)
+        path = options.output or default_run_path(RUNS, job.model_name, job.data.name)
+        with RunDirectory.create(path, job.manifest()) as run, _stoppable(path, own):
+            return _go(job, run, make_backend, reporter)
 
 
 @contextmanager
 def _stoppable(path: Path, own: Own) -> Iterator[None]:
-    """Meanwhile Ctrl-C says how to go on with the run at ``path``, and a disk that is full is one line."""
+    """Meanwhile Ctrl-C or a lost cluster says how to go on with the run at ``path``; a full disk is one line."""
     try:
         yield
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; nothing is lost, go on with: {_resume_command(path, own)}") from None
+    except BackendError as error:
+        advice = f"nothing is lost, go on with: {_resume_command(path, own)}"
+        raise BackendError(f"{error}; {advice}") from error
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -205,10 +212,10 @@ def _check_identity(job: Job, run: RunDirectory) -> None:
         raise RunError(f"{run.path} was made with other weights, images or device: {'; '.join(apart)}")
 
 
-def _go(job: Job, run: RunDirectory, reporter: Reporter) -> SearchResult:
+def _go(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> SearchResult:
     run.update_manifest(options=record(job.options))
     job.kept.save(run.path)
-    evaluated, rows = _found(job, run, reporter)
+    evaluated, rows = _found(job, run, make_backend, reporter)
     satisfied = _satisfied(job, rows, reporter)
     picked = _picked(rows, job.options.pick, reporter)
     _draw(job, run, evaluated, rows, picked)
@@ -220,21 +227,19 @@ def _go(job: Job, run: RunDirectory, reporter: Reporter) -> SearchResult:
     return SearchResult(run.path, rows, picked, job.own.model, satisfied)
 
 
-def _found(job: Job, run: RunDirectory, reporter: Reporter) -> tuple[dict[str, Outcome], list[FrontRow]]:
+def _found(
+    job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter
+) -> tuple[dict[str, Outcome], list[FrontRow]]:
     """Every outcome, and the saved front."""
     if job.options.algorithm == ROUNDS:
-        rounds = run_rounds(job, run, _backend, reporter)
+        rounds = run_rounds(job, run, make_backend, reporter)
         return rounds.evaluated, rounds.rows
-    backend = _backend(job)
+    backend = make_backend(job)
     try:
         found = evolve(job, run, backend, reporter)
     finally:
         backend.close()
     return found.evaluated, _front(job, run, found, reporter)
-
-
-def _backend(job: Job) -> Backend:
-    return LocalBackend(job.evaluator, threads=job.threads)
 
 
 def _resume_command(path: Path, own: Own) -> str:

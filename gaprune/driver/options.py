@@ -12,10 +12,13 @@ from gaprune.evaluate import Constraints
 from gaprune.prune.compensation import FORMS
 from gaprune.runs import check_rule
 
-MAY_CHANGE = ("generations", "pick", "polish", "cache_dir", "data_dir", "checkpoint")
+PLACES = ("backend", "workers", "gpus_per_worker", "max_retries", "ray_address")
+"""Options that say where candidates are evaluated, on which results do not depend."""
+
+MAY_CHANGE = ("generations", "pick", "polish", "cache_dir", "data_dir", "checkpoint", *PLACES)
 """Options that a resumed search may be given anew; images and weights are compared by content."""
 
-MAY_CHANGE_WITH_ROUNDS = ("rounds", "pick", "cache_dir", "data_dir", "checkpoint")
+MAY_CHANGE_WITH_ROUNDS = ("rounds", "pick", "cache_dir", "data_dir", "checkpoint", *PLACES)
 """The same for the paper's rounds: each builds on the one before."""
 
 SETTLED = ("threads", "device", "round_to", "precision")
@@ -25,6 +28,7 @@ CHOICES = {
     "search_from": ("auto", "train", "test"),
     "compensation": (*FORMS, "none"),
     "precision": ("auto", "float32", "bfloat16"),
+    "backend": ("auto", "local", "ray"),
 }
 
 LARGEST_SEED = 2**32 - 1
@@ -112,7 +116,17 @@ class SearchOptions:
     mutation_rate: float = option(0.6, "with rounds: probability that a child is mutated")
     seed: int = option(0, "decides splits, a baseline's training and the whole search")
     device: str = option("auto", "where networks run: auto, cpu or cuda")
-    threads: int | None = option(None, "CPU threads of an evaluation; none is torch's own number")
+    threads: int | None = option(None, "CPU threads of an evaluation; none is torch's own number, and 1 on Ray")
+    backend: str = option(
+        "auto", "where candidates are evaluated: local, ray, or auto: ray with a cluster's address or several GPUs"
+    )
+    ray_address: str | None = option(
+        None, "cluster: host:port, or auto for this machine's; none is $RAY_ADDRESS, else a Ray of its own"
+    )
+    workers: int | None = option(None, "Ray workers at most; none is as many as the nodes hold")
+    gpus_per_worker: float | None = option(None, "GPUs of a Ray worker, 0.25 puts four on one; none is 1 on CUDA")
+    threads_per_worker: int | None = option(None, "another name for --threads, on Ray")
+    max_retries: int = option(2, "times that a candidate is tried again when its worker dies")
     batch_size: int = option(256, "images a forward pass")
     pick: str = option("knee", "member to mark: knee, flops<=0.3, params<=0.5 or accuracy>=0.9")
     output: Path | None = option(None, "run directory; none is runs/<model>-<data>-<date>", metavar="DIR")
@@ -142,9 +156,10 @@ class SearchOptions:
             ("calibration_size", 1),
             ("batch_size", 1),
             ("seed", 0),
+            ("max_retries", 0),
         ):
             _check_least(name, getattr(self, name), least)
-        for name in ("search_size", "statistics_size", "round_to", "threads"):
+        for name in ("search_size", "statistics_size", "round_to", "threads", "workers", "threads_per_worker"):
             if getattr(self, name) is not None:
                 _check_least(name, getattr(self, name), 1)
         for name, valid in CHOICES.items():
@@ -226,7 +241,7 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     saved, settled, typed = manifest.get("options"), manifest.get("identity"), options_record(given)
     if not isinstance(saved, dict) or not isinstance(settled, dict) or not set(SETTLED) <= set(settled):
         raise RunError(f"the manifest of {given.resume} has no options: it is no run of this version")
-    saved = {**saved, **{name: settled[name] for name in SETTLED}}
+    saved = {**saved, **{name: settled[name] for name in SETTLED}, "threads_per_worker": settled["threads"]}
     changed = {name: typed[name] for name in typed if name in given.given and name != "resume"}
     may_change = MAY_CHANGE_WITH_ROUNDS if saved.get("algorithm") == ROUNDS else MAY_CHANGE
     refused = {name: value for name, value in changed.items() if name not in may_change}

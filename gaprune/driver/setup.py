@@ -18,6 +18,7 @@ from gaprune.driver.engine import make_evaluator, measure_original, precision, s
 from gaprune.driver.kept import Kept
 from gaprune.driver.options import ROUNDS, SearchOptions, record
 from gaprune.driver.own import Own
+from gaprune.driver.placement import place
 from gaprune.errors import ModelError, choice_error, first_line
 from gaprune.evaluate import Evaluator, Objective, resolve_objectives, resolve_selector
 from gaprune.evolve import algorithm_names
@@ -120,6 +121,7 @@ def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
         raise choice_error("algorithm", options.algorithm, algorithm_names())
     if options.data not in data_names():
         raise choice_error("data", options.data, data_names())
+    place(options)
     importance_function(options.importance)
     space_options(options, torch.device("cpu"))
     wanted = options.objectives if own.objectives is None else own.objectives
@@ -156,7 +158,7 @@ def prepare(options: SearchOptions, own: Own, reporter: Reporter, directory: Pat
         **{part: getattr(splits, part).to(device) for part in ("search", "calibration", "test")},
     )
     _check_classes(baseline.model, data, device)
-    threads = options.threads or torch.get_num_threads()
+    threads = place(options).threads
     kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
     with pinned(threads):
         evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept)

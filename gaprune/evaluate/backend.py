@@ -13,6 +13,14 @@ from gaprune.prune.genome import Genome
 class Backend(abc.ABC):
     """Carries genomes out and outcomes back; knows neither networks nor evolution."""
 
+    def start(self, candidates: int) -> None:
+        """Make ready for so many candidates at a time, so that what cannot work is told before a run begins.
+
+        Raises:
+            BackendError: one line that says what is missing.
+        """
+        return
+
     @abc.abstractmethod
     def evaluate(
         self, genomes: Sequence[Genome], floors: Sequence[float] | None = None
@@ -24,6 +32,10 @@ class Backend(abc.ABC):
             floors: for each genome the accuracy below which it need not be measured to the end; ``None``
                 measures all of them to the end.
         """
+
+    def figures(self) -> dict[str, str]:
+        """What progress shows of the backend; nothing unless there is something to say."""
+        return {}
 
     @abc.abstractmethod
     def close(self) -> None:

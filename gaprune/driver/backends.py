@@ -1,0 +1,84 @@
+"""The backend of a search: where the options place it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from gaprune.driver.options import SearchOptions
+from gaprune.driver.placement import Placement, place
+from gaprune.driver.rounds import MakeBackend
+from gaprune.driver.setup import Job
+from gaprune.evaluate import Backend, LocalBackend
+from gaprune.progress import Reporter
+
+if TYPE_CHECKING:
+    from gaprune.evaluate.ray_session import Session
+
+
+@contextmanager
+def open_backend(options: SearchOptions, reporter: Reporter) -> Iterator[MakeBackend]:
+    """Connect to where candidates will be evaluated, before anything long is prepared; disconnect in the end.
+
+    Raises:
+        GapruneError: the options contradict each other, or no cluster can be joined, in one line.
+    """
+    placement = place(options)
+    if not placement.ray:
+        yield lambda job: LocalBackend(job.evaluator, threads=job.threads)
+        return
+    from gaprune.evaluate import ray_session  # Ray is imported by those who use it
+
+    session = ray_session.connect(
+        placement.address, ray_session.Needs(placement.threads, placement.gpus), placement.workers
+    )
+    made: list[Backend] = []
+
+    def make_backend(job: Job) -> Backend:
+        made.append(_ray_backend(job, placement))
+        return made[-1]
+
+    try:
+        reporter.say(_welcome(placement, session))
+        yield make_backend
+    finally:
+        for backend in made:
+            backend.close()
+        session.close()
+
+
+def started(make_backend: MakeBackend, job: Job) -> MakeBackend:
+    """The same, its first backend made and started at once: what cannot work is told before a run is begun.
+
+    Raises:
+        BackendError: one line that says what is missing.
+    """
+    waiting = [make_backend(job)]
+    waiting[0].start(job.options.population)
+    return lambda job: waiting.pop() if waiting else make_backend(job)
+
+
+def _ray_backend(job: Job, placement: Placement) -> Backend:
+    from gaprune.evaluate.ray_backend import RayBackend
+
+    space, model = job.space, job.baseline.model
+    return RayBackend(
+        job.evaluator,
+        threads=job.threads,
+        gpus=placement.gpus,
+        workers=placement.workers,
+        max_retries=job.options.max_retries,
+        cost=lambda genome: space.cost(space.layout.unpack(genome)),
+        private=chain(model.parameters(), model.buffers()),
+    )
+
+
+def _welcome(placement: Placement, session: Session) -> str:
+    from gaprune.evaluate import ray_session
+
+    where = "on this machine" if session.address == ray_session.OWN else f"at {session.address}"
+    needs = ray_session.Needs(placement.threads, placement.gpus)
+    most = "as many workers as fit" if placement.workers is None else f"at most {placement.workers} workers"
+    return f"ray {where}, {ray_session.described()}; {most}, {needs} each"

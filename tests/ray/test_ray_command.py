@@ -1,0 +1,182 @@
+"""The command with ``--backend ray``: a Ray of its own, killed and resumed; and what is told when there is none."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+TESTS = Path(__file__).parents[1]
+LISTENING = "0A"
+
+
+@pytest.fixture
+def arguments(square_folder: Path, trained: torch.nn.Module, tmp_path: Path) -> list[str]:
+    checkpoint = tmp_path / "trained.safetensors"
+    save_file(trained.state_dict(), checkpoint)
+    return [
+        *("--model", "tiny_factory:small_residual", "--checkpoint", str(checkpoint)),
+        *("--data-dir", str(square_folder), "--cache-dir", str(tmp_path / "cache"), "--device", "cpu"),
+        *("--threads", "1", "--search-size", "15", "--calibration-size", "30"),
+        *("--population", "4", "--generations", "30"),
+    ]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "gaprune.search", *arguments]
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    return kept | {"PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]), **more}
+
+
+def descendants(pid: int) -> set[int]:
+    """A process and all that it has started, theirs included."""
+    found, new = set(), {pid}
+    while new:
+        found |= new
+        new = {child for parent in new for child in _children(parent)} - found
+    return found
+
+
+def _children(pid: int) -> Iterator[int]:
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            yield from map(int, task.read_text().split())
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def agents(pids: set[int]) -> set[int]:
+    """Ray's two helpers that outlive a killed node by a minute: they hold nothing, and try to report its death."""
+    found = set()
+    for pid in pids:
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith((b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")):
+                found.add(pid)
+    return found
+
+
+def listening(pids: set[int]) -> set[str]:
+    """The addresses that these processes listen on."""
+    inodes = set()
+    for pid in pids:
+        with suppress(OSError):
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(OSError):
+                    inodes |= set(re.findall(r"socket:\[(\d+)\]", os.readlink(link)))
+    found = set()
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == LISTENING and fields[9] in inodes:
+                found.add(_address(fields[1].partition(":")[0]))
+    return found
+
+
+def _address(text: str) -> str:
+    """Of /proc/net/tcp: words of four bytes in this machine's order."""
+    raw = b"".join(int(text[i : i + 8], 16).to_bytes(4, sys.byteorder) for i in range(0, len(text), 8))
+    return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (path / "evaluations.jsonl").read_text().splitlines()]
+
+
+def test_a_search_whose_driver_is_killed_leaves_no_process_and_goes_on_to_the_same_front(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(command(*arguments, "--output", str(whole)), env=environment(), check=True, capture_output=True)
+    ray = [*arguments, "--output", str(broken), "--backend", "ray", "--workers", "2"]
+    log = broken / "evaluations.jsonl"
+    with subprocess.Popen(
+        command(*ray), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        wait_for(lambda: log.exists() and log.stat().st_size, process)
+        family = descendants(process.pid)
+        assert len(family) > 4
+        addresses = listening(family)
+        process.kill()
+    assert addresses
+    assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+    assert 0 < len(lines(broken)) < len(lines(whole))
+    end = time.monotonic() + 30.0
+    while left := {pid for pid in family if alive(pid)} - agents(family):
+        assert time.monotonic() < end, [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left]
+        time.sleep(0.2)
+    for agent in agents(family):
+        os.kill(agent, signal.SIGKILL)
+    resumed = subprocess.run(
+        command("--resume", str(broken), "--backend", "local"), env=environment(), capture_output=True, text=True
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert (broken / "front.csv").read_text() == (whole / "front.csv").read_text()
+    assert {line["key"] for line in lines(broken)} == {line["key"] for line in lines(whole)}
+
+
+@pytest.mark.parametrize(
+    ("extra", "variables", "expected"),
+    [
+        (["--ray-address", "127.0.0.1:1"], {}, "no Ray cluster answers at 127.0.0.1:1: Connection refused"),
+        ([], {"RAY_ADDRESS": "127.0.0.1:1"}, "no Ray cluster answers at 127.0.0.1:1: Connection refused"),
+        (["--ray-address", "head:port"], {}, "ray-address must be host:port, auto or local, got 'head:port'"),
+        (["--workers", "2"], {}, "workers is for Ray workers: add --backend ray"),
+        (["--backend", "ray", "--workers", "0"], {}, "workers must be at least 1, got 0"),
+        (["--backend", "ray", "--max-retries", "-1"], {}, "max-retries must be at least 0, got -1"),
+        (["--backend", "slurm"], {}, "unknown backend 'slurm': choose one of auto, local, ray"),
+        (
+            ["--backend", "ray", "--threads-per-worker", "3"],
+            {},
+            "threads and threads-per-worker are the same number, got 1 and 3",
+        ),
+        (["--backend", "ray", "--gpus-per-worker", "0.5"], {}, "gpus-per-worker has no meaning on device cpu"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line_before_anything_is_written(
+    arguments: list[str],
+    tmp_path: Path,
+    extra: list[str],
+    variables: dict[str, str],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from gaprune.search import main
+
+    monkeypatch.syspath_prepend(str(TESTS))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    output = tmp_path / "run"
+    assert main([*arguments, "--output", str(output), *extra]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(f"python -m gaprune.search: error: {expected}")
+    assert not output.exists()
