@@ -114,7 +114,7 @@ class Dispatcher:
     The longest job goes first, and each worker gets its next one when it is done: where the costs are true to time,
     this ends at most a third later than the best possible schedule (Graham 1969). A worker that is lost costs its
     job one try. Idle workers must then answer before they are given anything, so that a node which takes several
-    workers with it does not take several tries of one job.
+    workers with it takes no more than one try of a job.
 
     Attributes:
         crew: the workers.
@@ -159,7 +159,6 @@ class Dispatcher:
         tries = [0] * len(jobs)
         left = len(jobs)
         self._since = dict.fromkeys([*self._idle, *self._asked, *self._doing], self.clock())
-        self._verify_idle()
         try:
             last_seen = self.clock()
             while left:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -96,6 +97,7 @@ class RayCrew:
     fails: Callable[[Any], bool] = lambda result: False
     _actors: dict[int, Any] = field(default_factory=dict)
     _waiting: dict[Any, tuple[int, str]] = field(default_factory=dict)
+    _answered: deque[Any] = field(default_factory=deque)
     _starting: set[int] = field(default_factory=set)
     _started: int = 0
     _false_starts: int = 0
@@ -130,11 +132,15 @@ class RayCrew:
         Raises:
             BackendError: workers cannot start.
         """
-        if not self._waiting:
+        if not self._answered and self._waiting:
+            asked = list(self._waiting)
+            found, rest = ray.wait(asked, num_returns=1, timeout=seconds)
+            if found and rest:  # many at once cost little more than one
+                found += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+            self._answered.extend(found)
+        elif not self._waiting:
             time.sleep(seconds)
-            return None
-        found, _ = ray.wait(list(self._waiting), num_returns=1, timeout=seconds)
-        return self._event(found[0]) if found else None
+        return self._event(self._answered.popleft()) if self._answered else None
 
     def trouble(self) -> str:
         """What was asked for, and what there is."""
@@ -144,6 +150,7 @@ class RayCrew:
         """End all workers. Harmless when done twice."""
         actors, self._actors = self._actors, {}
         self._waiting.clear()
+        self._answered.clear()
         self._starting.clear()
         if ray.is_initialized():
             for actor in actors.values():

