@@ -27,7 +27,7 @@ from subjects import SEED, Subject, add_arguments, load_subject, study
 from throughput import evaluator_of, genomes
 
 from gaprune.evaluate import Backend, LocalBackend
-from gaprune.evaluate.dispatch import Dispatcher
+from gaprune.evaluate.dispatch import Dispatcher, Use
 from gaprune.evaluate.ray_session import Needs, connect
 from gaprune.evolve import make_algorithm
 from gaprune.models import build
@@ -142,12 +142,13 @@ def schedule(extent: Extent, reporter: Reporter) -> list[dict[str, Any]]:
 def _slept(dispatcher: Dispatcher, size: int, extent: Extent) -> dict[str, Any]:
     """Efficiency and driver time of some generations of one crew."""
     costs = cost_spread(4 * size)
+    dispatcher.use = Use()
     rng = np.random.default_rng(SEED)
     efficiencies, processor, wall = [], [], []
     for _ in range(extent.generations):
         seconds = costs / costs.mean() * extent.mean * rng.uniform(0.9, 1.1, len(costs))
         start, used = time.perf_counter(), time.process_time()
-        found = list(dispatcher.run(list(seconds), list(costs)))
+        found = list(dispatcher.run(seconds.tolist(), costs.tolist()))
         taken = time.perf_counter() - start
         assert len(found) == len(seconds)
         efficiencies.append(bound(seconds, size) / taken)

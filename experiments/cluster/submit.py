@@ -5,6 +5,7 @@
 What follows ``--`` are options of ``gaprune.search``. The job's driver runs on the cluster's head; ``--gpus`` reserves
 a share of a GPU there for it, because the driver computes on the same kind of device as the workers. Ray sets
 ``RAY_ADDRESS`` for a job, so that the search takes the cluster's workers by itself. Paths are the cluster's.
+A cluster with token authentication wants ``RAY_AUTH_MODE=token`` and its token here too, as Ray's documentation says.
 Needs ``ray[default]`` here and on the head.
 """
 
@@ -15,6 +16,7 @@ import asyncio
 import shlex
 import sys
 
+from ray.exceptions import RayError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 
@@ -28,8 +30,9 @@ def main() -> int:
     options = parser.parse_args()
     try:
         client = JobSubmissionClient(options.address)
-    except (ConnectionError, RuntimeError) as error:
-        print(f"submit.py: error: no cluster answers at {options.address}: {error}", file=sys.stderr)
+    except (ConnectionError, RuntimeError, RayError) as error:  # a cluster with tokens refuses who brings none
+        reason = str(error).strip().splitlines()[0]
+        print(f"submit.py: error: cannot submit to {options.address}: {reason}", file=sys.stderr)
         return 2
     job = client.submit_job(
         entrypoint=shlex.join([options.python, "-m", "gaprune.search", "--backend", "ray", *options.search]),

@@ -163,8 +163,7 @@ class Dispatcher:
             last_seen = self.clock()
             while left:
                 self.crew.recruit(left)
-                while queue and self._idle:
-                    self._hand(queue.popleft(), jobs)
+                self._hand_out(queue, jobs)
                 event = self.crew.wait(POLL_SECONDS)
                 last_seen = self._check_patience(last_seen)
                 ended = self._settled(event)
@@ -177,14 +176,17 @@ class Dispatcher:
                     queue.appendleft(index)
                     continue
                 left -= 1
+                self._hand_out(queue, jobs)  # before the caller takes its time with the result
                 yield index, result
         finally:
             self._leave()
 
-    def _hand(self, index: int, jobs: Sequence[Any]) -> None:
-        worker = self._idle.pop()
-        self._doing[worker] = index
-        self.crew.hand(worker, jobs[index])
+    def _hand_out(self, queue: deque[int], jobs: Sequence[Any]) -> None:
+        """Give every idle worker the next job."""
+        while queue and self._idle:
+            worker, index = self._idle.pop(), queue.popleft()
+            self._doing[worker] = index
+            self.crew.hand(worker, jobs[index])
 
     def _settled(self, event: Event | None) -> tuple[int, Any, str | None] | None:
         """Take note of an event; the job that it ends, if any: index, result, why it should be tried again."""

@@ -178,6 +178,7 @@ class RayCrew:
             max_restarts=0,
             max_task_retries=0,
             scheduling_strategy="SPREAD",
+            enable_task_events=False,  # the metrics say it for less
         )
         self._actors[number] = options.remote(
             [self._shipped], label, self._folders

