@@ -89,13 +89,13 @@ def connect(address: str | None, needs: Needs, workers: int | None) -> Session:
         BackendError: nobody answers there, it is of another version, or too small for even one worker.
     """
     address = address or OWN
+    _check_reachable(address)
     import ray
     from ray.exceptions import RayError
 
     if ray.is_initialized():
         session = Session(address, owned=False)
     else:
-        _check_reachable(address)
         own = _own_arguments(needs, workers) if address == OWN else {}
         try:
             with _loopback_only(address == OWN), _own_sigterm():
