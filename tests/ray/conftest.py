@@ -11,6 +11,7 @@ from ray_cluster import LocalCluster
 from gaprune.evaluate.ray_session import Needs, Session, connect
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything here on one xdist worker: two Rays at once would take each other's CPUs."""
     for item in items:
