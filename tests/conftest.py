@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scheduling import RayTogether
 from tiny_factory import small_residual
 
 from gaprune.data import ImageData, from_arrays
@@ -21,6 +23,11 @@ def pytest_configure() -> None:
     """One thread a process, started ones included: the tests run in parallel."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> RayTogether:
+    return RayTogether(config, log)
 
 
 def squares(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -29,7 +29,6 @@ def test_every_crew_has_its_goals() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 def test_the_benchmark_of_scaling_runs_and_all_backends_find_the_same(tmp_path: Path) -> None:
     made = subprocess.run(
         [sys.executable, str(SCRIPT), "--quick", "--output", str(tmp_path)], capture_output=True, text=True, check=False

@@ -11,14 +11,6 @@ from ray_cluster import LocalCluster
 from gaprune.evaluate.ray_session import Needs, Session, connect
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here on one xdist worker: two Rays at once would take each other's CPUs."""
-    for item in items:
-        if "tests/ray" in item.path.as_posix():
-            item.add_marker(pytest.mark.xdist_group("ray"))
-
-
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[LocalCluster]:
     made = LocalCluster()
