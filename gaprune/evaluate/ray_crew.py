@@ -144,7 +144,7 @@ class RayCrew:
 
     def trouble(self) -> str:
         """What was asked for, and what there is."""
-        return f"each needs {self.needs}, and there is {described()}"
+        return f"each needs {self.needs}, Ray has {described()}"
 
     def close(self) -> None:
         """End all workers. Harmless when done twice."""

@@ -115,7 +115,7 @@ def connect(address: str | None, needs: Needs, workers: int | None) -> Session:
 def check_room(session: Session, needs: Needs) -> None:
     """Raise ``BackendError`` if no node could ever hold a worker. One that an autoscaler may add counts."""
     if not session.capacity(needs) and not _may_grow():
-        raise BackendError(f"no node has room for a worker: it needs {needs}, and there is {described()}")
+        raise BackendError(f"no node has room for a worker: it needs {needs}, Ray has {described()}")
 
 
 def nodes() -> list[dict[str, float]]:
@@ -126,9 +126,10 @@ def nodes() -> list[dict[str, float]]:
 
 
 def described() -> str:
-    """The nodes in words: ``2 nodes: CPU 4, GPU 1; CPU 8``."""
+    """The nodes in words, largest first: ``2 nodes: CPU 4, GPU 1; CPU 8, GPU 0``."""
     found = nodes()
-    each = "; ".join(", ".join(f"{name} {node.get(name, 0.0):g}" for name in ("CPU", "GPU")) for node in found)
+    sizes = sorted(((node.get("GPU", 0.0), node.get("CPU", 0.0)) for node in found), reverse=True)
+    each = "; ".join(f"CPU {cpus:g}, GPU {gpus:g}" for gpus, cpus in sizes)
     return f"{len(found)} node{'s' * (len(found) != 1)}: {each}"
 
 

@@ -187,8 +187,8 @@ def test_closing_ends_the_workers(tmp_path: Path) -> None:
 
 def test_too_small_a_cluster_is_told_at_once_with_what_there_is(session: Session, cluster: LocalCluster) -> None:
     wait_for(lambda: len(nodes()) == 2)  # Ray notices late that the nodes of other tests are gone
-    with pytest.raises(BackendError, match=r"^no node has room for a worker: it needs CPU 64, and there is 2 nodes: "):
+    with pytest.raises(BackendError, match=r"^no node has room for a worker: it needs CPU 64, Ray has 2 nodes: "):
         check_room(session, Needs(64))
-    with pytest.raises(BackendError, match=r"it needs CPU 1, GPU 0.25, and there is .*: CPU 0, GPU 0; CPU 4, GPU 0$"):
+    with pytest.raises(BackendError, match=r"it needs CPU 1, GPU 0.25, Ray has 2 nodes: CPU 4, GPU 0; CPU 0, GPU 0$"):
         connect(cluster.address, Needs(1, 0.25), None)
     check_room(session, Needs(4))
