@@ -5,11 +5,12 @@ of evaluations, networks that may also lose kernels are at least as accurate as 
 where connections are tied into real grouped convolutions, so that they save time, they are so at the same measured
 latency.
 
-All sides: the same network, NSGA-II as gaprune runs it, evaluations, seeds, images and recalibration, no training.
+All sides: the same network, NSGA-II as gaprune runs it, evaluations, seed, images and recalibration, no training. One
+seed: differences of a point say nothing.
 Free kernels are re-solved over channels, row by row, neurons over channels x taps: that is what gaprune has for them.
 Accuracy at a budget: of the candidate within it that is best on the search images, measured on test images. Latency:
 median of one forward pass of the compact network, channels last, single precision, all networks taking turns after
-warm-up, as a share of the original's; members of each front at even steps of FLOPs.
+warm-up, as a share of the original's; twelve members of each front, evenly along it.
 
     python benchmarks/genes.py --model resnet18 --stem imagenet --data-dir DIR
 """
