@@ -9,9 +9,10 @@ evaluations allow, each round among the neurons that the one before left; order 
 throughout, and the first population of a round is spread evenly over the layers.
 
 All sides: the same network, compensation, batch-norm recalibration and images, neurons as genes, every candidate
-measured to the end (the command stops some early), no training. Hypervolume: of error and share of FLOPs up to (1, 1), on the search images, which all
-sides are chosen by. Accuracy at a budget: of the candidate within it that is best on the search images, measured on
-test images that no side has seen. Shipped weights that saw all training images are searched on other test images.
+measured to the end (the command stops some early), no training. Hypervolume: of error and share of FLOPs up to (1, 1),
+on the search images, which all sides are chosen by. Accuracy at a budget: of the candidate within it that is best on
+the search images, measured on test images that no side has seen. Shipped weights that saw all training images are
+searched on other test images.
 
     python benchmarks/search.py --data-dir DIR
 """
