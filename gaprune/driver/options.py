@@ -241,11 +241,12 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     saved, settled, typed = manifest.get("options"), manifest.get("identity"), options_record(given)
     if not isinstance(saved, dict) or not isinstance(settled, dict) or not set(SETTLED) <= set(settled):
         raise RunError(f"the manifest of {given.resume} has no options: it is no run of this version")
-    saved = {**saved, **{name: settled[name] for name in SETTLED}, "threads_per_worker": settled["threads"]}
+    saved = {**saved, **{name: settled[name] for name in SETTLED}}
     changed = {name: typed[name] for name in typed if name in given.given and name != "resume"}
     may_change = MAY_CHANGE_WITH_ROUNDS if saved.get("algorithm") == ROUNDS else MAY_CHANGE
     refused = {name: value for name, value in changed.items() if name not in may_change}
-    apart = differences({name: saved.get(name) for name in refused}, refused)
+    before = {**saved, "threads_per_worker": settled["threads"]}
+    apart = differences({name: before.get(name) for name in refused}, refused)
     if apart:
         raise OptionError(f"cannot change on resume: {'; '.join(apart)} (leave it out, or start a new run)")
     merged = {**saved, **{name: value for name, value in changed.items() if name in may_change}}

@@ -51,7 +51,7 @@ def test_nsga2_finds_the_whole_front_of_one_min_max(seed, initial):
 def test_nsga2_finds_the_whole_front_of_lotz(seed, initial):
     problem = lotz(16)
     search = PLAIN2(problem.space, population=20, seed=seed, initial=initial)
-    assert is_whole(run(search, problem, 3000), problem)
+    assert is_whole(run(search, problem, 6000), problem)
 
 
 @SEEDS

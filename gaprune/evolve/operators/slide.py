@@ -20,7 +20,7 @@ class Slide:
     wider or narrower than the ladder's stay so by the same factor.
 
     Attributes:
-        strength: largest change of the cost, as a natural logarithm.
+        strength: largest change of the cost, as a natural logarithm; about, where an individual is off the ladder.
         noise: largest blur of the order, as a share of the section.
     """
 
