@@ -6,6 +6,8 @@ import os
 import warnings
 from typing import Any
 
+from gaprune.evaluate.ray_session import own_sigterm
+
 LOOPBACK = "127.0.0.1"
 STORE_BYTES = 80 * 1024 * 1024
 
@@ -26,24 +28,24 @@ class LocalCluster:
         from ray.cluster_utils import Cluster
 
         self.nodes: list[Any] = []
-        self._cluster = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": 0,
-                "node_ip_address": LOOPBACK,
-                "object_store_memory": STORE_BYTES,
-                "_system_config": QUICK_TO_NOTICE,
-            },
-        )
+        head = {
+            "num_cpus": 0,
+            "node_ip_address": LOOPBACK,
+            "object_store_memory": STORE_BYTES,
+            "_system_config": QUICK_TO_NOTICE,
+        }
+        with own_sigterm():
+            self._cluster = Cluster(initialize_head=True, head_node_args=head)
 
     @property
     def address(self) -> str:
         return str(self._cluster.address)
 
     def add(self, cpus: int, gpus: int = 0) -> Any:
-        node = self._cluster.add_node(
-            num_cpus=cpus, num_gpus=gpus, node_ip_address=LOOPBACK, object_store_memory=STORE_BYTES
-        )
+        with own_sigterm():
+            node = self._cluster.add_node(
+                num_cpus=cpus, num_gpus=gpus, node_ip_address=LOOPBACK, object_store_memory=STORE_BYTES
+            )
         self.nodes.append(node)
         return node
 

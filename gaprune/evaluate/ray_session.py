@@ -98,7 +98,7 @@ def connect(address: str | None, needs: Needs, workers: int | None) -> Session:
     else:
         own = _own_arguments(needs, workers) if address == OWN else {}
         try:
-            with _loopback_only(address == OWN), _own_sigterm():
+            with _loopback_only(address == OWN), own_sigterm():
                 ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
         except (RayError, ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             raise _cannot_join(address, error) from error
@@ -163,7 +163,7 @@ def _loopback_only(wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _own_sigterm() -> Iterator[None]:
+def own_sigterm() -> Iterator[None]:
     """Keep what SIGTERM does to this process: Ray would print stacks and abort."""
     if threading.current_thread() is not threading.main_thread():
         yield
