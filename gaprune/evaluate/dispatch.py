@@ -1,7 +1,8 @@
-"""Who works on what next, for any crew of workers: longest first, on demand, retries bounded, idle time counted."""
+"""Who works on what next, for any crew of workers: longest first, retries bounded, idle time counted."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,13 @@ PATIENCE_SECONDS = 600.0
 """How long to go on without a single worker: a node that an autoscaler starts takes minutes."""
 
 
+AHEAD_SECONDS = 0.25
+"""A job expected to take no longer may wait at a worker for the one before it, which saves the way there and back."""
+
+MOST_AT_A_WORKER = 2
+"""The job that it works on, and one that waits."""
+
+
 @dataclass(frozen=True)
 class Ready:
     """A worker has started, or has answered that it is still there."""
@@ -28,7 +36,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Done:
-    """A worker has finished its job, which took it so many seconds."""
+    """A worker has finished the first of its jobs, which took it so many seconds."""
 
     worker: int
     result: Any
@@ -37,7 +45,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Raised:
-    """A worker's job has raised an error; the worker is fine."""
+    """The first of a worker's jobs has raised an error; the worker is fine."""
 
     worker: int
     error: Exception
@@ -45,7 +53,7 @@ class Raised:
 
 @dataclass(frozen=True)
 class Lost:
-    """A worker is gone for good, and what it was doing with it."""
+    """A worker is gone for good, and all of its jobs with it."""
 
     worker: int
     reason: str
@@ -55,7 +63,7 @@ Event = Ready | Done | Raised | Lost
 
 
 class Crew(Protocol):
-    """Workers by number. Every ``hand`` and ``verify`` is answered by one event."""
+    """Workers by number. Every ``hand`` and ``verify`` is answered by one event, in order, until ``Lost``."""
 
     def recruit(self, most: int) -> None:
         """See that there are as many workers as may be, ``most`` at most; each says ``Ready`` once it is."""
@@ -66,7 +74,7 @@ class Crew(Protocol):
         ...
 
     def hand(self, worker: int, job: Any) -> None:
-        """Give an idle worker a job: ``Done``, ``Raised`` or ``Lost``."""
+        """Give a worker a job to do after those that it has: ``Done``, ``Raised`` or ``Lost``."""
         ...
 
     def wait(self, seconds: float) -> Event | None:
@@ -83,6 +91,15 @@ class GivenUp:
     """A job whose workers died, more often than it may be tried again."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job that was done or lost: its index, its result so far, and why it should be tried again."""
+
+    index: int
+    result: Any
+    reason: str | None
 
 
 @dataclass
@@ -108,18 +125,38 @@ class Use:
 
 
 @dataclass
+class Pace:
+    """How many seconds a job of some cost takes, by those that are done."""
+
+    _seconds: float = 0.0
+    _cost: float = 0.0
+
+    def note(self, cost: float, seconds: float) -> None:
+        """A job is done. One that was said to cost nothing tells nothing."""
+        if cost > 0:
+            self._seconds += seconds
+            self._cost += cost
+
+    def expect(self, cost: float) -> float:
+        """Seconds of a job; infinite as long as nothing is known."""
+        return cost * self._seconds / self._cost if self._cost and cost > 0 else math.inf
+
+
+@dataclass
 class Dispatcher:
     """Hands jobs to a crew until each has a result or is given up.
 
-    The longest job goes first, and each worker gets its next one when it is done: where the costs are true to time,
-    this ends at most a third later than the best possible schedule (Graham 1969). A worker that is lost costs its
-    job one try. Idle workers must then answer before they are given anything, so that a node which takes several
-    workers with it takes no more than one try of a job.
+    The longest job goes first, to whoever is idle, and otherwise stays here until somebody is: where the costs are
+    true to time, this ends at most a third later than the best possible schedule (Graham 1969). Short jobs, whose way
+    to a worker and back would count, are handed to the worker that is expected to be done first while it still works.
+    A worker that is lost costs the job that it worked on one try. Idle workers must then answer before they are given
+    anything, so that a node which takes several workers with it takes no more than one try of a job.
 
     Attributes:
         crew: the workers.
         max_retries: times that a job is handed out again.
         again: why a result should not stand yet (the node's memory ran out, say); ``None`` where it should.
+        ahead: seconds that a job may be expected to take and still wait at a worker; 0 lets none wait.
         patience: seconds without any worker after which to give up.
         clock: seconds that never run backwards.
         use: of the workers' time so far.
@@ -128,13 +165,16 @@ class Dispatcher:
     crew: Crew
     max_retries: int
     again: Callable[[Any], str | None] = lambda result: None
+    ahead: float = AHEAD_SECONDS
     patience: float = PATIENCE_SECONDS
     clock: Callable[[], float] = time.monotonic
     use: Use = field(default_factory=Use)
     _idle: list[int] = field(default_factory=list)
     _asked: set[int] = field(default_factory=set)
-    _doing: dict[int, int | None] = field(default_factory=dict)
+    _doing: dict[int, deque[int | None]] = field(default_factory=dict)
+    _until: dict[int, float] = field(default_factory=dict)
     _since: dict[int, float] = field(default_factory=dict)
+    _pace: Pace = field(default_factory=Pace)
 
     def muster(self, most: int) -> None:
         """Have workers start, ``most`` at most, and wait until there is one.
@@ -163,51 +203,73 @@ class Dispatcher:
             last_seen = self.clock()
             while left:
                 self.crew.recruit(left)
-                self._hand_out(queue, jobs)
+                self._hand_out(queue, jobs, costs)
                 event = self.crew.wait(POLL_SECONDS)
                 last_seen = self._check_patience(last_seen)
-                ended = self._settled(event)
+                ended, waiting = self._settled(event)
+                queue.extendleft(reversed(waiting))
                 if ended is None:
                     continue
-                index, result, reason = ended
-                tries[index] += 1
-                if reason is not None and tries[index] <= self.max_retries:
+                tries[ended.index] += 1
+                if ended.reason is not None and tries[ended.index] <= self.max_retries:
                     self.use.retried += 1
-                    queue.appendleft(index)
+                    queue.appendleft(ended.index)
                     continue
                 left -= 1
-                self._hand_out(queue, jobs)  # before the caller takes its time with the result
-                yield index, result
+                if isinstance(event, Done):
+                    self._pace.note(costs[ended.index], event.seconds)
+                self._hand_out(queue, jobs, costs)  # before the caller takes its time with the result
+                yield ended.index, ended.result
         finally:
             self._leave()
 
-    def _hand_out(self, queue: deque[int], jobs: Sequence[Any]) -> None:
-        """Give every idle worker the next job."""
-        while queue and self._idle:
-            worker, index = self._idle.pop(), queue.popleft()
-            self._doing[worker] = index
+    def _hand_out(self, queue: deque[int], jobs: Sequence[Any], costs: Sequence[float]) -> None:
+        """Give every idle worker the next job, and short ones to those that will soon be idle."""
+        while queue:
+            expected = self._pace.expect(costs[queue[0]])
+            worker = self._idle.pop() if self._idle else self._idle_soon(expected)
+            if worker is None:
+                return
+            index = queue.popleft()
+            self._doing.setdefault(worker, deque()).append(index)
+            self._until[worker] = max(self._until.get(worker, 0.0), self.clock()) + expected
             self.crew.hand(worker, jobs[index])
 
-    def _settled(self, event: Event | None) -> tuple[int, Any, str | None] | None:
-        """Take note of an event; the job that it ends, if any: index, result, why it should be tried again."""
-        if event is None:
+    def _idle_soon(self, expected: float) -> int | None:
+        """The worker that will be done first, if a job of so many seconds may wait there."""
+        known = all(math.isfinite(self._until[worker]) for worker in self._doing)
+        if not self._doing or not known or not math.isfinite(expected) or expected > self.ahead:
             return None
+        first = min(self._doing, key=self._until.__getitem__)
+        return first if len(self._doing[first]) < MOST_AT_A_WORKER else None
+
+    def _settled(self, event: Event | None) -> tuple[Ended | None, list[int]]:
+        """Take note of an event: the job that it ends, and jobs that waited for a worker which is no more."""
+        if event is None:
+            return None, []
         worker = event.worker
-        index = self._doing.pop(worker, None)
+        had = self._doing.get(worker, deque())
+        index = had.popleft() if had else None
         self._asked.discard(worker)
         if isinstance(event, Lost):
+            self._doing.pop(worker, None)
+            self._until.pop(worker, None)
             self._present_until_now(worker)
             self.use.lost += 1
             self._verify_idle()
-            return None if index is None else (index, GivenUp(event.reason), event.reason)
+            ended = None if index is None else Ended(index, GivenUp(event.reason), event.reason)
+            return ended, [each for each in had if each is not None]
         self._since.setdefault(worker, self.clock())
-        self._idle.append(worker)
+        if not had:
+            self._doing.pop(worker, None)
+            self._until.pop(worker, None)
+            self._idle.append(worker)
         if isinstance(event, Done):
             self.use.busy += event.seconds
-            return None if index is None else (index, event.result, self.again(event.result))
+            return None if index is None else Ended(index, event.result, self.again(event.result)), []
         if isinstance(event, Raised) and index is not None:
             raise event.error
-        return None
+        return None, []
 
     def _verify_idle(self) -> None:
         for worker in self._idle:
@@ -228,7 +290,7 @@ class Dispatcher:
         """The end of a run, come early or not: what still comes of it belongs to no job."""
         for worker in list(self._since):
             self._present_until_now(worker)
-        self._doing = dict.fromkeys(self._doing)
+        self._doing = {worker: deque([None] * len(had)) for worker, had in self._doing.items()}
 
     def _present_until_now(self, worker: int) -> None:
         if worker in self._since:

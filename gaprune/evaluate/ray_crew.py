@@ -96,7 +96,8 @@ class RayCrew:
     workers: int | None = None
     fails: Callable[[Any], bool] = lambda result: False
     _actors: dict[int, Any] = field(default_factory=dict)
-    _waiting: dict[Any, tuple[int, str]] = field(default_factory=dict)
+    _waiting: dict[Any, int] = field(default_factory=dict)
+    _owed: dict[int, deque[tuple[Any, str]]] = field(default_factory=dict)
     _answered: deque[Any] = field(default_factory=deque)
     _starting: set[int] = field(default_factory=set)
     _started: int = 0
@@ -120,11 +121,11 @@ class RayCrew:
 
     def verify(self, worker: int) -> None:
         """Ask a worker to answer."""
-        self._waiting[self._actors[worker].ready.remote()] = (worker, READY)
+        self._owe(worker, self._actors[worker].ready.remote(), READY)
 
     def hand(self, worker: int, job: Any) -> None:
-        """Give a worker a job."""
-        self._waiting[self._actors[worker].evaluate.remote(job)] = (worker, DONE)
+        """Give a worker a job; it does them one after the other, as they come."""
+        self._owe(worker, self._actors[worker].evaluate.remote(job), DONE)
 
     def wait(self, seconds: float) -> Event | None:
         """What has happened next.
@@ -150,6 +151,7 @@ class RayCrew:
         """End all workers. Harmless when done twice."""
         actors, self._actors = self._actors, {}
         self._waiting.clear()
+        self._owed.clear()
         self._answered.clear()
         self._starting.clear()
         if ray.is_initialized():
@@ -186,8 +188,14 @@ class RayCrew:
         self._starting.add(number)
         self.verify(number)
 
-    def _event(self, reference: Any) -> Event:
-        worker, kind = self._waiting.pop(reference)
+    def _owe(self, worker: int, reference: Any, kind: str) -> None:
+        self._waiting[reference] = worker
+        self._owed.setdefault(worker, deque()).append((reference, kind))
+
+    def _event(self, answered: Any) -> Event:
+        """An answer of a worker: its oldest, whichever Ray names first."""
+        worker = self._waiting.pop(answered)
+        reference, kind = self._owed[worker].popleft()
         try:
             answer = ray.get(reference)
         except RayTaskError as error:
@@ -201,6 +209,9 @@ class RayCrew:
 
     def _lost(self, worker: int, error: RayError) -> Lost:
         ray.kill(self._actors.pop(worker), no_restart=True)
+        del self._owed[worker]
+        self._waiting = {reference: owner for reference, owner in self._waiting.items() if owner != worker}
+        self._answered = deque(reference for reference in self._answered if reference in self._waiting)
         if worker in self._starting:
             self._starting.discard(worker)
             self._false_starts += 1

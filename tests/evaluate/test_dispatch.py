@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ class Simulated:
 
     Args:
         size: workers that there is room for.
-        deaths: the hand-outs, counted from 0, that kill their worker halfway.
+        deaths: the jobs begun, counted from 0, that kill their worker halfway.
         start_up: seconds until a worker is ready.
     """
 
@@ -32,6 +33,8 @@ class Simulated:
         self._numbers = itertools.count()
         self._ties = itertools.count()
         self._coming: list[tuple[float, int, Event]] = []
+        self._busy_until: dict[int, float] = {}
+        self._doomed: set[int] = set()
 
     def clock(self) -> float:
         return self.now
@@ -46,15 +49,20 @@ class Simulated:
         self._later(0.0, Lost(worker, "left") if worker in self.gone else Ready(worker))
 
     def hand(self, worker: int, job: tuple[Any, float]) -> None:
+        if worker in self._doomed:
+            return
         name, seconds = job
         ordinal = len(self.order)
         self.order.append(name)
+        begin = max(self.now, self._busy_until.get(worker, 0.0)) - self.now
         if ordinal in self.deaths or worker in self.gone:
-            self._later(0.0 if worker in self.gone else seconds / 2, Lost(worker, "killed"))
+            self._doomed.add(worker)
+            self._later(0.0 if worker in self.gone else begin + seconds / 2, Lost(worker, "killed"))
         elif name == "raises":
-            self._later(seconds, Raised(worker, KeyError(name)))
+            self._later(begin + seconds, Raised(worker, KeyError(name)))
         else:
-            self._later(seconds, Done(worker, f"{name} done", seconds))
+            self._later(begin + seconds, Done(worker, f"{name} done", seconds))
+        self._busy_until[worker] = self.now + begin + seconds
 
     def wait(self, seconds: float) -> Event | None:
         if not self._coming or self._coming[0][0] > self.now + seconds:
@@ -76,6 +84,9 @@ def dispatcher(crew: Simulated, retries: int = 2, **options: Any) -> Dispatcher:
     return Dispatcher(crew, retries, clock=crew.clock, **options)
 
 
+ALWAYS, NEVER = math.inf, 0.0
+
+
 def run(made: Dispatcher, seconds: list[float]) -> dict[int, Any]:
     found = list(made.run(list(enumerate(seconds)), seconds))
     assert len(found) == len({index for index, _ in found}), "each job once"
@@ -85,22 +96,25 @@ def run(made: Dispatcher, seconds: list[float]) -> dict[int, Any]:
 costs = st.lists(st.floats(0.1, 10.0), max_size=30)
 
 
-@given(costs, st.integers(1, 8))
+aheads = st.sampled_from([NEVER, 1.0, ALWAYS])
+
+
+@given(costs, st.integers(1, 8), aheads)
 def test_every_job_is_done_once_and_no_schedule_is_worse_than_the_bound_of_greedy_ones(
-    seconds: list[float], size: int
+    seconds: list[float], size: int, ahead: float
 ) -> None:
     crew = Simulated(size)
-    assert run(dispatcher(crew), seconds) == {i: f"{i} done" for i in range(len(seconds))}
+    assert run(dispatcher(crew, ahead=ahead), seconds) == {i: f"{i} done" for i in range(len(seconds))}
     longest = max(seconds, default=0.0)
     assert crew.now <= sum(seconds) / size + longest * (1 - 1 / size) + 1e-6
 
 
-@given(costs, st.integers(1, 4), st.frozensets(st.integers(0, 40), max_size=20), st.integers(0, 3))
+@given(costs, st.integers(1, 4), st.frozensets(st.integers(0, 40), max_size=20), st.integers(0, 3), aheads)
 def test_whoever_dies_every_job_has_a_result_or_has_had_all_its_tries(
-    seconds: list[float], size: int, deaths: frozenset[int], retries: int
+    seconds: list[float], size: int, deaths: frozenset[int], retries: int, ahead: float
 ) -> None:
     crew = Simulated(size, deaths)
-    made = dispatcher(crew, retries)
+    made = dispatcher(crew, retries, ahead=ahead)
     found = run(made, seconds)
     assert set(found) == set(range(len(seconds)))
     for index, result in found.items():
@@ -179,6 +193,50 @@ def test_a_worker_has_its_next_job_before_the_caller_has_done_with_the_last_resu
     steps = dispatcher(crew).run([("a", 1.0), ("b", 1.0)], [2.0, 1.0])
     assert next(steps) == (0, "a done")
     assert crew.order == ["a", "b"]
+
+
+def at_work(crew: Simulated, made: Dispatcher, seconds: list[float]) -> dict[int, list[int]]:
+    """Jobs by worker, of a second generation, when the pace is known."""
+    run(made, [1.0] * crew.size)
+    handed: dict[int, list[int]] = {}
+    hand = crew.hand
+
+    def note(worker: int, job: tuple[Any, float]) -> None:
+        handed.setdefault(worker, []).append(job[0])
+        hand(worker, job)
+
+    crew.hand = note  # type: ignore[method-assign]
+    next(made.run(list(enumerate(seconds)), seconds))
+    return handed
+
+
+def test_short_jobs_wait_at_the_worker_that_will_be_done_first() -> None:
+    handed = at_work(crew := Simulated(2), dispatcher(crew, ahead=0.5), [3.0, 1.0, 0.5, 0.4, 0.3])
+    assert sorted(handed.values()) == [[0], [1, 2, 3]], "the last one goes when it is known who is done first"
+
+
+def test_long_jobs_wait_here() -> None:
+    handed = at_work(crew := Simulated(2), dispatcher(crew, ahead=0.45), [3.0, 1.0, 0.5, 0.4])
+    assert sorted(handed.values()) == [[0], [1, 2, 3]], "once the second is done, the third goes, and the fourth waits"
+    handed = at_work(crew := Simulated(2), dispatcher(crew, ahead=NEVER), [3.0, 1.0, 0.5, 0.4])
+    assert sorted(handed.values()) == [[0], [1, 2]]
+
+
+def test_a_job_that_waited_at_a_worker_which_died_has_lost_no_try() -> None:
+    crew = Simulated(1)
+    made = dispatcher(crew, retries=0, ahead=ALWAYS)
+    run(made, [1.0])
+    crew.deaths = frozenset({1})
+    assert run(made, [2.0, 1.0]) == {0: GivenUp("killed"), 1: "1 done"}
+    assert made.use.retried == 0
+
+
+def test_without_costs_nothing_waits_at_workers() -> None:
+    crew = Simulated(1)
+    made = dispatcher(crew, ahead=ALWAYS)
+    list(made.run([("a", 1.0), ("b", 1.0)], [0.0, 0.0]))
+    next(made.run([("c", 1.0), ("d", 1.0), ("e", 1.0)], [0.0, 0.0, 0.0]))
+    assert crew.order == ["a", "b", "c", "d"]
 
 
 def test_an_abandoned_run_leaves_nothing_to_the_next() -> None:

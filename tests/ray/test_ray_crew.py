@@ -109,6 +109,16 @@ def test_a_worker_killed_from_outside_costs_nothing_but_time(tmp_path: Path) -> 
     assert tries(tmp_path, 0) == 2
 
 
+def test_short_jobs_that_wait_at_a_worker_which_dies_lose_no_try_and_get_their_own_results(tmp_path: Path) -> None:
+    with crew(worker(tmp_path, seconds=0.02), workers=2) as workers:
+        made = dispatcher(workers, retries=1)
+        jobs = [(number, int(number in (7, 20))) for number in range(40)]
+        found = dict(made.run(jobs, [1.0] * 40))
+    assert found == {number: number for number in range(40)}
+    assert [tries(tmp_path, number) for number in range(40)] == [1 + deaths for _, deaths in jobs]
+    assert (made.use.lost, made.use.retried) == (2, 2)
+
+
 def test_a_node_that_leaves_and_one_that_joins_in_the_middle_of_a_generation(
     cluster: LocalCluster, extra_nodes: Any, tmp_path: Path
 ) -> None:
