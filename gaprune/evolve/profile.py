@@ -29,18 +29,23 @@ class Profiler:
         """(1 + 2 sections,) float64: the cost, and how each section departs from the ladder and from the order.
 
         First the logarithm of the cost; then for each section the logarithm of its count over the ladder's at that
-        cost; then for each section the share of its kept genes that the order of importance would not keep.
+        cost; then for each section the share of its kept genes that the order of importance would not keep. Dead genes
+        do not count.
         """
         cost = max(self.space.cost(bits), LEAST_COST)
         shares = self.space.shares(self.space.level(cost))
+        live = self.space.live(bits)
         departures, displaced = [], []
         for section, share, order in zip(self.space.sections, shares, self._orders, strict=True):
-            genes = bits[section.slice]
-            count = int(np.count_nonzero(genes))
-            departures.append(math.log((count + 0.5) / (max(share, 0.0) * section.size + 0.5)))
-            least = order[count - 1] if count else 0.0
+            alive = live[section.slice]
+            kept = bits[section.slice] & alive
+            count, most = int(np.count_nonzero(kept)), int(np.count_nonzero(alive))
+            departures.append(math.log((count + 0.5) / (max(share, 0.0) * most + 0.5)))
             standing = self.space.standing[section.slice]
-            displaced.append(int(np.count_nonzero(genes & (standing < least))) / max(count, 1))
+            if most < section.size:
+                order = -np.sort(-standing[alive])
+            least = order[count - 1] if count else 0.0
+            displaced.append(int(np.count_nonzero(kept & (standing < least))) / max(count, 1))
         return np.array([math.log(cost), *departures, *displaced])
 
     @cached_property

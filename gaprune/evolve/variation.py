@@ -1,13 +1,14 @@
-"""How a child is made of two parents: which operators, and how often."""
+"""How a child is made of two parents: which operators, how often, and on which genes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 
+from gaprune.evolve.living import living
 from gaprune.evolve.operators import Blend, Crossover, Flip, LayerWise, Mutation, OnePoint, Resize, Shift, Slide, Swap
 from gaprune.evolve.ranked import RankedSpace
 from gaprune.prune.genome import Bits
@@ -43,14 +44,25 @@ class Variation:
     def __call__(self, a: Bits, b: Bits, *, space: RankedSpace, rng: np.random.Generator) -> Bits:
         """A fresh (size,) child of ``a`` and ``b``; the caller repairs it."""
         crossed = rng.random() < self.crossover_rate
-        child = _drawn(self.crossovers, rng)(a, b, space=space, rng=rng) if crossed else a.copy()
+        child = _applied(_drawn(self.crossovers, rng), (a, b), space, rng) if crossed else a.copy()
         if crossed and rng.random() >= self.mutation_rate:
             return child
         return self.mutate(child, space=space, rng=rng)
 
     def mutate(self, bits: Bits, *, space: RankedSpace, rng: np.random.Generator) -> Bits:
         """A copy changed by one mutation drawn by weight."""
-        return _drawn(self.mutations, rng)(bits, space=space, rng=rng)
+        return _applied(_drawn(self.mutations, rng), (bits,), space, rng)
+
+
+def _applied(
+    operator: Callable[..., Bits], parents: tuple[Bits, ...], space: RankedSpace, rng: np.random.Generator
+) -> Bits:
+    """What an operator makes of the genes that live in its parents."""
+    seen = living(space, *parents)
+    if seen is None:
+        return operator(*parents, space=space, rng=rng)
+    cut = [bits[seen.genes.alive] for bits in parents]
+    return seen.genes.restored(operator(*cut, space=seen, rng=rng))
 
 
 def _drawn(operators: Sequence[tuple[Operator, float]], rng: np.random.Generator) -> Operator:
