@@ -233,10 +233,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 )
             space = PruningSpace(subject.graph, subject.costs, worths[kind.free_kernels], kind.options)
             judges[kind.name] = Judge(subject, space, compensator, images, others, work, f"{kind.name} ")
-            recorder, start = Recorder(judges[kind.name]), time.perf_counter()
+            recorder = Recorder(judges[kind.name])
             fronts[kind.name] = front_of(recorder, space, options.seed, settings)
-            seconds = round(time.perf_counter() - start, 1)
-            by_kind[kind.name] = {"accuracy": at_budgets(judges[kind.name], recorder.asked), "seconds": seconds}
+            by_kind[kind.name] = {"accuracy": at_budgets(judges[kind.name], recorder.asked)}
             task.advance(1, kind=kind.name)
     rows = timed(subject, judges, fronts, settings)
     suffix = "-quick" if options.quick else ""

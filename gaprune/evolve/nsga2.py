@@ -115,6 +115,8 @@ class NSGA2(Algorithm):
 
     def restore(self, state: AlgorithmState) -> None:
         """See ``Algorithm.restore``."""
+        if ("told" in state.arrays) != (self._screen is not None):
+            raise ValueError("the state is of another search: its screening differs")
         self._ledger.restore(state)
         self._parents = unpack_genomes(state.arrays["parents"], self._layout)
         self._parents_Y = np.array(state.arrays["parents_Y"], dtype=np.float64)

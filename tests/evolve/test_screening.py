@@ -153,3 +153,10 @@ print(*(genome.key for genome in search.ask()))
         made = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=True)
         asked.add(made.stdout)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("screening", [False, True])
+def test_a_state_with_guesses_does_not_fit_a_search_without_nor_the_other_way_round(screening):
+    state = NSGA2(SPACE, population=16, seed=0, screening=screening).state()
+    with pytest.raises(ValueError, match="another search: its screening differs"):
+        NSGA2(SPACE, population=16, seed=0, screening=not screening).restore(state)
