@@ -135,9 +135,9 @@ def described() -> str:
 
 def _may_grow() -> bool:
     """Whether an autoscaler has told the cluster of node types that it could start."""
-    from ray._private.state import state
-
     try:
+        from ray._private.state import state
+
         return bool(state.get_max_resources_from_cluster_config())
     except Exception:  # private to Ray: another version may have none
         return False

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +22,9 @@ import torch
 from safetensors.torch import save_file
 
 TESTS = Path(__file__).parents[1]
+SUBMIT = TESTS.parent / "experiments" / "cluster" / "submit.py"
 LISTENING = "0A"
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
 
 
 @pytest.fixture
@@ -140,6 +145,67 @@ def test_a_search_whose_driver_is_killed_leaves_no_process_and_goes_on_to_the_sa
     assert resumed.returncode == 0, resumed.stderr
     assert (broken / "front.csv").read_text() == (whole / "front.csv").read_text()
     assert {line["key"] for line in lines(broken)} == {line["key"] for line in lines(whole)}
+
+
+def free_ports(count: int) -> list[int]:
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports
+
+
+@pytest.fixture
+def dashboard(tmp_path: Path) -> Iterator[tuple[str, set[str]]]:
+    """The jobs API of a cluster of its own that ``ray start`` made, and the addresses that it listens on."""
+    head, jobs, agent, client = free_ports(4)
+    started = [
+        *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
+        *("--node-ip-address=127.0.0.1", f"--port={head}", "--num-cpus=2", f"--object-store-memory={100 * 2**20}"),
+        *("--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={jobs}"),
+        *(f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"),
+    ]
+    loopback = environment(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", **TOKEN)
+    with (tmp_path / "ray.log").open("w") as log:
+        process = subprocess.Popen(started, env=loopback, stdout=log, stderr=log, text=True)
+    try:
+        wait_for(lambda: answers(jobs), process)
+        yield f"http://127.0.0.1:{jobs}", listening(descendants(process.pid))
+    finally:
+        family = descendants(process.pid)
+        process.terminate()
+        process.wait(60)
+        for left in family:
+            with suppress(OSError):
+                os.kill(left, signal.SIGKILL)
+
+
+def answers(port: int) -> bool:
+    """Whether the jobs API is there, if only to ask for the token."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/version", timeout=5):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+def test_a_search_submitted_as_a_job_is_shown_and_ends_as_it_does(
+    arguments: list[str], tmp_path: Path, dashboard: tuple[str, set[str]]
+) -> None:
+    address, listens = dashboard
+    assert listens <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+    submit = [sys.executable, str(SUBMIT), "--address", address, "--python", sys.executable, "--"]
+    arguments[arguments.index("--generations") + 1] = "3"
+    place = ["--output", str(tmp_path / "run")]
+    made = subprocess.run([*submit, *arguments, *place], env=environment(**TOKEN), capture_output=True, text=True)
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert "search: 12 of 12" in made.stdout
+    assert (tmp_path / "run" / "front.csv").exists()
+    again = subprocess.run([*submit, *arguments, *place], env=environment(**TOKEN), capture_output=True, text=True)
+    assert again.returncode == 1
+    assert "error: " in again.stdout
 
 
 @pytest.mark.parametrize(
