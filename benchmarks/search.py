@@ -20,7 +20,7 @@ searched on other test images.
 from __future__ import annotations
 
 import argparse
-import math
+import json
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from gaprune.evaluate import Evaluator, resolve_objectives
 from gaprune.evaluate import Task as Judged
 from gaprune.evaluate.measure import measure as top1
 from gaprune.evolve import NSGA2, Algorithm, HillClimbing, RandomSearch, hypervolume
-from gaprune.evolve.initial import ladder, uninformed
+from gaprune.evolve.initial import halving, ladder, uninformed
 from gaprune.evolve.operators import Flip, OnePoint
 from gaprune.evolve.rounds import Rounds
 from gaprune.evolve.variation import Variation
@@ -203,9 +203,7 @@ def searched(algorithm: Algorithm, judge: Callable[[Genome], Floats], evaluation
 def climb_ladder(space: Space, judge: Callable[[Genome], Floats], evaluations: int) -> Iterator[Floats]:
     """All rungs of the ladder, the gaps between those before halved again and again."""
     rungs = ladder(space, evaluations, np.random.default_rng(SEED))
-    bits = max(1, math.ceil(math.log2(evaluations)))
-    order = sorted(range(evaluations), key=lambda rung: int(f"{rung:0{bits}b}"[::-1], 2))
-    for rung in order:
+    for rung in halving(evaluations):
         yield judge(rungs[rung])
 
 
@@ -274,7 +272,15 @@ def row_of(name: str, seed: int, asked: Asked, judge: Judge) -> Row:
             best = within[np.argmin(told[within, 0])]
             test = judge.test(asked[best][0])
             accuracy[f"{budget:.0%}"] = {"search": round(1 - float(told[best, 0]), 4), "test": round(test, 4)}
-    return {"method": name, "seed": seed, "evaluations": len(told), "hypervolume": curve, "accuracy": accuracy}
+    spent = len(told)
+    return {
+        "method": name,
+        "seed": seed,
+        "code": code_digest(),
+        "evaluations": spent,
+        "hypervolume": curve,
+        "accuracy": accuracy,
+    }
 
 
 def figures_of(rows: list[Row]) -> dict[str, float]:
@@ -342,12 +348,23 @@ def draw(path: Path, rows: list[Row], title: str) -> None:
     figure.savefig(path, dpi=130)
 
 
-def run_all(judge: Judge, space: Space, settings: Row, reporter: Reporter) -> list[Row]:
-    """Every method from every seed; the ladder, which has none, once."""
+def kept_rows(path: Path, again: str, settings: Row) -> list[Row]:
+    """The other methods' rows of an earlier result, which must have been measured in the same way."""
+    if not path.exists():
+        raise SystemExit(f"--again needs the result of a whole run: there is no {path}")
+    earlier = json.loads(path.read_text())
+    if apart := [name for name, value in settings.items() if earlier["settings"].get(name) != value]:
+        raise SystemExit(f"{path} was measured with other {', '.join(apart)}: run without --again")
+    return [row for row in earlier["rows"] if row["method"] != again]
+
+
+def run_all(judge: Judge, space: Space, settings: Row, reporter: Reporter, only: str | None = None) -> list[Row]:
+    """Every method, or only one, from every seed; the ladder, which has none, once."""
     seeds, few = settings["seeds"], settings["control_seeds"]
     plan = [(LADDER, 0)]
     plan += [(name, seed) for seed in range(seeds) for name in (OURS, RANDOM, CLIMBING)]
     plan += [(name, seed) for seed in range(few) for name in (BITS, PAPER)]
+    plan = [(name, seed) for name, seed in plan if only in (None, name)]
     rows = []
     with reporter.task("evaluations", settings["evaluations"] * len(plan)) as task:
         for name, seed in plan:
@@ -372,10 +389,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     images = fixed_sample(subject.splits.search, settings["images"])
     others = fixed_sample(subject.splits.test, settings["others"])
     judge = Judge(subject, space, compensator, images, others, work)
-    rows = run_all(judge, space, settings, reporter)
-    suffix = "-quick" if options.quick else ""
+    measured = settings | {"network": subject.identity, "precision": subject.precision}
+    name = f"search-{subject.name}-{subject.device.type}{'-quick' if options.quick else ''}"
+    kept = kept_rows(options.output / f"{name}.json", options.again, measured) if options.again else []
+    rows = kept + run_all(judge, space, settings, reporter, options.again)
     draw(
-        options.output / f"search-{subject.name}-{subject.device.type}{suffix}.png",
+        options.output / f"{name}.png",
         rows,
         f"{subject.name}: {settings['evaluations']} evaluations, no training",
     )
@@ -384,7 +403,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "data": subject.name,
         "device": subject.device.type,
         "threads": torch.get_num_threads(),
-        "settings": settings | {"network": subject.identity, "precision": subject.precision},
+        "settings": measured,
         "figures": figures_of(rows),
         "summary": summary(rows),
         "rows": rows,
@@ -395,6 +414,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Which network, and how many seeds."""
     add_arguments(parser)
     parser.add_argument("--seeds", type=int, default=5, help="of the searches that goals speak of")
+    parser.add_argument(
+        "--again",
+        choices=(OURS, LADDER, RANDOM, CLIMBING, BITS, PAPER),
+        help="measure one method again and take the others' rows from the result that is there",
+    )
     parser.add_argument("--control-seeds", type=int, default=3, help="of uninformed NSGA-II and the paper's rounds")
 
 

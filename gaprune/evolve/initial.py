@@ -105,6 +105,15 @@ def informed_member(
     return best
 
 
+def halving(count: int) -> list[int]:
+    """0 to ``count`` - 1 in van der Corput's order: the gaps between those before are halved again and again.
+
+    A search that is asked for its front early has seen all budgets then.
+    """
+    bits = max(1, (count - 1).bit_length())
+    return sorted(range(count), key=lambda index: int(f"{index:0{bits}b}"[::-1], 2))
+
+
 def _exponents(space: RankedSpace, rng: np.random.Generator) -> list[float]:
     """One positive exponent a section: 1 for every second member on average, spread out for the others.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from gaprune.evolve.algorithm import Algorithm, AlgorithmState
 from gaprune.evolve.breeder import Breeder
-from gaprune.evolve.initial import Initial, informed
+from gaprune.evolve.initial import Initial, halving, informed
 from gaprune.evolve.ledger import Ledger, pack_genomes, unpack_genomes
 from gaprune.evolve.ranked import rank
 from gaprune.evolve.screening import Screen
@@ -70,7 +70,11 @@ class NSGA2(Algorithm):
 
     def ask(self) -> list[Genome]:
         """See ``Algorithm.ask``."""
-        return self._ledger.ask(self._children if self._parents else self._breeder.first)
+        return self._ledger.ask(self._children if self._parents else self._first)
+
+    def _first(self) -> list[Genome]:
+        genomes = self._breeder.first()
+        return [genomes[index] for index in halving(len(genomes))]
 
     def _children(self) -> list[Genome]:
         count = self._ledger.population
