@@ -83,3 +83,14 @@ def test_the_benchmark_runs_with_every_figure_that_its_goals_speak_of(search: Mo
         assert row["hypervolume"] == sorted(row["hypervolume"])
     assert list(tmp_path.glob("search-*-quick.png"))
     assert not list(tmp_path.glob(".*")), "the work file goes when the work is done"
+
+
+def test_one_method_measured_again_stands_beside_the_others_rows_of_the_same_settings_only(search, tmp_path):
+    path, settings = tmp_path / "search-a-cpu.json", {"images": 100, "seeds": 2}
+    with pytest.raises(SystemExit, match="--again needs the result of a whole run"):
+        search.kept_rows(path, search.OURS, settings)
+    rows = [{"method": name, "seed": seed} for name in (search.LADDER, search.OURS) for seed in (0, 1)]
+    path.write_text(json.dumps({"settings": settings | {"more": 1}, "rows": rows}))
+    assert search.kept_rows(path, search.OURS, settings) == rows[:2]
+    with pytest.raises(SystemExit, match="was measured with other images: run without --again"):
+        search.kept_rows(path, search.OURS, settings | {"images": 50})
