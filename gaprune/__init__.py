@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gaprune.data import load_data as load_data
     from gaprune.errors import GapruneError as GapruneError
     from gaprune.evaluate import Objective as Objective
+    from gaprune.finetune import finetune as finetune
     from gaprune.runs import pick as pick
     from gaprune.saved import load as load
     from gaprune.search import SearchResult as SearchResult
@@ -27,6 +28,7 @@ __all__ = [
     "ImageData",
     "Objective",
     "SearchResult",
+    "finetune",
     "from_arrays",
     "load",
     "load_data",
@@ -39,6 +41,7 @@ _HOMES = {
     "ImageData": "gaprune.data",
     "Objective": "gaprune.evaluate",
     "SearchResult": "gaprune.search",
+    "finetune": "gaprune.finetune",
     "from_arrays": "gaprune.data",
     "load": "gaprune.saved",
     "load_data": "gaprune.data",

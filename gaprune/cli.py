@@ -56,6 +56,11 @@ def option(
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "metavar": metavar})
 
 
+def argument(help: str, *, metavar: str) -> Any:
+    """A dataclass field that is given by its place on the command line and must be given; read as ``option`` says."""
+    return dataclasses.field(metadata={"help": help, "choices": None, "metavar": metavar, "place": True})
+
+
 def parse(options_class: type[Options], argv: Sequence[str] | None, prog: str) -> Options:
     """The options that a command line stands for.
 
@@ -73,6 +78,9 @@ def parse(options_class: type[Options], argv: Sequence[str] | None, prog: str) -
     if unknown:
         raise _unknown_argument(unknown[0], options_class, prog)
     typed = {name: value for name, value in vars(namespace).items() if value is not _UNTYPED}
+    for field in _places(options_class):
+        if field.name not in typed:
+            raise OptionError(f"{field.metadata['metavar']} is missing: give {field.metadata['help']}")
     if any(field.name == GIVEN for field in dataclasses.fields(typing.cast(Any, options_class))):
         typed[GIVEN] = frozenset(typed)
     return options_class(**typed)
@@ -133,9 +141,11 @@ def _termination() -> Iterator[list[int]]:
 
 def typed_command(prog: str, options: Any) -> str:
     """The command line that gives ``options``, which have a field ``given``, those again that were typed."""
-    words = [prog]
+    words, places = [prog], [field.name for field in _places(type(options))]
     for name, value in options_record(options).items():
-        if name in options.given and isinstance(value, bool):
+        if name in places:
+            words.append(shlex.quote(str(value)))
+        elif name in options.given and isinstance(value, bool):
             words.append(_flag(name if value else f"no_{name}"))
         elif name in options.given:
             words += [_flag(name), shlex.quote(",".join(value) if isinstance(value, list) else str(value))]
@@ -187,9 +197,10 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(options_class: type[Any], prog: str) -> _Parser:
     description = inspect.cleandoc(options_class.__doc__ or "").split("\n\nAttributes:")[0]
+    places = _places(options_class)
     parser = _Parser(
         prog=prog,
-        usage="%(prog)s [--option value ...]",
+        usage=" ".join(["%(prog)s", *(field.metadata["metavar"] for field in places), "[--option value ...]"]),
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -203,6 +214,12 @@ def _parser(options_class: type[Any], prog: str) -> _Parser:
 
 def _add_option(parser: _Parser, field: dataclasses.Field[Any], hint: Any) -> None:
     kind, flag = _without_none(hint), _flag(field.name)
+    if field.metadata.get("place"):
+        reader, metavar = _converter(field.name, kind, None), field.metadata["metavar"]
+        parser.add_argument(
+            field.name, nargs="?", default=_UNTYPED, type=reader, metavar=metavar, help=field.metadata["help"]
+        )
+        return
     text = f"{field.metadata['help']} (default: {_readable(field.default)})".replace("%", "%%")
     if kind is bool:
         action = argparse.BooleanOptionalAction
@@ -219,6 +236,11 @@ def _add_option(parser: _Parser, field: dataclasses.Field[Any], hint: Any) -> No
         metavar=field.metadata["metavar"] or _metavar(kind),
         help=text,
     )
+
+
+def _places(options_class: type[Any]) -> list[dataclasses.Field[Any]]:
+    """The fields that are given by their place."""
+    return [field for field in dataclasses.fields(options_class) if field.metadata.get("place")]
 
 
 def _converter(name: str, kind: Any, choices: Sequence[str] | None) -> Callable[[str], Any]:
@@ -270,7 +292,7 @@ def _unknown_argument(argument: str, options_class: type[Any], prog: str) -> Opt
     given = argument.split("=")[0]
     if not given.startswith("-"):
         return OptionError(f"unexpected argument {given!r}: options are --name value, see {prog} --help")
-    flags = [_flag(field.name) for field in dataclasses.fields(options_class)]
+    flags = [_flag(field.name) for field in dataclasses.fields(options_class) if not field.metadata.get("place")]
     close = difflib.get_close_matches(given, flags, n=1)
     advice = f"did you mean {close[0]}?" if close else f"see {prog} --help"
     return OptionError(f"unknown option {given!r}: {advice}")

@@ -101,6 +101,29 @@ def save_genome(directory: Path, genome: Genome, layout: Layout) -> None:
     write_json(directory / GENOME, {"key": genome.key, "sections": sections})
 
 
+def load_genome(directory: Path, layout: Layout) -> Genome:
+    """The genes that ``save_genome`` wrote.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or is of another layout.
+    """
+    file = directory / GENOME
+    try:
+        record = read_json_object(file)
+        sections = [(part["name"], part["kind"], part["genes"]) for part in record["sections"]]
+        if sections != [(part.name, part.kind, part.size) for part in layout.sections]:
+            raise CheckpointError(f"{file} has other sections than this network's genome")
+        packed = [np.frombuffer(base64.b64decode(part["packed"]), np.uint8) for part in record["sections"]]
+        bits = [np.unpackbits(one, count=size) for one, (_, _, size) in zip(packed, sections, strict=True)]
+        genome = layout.pack(np.concatenate(bits).astype(np.bool_))
+        key = record["key"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{file} cannot be read: {error}") from error
+    if key != genome.key:
+        raise CheckpointError(f"{file} is damaged: its genes are not those of {key}")
+    return genome
+
+
 def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
     """Load a compact network, such as ``runs/.../front/03``, in eval mode on the CPU.
 

@@ -6,7 +6,6 @@ import difflib
 import logging
 import shlex
 import sys
-import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -16,7 +15,8 @@ from typing import Any
 from rich.console import Console
 from torch import nn
 
-from gaprune.cli import GIVEN, Interrupted, differences, run_command, typed_command
+from gaprune.callables import callable_module
+from gaprune.cli import GIVEN, Interrupted, run_command, typed_command
 from gaprune.data import ImageData, data_names
 from gaprune.driver.backends import open_backend, started
 from gaprune.driver.engine import MEGABYTE
@@ -24,6 +24,8 @@ from gaprune.driver.loop import Found, evolve
 from gaprune.driver.members import CSV, drop_partial, save_front
 from gaprune.driver.options import ROUNDS, SearchOptions, record, resumed_options, settled
 from gaprune.driver.own import Own
+from gaprune.driver.picture import draw
+from gaprune.driver.reopen import check_identity
 from gaprune.driver.rounds import MakeBackend, run_rounds
 from gaprune.driver.setup import Job, check_names, prepare
 from gaprune.errors import BackendError, OptionError, RunError, choice_error
@@ -39,7 +41,6 @@ from gaprune.runs import (
     front_table,
     pick,
     plain_table,
-    plot_front,
     read_csv,
     read_manifest,
 )
@@ -174,7 +175,7 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
             options = resumed_options(options, run.manifest)
             with open_backend(options, reporter) as make_backend:
                 job = prepare(options, own, reporter, run.path)
-                _check_identity(job, run)
+                check_identity(job, run)
                 with _stoppable(run.path, own):
                     return _go(job, run, make_backend, reporter)
     options = settled(options)
@@ -205,20 +206,13 @@ def _stoppable(path: Path, own: Own) -> Iterator[None]:
         raise RunError(f"cannot write in {path}: {error.strerror or error}") from error
 
 
-def _check_identity(job: Job, run: RunDirectory) -> None:
-    """A run goes on only with the same weights, images and genome layout."""
-    apart = differences(run.manifest.get("identity", {}), job.identity)
-    if apart:
-        raise RunError(f"{run.path} was made with other weights, images or device: {'; '.join(apart)}")
-
-
 def _go(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> SearchResult:
     run.update_manifest(options=record(job.options))
     job.kept.save(run.path)
     evaluated, rows = _found(job, run, make_backend, reporter)
     satisfied = _satisfied(job, rows, reporter)
     picked = _picked(rows, job.options.pick, reporter)
-    _draw(job, run, evaluated, rows, picked)
+    draw(job, run, list(evaluated.values()), rows, picked)
     run.update_manifest(
         evaluations=len(evaluated),
         picked=None if picked is None else picked.index,
@@ -281,33 +275,7 @@ def _picked(rows: list[FrontRow], rule: str, reporter: Reporter) -> FrontRow | N
         return None
 
 
-def _draw(
-    job: Job, run: RunDirectory, evaluated: dict[str, Outcome], rows: list[FrontRow], picked: FrontRow | None
-) -> None:
-    full = [outcome for outcome in evaluated.values() if outcome.failure is None and not outcome.bound]
-    values = [outcome.values for outcome in full]
-    points = [(v["flops"] / job.original.flops, v["accuracy"]) for v in values if "accuracy" in v]
-    epochs = job.options.round_epochs
-    training = f"{epochs} epochs of training after each round" if epochs else "no training after pruning"
-    plot_front(
-        rows,
-        run.path / "front.png",
-        baseline=job.original,
-        picked=picked,
-        evaluated=points,
-        title=f"{job.model_name} on {job.data.name}: {len(evaluated)} candidates, {training}",
-    )
-
-
-class _CallableModule(types.ModuleType):
-    """Lets ``gaprune.search(...)`` work whether or not this module was imported by its name before."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> SearchResult:
-        """The same as ``gaprune.search.search``."""
-        return search(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _CallableModule
+callable_module(__name__, search)
 
 if __name__ == "__main__":
     raise SystemExit(main())

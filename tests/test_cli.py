@@ -9,7 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from gaprune.cli import (
     Interrupted,
+    argument,
     differences,
     option,
     options_from_record,
@@ -335,3 +336,41 @@ def test_differences_are_readable() -> None:
         "d: none -> 3",
     ]
     assert differences(old, old) == []
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Work on a folder."""
+
+    folder: Path = argument("the folder to work on", metavar="FOLDER")
+    rounds: int = option(2, "how often")
+    given: frozenset[str] = field(default=frozenset(), compare=False)
+
+
+@pytest.mark.parametrize("argv", [["a b", "--rounds", "3"], ["--rounds", "3", "a b"]])
+def test_an_argument_is_given_by_its_place_and_typed_again_first(argv: list[str]) -> None:
+    options = parse(Placed, argv, "prog")
+    assert options == Placed(Path("a b"), 3)
+    assert typed_command("prog", options) == "prog 'a b' --rounds 3"
+    assert typed_command("prog", parse(Placed, ["x"], "prog")) == "prog x"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "FOLDER is missing: give the folder to work on"),
+        (["a", "b"], "unexpected argument 'b'"),
+        (["--folder", "a"], "unknown option '--folder'"),
+    ],
+)
+def test_a_missing_or_surplus_argument_is_one_line(argv: list[str], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        parse(Placed, argv, "prog")
+
+
+def test_help_shows_arguments_before_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(Placed, ["--help"], "prog")
+    out = capsys.readouterr().out
+    assert "prog FOLDER [--option value ...]" in out
+    assert "the folder to work on" in out

@@ -19,7 +19,7 @@ from gaprune.prune.compact import Compactor
 from gaprune.prune.graph import build_graph
 from gaprune.prune.masks import Masks
 from gaprune.prune.tensors import state_tensors
-from gaprune.saved import Config, load, save_compact, save_genome
+from gaprune.saved import Config, load, load_genome, save_compact, save_genome
 
 OPTIONS: tuple[dict[str, Any], ...] = (
     {"genes": "neurons"},
@@ -241,3 +241,22 @@ def test_a_name_of_a_factory_is_called_again(tmp_path: Path) -> None:
     network = Compactor(model, graph)(random_masks(space_of(model, graph), 0))
     save_compact(tmp_path, network, config("tiny_factory:small_residual"), {})
     assert_same(load(tmp_path), network.eval())
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_genome_comes_back_and_damage_is_named(options: dict[str, Any], tmp_path: Path) -> None:
+    model = prepared(PRUNABLE["residual"]()).float()
+    space = space_of(model, build_graph(model, SHAPE), **options)
+    bits = space.repair(np.random.default_rng(3).random(space.layout.size) < 0.6)
+    save_genome(tmp_path, space.layout.pack(bits), space.layout)
+    assert np.array_equal(space.layout.unpack(load_genome(tmp_path, space.layout)), bits)
+    file = tmp_path / "genome.json"
+    record = json.loads(file.read_text())
+    for damaged, message in (
+        ({**record, "key": "0" * 32}, "is damaged: its genes are not those of 0000"),
+        ({**record, "sections": record["sections"][1:]}, "has other sections than this network's genome"),
+        ({"key": record["key"]}, "cannot be read"),
+    ):
+        file.write_text(json.dumps(damaged))
+        with pytest.raises(CheckpointError, match=message):
+            load_genome(tmp_path, space.layout)

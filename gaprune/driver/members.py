@@ -16,6 +16,7 @@ from gaprune.driver.build import Builder, Built
 from gaprune.driver.engine import MEGABYTE
 from gaprune.driver.loop import Found
 from gaprune.driver.setup import Job
+from gaprune.driver.trained import carry_over, settled
 from gaprune.errors import RunError
 from gaprune.evolve.dominance import is_efficient
 from gaprune.progress import Reporter
@@ -49,10 +50,12 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
     except BaseException:
         drop_partial(run)
         raise
+    carry_over(run.path / FRONT, run.path / PARTIAL, rows)
     (run.path / CSV).unlink(missing_ok=True)
     shutil.rmtree(run.path / FRONT, ignore_errors=True)
     sync_folder(run.path / PARTIAL)
     (run.path / PARTIAL).rename(run.path / FRONT)
+    rows = [settled(run.path, row) for row in rows]
     write_csv(rows, run.path / CSV)
     run.update_manifest(generations_done=found.generation, polished=job.options.polish)
     return rows

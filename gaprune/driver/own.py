@@ -47,8 +47,15 @@ class Own:
                 if getattr(self, what) is not None and name in given:
                     raise OptionError(f"{name} has no meaning with {what} given as an object: leave it out")
 
-    def check_resume(self, manifest: dict[str, Any], path: Path) -> None:
+    def check_resume(
+        self, manifest: dict[str, Any], path: Path, call: str = "gaprune.search({objects}, resume={path})"
+    ) -> None:
         """Refuse to go on with a run unless the objects that it was given are given again.
+
+        Args:
+            manifest: of the run.
+            path: of the run.
+            call: how they are given, for the message.
 
         Raises:
             OptionError: one line that says what is missing, and how to resume.
@@ -56,5 +63,5 @@ class Own:
         recorded, now = manifest.get("objects", {}), self.record()
         missing = [what for what in ("model", "data", "objectives") if recorded.get(what) and not now[what]]
         if missing:
-            call = f'gaprune.search(model, data, resume="{path}")'
-            raise OptionError(f"{path} was given its {' and '.join(missing)} as objects: go on with {call}")
+            advice = call.format(objects="model, data", path=f'"{path}"')
+            raise OptionError(f"{path} was given its {' and '.join(missing)} as objects: go on with {advice}")

@@ -12,6 +12,7 @@ from gaprune.driver.engine import MEGABYTE
 from gaprune.driver.members import CSV, FRONT, member_readme
 from gaprune.driver.round_result import RoundResult
 from gaprune.driver.setup import Job
+from gaprune.driver.trained import carry_over, settled
 from gaprune.prune.masks import Masks
 from gaprune.runs import FLOPS_NOTE, FrontRow, RunDirectory, read_csv, write_csv
 from gaprune.runs.files import atomic_write, read_json_object, write_json
@@ -56,8 +57,10 @@ def save_rounds(job: Job, run: RunDirectory, done: Sequence[RoundResult]) -> lis
         numbered = FrontRow(**{**vars(row), "index": index, "path": f"{FRONT}/{name}"})
         _hand_out(job, run.path / result.place, partial / name, numbered, result)
         made.append(numbered)
+    carry_over(final, partial, made)
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
+    made = [settled(run.path, row) for row in made]
     write_csv(made, table)
     run.update_manifest(rounds_done=len(done))
     return made

@@ -5,7 +5,7 @@ from gaprune.runs.display import front_table, plain_table, plot_front
 from gaprune.runs.front import FLOPS_NOTE, Baseline, FrontRow, read_csv, write_csv
 from gaprune.runs.log import EvaluationLog
 from gaprune.runs.manifest import environment
-from gaprune.runs.picking import check_rule, pick
+from gaprune.runs.picking import check_choice, check_rule, choose, pick
 
 __all__ = [
     "FLOPS_NOTE",
@@ -13,8 +13,10 @@ __all__ = [
     "EvaluationLog",
     "FrontRow",
     "RunDirectory",
+    "check_choice",
     "check_free",
     "check_rule",
+    "choose",
     "default_run_path",
     "environment",
     "front_table",

@@ -25,6 +25,9 @@ _HEADINGS = (
     "MB",
     "saved in",
 )
+_BEFORE = ("before\nsearch %", "before\ntest %")
+"""Further columns, of a front with a member that was fine-tuned."""
+
 _LEFT_ALIGNED = ("", "saved in")
 
 
@@ -36,7 +39,7 @@ def front_table(rows: Sequence[FrontRow], *, baseline: Baseline | None = None, p
     # narrow enough for 80 columns
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), caption=FLOPS_NOTE)
     table.caption_justify = "left"
-    for heading in _HEADINGS:
+    for heading in _headings(rows):
         table.add_column(heading, justify="left" if heading in _LEFT_ALIGNED else "right")
     for cells in _cells(rows, baseline, picked):
         table.add_row(*cells, style="bold" if cells[0].endswith(PICKED) else None)
@@ -45,8 +48,8 @@ def front_table(rows: Sequence[FrontRow], *, baseline: Baseline | None = None, p
 
 def plain_table(rows: Sequence[FrontRow], *, baseline: Baseline | None = None, picked: FrontRow | None = None) -> str:
     """The same table as Markdown, with a closing line break."""
-    rule = ["---" if heading in _LEFT_ALIGNED else "---:" for heading in _HEADINGS]
-    headings = [heading.replace("\n", " ") for heading in _HEADINGS]
+    rule = ["---" if heading in _LEFT_ALIGNED else "---:" for heading in _headings(rows)]
+    headings = [heading.replace("\n", " ") for heading in _headings(rows)]
     lines = [headings, rule, *_cells(rows, baseline, picked)]
     table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
     return f"{table}\n\n{FLOPS_NOTE}\n"
@@ -127,6 +130,10 @@ def _draw_points(
         label="original, search set",
         zorder=4,
     )
+    before = [(100 * row.flops_share, 100 * row.untrained().search_accuracy) for row in ordered if row.trained_epochs]
+    if before:
+        style: dict[str, Any] = {"ms": 5, "color": "tab:blue", "alpha": 0.6}
+        axes.plot(*zip(*before, strict=True), "x", label="before fine-tuning, search set", zorder=2, **style)
     if picked is not None:
         point = (100 * picked.flops_share, 100 * picked.search_accuracy)
         axes.plot(*point, "o", ms=12, mfc="none", mew=1.5, color="black", label="picked", zorder=5)
@@ -136,7 +143,8 @@ def _frame(axes: Any, rows: list[FrontRow], baseline: Baseline, title: str) -> N
     """Axes over the front and the original; candidates far below may fall outside."""
     accuracies = [100 * baseline.search_accuracy]
     for row in rows:
-        accuracies += [100 * value for value in (row.search_accuracy, row.test_accuracy) if value is not None]
+        values = (row.search_accuracy, row.test_accuracy, row.search_accuracy_before)
+        accuracies += [100 * value for value in values if value is not None]
     margin = max(1.0, 0.08 * (max(accuracies) - min(accuracies)))
     axes.set_ylim(min(accuracies) - margin, max(accuracies) + margin)
     axes.set_xlim(0, 104)
@@ -148,12 +156,22 @@ def _frame(axes: Any, rows: list[FrontRow], baseline: Baseline, title: str) -> N
         axes.set_title(title)
 
 
+def _is_trained(rows: Sequence[FrontRow]) -> bool:
+    return any(row.trained_epochs for row in rows)
+
+
+def _headings(rows: Sequence[FrontRow]) -> tuple[str, ...]:
+    return (*_HEADINGS[:1], *(_BEFORE if _is_trained(rows) else ()), *_HEADINGS[1:])
+
+
 def _cells(rows: Sequence[FrontRow], baseline: Baseline | None, picked: FrontRow | None) -> list[tuple[str, ...]]:
     lines = []
+    trained = _is_trained(rows)
     if baseline is not None:
         lines.append(
             (
                 "original",
+                *(("", "") if trained else ()),
                 _percent(baseline.search_accuracy, 2),
                 _percent(baseline.test_accuracy, 2),
                 _count(baseline.flops),
@@ -164,12 +182,14 @@ def _cells(rows: Sequence[FrontRow], baseline: Baseline | None, picked: FrontRow
                 "",
             )
         )
-    return lines + [_row_cells(row, picked is not None and row.index == picked.index) for row in rows]
+    return lines + [_row_cells(row, picked is not None and row.index == picked.index, trained) for row in rows]
 
 
-def _row_cells(row: FrontRow, is_picked: bool) -> tuple[str, ...]:
+def _row_cells(row: FrontRow, is_picked: bool, trained: bool) -> tuple[str, ...]:
+    before = (_percent(row.search_accuracy_before, 2), _percent(row.test_accuracy_before, 2))
     return (
         f"{row.index:02d}{' ' + PICKED if is_picked else ''}",
+        *(before if trained else ()),
         _percent(row.search_accuracy, 2),
         _percent(row.test_accuracy, 2),
         _count(row.flops),

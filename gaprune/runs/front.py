@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gaprune.errors import RunError
 from gaprune.runs.files import atomic_write
 
 FLOPS_NOTE = "FLOPs as fvcore counts them: a multiply-accumulate is one; masked kernels are left out."
+
+FINETUNED = "finetuned"
+"""Folder in a member's own folder: the same network after fine-tuning."""
 
 _COLUMNS = (
     "index",
@@ -26,6 +29,8 @@ _COLUMNS = (
     "widths",
 )
 _OBJECTIVE = "objective_"
+_TRAINED = ("trained_epochs", "search_accuracy_before", "test_accuracy_before")
+"""Further columns, of a front with a member that was fine-tuned."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,9 @@ class FrontRow:
         size_mb: of its saved weights, in 10^6 bytes.
         path: its folder, relative to the run directory; empty when it is not saved.
         widths: channels left in each group, in the layout's order; empty when not recorded.
+        trained_epochs: of the fine-tuning whose weights lie there; 0 when the search's own do.
+        search_accuracy_before: top-1 on the search set before fine-tuning; ``None`` without any.
+        test_accuracy_before: top-1 on the test set before it.
     """
 
     index: int
@@ -78,6 +86,22 @@ class FrontRow:
     size_mb: float
     path: str = ""
     widths: tuple[int, ...] = field(default=())
+    trained_epochs: int = 0
+    search_accuracy_before: float | None = None
+    test_accuracy_before: float | None = None
+
+    @property
+    def home(self) -> str:
+        """The folder of the network as the search left it, relative to the run directory."""
+        return self.path.removesuffix(f"/{FINETUNED}")
+
+    def untrained(self) -> FrontRow:
+        """The row with the accuracies that it had before fine-tuning."""
+        if self.search_accuracy_before is None:
+            return self
+        before = (self.search_accuracy_before, self.test_accuracy_before)
+        plain = replace(self, trained_epochs=0, search_accuracy_before=None, test_accuracy_before=None)
+        return replace(plain, search_accuracy=before[0], test_accuracy=before[1])
 
 
 def write_csv(rows: list[FrontRow], path: Path) -> None:
@@ -89,9 +113,11 @@ def write_csv(rows: list[FrontRow], path: Path) -> None:
     names = list(rows[0].objectives) if rows else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *(_OBJECTIVE + name for name in names)])
+    trained = _TRAINED if any(row.trained_epochs for row in rows) else ()
+    writer.writerow([*_COLUMNS, *(_OBJECTIVE + name for name in names), *trained])
     for row in rows:
-        writer.writerow([*_fields(row), *(repr(float(row.objectives[name])) for name in names)])
+        objectives = (repr(float(row.objectives[name])) for name in names)
+        writer.writerow([*_fields(row), *objectives, *(_plain(getattr(row, name)) for name in trained)])
     atomic_write(path, text.getvalue().encode())
 
 
@@ -123,7 +149,7 @@ def _fields(row: FrontRow) -> list[str]:
         str(row.index),
         row.key,
         repr(float(row.search_accuracy)),
-        "" if row.test_accuracy is None else repr(float(row.test_accuracy)),
+        _plain(row.test_accuracy),
         str(row.flops),
         repr(float(row.flops_share)),
         str(row.params),
@@ -132,6 +158,16 @@ def _fields(row: FrontRow) -> list[str]:
         row.path,
         " ".join(str(width) for width in row.widths),
     ]
+
+
+def _plain(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else repr(float(value))
+
+
+def _fraction(text: str) -> float | None:
+    return float(text) if text else None
 
 
 def _row(record: dict[str, str]) -> FrontRow:
@@ -143,7 +179,7 @@ def _row(record: dict[str, str]) -> FrontRow:
         key=record["key"],
         objectives={name.removeprefix(_OBJECTIVE): float(record[name]) for name in names},
         search_accuracy=float(record["search_accuracy"]),
-        test_accuracy=float(record["test_accuracy"]) if record["test_accuracy"] else None,
+        test_accuracy=_fraction(record["test_accuracy"]),
         flops=int(record["flops"]),
         flops_share=float(record["flops_share"]),
         params=int(record["params"]),
@@ -151,4 +187,7 @@ def _row(record: dict[str, str]) -> FrontRow:
         size_mb=float(record["size_mb"]),
         path=record["path"],
         widths=tuple(int(width) for width in record["widths"].split()),
+        trained_epochs=int(record.get(_TRAINED[0], "0")),
+        search_accuracy_before=_fraction(record.get(_TRAINED[1], "")),
+        test_accuracy_before=_fraction(record.get(_TRAINED[2], "")),
     )

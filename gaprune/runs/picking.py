@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from gaprune.errors import OptionError
 from gaprune.runs.front import FrontRow
 
+ALL = "all"
 FORMS = ("knee", "flops<=SHARE", "params<=SHARE", "accuracy>=SHARE")
 _BOUND = re.compile(r"(?:(flops|params)\s*<=|(accuracy)\s*>=)\s*([0-9.]+)\s*(%?)")
 
@@ -21,6 +22,61 @@ def check_rule(rule: str) -> None:
     """
     if rule != "knee":
         _bound(rule)
+
+
+def choose(rows: Sequence[FrontRow], choice: str) -> list[FrontRow]:
+    """The members that a list names: ``all``, indices and rules in any mixture, such as ``3,7,flops<=0.3``.
+
+    Rules look at the accuracies from before any fine-tuning, so that a choice stays what it was.
+
+    Returns:
+        The rows as they are, fewest FLOPs first, each once.
+
+    Raises:
+        OptionError: a malformed part, no such member, or nothing within a bound.
+    """
+    check_choice(choice)
+    untrained = [row.untrained() for row in rows]
+    chosen: set[int] = set()
+    for part in _parts(choice):
+        if part == ALL:
+            chosen |= {row.index for row in rows}
+        elif part.isdecimal():
+            chosen.add(_member(rows, int(part)))
+        else:
+            chosen.add(pick(untrained, part).index)
+    return sorted((row for row in rows if row.index in chosen), key=lambda row: (row.flops, row.index))
+
+
+def check_choice(choice: str) -> None:
+    """Whether ``choose`` will understand a list, before there is a front.
+
+    Raises:
+        OptionError: it does not; the valid forms are listed.
+    """
+    for part in _parts(choice):
+        if part != ALL and not part.isdecimal():
+            _check_part(part)
+
+
+def _check_part(part: str) -> None:
+    try:
+        check_rule(part)
+    except OptionError:
+        forms = ", ".join((ALL, "an index such as 3", *FORMS))
+        raise OptionError(f"unknown choice {part!r}: choose {forms}, or several separated by commas") from None
+
+
+def _parts(choice: str) -> list[str]:
+    return [part.strip() for part in choice.split(",")]
+
+
+def _member(rows: Sequence[FrontRow], index: int) -> int:
+    indices = sorted(row.index for row in rows)
+    if index not in indices:
+        members = f"its members are {indices[0]} to {indices[-1]}" if indices else "it is empty"
+        raise OptionError(f"the front has no member {index}: {members}")
+    return index
 
 
 def pick(rows: Sequence[FrontRow], rule: str) -> FrontRow:

@@ -1,8 +1,9 @@
-"""Training a baseline: one-cycle SGD that can be interrupted at any epoch and goes on bit for bit."""
+"""Training and fine-tuning: one-cycle SGD that can be interrupted at any epoch and goes on bit for bit."""
 
 from gaprune.training.estimate import estimate_seconds
+from gaprune.training.lesson import LABELS, Distillation, Lesson
 from gaprune.training.loop import fit
 from gaprune.training.recipe import Recipe, bfloat16_pays
 from gaprune.training.state import EpochRecord
 
-__all__ = ["EpochRecord", "Recipe", "bfloat16_pays", "estimate_seconds", "fit"]
+__all__ = ["LABELS", "Distillation", "EpochRecord", "Lesson", "Recipe", "bfloat16_pays", "estimate_seconds", "fit"]

@@ -21,7 +21,8 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def describe(course: Course) -> dict[str, Any]:
-    """What must be the same for a training to go on: the recipe, the images and their normalisation."""
+    """What must be the same for a training to go on: the recipe, the images, their normalisation and the lesson."""
+    lesson = course.lesson.description()
     return {
         "recipe": dataclasses.asdict(course.recipe),
         "train": digest_images(course.train),
@@ -29,6 +30,7 @@ def describe(course: Course) -> dict[str, Any]:
         "mean": list(course.mean),
         "std": list(course.std),
         "flip": course.flip,
+        **({"lesson": lesson} if lesson else {}),
     }
 
 
@@ -87,6 +89,8 @@ def _check_course(directory: Path, found: dict[str, Any], wanted: dict[str, Any]
         return
     old, new = found["recipe"], wanted["recipe"]
     changes = [f"{name} {old.get(name)}, now {value}" for name, value in new.items() if old.get(name) != value]
+    if found.get("lesson") != wanted.get("lesson"):
+        changes.append("another teacher or lesson")
     reason = "; ".join(changes) or "other images or another normalisation"
     raise RunError(f"{directory} holds another training ({reason}): choose another directory")
 

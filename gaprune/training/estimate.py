@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gaprune.data.images import ImageSet
-from gaprune.evaluate.measure import measure
+from gaprune.training.lesson import LABELS, Lesson
 from gaprune.training.recipe import Recipe, steps_per_epoch
 from gaprune.training.state import Course, reproducible, start, train_step
 
@@ -24,6 +24,7 @@ def estimate_seconds(
     images: int,
     *,
     validation_images: int = 0,
+    lesson: Lesson = LABELS,
 ) -> float:
     """Seconds that training ``model`` takes on this machine, from a few real steps on a copy.
 
@@ -33,6 +34,7 @@ def estimate_seconds(
         recipe: the numbers of the training.
         images: number of training images.
         validation_images: number of images that each epoch ends with.
+        lesson: what is learnt from the images.
     """
     device = next(model.parameters()).device
     steps = steps_per_epoch(recipe, images)
@@ -41,11 +43,11 @@ def estimate_seconds(
         pixels = torch.randint(0, 256, (sample, *image_shape), dtype=torch.uint8, device=device)
         batch = ImageSet(pixels, torch.zeros(sample, dtype=torch.int64, device=device))
         blank = (0.0,) * image_shape[0]
-        course = Course(batch, batch, blank, (255.0,) * image_shape[0], False, recipe)
+        course = Course(batch, batch, blank, (255.0,) * image_shape[0], False, recipe, lesson)
         state = start(copy.deepcopy(model).train(), recipe)
         indices = torch.arange(sample, device=device)
         seconds = _seconds_each(lambda: train_step(state, course, indices, generator), device)
-        check = _seconds_each(lambda: measure(state.averaged, batch, blank, course.std), device)
+        check = _seconds_each(lambda: course.check(state.averaged), device)
     share_of_batch = images / steps / sample
     return recipe.epochs * (steps * share_of_batch * seconds + validation_images / sample * check)
 

@@ -11,9 +11,9 @@ from torch import nn
 
 from gaprune.data.images import ImageSet
 from gaprune.errors import TrainingError
-from gaprune.evaluate.measure import measure
 from gaprune.progress import SILENT, Reporter, Task
 from gaprune.training.checkpoint import describe, restore, save
+from gaprune.training.lesson import LABELS, Lesson
 from gaprune.training.recipe import Recipe
 from gaprune.training.state import Course, EpochRecord, TrainingState, reproducible, start, train_step
 
@@ -30,6 +30,7 @@ def fit(
     std: tuple[float, ...],
     flip: bool,
     recipe: Recipe,
+    lesson: Lesson = LABELS,
     directory: Path | None = None,
     reporter: Reporter = SILENT,
 ) -> list[EpochRecord]:
@@ -47,6 +48,7 @@ def fit(
         std: per channel standard deviation of the same.
         flip: whether training images may be mirrored.
         recipe: the numbers of the training.
+        lesson: what is learnt from the images: their labels, or a teacher's logits as well.
         directory: where to save, this process's own; created when missing. None saves nothing.
         reporter: told each epoch's accuracy, and the time left.
 
@@ -59,7 +61,7 @@ def fit(
     """
     if len(train) == 0 or len(validate) == 0:
         raise TrainingError(f"training needs images: got {len(train)} to learn from, {len(validate)} to validate")
-    course = Course(train, validate, mean, std, flip, recipe)
+    course = Course(train, validate, mean, std, flip, recipe, lesson)
     state = start(model, recipe)
     description = describe(course) if directory else {}
     finished = restore(directory, state, description, reporter) if directory else False
@@ -105,7 +107,7 @@ def _epoch(epoch: int, state: TrainingState, course: Course, task: Task) -> Epoc
                 _check_finite(float(total), epoch, course.recipe)
             task.advance()
     _check_finite(float(total), epoch, course.recipe)
-    result = measure(state.averaged, course.validate, course.mean, course.std)
+    result = course.check(state.averaged)
     _check_finite(result.loss, epoch, course.recipe)
     return EpochRecord(epoch, float(total) / len(course.train), result.accuracy, time.monotonic() - began)
 

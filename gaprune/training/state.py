@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from gaprune.data.augment import augment
 from gaprune.data.images import ImageSet, normalise
+from gaprune.evaluate.measure import Measurement, measure
+from gaprune.training.lesson import LABELS, Batch, Lesson
 from gaprune.training.recipe import Recipe, ema_decay, learning_rate, steps_per_epoch
 
 
@@ -28,6 +29,7 @@ class Course:
         std: per channel standard deviation of the same.
         flip: whether training images are mirrored at random.
         recipe: the numbers of the training.
+        lesson: what is learnt from the images.
     """
 
     train: ImageSet
@@ -36,6 +38,7 @@ class Course:
     std: tuple[float, ...]
     flip: bool
     recipe: Recipe
+    lesson: Lesson = LABELS
 
     @property
     def steps_per_epoch(self) -> int:
@@ -47,6 +50,10 @@ class Course:
         """Number of steps of the whole training."""
         return self.steps_per_epoch * self.recipe.epochs
 
+    def check(self, averaged: nn.Module) -> Measurement:
+        """How good averaged weights are on the held-out images."""
+        return self.lesson.check(averaged, lambda model: measure(model, self.validate, self.mean, self.std))
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -54,7 +61,7 @@ class EpochRecord:
 
     Attributes:
         epoch: its number, from 1.
-        loss: mean training loss in nats, label smoothing included.
+        loss: mean training loss as the lesson has it; of labels alone in nats, smoothing included.
         accuracy: top-1 of the averaged weights on the validation images, 0 to 1.
         seconds: how long it took, validation included.
     """
@@ -109,9 +116,7 @@ def train_step(state: TrainingState, course: Course, indices: Tensor, generator:
     batch = course.train.select(indices)
     pixels = augment(batch.images, generator=generator, pad=recipe.pad, flip=course.flip)
     inputs = normalise(pixels, course.mean, course.std).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=recipe.amp):
-        logits = state.model(inputs)
-    loss = F.cross_entropy(logits.float(), batch.labels, label_smoothing=recipe.label_smoothing)
+    loss = course.lesson.loss(state.model, Batch(inputs, batch.labels, recipe.label_smoothing, recipe.amp, generator))
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     state.optimizer.step()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,16 @@ def test_the_markdown_table_has_a_line_for_each_network() -> None:
     assert lines[4] == "| 01 * | 90.00 | 89.30 | 94.04 M | 30.0 | 950 | 25.0 | 0.00 | front/01 |"
     assert len({line.count("|") for line in lines[:6]}) == 1
     assert lines[-1] == FLOPS_NOTE
+
+
+def test_accuracies_before_fine_tuning_stand_beside_those_after() -> None:
+    tuned = replace(ROWS[1], trained_epochs=5, search_accuracy_before=0.8, test_accuracy_before=0.79)
+    lines = plain_table([ROWS[0], tuned], baseline=BASELINE).splitlines()
+    assert lines[0].startswith("|  | before search % | before test % | accuracy search % | accuracy test % |")
+    assert lines[3].startswith("| 00 |  |  | 70.00 | 69.00 |")
+    assert lines[4].startswith("| 01 | 80.00 | 79.00 | 90.00 | 89.30 |")
+    assert len({line.count("|") for line in lines[:5]}) == 1
+    assert len(front_table([tuned]).columns) == len(front_table(ROWS).columns) + 2
 
 
 def test_without_baseline_or_pick_there_is_one_line_a_row() -> None:

@@ -43,6 +43,7 @@ rows_strategy = st.lists(
         size_mb=st.floats(0, 1e6),
         path=st.text('abc/,"é ', max_size=8),
         widths=st.lists(st.integers(1, 2048), max_size=4).map(tuple),
+        trained_epochs=st.just(0),
     ),
     max_size=4,
 )
@@ -51,6 +52,33 @@ rows_strategy = st.lists(
 @settings(max_examples=50, deadline=None)
 @given(rows_strategy)
 def test_rows_come_back_exactly(tmp_path_factory: pytest.TempPathFactory, rows: list[FrontRow]) -> None:
+    path = tmp_path_factory.mktemp("front") / "front.csv"
+    write_csv(rows, path)
+    assert read_csv(path) == rows
+
+
+trained_rows = rows_strategy.flatmap(
+    lambda rows: st.tuples(
+        *(
+            st.builds(
+                replace,
+                st.just(row),
+                trained_epochs=st.integers(1, 99),
+                search_accuracy_before=shares,
+                test_accuracy_before=st.none() | shares,
+            )
+            | st.just(row)
+            for row in rows
+        )
+    ).map(list)
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(trained_rows)
+def test_rows_of_fine_tuned_members_come_back_exactly(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[FrontRow]
+) -> None:
     path = tmp_path_factory.mktemp("front") / "front.csv"
     write_csv(rows, path)
     assert read_csv(path) == rows

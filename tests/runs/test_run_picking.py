@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gaprune.errors import OptionError
-from gaprune.runs import FrontRow, check_rule, pick
+from gaprune.runs import FrontRow, check_choice, check_rule, choose, pick
 
 
 def row(index: int, flops: float, accuracy: float, *, params: float = 0.5, test: float | None = None) -> FrontRow:
@@ -104,6 +104,44 @@ def test_an_empty_front_gives_nothing_to_pick() -> None:
 )
 def test_a_front_without_a_bend_still_has_a_knee(rows: Sequence[FrontRow], index: int) -> None:
     assert pick(rows, "knee").index == index
+
+
+@pytest.mark.parametrize(
+    ("choice", "indices"),
+    [
+        ("all", [0, 1, 2, 3]),
+        ("3,0", [0, 3]),
+        ("knee", [1]),
+        ("flops<=0.3, accuracy>=0.9, 2", [1, 2]),
+        ("0,all", [0, 1, 2, 3]),
+    ],
+)
+def test_a_list_chooses_each_member_once_fewest_flops_first(choice: str, indices: list[int]) -> None:
+    assert [row.index for row in choose(FRONT[::-1], choice)] == indices
+
+
+@pytest.mark.parametrize("choice", ["all", "knee", "3,flops<=0.5", "params<=0.7,accuracy>=0.9"])
+def test_a_list_chooses_the_same_members_after_some_were_fine_tuned(choice: str) -> None:
+    worse, better = 0.2, 0.99
+    tuned = [
+        replace(one, search_accuracy=accuracy, search_accuracy_before=one.search_accuracy, trained_epochs=5)
+        for one, accuracy in zip(FRONT, (better, worse, better, worse), strict=True)
+    ]
+    assert choose(tuned, choice) == [tuned[row.index] for row in choose(FRONT, choice)]
+    assert [row.untrained() for row in tuned] == [replace(row, test_accuracy=None) for row in FRONT]
+
+
+@pytest.mark.parametrize("choice", ["", "best", "1;2", "-1", "1,", "flops<0.3", "knee 3", "ALL"])
+def test_a_malformed_list_lists_the_valid_forms(choice: str) -> None:
+    for check in (check_choice, lambda choice: choose(FRONT, choice)):
+        with pytest.raises(OptionError, match="choose all, an index such as 3, knee, flops<=SHARE"):
+            check(choice)
+
+
+@pytest.mark.parametrize(("rows", "message"), [(FRONT, "its members are 0 to 3"), ([], "it is empty")])
+def test_a_member_that_is_not_there_is_named(rows: list[FrontRow], message: str) -> None:
+    with pytest.raises(OptionError, match=f"the front has no member 7: {message}"):
+        choose(rows, "7")
 
 
 fronts = st.lists(st.tuples(st.floats(0.01, 1), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8).map(

@@ -1,0 +1,43 @@
+"""The picture of a run's front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gaprune.driver.setup import Job
+from gaprune.evaluate import Outcome
+from gaprune.runs import EvaluationLog, FrontRow, RunDirectory, plot_front
+from gaprune.runs.directory import LOG_NAME
+
+PICTURE = "front.png"
+
+
+def draw(
+    job: Job, run: RunDirectory, evaluated: Sequence[Outcome], rows: list[FrontRow], picked: FrontRow | None
+) -> None:
+    """Draw the front over all that was measured to the end."""
+    full = [outcome for outcome in evaluated if outcome.failure is None and not outcome.bound]
+    values = [outcome.values for outcome in full]
+    points = [(v["flops"] / job.original.flops, v["accuracy"]) for v in values if "accuracy" in v]
+    plot_front(
+        rows,
+        run.path / PICTURE,
+        baseline=job.original,
+        picked=picked,
+        evaluated=points,
+        title=f"{job.model_name} on {job.data.name}: {len(evaluated)} candidates, {_training(job, rows)}",
+    )
+
+
+def logged(run: RunDirectory) -> list[Outcome]:
+    """Every outcome that a run or its rounds have logged."""
+    logs = [run.path / LOG_NAME, *sorted(run.path.glob(f"round-*/{LOG_NAME}"))]
+    return [Outcome.from_record(record) for log in logs if log.exists() for record in EvaluationLog(log).load()]
+
+
+def _training(job: Job, rows: Sequence[FrontRow]) -> str:
+    count = sum(row.trained_epochs > 0 for row in rows)
+    if count:
+        return f"{count} of {len(rows)} members fine-tuned"
+    epochs = job.options.round_epochs
+    return f"{epochs} epochs of training after each round" if epochs else "no training after pruning"

@@ -1,0 +1,77 @@
+"""Going on with what a finished search has left: its front, its images, its original."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from gaprune.cli import differences
+from gaprune.driver.members import CSV
+from gaprune.driver.options import PLACES, SearchOptions, resumed_options
+from gaprune.driver.own import Own
+from gaprune.driver.setup import Job, prepare
+from gaprune.errors import RunError
+from gaprune.progress import Reporter
+from gaprune.runs import FrontRow, RunDirectory, read_csv
+
+SEARCH = "python -m gaprune.search"
+OF_THE_DEVICE = ("device", "threads", "precision")
+"""Parts of a run's identity that later work need not share: a front may be searched here and trained elsewhere."""
+
+DONE = ("generations_done", "rounds_done")
+"""Entries of a manifest, one of which says that there is a whole front."""
+
+
+def finished_front(run: RunDirectory) -> list[FrontRow]:
+    """The rows of a run's front.
+
+    Raises:
+        RunError: there is none yet, or the directory is of a round alone.
+    """
+    manifest = run.manifest
+    if "round" in manifest:
+        raise RunError(f"{run.path} is a round of a run: give {run.path.parent}")
+    if not (run.path / CSV).exists() or all(manifest.get(name) is None for name in DONE):
+        command = f"{SEARCH} --resume {shlex.quote(str(run.path))}"
+        raise RunError(f"{run.path} has no front yet: its search is not finished, go on with: {command}")
+    return read_csv(run.path / CSV)
+
+
+def reopened(run: RunDirectory, own: Own, anew: Mapping[str, Any], reporter: Reporter) -> Job:
+    """The job of a finished search, for work on its members: nothing is evaluated, so no statistics are collected.
+
+    Args:
+        run: the run.
+        own: objects that the search was given.
+        anew: options of the search that are given anew: where data and weights lie, the device, threads.
+        reporter: told what is used.
+
+    Raises:
+        RunError: the original's weights or the images are not those of the search.
+        GapruneError: anything else that the user can mend.
+    """
+    default = SearchOptions()
+    local = {name: getattr(default, name) for name in PLACES} | {"backend": "local"}
+    light = {"compensation": "none", "importance": "l2", "precision": "float32", "polish": False}
+    options = resumed_options(SearchOptions(resume=run.path), run.manifest)
+    options = dataclasses.replace(options, **{**local, **light, **anew, "given": frozenset()})
+    job = prepare(options, own, reporter)
+    check_identity(job, run, OF_THE_DEVICE)
+    return job
+
+
+def check_identity(job: Job, run: RunDirectory, but: tuple[str, ...] = ()) -> None:
+    """A run goes on only with the same weights, images and genome layout.
+
+    Raises:
+        RunError: it was made with others; all differences are named, except in ``but``.
+    """
+    found, wanted = (
+        {name: value for name, value in identity.items() if name not in but}
+        for identity in (run.manifest.get("identity", {}), job.identity)
+    )
+    apart = differences(found, wanted)
+    if apart:
+        raise RunError(f"{run.path} was made with other weights, images or device: {'; '.join(apart)}")
