@@ -148,9 +148,13 @@ def fixed_sample(images: ImageSet, count: int) -> ImageSet:
     return images.select(order[:count].to(images.labels.device))
 
 
-def code_digest() -> str:
-    """First 12 hex digits of the SHA-256 of gaprune's sources: rows that another version measured do not count."""
-    root = Path(gaprune.__file__).parent
+def code_digest(package: str = "") -> str:
+    """First 12 hex digits of the SHA-256 of gaprune's sources: rows that another version measured do not count.
+
+    Args:
+        package: folder inside gaprune, where rows depend on that alone.
+    """
+    root = Path(gaprune.__file__).parent / package
     files = sorted(root.rglob("*.py"), key=lambda file: file.relative_to(root).as_posix())
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 

@@ -1,0 +1,302 @@
+"""After the same fine-tuning, whose pruned network is better: gaprune's, or the best that Torch-Pruning makes?
+
+Claim: at 50%, 20% and 10% of the FLOPs, from the same checkpoint, with the same fine-tuning, gaprune's network ends
+above the best of Torch-Pruning's.
+
+Torch-Pruning's side: every importance criterion in every scope brought to the budget (as in ``oneshot.py``), batch norm
+recalibrated; the best few on test images are fine-tuned from one seed, and the one that ends best on the test images is
+fine-tuned from the others: picked by what reports, which favours it. Ours: one NSGA-II search, compensation and polish;
+the best few within the budget on the search images are fine-tuned from one seed, and the search images pick.
+
+Fine-tuning, both sides alike: all training images, distilled from the original, one-cycle SGD, averaged weights, as
+``python -m gaprune.finetune`` does by default; in as many epochs as the settings say.
+
+    python benchmarks/finetuned.py --model resnet18 --stem imagenet --data-dir DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import functools
+import hashlib
+import shutil
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from harness import Goal, run
+from oneshot import POLISH_IMAGES, QUICK_CRITERIA, QUICK_POLISH_IMAGES, Bench, peer_sweep
+from search import Judge, Recorder, searched
+from subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
+from torch import nn
+from torch_pruning_peer import SCOPES, criteria, pruned
+
+from gaprune.driver.engine import first
+from gaprune.driver.recovery import GENTLER
+from gaprune.evaluate.measure import measure as top1
+from gaprune.evolve import NSGA2
+from gaprune.progress import Reporter, make_reporter
+from gaprune.prune.compensation import Compensator
+from gaprune.prune.folding import fold
+from gaprune.prune.genome import Genome
+from gaprune.prune.polish import Polisher
+from gaprune.training import Distillation, Recipe, fit
+from gaprune.training.subject import default_recipe
+
+BUDGETS = (0.5, 0.2, 0.1)
+EVALUATIONS = 300
+POPULATION = 25
+EPOCHS = 10
+SEEDS = 3
+FINALISTS = 3
+QUICK = {"evaluations": 24, "population": 8, "epochs": 1, "seeds": 2, "finalists": 2, "budgets": (0.5, 0.2)}
+
+PEER, OURS = "Torch-Pruning", "gaprune"
+
+GOALS = (
+    *(Goal(f"resnet18: ahead of {PEER} at {budget:.0%}", ">=", 0.01, "points, mean of seeds") for budget in BUDGETS),
+    Goal(f"vgg16: ahead of {PEER} at 10%", ">=", 0.01, "points, mean of seeds"),
+)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A pruned network before fine-tuning.
+
+    Attributes:
+        side: whose.
+        name: how it was made.
+        make: builds it, in eval mode.
+    """
+
+    side: str
+    name: str
+    make: Callable[[], nn.Module]
+
+
+class FineTuning:
+    """The same fine-tuning for every network.
+
+    Args:
+        subject: the original, its images.
+        recipe: the numbers.
+        work: rows of an earlier, killed run.
+        states: folder of trainings that are not finished.
+        bench: counts costs.
+        reporter: told of each.
+    """
+
+    def __init__(
+        self, subject: Subject, recipe: Recipe, work: WorkFile, states: Path, bench: Bench, reporter: Reporter
+    ) -> None:
+        teacher = copy.deepcopy(subject.model).eval().requires_grad_(False)
+        fold(teacher, subject.graph.norms)
+        self._lesson = Distillation(teacher.to(memory_format=torch.channels_last))
+        self._subject, self._recipe, self._work, self._states = subject, recipe, work, states
+        self._bench, self._reporter = bench, reporter
+
+    def __call__(self, candidate: Candidate, budget: float, seed: int) -> Row:
+        """One network fine-tuned from one seed."""
+        key = f"{candidate.side}, {candidate.name}, {budget}, seed {seed}"
+        return dict(self._work.row(key, functools.partial(self._tuned, candidate, budget, seed, key)))
+
+    def _tuned(self, candidate: Candidate, budget: float, seed: int, key: str) -> Row:
+        self._reporter.say(f"fine-tuning {key}")
+        subject, network = self._subject, candidate.make()
+        before = self._accuracy(network)
+        states = self._states / hashlib.sha256(key.encode()).hexdigest()[:16]
+        records = fit(
+            network.requires_grad_(True),
+            subject.splits.train,
+            subject.splits.search,
+            mean=subject.data.mean,
+            std=subject.data.std,
+            flip=subject.data.flip,
+            recipe=dataclasses.replace(self._recipe, seed=seed),
+            lesson=self._lesson,
+            directory=states,
+            reporter=self._reporter,
+        )
+        shutil.rmtree(states, ignore_errors=True)
+        named = {"method": candidate.side, "setting": candidate.name, "budget": budget, "seed": seed}
+        after = self._accuracy(network)
+        seconds = round(sum(record.seconds for record in records), 1)
+        return {**named, **self._bench.cost(network), "before": before, **after, "seconds": seconds}
+
+    def _accuracy(self, network: nn.Module) -> Row:
+        splits, norm = self._subject.splits, self._subject.norm
+        return {f"{part}_accuracy": top1(network, getattr(splits, part), *norm).accuracy for part in ("search", "test")}
+
+
+def peers(bench: Bench, budgets: tuple[float, ...], count: int, reporter: Reporter) -> dict[float, list[Candidate]]:
+    """The peer's best settings of each budget on the sweep's test images, batch norm recalibrated."""
+    with reporter.task("settings of the peer", len(bench.criteria) * len(SCOPES)) as task:
+        sweep = peer_sweep(bench, budgets, task)
+    found = {}
+    for budget in budgets:
+        done = [row for row in sweep if row["budget"] == budget and "sweep_accuracy" in row]
+        best = sorted(done, key=lambda row: -row["sweep_accuracy"]["BN"])[:count]
+        found[budget] = [
+            Candidate(PEER, f"{row['criterion']}, {row['scope']}", functools.partial(_peer, bench, row)) for row in best
+        ]
+    return found
+
+
+def _peer(bench: Bench, setting: Row) -> nn.Module:
+    network = pruned(bench.subject, bench.scores(setting["criterion"]), setting["scope"], setting["ratio"])
+    return bench.subject.recalibrate(network)
+
+
+class Own:
+    """Our candidates: a search, and the ways to make a found network.
+
+    Args:
+        subject: the original.
+        work: what was measured before.
+        polish_images: calibration images that layers are polished on.
+        reporter: told of the preparations.
+    """
+
+    def __init__(self, subject: Subject, work: WorkFile, polish_images: int, reporter: Reporter) -> None:
+        self._subject, self._reporter = subject, reporter
+        moments, self._space = study(subject, reporter)
+        compensator = Compensator(subject.model, subject.graph, moments)
+        others = fixed_sample(subject.splits.test, 1)  # this search is not told of test images
+        name = f"{code_digest()} "  # another version would judge otherwise
+        self._judge = Judge(subject, self._space, compensator, subject.splits.search, others, work, name)
+        images = first(subject.splits.calibration, polish_images)
+        with reporter.task("targets of the polish", len(images)) as task:
+            self._polisher = Polisher(subject.model, subject.graph, images, *subject.norm, advance=task.advance)
+
+    def candidates(self, settings: Row) -> dict[float, list[Candidate]]:
+        """The best few of one search within each budget, by the search images."""
+        recorder = Recorder(self._judge)
+        algorithm = NSGA2(self._space, population=settings["population"], seed=SEED)
+        with self._reporter.task("evaluations", settings["evaluations"]) as task:
+            for _ in searched(algorithm, recorder, settings["evaluations"]):
+                task.advance(1)
+        found = {}
+        for budget in settings["budgets"]:
+            within = {genome.key: (genome, told) for genome, told in recorder.asked if told[1] <= budget}
+            best = sorted(within.values(), key=lambda pair: float(pair[1][0]))[: settings["finalists"]]
+            found[budget] = [
+                Candidate(OURS, genome.key[:12], functools.partial(self._network, genome)) for genome, _ in best
+            ]
+        return found
+
+    def _network(self, genome: Genome) -> nn.Module:
+        """The best of compensated, polished, and polished and recalibrated, by the search images."""
+        evaluator, subject = self._judge.evaluator, self._subject
+        masks = self._space.masks(genome)
+        with torch.no_grad():
+            polished = evaluator.compacted(masks)
+            self._polisher(polished, masks)
+            recalibrated = copy.deepcopy(polished)
+            evaluator.recalibrate(recalibrated)
+            made = [evaluator.network(genome), polished, recalibrated]
+            accuracies = [top1(network, subject.splits.search, *subject.norm).accuracy for network in made]
+        return made[int(np.argmax(accuracies))]
+
+
+def compared(tune: FineTuning, candidates: Iterable[Candidate], budget: float, seeds: int, chosen_by: str) -> list[Row]:
+    """Every candidate from seed 0; the best of them, by some images, from the other seeds."""
+    finalists = list(candidates)
+    first_rows = [tune(candidate, budget, 0) | {"finalist": True} for candidate in finalists]
+    best = int(np.argmax([row[chosen_by] for row in first_rows]))
+    first_rows[best] |= {"finalist": False, "winner": True}
+    others = [tune(finalists[best], budget, seed) | {"finalist": False, "winner": True} for seed in range(1, seeds)]
+    return [*first_rows, *others]
+
+
+def figures_of(network: str, rows: list[Row]) -> dict[str, float]:
+    """The figures that goals speak of: the winners' means, ours less the peer's, in points."""
+    figures = {}
+    for budget in sorted({row["budget"] for row in rows}, reverse=True):
+        means = {}
+        for side in (OURS, PEER):
+            values = [row["test_accuracy"] for row in rows if _wins(row, side, budget)]
+            if values:
+                means[side] = statistics.mean(values)
+        if len(means) == 2:
+            figures[f"{network}: ahead of {PEER} at {budget:.0%}"] = round(100 * (means[OURS] - means[PEER]), 3)
+    return figures
+
+
+def summary(rows: list[Row]) -> list[Row]:
+    """Mean and spread of the winners over seeds."""
+    found = []
+    for budget in sorted({row["budget"] for row in rows}, reverse=True):
+        for side in (OURS, PEER):
+            here = [row for row in rows if _wins(row, side, budget)]
+            if not here:
+                continue
+            line: Row = {"method": side, "setting": here[0]["setting"], "budget": budget, "seeds": len(here)}
+            for name in ("search_accuracy", "test_accuracy"):
+                values = [row[name] for row in here]
+                line[name] = {"mean": round(statistics.mean(values), 4), "least": min(values), "most": max(values)}
+            before = {name: here[0]["before"][name] for name in ("search_accuracy", "test_accuracy")}
+            found.append(line | {"before": before, "flops_share": here[0]["flops_share"], "params": here[0]["params"]})
+    return found
+
+
+def _wins(row: Row, side: str, budget: float) -> bool:
+    return bool(row["method"] == side and row["budget"] == budget and row.get("winner"))
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Both sides at every budget."""
+    reporter = make_reporter()
+    subject = load_subject(options, reporter)
+    asked = (EVALUATIONS, POPULATION, options.epochs, options.seeds, options.finalists, tuple(options.budgets))
+    settings: Row = dict(zip(QUICK, QUICK.values() if options.quick else asked, strict=True))
+    usual = default_recipe(subject.network, subject.data, subject.device)
+    recipe = dataclasses.replace(usual, epochs=settings["epochs"], lr=GENTLER * usual.lr)
+    kept = {"training": code_digest("training"), "recipe": dataclasses.asdict(recipe)}
+    stem = options.output / f".finetuned-{subject.name}"
+    work = WorkFile(stem.with_suffix(".jsonl"), subject.identity | kept)
+    chosen = [one for one in criteria() if not options.quick or one.name in QUICK_CRITERIA]
+    bench = Bench(subject, work, chosen)
+    tune = FineTuning(subject, recipe, work, stem.with_name(f"{stem.name}-states"), bench, reporter)
+    theirs = peers(bench, settings["budgets"], settings["finalists"], reporter)
+    own = Own(subject, work, QUICK_POLISH_IMAGES if options.quick else POLISH_IMAGES, reporter)
+    ours = own.candidates(settings)
+    rows: list[Row] = []
+    with reporter.task("budgets and sides", 2 * len(settings["budgets"])) as task:
+        for budget in sorted(settings["budgets"]):
+            for candidates, chosen_by in ((ours, "search_accuracy"), (theirs, "test_accuracy")):
+                rows += compared(tune, candidates[budget], budget, settings["seeds"], chosen_by)
+                task.advance(1)
+    work.remove()
+    shutil.rmtree(stem.with_name(f"{stem.name}-states"), ignore_errors=True)
+    original = {part: top1(subject.model, getattr(subject.splits, part), *subject.norm) for part in ("search", "test")}
+    return {
+        "data": subject.name,
+        "device": subject.device.type,
+        "threads": torch.get_num_threads(),
+        "settings": settings | {"network": subject.identity, "recipe": dataclasses.asdict(recipe)},
+        "original": {part: found.accuracy for part, found in original.items()},
+        "figures": figures_of(subject.network, rows),
+        "summary": summary(rows),
+        "rows": rows,
+    }
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which network, which budgets, how long."""
+    add_arguments(parser)
+    parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, help="shares of the FLOPs")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of each fine-tuning")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="of the winners' fine-tuning")
+    parser.add_argument("--finalists", type=int, default=FINALISTS, help="candidates of a side that are fine-tuned")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(__file__, GOALS, measure, arguments=arguments))

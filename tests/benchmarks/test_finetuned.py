@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "finetuned.py"
+
+
+@pytest.fixture(scope="module")
+def finetuned() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("finetuned_benchmark", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def row(method: str, seed: int, test: float, *, winner: bool = True) -> dict[str, object]:
+    return {"method": method, "budget": 0.1, "seed": seed, "test_accuracy": test, "winner": winner}
+
+
+def test_only_winners_count_and_their_seeds_are_averaged(finetuned: ModuleType) -> None:
+    rows = [row("gaprune", 0, 0.8), row("gaprune", 1, 0.9), row("Torch-Pruning", 0, 0.7), row("Torch-Pruning", 1, 0.9)]
+    rows.append(row("Torch-Pruning", 0, 0.99, winner=False))
+    assert finetuned.figures_of("vgg16", rows) == {"vgg16: ahead of Torch-Pruning at 10%": pytest.approx(5.0)}
+    assert finetuned.figures_of("vgg16", rows[:2]) == {}, "nothing is ahead of nobody"
+
+
+def test_every_finalist_is_tuned_once_and_the_best_from_every_seed(finetuned: ModuleType) -> None:
+    asked = []
+
+    def tune(candidate: str, budget: float, seed: int) -> dict[str, object]:
+        asked.append((candidate, seed))
+        return {"setting": candidate, "search_accuracy": {"a": 0.5, "b": 0.7, "c": 0.6}[candidate]}
+
+    rows = finetuned.compared(tune, ["a", "b", "c"], 0.1, 3, "search_accuracy")
+    assert asked == [("a", 0), ("b", 0), ("c", 0), ("b", 1), ("b", 2)]
+    assert [row["setting"] for row in rows if row.get("winner")] == ["b"] * 3
+
+
+def test_the_benchmark_compares_both_sides_at_every_budget(finetuned: ModuleType, tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "--quick", "--output", str(tmp_path)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    (file,) = tmp_path.glob("finetuned-*-quick.json")
+    result = json.loads(file.read_text())
+    assert set(result["figures"]) == {f"small: ahead of Torch-Pruning at {budget}" for budget in ("50%", "20%")}
+    for budget in finetuned.QUICK["budgets"]:
+        for side in (finetuned.OURS, finetuned.PEER):
+            rows = [row for row in result["rows"] if row["budget"] == budget and row["method"] == side]
+            assert len([row for row in rows if row.get("winner")]) == finetuned.QUICK["seeds"]
+            assert all(row["flops_share"] <= budget for row in rows)
+    assert not list(tmp_path.glob(".*")), "the work file and the states go when the work is done"
