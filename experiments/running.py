@@ -1,0 +1,146 @@
+"""What the experiments run: searches and fine-tunings that go on where they were stopped."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import gaprune
+from gaprune.data import load_data
+from gaprune.errors import OptionError
+from gaprune.progress import Reporter
+from gaprune.runs import FrontRow, choose, pick
+from gaprune.search import SearchResult
+from gaprune.training import Recipe, fit
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+QUICK_SIZES = {"search_size": 120, "calibration_size": 64, "statistics_size": 240, "device": "cpu", "threads": 1}
+
+
+def quick_network(num_classes: int) -> nn.Module:
+    """A network that learns the digits in seconds; smoke runs stand it in for the real ones."""
+    widths = (3, 12, 16, 24)
+    layers: list[nn.Module] = []
+    for width, out in itertools.pairwise(widths):
+        layers += [nn.Conv2d(width, out, 3, stride=2, padding=1), nn.BatchNorm2d(out), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], num_classes))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Which network on which images, and where runs lie.
+
+    Attributes:
+        name: of the network, with its stem.
+        data: name of the data, for file names.
+        options: of a search, that say it all.
+        work: folder of the runs.
+        reporter: told how they go.
+    """
+
+    name: str
+    data: str
+    options: dict[str, Any]
+    work: Path
+    reporter: Reporter
+
+    def search(self, name: str, **options: Any) -> SearchResult:
+        """A search that is begun, gone on with, or read."""
+        path = self.work / name
+        network, data = self.options["model"], self.options["data"]
+        rest = {key: value for key, value in self.options.items() if key not in ("model", "data")}
+        if (path / "manifest.json").exists():
+            places = {key: rest[key] for key in ("data_dir", "cache_dir", "checkpoint") if key in rest}
+            found = gaprune.search(network, data, resume=path, reporter=self.reporter, **places)
+        else:
+            found = gaprune.search(network, data, output=path, reporter=self.reporter, **rest, **options)
+        result: SearchResult = found
+        return result
+
+    def finetune(self, run: SearchResult, choice: str, **options: Any) -> SearchResult:
+        """Members trained on; those that were before are not trained again."""
+        names = ("data_dir", "cache_dir", "checkpoint", "device", "threads")
+        places = {name: self.options[name] for name in names if name in self.options}
+        found: SearchResult = gaprune.finetune(run.path, pick=choice, reporter=self.reporter, **places, **options)
+        return found
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which network, which images, where runs lie."""
+    parser.add_argument("--model", default="vgg16", choices=("vgg16", "resnet18"))
+    parser.add_argument("--stem", default="cifar", choices=("cifar", "imagenet"), help="of resnet18")
+    parser.add_argument("--checkpoint", type=Path, help="trained weights; default: shipped, cached or trained now")
+    parser.add_argument("--data-dir", type=Path, help="CIFAR-10 as torchvision or as an image folder has it")
+    parser.add_argument("--cache-dir", type=Path, help="where data and baselines are kept")
+    parser.add_argument("--work", type=Path, default=Path("runs"), help="folder of the runs, which are gone on with")
+
+
+def setting(options: argparse.Namespace, experiment: str, reporter: Reporter) -> Setting:
+    """What the command line asks for; with ``--quick`` a small network on the digits."""
+    if options.quick:
+        work = options.output / f".{experiment}-quick"
+        small = {"model": "running:quick_network", "data": "digits", "checkpoint": _quick_checkpoint(work)}
+        small |= {"cache_dir": work / "cache", **QUICK_SIZES}
+        return Setting("quick", "digits", small, work, reporter)
+    named = {"model": options.model, "stem": options.stem, "data": "auto"}
+    places = {name: getattr(options, name) for name in ("checkpoint", "data_dir", "cache_dir")}
+    given = named | {name: value for name, value in places.items() if value is not None}
+    stem = "-imagenet" if options.model == "resnet18" and options.stem == "imagenet" else ""
+    name = f"{options.model}{stem}"
+    return Setting(name, "cifar10", given, options.work / f"{experiment}-{name}", reporter)
+
+
+def _quick_checkpoint(work: Path) -> Path:
+    """Weights of the small network after a little training."""
+    path = work / "trained.safetensors"
+    if not path.exists():
+        data = load_data("digits", cache_dir=work / "cache")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = quick_network(len(data.classes))
+        recipe = Recipe(epochs=2, batch_size=64, lr=0.1, pad=1)
+        fit(model, data.train, data.test, mean=data.mean, std=data.std, flip=data.flip, recipe=recipe)
+        work.mkdir(parents=True, exist_ok=True)
+        save_file(model.state_dict(), path)
+    return path
+
+
+def members_within(rows: list[FrontRow], rules: Iterable[str]) -> dict[str, FrontRow | None]:
+    """By rule the member that it picks, as the search left it; ``None`` where nothing is within the bound."""
+    found: dict[str, FrontRow | None] = {}
+    for rule in rules:
+        try:
+            index = pick([row.untrained() for row in rows], rule).index
+            (found[rule],) = choose(rows, str(index))
+        except OptionError:
+            found[rule] = None
+    return found
+
+
+def trainings(run: Path, row: FrontRow) -> list[dict[str, Any]]:
+    """Every fine-tuning of a member, oldest first."""
+    metrics: dict[str, Any] = json.loads((run / row.home / "metrics.json").read_text())
+    return list(metrics.get("finetuned", []))
+
+
+def pathless(text: str) -> str:
+    """Without the paths of this machine."""
+    return re.sub(r",? (in|from) /[^\s,]+", "", text)
+
+
+def markdown(headings: list[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table; numbers as they are given."""
+    lines = [headings, ["---"] * len(headings), *[["" if cell is None else str(cell) for cell in row] for row in rows]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

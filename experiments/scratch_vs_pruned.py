@@ -1,0 +1,259 @@
+"""The paper's Table 4 done fairly: pruning and fine-tuning against training the same architecture from scratch.
+
+Claim: given at least as much time, the same compact architecture trained from scratch is no better than the one that
+was cut out of a trained network and fine-tuned.
+
+Same machine, same run, one network after the other. Pruned: the most accurate member (by the search images) of one
+search within each budget of FLOPs, fine-tuned with the original as teacher. Its time is that of fine-tuning and of all
+the search's evaluations, though one search serves all budgets. Scratch: the member's architecture with fresh weights,
+trained on the same images with the labels, in one-cycle schedules of several lengths, each a training of its own; the
+time to reach an accuracy is that of the shortest schedule whose mean reaches it. Several seeds; all accuracies are of
+test images, which nothing is chosen by. The trained original that pruning begins with is not in its time: who prunes
+has one.
+
+    python experiments/scratch_vs_pruned.py --data-dir DIR
+
+Stopped, it goes on when the command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from paper import FROM_SCRATCH
+from running import Setting, add_arguments, markdown, members_within, setting, trainings
+
+from gaprune.data import load_data, split
+from gaprune.device import pinned
+from gaprune.evaluate.measure import measure as top1
+from gaprune.progress import make_reporter
+from gaprune.runs import FrontRow, read_manifest
+from gaprune.saved import load
+from gaprune.search import SearchResult
+from gaprune.training import fit
+from gaprune.training.subject import default_recipe
+
+# the folder of benchmarks is on the path by now
+from harness import Goal, run  # isort: skip
+from subjects import WorkFile, code_digest  # isort: skip
+from structural_distillation import evaluation_seconds  # isort: skip
+
+BUDGETS = (0.5, 0.25, 0.1)
+EPOCHS = 10
+SCRATCH_EPOCHS = (10, 20, 40)
+SEEDS = 3
+QUICK = {"budgets": (0.5,), "epochs": 1, "scratch_epochs": (1, 2), "seeds": 2, "population": 6, "generations": 2}
+
+AHEAD = "pruned above scratch given at least as much time, least over budgets"
+GOALS = (
+    Goal(f"vgg16: {AHEAD}", ">=", 0.0, "points, mean of seeds"),
+    Goal(f"resnet18-imagenet: {AHEAD}", ">=", 0.0, "points, mean of seeds"),
+)
+
+PRUNED, SCRATCH = "pruned, fine-tuned", "from scratch"
+
+Row = dict[str, Any]
+
+
+def pruned_rows(here: Setting, result: SearchResult, member: FrontRow, budget: float, settings: Row) -> list[Row]:
+    """The member fine-tuned from each seed."""
+    for seed in range(settings["seeds"]):
+        here.finetune(result, str(member.index), epochs=settings["epochs"], seed=seed)
+    rows = []
+    for one in trainings(result.path, member):
+        if one["epochs"] == settings["epochs"] and one["recipe"]["seed"] < settings["seeds"]:
+            seconds = {"search": evaluation_seconds(result.path), "training": one["seconds"]}
+            rows.append(_row(PRUNED, budget, one["epochs"], one["recipe"]["seed"], one["test_accuracy"], seconds))
+    return rows
+
+
+def _row(method: str, budget: float, epochs: int, seed: int, accuracy: float, seconds: Row) -> Row:
+    whole = round(sum(seconds.values()), 1)
+    named = {"method": method, "budget": budget, "epochs": epochs, "seed": seed, "test_accuracy": accuracy}
+    return {**named, "seconds": whole, "parts": seconds}
+
+
+class Scratch:
+    """Trains architectures of members with fresh weights.
+
+    Args:
+        result: the search.
+        work: rows of an earlier, killed run.
+        here: where data lie and states of trainings go.
+    """
+
+    def __init__(self, result: SearchResult, work: WorkFile, here: Setting) -> None:
+        manifest = read_manifest(result.path)
+        asked, record = manifest["options"], manifest["data"]["splits"]
+        places = {name: here.options[name] for name in ("data_dir", "cache_dir") if name in here.options}
+        self._data = load_data(asked["data"], **places, reporter=here.reporter)
+        self._splits = split(
+            self._data,
+            search_from=record["search_from"],
+            search_size=record["search"]["images"],
+            calibration_size=record["calibration"]["images"],
+            seed=record["seed"],
+        )
+        self._device = torch.device(manifest["device"])
+        self._threads = here.options.get("threads") or torch.get_num_threads()
+        self._result, self._work, self._here = result, work, here
+
+    def __call__(self, member: FrontRow, budget: float, epochs: int, seed: int) -> Row:
+        """One training in one schedule from one seed."""
+        key = f"{member.key} {epochs} {seed}"
+        return dict(self._work.row(key, lambda: self._trained(member, budget, epochs, seed, key)))
+
+    def _trained(self, member: FrontRow, budget: float, epochs: int, seed: int, key: str) -> Row:
+        self._here.reporter.say(f"from scratch: {budget:.0%} of the FLOPs, {epochs} epochs, seed {seed}")
+        data, splits = self._data, self._splits
+        usual = default_recipe(member.key, data, self._device, seed=seed)
+        network = fresh(load(self._result.path / member.home), seed).to(self._device)
+        states = self._here.work / "scratch-states" / key.replace(" ", "-")
+        with pinned(self._threads):
+            records = fit(
+                network,
+                splits.train.to(self._device),
+                splits.search.to(self._device),
+                mean=data.mean,
+                std=data.std,
+                flip=data.flip,
+                recipe=dataclasses.replace(usual, epochs=epochs),
+                directory=states,
+                reporter=self._here.reporter,
+            )
+            accuracy = top1(network, splits.test.to(self._device), data.mean, data.std).accuracy
+        shutil.rmtree(states, ignore_errors=True)
+        seconds = {"training": round(sum(record.seconds for record in records), 1)}
+        return _row(SCRATCH, budget, epochs, seed, accuracy, seconds)
+
+
+def fresh(network: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """The same architecture with weights drawn anew by each layer's own rule.
+
+    Raises:
+        ValueError: a parameter belongs to a module that has no such rule.
+    """
+    ruled = set()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in network.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+                ruled |= {id(parameter) for parameter in module.parameters(recurse=False)}
+    left = [name for name, parameter in network.named_parameters() if id(parameter) not in ruled]
+    if left:
+        raise ValueError(f"{left[0]} cannot be drawn anew: its module has no reset_parameters")
+    return network
+
+
+def compared(rows: Sequence[Row]) -> list[Row]:
+    """By budget and schedule, means and spread over seeds; at each budget how long scratch takes to catch up."""
+    found = []
+    for budget in dict.fromkeys(row["budget"] for row in rows):
+        here = [row for row in rows if row["budget"] == budget]
+        pairs = dict.fromkeys((row["method"], row["epochs"]) for row in here)
+        lines = [_summary([row for row in here if (row["method"], row["epochs"]) == pair]) for pair in pairs]
+        (ours,) = [line for line in lines if line["method"] == PRUNED]
+        scratch = sorted((line for line in lines if line["method"] == SCRATCH), key=lambda line: line["seconds"])
+        reached = [line for line in scratch if line["test_accuracy"]["mean"] >= ours["test_accuracy"]["mean"]]
+        ours["scratch_reaches_it_in_seconds"] = reached[0]["seconds"] if reached else None
+        longer = [line for line in scratch if line["seconds"] >= ours["seconds"]] or scratch[-1:]
+        ours["above_scratch"] = round(100 * (ours["test_accuracy"]["mean"] - longer[0]["test_accuracy"]["mean"]), 3)
+        ours["scratch_had_as_much_time"] = longer[0]["seconds"] >= ours["seconds"]
+        found += [ours, *scratch]
+    return found
+
+
+def _summary(rows: Sequence[Row]) -> Row:
+    accuracies = [row["test_accuracy"] for row in rows]
+    spread = {"mean": round(statistics.mean(accuracies), 4), "least": min(accuracies), "most": max(accuracies)}
+    named = {name: rows[0][name] for name in ("budget", "method", "epochs")}
+    seconds = round(statistics.mean(row["seconds"] for row in rows), 1)
+    return {**named, "seeds": len(rows), "test_accuracy": spread, "seconds": seconds}
+
+
+def figures_of(name: str, lines: Sequence[Row]) -> dict[str, float]:
+    """The figure that a goal speaks of; none where scratch was never given as much time."""
+    ours = [line for line in lines if line["method"] == PRUNED]
+    if not ours or not all(line["scratch_had_as_much_time"] for line in ours):
+        return {}
+    return {f"{name}: {AHEAD}": min(line["above_scratch"] for line in ours)}
+
+
+def report(here: Setting, lines: Sequence[Row]) -> str:
+    """The comparison as Markdown, the paper's Table 4 below."""
+    rows = []
+    for line in lines:
+        accuracy = line["test_accuracy"]
+        spread = f"{accuracy['mean']:.4f} ({accuracy['least']:.4f} to {accuracy['most']:.4f})"
+        ours = line["method"] == PRUNED
+        reached = (line["scratch_reaches_it_in_seconds"] or "never in these schedules") if ours else None
+        rows.append([f"{line['budget']:.0%}", line["method"], line["epochs"], spread, line["seconds"], reached])
+    headings = ["FLOPs at most", "method", "epochs", "top-1 (spread of seeds)", "seconds", "scratch gets there in, s"]
+    paper = [[name, *values] for name, values in FROM_SCRATCH.items()]
+    return (
+        f"# {here.name} on {here.data}: pruned against trained from scratch\n\n{markdown(headings, rows)}\n\n"
+        "Seconds of the pruned networks are those of all the search's evaluations and of fine-tuning.\n\n"
+        "## The paper's Table 4: small networks from scratch\n\n"
+        f"{markdown(['network', 'top-1', 'seconds'], paper)}\n"
+    )
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """One search, then both ways at every budget."""
+    here = setting(options, "scratch-vs-pruned", make_reporter())
+    asked = {name: getattr(options, name) for name in QUICK}
+    settings: Row = QUICK if options.quick else asked
+    sizes = {name: settings[name] for name in ("population", "generations")}
+    result = here.search("search", polish=True, **sizes)
+    manifest = read_manifest(result.path)
+    identity = {"search": manifest["identity"], "training": code_digest("training")}
+    work = WorkFile(here.work / ".rows.jsonl", identity)
+    scratch, rows = Scratch(result, work, here), []
+    for budget in settings["budgets"]:
+        (member,) = members_within(result.rows, [f"flops<={budget}"]).values()
+        if member is None:
+            here.reporter.say(f"no member has at most {budget:.0%} of the FLOPs")
+            continue
+        rows += pruned_rows(here, result, member, budget, settings)
+        schedules = [(epochs, seed) for epochs in settings["scratch_epochs"] for seed in range(settings["seeds"])]
+        rows += [scratch(member, budget, epochs, seed) for epochs, seed in schedules]
+    lines = compared(rows)
+    text = report(here, lines)
+    print(text)
+    suffix = "-quick" if options.quick else ""
+    options.output.mkdir(parents=True, exist_ok=True)
+    device = "cuda" if manifest["device"].startswith("cuda") else manifest["device"]
+    Path(options.output / f"scratch_vs_pruned-{here.name}-{here.data}-{device}{suffix}.md").write_text(text)
+    return {
+        "data": f"{here.name}-{here.data}",
+        "device": device,
+        "threads": manifest["threads"],
+        "settings": settings | {"identity": manifest["identity"], "splits": manifest["data"]["splits"]},
+        "original": manifest["original"],
+        "figures": figures_of(here.name, lines),
+        "summary": lines,
+        "rows": rows,
+    }
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The network, the budgets, and how long everything may take."""
+    add_arguments(parser)
+    parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, help="shares of the FLOPs")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of fine-tuning")
+    parser.add_argument("--scratch-epochs", type=int, nargs="+", default=SCRATCH_EPOCHS, help="schedules from scratch")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="of both")
+    parser.add_argument("--population", type=int, default=30, help="of the search")
+    parser.add_argument("--generations", type=int, default=10, help="of the search")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(__file__, GOALS, measure, arguments=arguments))
