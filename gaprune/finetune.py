@@ -26,6 +26,7 @@ from gaprune.driver.picture import PICTURE, draw, logged
 from gaprune.driver.recovery import distillation, gentle_recipe
 from gaprune.driver.reopen import finished_front, reopened
 from gaprune.driver.setup import Job
+from gaprune.driver.sharing import Together
 from gaprune.driver.trained import settled
 from gaprune.errors import OptionError, RunError, choice_error
 from gaprune.progress import Reporter, make_reporter
@@ -59,6 +60,8 @@ class FinetuneOptions:
     epochs: int = option(10, "passes over the training images, for each member")
     distill: float = option(0.9, "weight of the original's softened answers, 0 (labels alone) to 1 (no labels)")
     temperature: float = option(4.0, "that softens the answers, above 0")
+    shared: bool = option(False, "train members together on one set of weights, four a step, then cut them out")
+    polish_epochs: int = option(0, "with --shared: passes over the training images for each member alone, afterwards")
     batch_size: int | None = option(None, "images in a step; none suits the data")
     lr: float | None = option(None, "peak learning rate; none suits the data")
     seed: int = option(0, "decides order and augmentation")
@@ -76,7 +79,7 @@ class FinetuneOptions:
             OptionError: one line that names the option, the rule and the value.
         """
         check_choice(self.pick)
-        for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0), ("threads", 1)):
+        for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0), ("threads", 1), ("polish_epochs", 0)):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int) and value >= least):
                 raise OptionError(f"{name.replace('_', '-')} must be a whole number of at least {least}, got {value!r}")
@@ -86,6 +89,8 @@ class FinetuneOptions:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, (int, float)) and 0 < value < math.inf):
                 raise OptionError(f"{name} must be a number above 0, got {value!r}")
+        if not self.shared and self.polish_epochs:
+            raise OptionError("polish-epochs is for members that were trained together: add --shared")
         if not isinstance(self.distill, (int, float)) or not 0 <= self.distill <= 1:
             raise OptionError(f"distill must be 0 to 1, got {self.distill!r}")
 
@@ -171,21 +176,29 @@ def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: R
     own.check_resume(run.manifest, run.path, "gaprune.finetune({path}, ...) and {objects} by name")
     job = reopened(run, own, _anew(options), reporter)
     lesson = distillation(job, temperature=options.temperature, weight=options.distill)
-    with pinned(job.threads):
-        tuner = Tuner(job, run, _recipe(options, job), lesson, _method(options), reporter)
-        pending = tuner.pending(chosen)
-        if pending:
-            tuner.announce(pending)
-    with reporter.task("members", len(chosen)) as task:
-        for row in chosen:
-            tuner(row)
-            rows = _tabled(run, rows)
-            task.advance(1)
+    tuner = Tuner(job, run, _recipe(options, job), lesson, _method(options), reporter)
+    if options.shared:
+        Together(tuner, _polish(options, job))(chosen)
+    else:
+        _alone(tuner, chosen)
+    rows = _tabled(run, rows)
     picked = next(row for row in rows if row.index == chosen[0].index) if len(chosen) == 1 else None
     draw(job, run, logged(run), rows, picked)
-    if pending:
-        _note(job, run, options)
+    _note(job, run, options)
     return SearchResult(run.path, rows, picked, own.model, bool(run.manifest.get("satisfied", True)))
+
+
+def _alone(tuner: Tuner, rows: Sequence[FrontRow]) -> None:
+    """Train members one after the other; the table follows each."""
+    with pinned(tuner.job.threads):
+        pending = tuner.pending(rows)
+        if pending:
+            tuner.announce(pending)
+    with tuner.reporter.task("members", len(rows)) as task:
+        for row in rows:
+            tuner(row)
+            _tabled(tuner.run, finished_front(tuner.run))
+            task.advance(1)
 
 
 def _tabled(run: RunDirectory, rows: Sequence[FrontRow]) -> list[FrontRow]:
@@ -196,9 +209,11 @@ def _tabled(run: RunDirectory, rows: Sequence[FrontRow]) -> list[FrontRow]:
 
 
 def _note(job: Job, run: RunDirectory, options: FinetuneOptions) -> None:
-    """Write in the manifest how members were trained."""
+    """Write in the manifest how members were trained, unless it stands there."""
     made_with = {"options": options_record(options), "device": str(job.splits.search.images.device)}
     earlier = run.manifest.get("finetune", [])
+    if any(all(one.get(name) == value for name, value in made_with.items()) for one in earlier):
+        return
     run.update_manifest(finetune=[*earlier, {**made_with, "environment": environment()}])
 
 
@@ -214,10 +229,16 @@ def _recipe(options: FinetuneOptions, job: Job) -> Recipe:
     return dataclasses.replace(recipe, **{name: value for name, value in changes.items() if value is not None})
 
 
+def _polish(options: FinetuneOptions, job: Job) -> Recipe | None:
+    return dataclasses.replace(_recipe(options, job), epochs=options.polish_epochs) if options.polish_epochs else None
+
+
 def _method(options: FinetuneOptions) -> str:
     if options.distill == 0:
         return "on the labels alone"
-    return f"distilled from the original (weight {options.distill:g}, temperature {options.temperature:g})"
+    alone = f", then {options.polish_epochs} epochs alone" if options.polish_epochs else ""
+    together = f"in shared weights{alone}, " if options.shared else ""
+    return f"{together}distilled from the original (weight {options.distill:g}, temperature {options.temperature:g})"
 
 
 callable_module(__name__, finetune)

@@ -394,3 +394,68 @@ def test_a_run_that_is_searching_or_was_stopped_is_refused(
     (run.path / "front.csv").unlink()
     with pytest.raises(RunError, match=r"has no front yet: its search is not finished, go on with: .* --resume"):
         tune(run.path)
+
+
+@pytest.mark.parametrize("genes", ["neurons", "both", "tied"])
+def test_a_front_trained_together_is_cut_out_beside_the_old_one(
+    searched: Callable[..., SearchResult], tune: Tune, faint: ImageData, genes: str
+) -> None:
+    options = {"genes": "both", "connection_groups": 2} if genes == "tied" else {"genes": genes}
+    run = searched(compensation="none", **options)  # such members have much to learn
+    result = tune(run.path, pick="all", shared=True, polish_epochs=1)
+    trained = [row for row in result.rows if row.trained_epochs]
+    assert trained
+    assert all(row.trained_epochs == 4 for row in trained), "three epochs together, one alone"
+    search = split(faint, search_size=60, calibration_size=45, seed=0).search
+    for row in result.rows:
+        old, new = (load_file(run.path / place / "model.safetensors") for place in (row.home, row.path))
+        assert old.keys() == new.keys()
+        for name, tensor in old.items():
+            assert tensor.shape == new[name].shape
+            if tensor.ndim == 4:
+                assert torch.equal(tensor.flatten(2).any(2), new[name].flatten(2).any(2))
+        assert measure(result.load(row), search, faint.mean, faint.std).accuracy == row.search_accuracy
+        (record,) = metrics(run.path / row.home)["finetuned"]
+        assert record["method"].startswith("in shared weights, then 1 epochs alone")
+    assert not (run.path / "finetuning").exists()
+
+
+@pytest.mark.parametrize("steps", [4, 20, 30])
+def test_a_shared_training_stopped_anywhere_ends_as_if_never_stopped(
+    searched: Callable[..., SearchResult], tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    run = searched(compensation="none")
+    other = shutil.copytree(run.path, tmp_path / "other")
+    options: dict[str, Any] = {"pick": "all", "shared": True, "polish_epochs": 1, "epochs": 2}
+    whole = tune(run.path, **options)
+    real, taken = training_loop.train_step, []
+
+    def stopping(*arguments: Any) -> Any:
+        taken.append(None)
+        if len(taken) > steps:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_loop, "train_step", stopping)
+        with pytest.raises(KeyboardInterrupt, match="whole epochs are kept"):
+            tune(other, **options)
+    assert tune(other, **options).rows == whole.rows
+    assert left_by(other) == left_by(run.path)
+    monkeypatch.setattr(training_loop, "train_step", None)
+    assert tune(other, **options).rows == whole.rows, "nothing is trained twice"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shared": True, "pick": "0"}, "shared is for two members or more"),
+        ({"shared": True, "pick": "all", "distill": 0.0}, "shared is for two members or more"),
+        ({"polish_epochs": 2}, "polish-epochs is for members that were trained together: add --shared"),
+    ],
+)
+def test_what_sharing_cannot_do_is_refused(
+    searched: Callable[..., SearchResult], tune: Tune, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        tune(searched().path, **options)

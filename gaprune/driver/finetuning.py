@@ -103,10 +103,11 @@ class Tuner:
 
     def fingerprint(self, network: nn.Module) -> str:
         """Names a training of these weights: what it starts from, what it learns and how."""
-        return digest_json({"start": digest_tensors(network.state_dict()), **self._way})
+        return digest_json({"start": digest_tensors(network.state_dict()), **self.way})
 
     @functools.cached_property
-    def _way(self) -> dict[str, Any]:
+    def way(self) -> dict[str, Any]:
+        """JSON values: what is learnt from which images, and how."""
         return {
             "train": digest_images(self.job.splits.train),
             "recipe": dataclasses.asdict(self.recipe),

@@ -80,6 +80,11 @@ def recover(
             directory=directory,
             reporter=reporter,
         )
+    return measured(job, network, records)
+
+
+def measured(job: Job, network: nn.Module, records: list[EpochRecord]) -> Recovered:
+    """What a network that some epochs have made is worth."""
     with pinned(job.threads), torch.no_grad():
         found = job.evaluator.measure(network, job.splits.search)
         tested = job.evaluator.measure(network, job.splits.test).accuracy
