@@ -33,6 +33,10 @@ class TrainingError(GapruneError):
     """Training cannot go on: the loss is no longer a number, or there is nothing to learn from."""
 
 
+class MethodError(GapruneError):
+    """A compression method does not apply, or not in this order, or lacks a library."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message, or its type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -70,19 +70,27 @@ def save_compact(directory: Path, network: nn.Module, config: Config, metrics: d
     Raises:
         OSError: it cannot be written.
     """
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(directory / CONFIG, asdict(config) | structure(network))
+    write_json(directory / METRICS, metrics)
+    atomic_write(directory / WEIGHTS, save(stored_tensors(network), metadata={"format": FORMAT}))
+
+
+def structure(network: nn.Module) -> dict[str, Any]:
+    """What a compact network's tensors do not tell: ``convolution_groups`` and ``grouped`` of its ``Config``."""
     grouped = [path for path, m in network.named_modules() if isinstance(m, GroupedConvolution)]
     groups = {p: m.groups for p, m in network.named_modules() if isinstance(m, _ConvNd) and m.groups > 1}
-    record = asdict(config) | {"convolution_groups": groups, "grouped": grouped}
+    return {"convolution_groups": groups, "grouped": grouped}
+
+
+def stored_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a network on the CPU, each once, by its first name."""
     first = first_names(network)
-    tensors = {
+    return {
         name: tensor.cpu().contiguous().clone()
         for name, tensor in state_tensors(network).items()
         if first[name] == name
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / CONFIG, record)
-    write_json(directory / METRICS, metrics)
-    atomic_write(directory / WEIGHTS, save(tensors, metadata={"format": FORMAT}))
 
 
 def save_genome(directory: Path, genome: Genome, layout: Layout) -> None:
@@ -146,7 +154,7 @@ def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
         else:
             with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to use up
                 network = build(config["model"], num_classes=len(config["classes"]), stem=config["stem"])
-        _fill(network, config, tensors)
+        fill_structure(network, config, tensors)
     except (LookupError, AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{directory} does not fit the network that it was cut from: {error}") from error
     return network.eval()
@@ -172,7 +180,12 @@ def _tensors(file: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
 
 
-def _fill(network: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def fill_structure(network: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Make an original's module tree the compact network that ``structure`` and ``stored_tensors`` described.
+
+    Raises:
+        LookupError, AttributeError, TypeError, ValueError: they do not fit the network.
+    """
     for path in config["grouped"]:
         orders = (tensors[f"{path}.{order}"] for order in ("input_order", "output_order"))
         place_grouped(network, path, *orders)
