@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from gaprune.compress.factored import factored, place, placed
 from gaprune.compress.method import Step, Task, Work
