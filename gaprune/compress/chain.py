@@ -15,6 +15,7 @@ METHODS = {
     "tucker": "gaprune.compress.tucker:Tucker",
     "distill": "gaprune.compress.distill:Distill",
     "prune": "gaprune.compress.prune:Prune",
+    "sparse": "gaprune.compress.prune:Sparse",
     "onnx": "gaprune.compress.export:Onnx",
 }
 """Methods by name, each ``module:class``; a class takes the text after the name, split at colons."""

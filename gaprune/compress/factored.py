@@ -9,6 +9,8 @@ from torch import nn
 
 FACTORABLE = (nn.Conv2d, nn.Linear, nn.Embedding)
 
+CONVOLUTION_FACTORS = 3
+
 
 class Factored(nn.Sequential):
     """A layer's factors in a row."""
@@ -66,7 +68,7 @@ def placed(network: nn.Module) -> dict[str, list[int]]:
     found = {}
     for path, module in network.named_modules():
         if isinstance(module, Factored):
-            shapes = [child.weight.shape for child in module.children() if hasattr(child, "weight")]
-            last = shapes[-1]
-            found[path] = [int(shapes[0][0]) if len(shapes) == 3 else int(last[1]), int(last[1])]
+            shapes = [child.weight.shape for child in module if isinstance(child, FACTORABLE)]
+            outputs = shapes[-1][1]
+            found[path] = [shapes[0][0] if len(shapes) == CONVOLUTION_FACTORS else outputs, outputs]
     return found

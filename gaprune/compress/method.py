@@ -78,6 +78,10 @@ class Task(Protocol):
         """
         ...
 
+    def settle(self, model: nn.Module) -> None:
+        """Measure batch-norm statistics anew on the calibration inputs, in place; nothing for networks without."""
+        ...
+
     def students(self) -> tuple[str, ...]:
         """Names of the student networks, the default first."""
         ...
@@ -256,6 +260,8 @@ class Method(ABC):
                 f"{self.name} cannot follow {before}: after {before} the weights are 8-bit integers in a file, "
                 f"which nothing factors, prunes or trains; write {self.name} before {before}"
             )
+        if "sparse" in outline.methods:
+            raise MethodError(f"{self.name} cannot follow sparse, which is how the file is stored: write sparse last")
         if self.applies_to and outline.layers is not None and not outline.layers & set(self.applies_to):
             wanted = " or ".join(self.applies_to)
             raise MethodError(f"{self.text} applies to {wanted}, and the network has none")

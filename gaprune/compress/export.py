@@ -1,0 +1,85 @@
+"""Networks as ONNX models, as they are: what quantized ones are made from, and what their times compare with."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from gaprune.compress.extras import needed
+from gaprune.compress.method import Method, Outline, Session, Work
+from gaprune.compress.runners import OnnxRunner
+from gaprune.compress.words import method_text, nothing_left
+from gaprune.errors import MethodError, first_line
+
+EXAMPLES = 2
+"""Samples that an export traces with; one would be taken for a constant."""
+
+
+class Onnx(Method):
+    """The network as an ONNX model in float32: same weights, another runtime."""
+
+    name = "onnx"
+    devices = ("cpu",)
+
+    def __init__(self, words: Sequence[str] = ()) -> None:
+        nothing_left(self.name, words, ("nothing",))
+        self.text = method_text(self.name, words)
+
+    def apply(self, work: Work, session: Session) -> Work:
+        """See ``Method``."""
+        return work.run_by(OnnxRunner(exported(work).SerializeToString()), self.text, {})
+
+    def after(self, outline: Outline) -> Outline:
+        """See ``Method``."""
+        return Outline("onnx", (*outline.methods, self.name), outline.layers)
+
+
+def exported(work: Work) -> Any:
+    """The network of a work as an ``onnx.ModelProto``; batch norms are folded into convolutions by the exporter.
+
+    Raises:
+        MethodError: a library is missing, or the network cannot be exported.
+    """
+    needed("onnx")
+    needed("onnxscript")
+    task, network = work.task, copy.deepcopy(work.network).cpu().eval()
+    shapes = tuple(
+        {0: torch.export.Dim.DYNAMIC, **dict.fromkeys(task.varying.get(name, {}), torch.export.Dim.DYNAMIC)}
+        for name in task.input_names
+    )
+    try:
+        with quiet():
+            program: Any = torch.onnx.export(
+                network,
+                task.inputs(EXAMPLES),
+                dynamo=True,
+                input_names=list(task.input_names),
+                output_names=["logits"],
+                dynamic_shapes=shapes,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter meets a stranger's network, which may raise anything
+        raise MethodError(f"the network cannot be exported to ONNX: {first_line(error)}") from error
+    proto = program.model_proto
+    del proto.graph.value_info[:]  # shapes of weights before the exporter transposed them mislead the quantizer
+    return proto
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Meanwhile exporter and quantizer keep their advice, printed, logged and warned, to themselves."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,206 @@
+"""Image classification as a task: what the methods need to know of images, and nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gaprune.baseline import Baseline
+from gaprune.compress.method import Inputs, Predict, Student, Task, Work
+from gaprune.compress.metrics import classification
+from gaprune.compress.students import THIN, thin_student
+from gaprune.compress.widths import cut_by_l1
+from gaprune.data import ImageData, ImageSet, Splits, normalise
+from gaprune.device import pinned
+from gaprune.errors import MethodError, ModelError, OptionError
+from gaprune.models import build, model_names
+from gaprune.progress import Reporter
+from gaprune.prune.calibration import recalibrate
+from gaprune.prune.costs import count_flops
+from gaprune.training import Distillation, Recipe, fit
+from gaprune.training.subject import default_recipe
+
+BATCH = 128
+GENTLER = 0.2
+"""Peak learning rate of networks that are trained on, of that which one is trained from scratch with."""
+
+OURS = "ours"
+
+Member = Callable[[str], tuple[nn.Module, dict[str, Any]]]
+"""From a rule (``knee``, ``03``, ``flops<=0.1``; empty for the picked one) to a front member and what is told of it."""
+
+
+@dataclass(frozen=True)
+class ImageTask(Task):
+    """A network of images, its data, and how it is trained.
+
+    Attributes:
+        model_name: as ``gaprune.models.build`` knows it.
+        stem: its first layers.
+        data: normalised as the original needs it.
+        splits: on ``device``.
+        original: the trained network, the teacher of every training.
+        epochs: passes over the training images that a row may spend.
+        device: where networks are trained and judged.
+        threads: CPU threads meanwhile.
+        seed: of trainings.
+        member: front members of a run, where there is one.
+        input_names: see ``Task``.
+        varying: see ``Task``.
+    """
+
+    model_name: str
+    stem: str
+    data: ImageData
+    splits: Splits
+    original: Baseline
+    epochs: int
+    device: torch.device
+    threads: int
+    seed: int = 0
+    member: Member | None = None
+
+    input_names: tuple[str, ...] = ("images",)
+    varying: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """See ``Task``."""
+        return f"{self.model_name} on {self.data.name}"
+
+    def work(self) -> Work:
+        """The original."""
+        return Work.of(self.original.model, self, self.base())
+
+    def base(self, **more: Any) -> dict[str, Any]:
+        """What ``build_network`` makes the untrained original from."""
+        return {
+            "builder": "images",
+            "model": self.model_name,
+            "stem": self.stem,
+            "classes": list(self.data.classes),
+            "image_shape": list(self.data.image_shape),
+            "mean": list(self.data.mean),
+            "std": list(self.data.std),
+            **more,
+        }
+
+    def inputs(self, count: int) -> Inputs:
+        """See ``Task``: calibration images, over again where there are too few."""
+        images = self.splits.calibration.images
+        return (self._normalised(images[torch.arange(count, device=images.device) % len(images)]).cpu(),)
+
+    def calibration(self) -> Iterator[Inputs]:
+        """See ``Task``."""
+        for batch in _batches(self.splits.calibration.images):
+            yield (self._normalised(batch).cpu(),)
+
+    def evaluate(self, predict: Predict, device: torch.device) -> dict[str, float]:
+        """See ``Task``."""
+        test: ImageSet = self.splits.test
+        with pinned(self.threads):
+            logits = [predict((self._normalised(batch).to(device),)).cpu() for batch in _batches(test.images)]
+        return classification(torch.cat(logits), test.labels.cpu())
+
+    def fit(
+        self, model: nn.Module, *, fresh: bool, share: float, directory: Path | None, reporter: Reporter
+    ) -> dict[str, Any]:
+        """See ``Task``: one-cycle SGD on labels and the original's logits, from scratch at a higher rate."""
+        recipe = self.recipe(fresh, share)
+        with pinned(self.threads):
+            records = fit(
+                model.to(self.device),
+                self.splits.train.to(self.device),
+                self.splits.search,
+                mean=self.data.mean,
+                std=self.data.std,
+                flip=self.data.flip,
+                recipe=recipe,
+                lesson=Distillation(self.original.model),
+                directory=directory,
+                reporter=reporter,
+            )
+        seconds = sum(record.seconds for record in records)
+        return {"passes": recipe.epochs, "seconds": seconds, "search accuracy": records[-1].accuracy}
+
+    def recipe(self, fresh: bool, share: float) -> Recipe:
+        """How a network is trained that may spend a share of the passes: one at least."""
+        usual = default_recipe(self.model_name, self.data, self.device, seed=self.seed)
+        return replace(usual, epochs=max(1, round(self.epochs * share)), lr=usual.lr * (1 if fresh else GENTLER))
+
+    def settle(self, model: nn.Module) -> None:
+        """See ``Task``."""
+        calibration = self.splits.calibration
+        with pinned(self.threads):
+            recalibrate(model.to(self.device), calibration, self.data.mean, self.data.std)
+
+    def students(self) -> tuple[str, ...]:
+        """See ``Task``: the original's form made thin; any other network by its name; a front member."""
+        return (THIN, f"{THIN}=SHARE", *model_names(), "package.module:factory", f"{OURS}:RULE")
+
+    def student(self, name: str) -> Student:
+        """See ``Task``.
+
+        Raises:
+            OptionError: there is no such student.
+            MethodError: ``ours`` without a run.
+        """
+        first, _, rest = name.partition(":")
+        if first == OURS:
+            if self.member is None:
+                raise MethodError(f"the student {name} is a front member: give --run RUN")
+            network, found = self.member(rest)
+            return Student(network, self, self.base(student=name, member=found), trained=True)
+        try:
+            network = untrained(self.base(student=name), self.seed)
+        except ModelError as error:
+            raise OptionError(
+                f"unknown student {name!r} ({error}): choose one of {', '.join(self.students())}"
+            ) from error
+        return Student(network, self, self.base(student=name))
+
+    def pruned(self, work: Work, keep: float, scope: str) -> nn.Module:
+        """See ``Task``: filters, cut by gaprune's own compaction."""
+        try:
+            return cut_by_l1(work.network, self.data.image_shape, keep, scope)
+        except ModelError as error:
+            raise MethodError(f"prune: {error}") from error
+
+    def flops(self, model: nn.Module) -> int | None:
+        """See ``Task``."""
+        return count_flops(model, self.data.image_shape)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return normalise(images, self.data.mean, self.data.std)
+
+
+def _batches(images: Tensor) -> list[Tensor]:
+    return [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+
+
+def build_network(base: Mapping[str, Any]) -> nn.Module:
+    """The module tree that a saved network's tensors fill: the original, or the student, untrained."""
+    student = str(base.get("student", ""))
+    named = student and not student.startswith((THIN, OURS))
+    return build(student if named else base["model"], len(base["classes"]), stem=base["stem"])
+
+
+def untrained(base: Mapping[str, Any], seed: int) -> nn.Module:
+    """A student that is no front member, with random weights drawn from ``seed``.
+
+    Raises:
+        ModelError, OptionError: there is none of that name.
+    """
+    student = str(base["student"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_network(base)
+        if student.startswith(THIN):
+            channels, height, width = base["image_shape"]
+            return thin_student(network, (channels, height, width), student)
+        return network

@@ -1,0 +1,123 @@
+"""Members of a front that gaprune's search has found, beside and inside the other methods' chains."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from gaprune.compress.method import CONVOLUTIONS, Method, Outline, Session, Work
+from gaprune.compress.words import RAW, flag, method_text
+from gaprune.errors import MethodError, OptionError, RunError
+from gaprune.runs import FrontRow, pick, read_csv, read_manifest
+from gaprune.saved import load
+
+FRONT = "front.csv"
+
+
+class Ours(Method):
+    """``ours:RULE``, a member of ``--run``: its index, ``knee``, ``flops<=0.1`` ...; trained on unless ``raw``.
+
+    Args:
+        words: the rule; without one the member that the run has picked.
+        context: a ``Front``.
+    """
+
+    name = "ours"
+    applies_to = (CONVOLUTIONS,)
+
+    def __init__(self, words: Sequence[str] = (), context: Front | None = None) -> None:
+        left = list(words)
+        self.trains = not flag(left, RAW)
+        self.rule, self.text = ":".join(left), method_text(self.name, words)
+        if context is None:
+            raise MethodError(f"{self.text} is a member of a search's front: give --run RUN")
+        self.front = context
+        self.row = context.row(self.rule)
+
+    def check(self, outline: Outline) -> None:
+        """See ``Method``."""
+        if outline.methods:
+            before = outline.methods[-1]
+            raise MethodError(
+                f"ours cannot follow {before}: a member is cut from the original, so what {before} did would be lost; "
+                "write ours first, or distill:ours:... for a member as the student"
+            )
+        super().check(outline)
+
+    def apply(self, work: Work, session: Session) -> Work:
+        """See ``Method``."""
+        self.check(work.outline)
+        network, report = self.front.member(self.rule)
+        network.to(work.task.device)
+        if self.trains:
+            report["training"] = work.task.fit(
+                network, fresh=False, share=session.share, directory=session.directory, reporter=session.reporter
+            )
+        return work.then(network, self.text, report)
+
+
+class Front:
+    """The front of a finished search.
+
+    Args:
+        run: its directory.
+
+    Raises:
+        RunError: it is none, or not finished.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.manifest = read_manifest(run)
+        if not (run / FRONT).exists():
+            raise RunError(f"{run} has no front yet: finish it with python -m gaprune.search --resume {run}")
+        self.rows = [row for row in read_csv(run / FRONT) if row.path]
+        if not self.rows:
+            raise RunError(f"the front of {run} has no saved member")
+
+    def check_original(self, weights_sha256: str) -> None:
+        """Raise ``RunError`` unless the run began with these weights."""
+        if self.manifest.get("identity", {}).get("weights_sha256") != weights_sha256:
+            raise RunError(f"{self.run} searched another network: compare with the weights that it began with")
+
+    def row(self, rule: str) -> FrontRow:
+        """The member that a rule names: an index, a rule to pick by, or nothing for the run's own pick.
+
+        Raises:
+            OptionError: there is none.
+        """
+        if rule.isdigit():
+            found = next((row for row in self.rows if row.index == int(rule)), None)
+            if found is None:
+                indices = [row.index for row in self.rows]
+                raise OptionError(f"{self.run} has no member {rule}: choose {min(indices)} to {max(indices)}")
+            return found
+        picked = self.manifest.get("picked")
+        if not rule and picked is not None:
+            return self.row(str(picked))
+        return pick(self.rows, rule or "knee")
+
+    def member(self, rule: str) -> tuple[nn.Module, dict[str, Any]]:
+        """The network that a rule names, on the CPU, and what its run says of it."""
+        row = self.row(rule)
+        network = copy.deepcopy(load(self.run / row.path))
+        return network, {
+            "member": row.index,
+            "key": row.key,
+            "search accuracy": row.search_accuracy,
+            "test accuracy": row.test_accuracy,
+            "flops share": row.flops_share,
+        }
+
+    def spread(self, count: int) -> list[str]:
+        """Indices of ``count`` members, about evenly far apart in the logarithm of their size, smallest first."""
+        ordered = sorted(self.rows, key=lambda row: row.size_mb)
+        least, most = (math.log(row.size_mb) for row in (ordered[0], ordered[-1]))
+        wanted = [least + (most - least) * step / max(count - 1, 1) for step in range(count)]
+        found = [min(ordered, key=lambda row: abs(math.log(row.size_mb) - at)) for at in wanted]
+        return [f"{row.index:02d}" for row in dict.fromkeys(found)]

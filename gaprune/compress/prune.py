@@ -1,0 +1,124 @@
+"""Pruning without a search: single weights by magnitude, or whole structures by L1 norm."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gaprune.compress.method import CONVOLUTIONS, LINEAR, Method, Outline, Session, Work
+from gaprune.compress.runners import TorchRunner
+from gaprune.compress.words import RAW, choice, flag, method_text, nothing_left, share
+from gaprune.errors import MethodError
+
+MAGNITUDE = "magnitude"
+SCOPES = {"l1": "uniform", "l1-global": "global"}
+KEEP = {MAGNITUDE: 0.1, "l1": 0.5, "l1-global": 0.5}
+"""Share of weights, or of structures, that stays unless told otherwise."""
+
+
+class Prune(Method):
+    """``prune:l1``, ``prune:l1-global`` or ``prune:magnitude``, with ``keep=SHARE``, trained on unless ``raw``.
+
+    By magnitude single weights become zero, the smallest of the whole network: the network is as large and as slow as
+    before, unless ``sparse`` follows, which stores it smaller. By L1 norm (Li et al. 2017) structures go for real:
+    the same share in each layer, or by one ranking of all layers.
+    """
+
+    name = "prune"
+    applies_to = (CONVOLUTIONS, LINEAR)
+
+    def __init__(self, words: Sequence[str] = ()) -> None:
+        left = list(words)
+        self.kind = choice(left, tuple(KEEP), "l1")
+        self.keep = share(left, "keep") or KEEP[self.kind]
+        self.trains = not flag(left, RAW)
+        nothing_left(self.name, left, (*KEEP, "keep=SHARE", RAW))
+        self.text = method_text(self.name, words)
+
+    def apply(self, work: Work, session: Session) -> Work:
+        """See ``Method``."""
+        self.check(work.outline)
+        if self.kind == MAGNITUDE:
+            network = copy.deepcopy(work.network)
+            report = zero_smallest(network, self.keep)
+        else:
+            network = work.task.pruned(work, self.keep, SCOPES[self.kind])
+            report = {"keep": self.keep, "scope": SCOPES[self.kind]}
+        network.to(work.task.device)
+        if not self.trains:
+            work.task.settle(network)
+            return work.then(network, self.text, report)
+        with frozen_zeros(network):
+            report["training"] = work.task.fit(
+                network, fresh=False, share=session.share, directory=session.directory, reporter=session.reporter
+            )
+        return work.then(network, self.text, report)
+
+
+class Sparse(Method):
+    """Stores zeros as bits: the file is smaller, the network that it loads as is not, nor faster."""
+
+    name = "sparse"
+
+    def __init__(self, words: Sequence[str] = ()) -> None:
+        nothing_left(self.name, words, ("nothing",))
+        self.text = method_text(self.name, words)
+
+    def check(self, outline: Outline) -> None:
+        """See ``Method``."""
+        super().check(outline)
+        if "prune" not in outline.methods:
+            raise MethodError("sparse leaves zeros out of the file, and nothing made any: write prune:magnitude+sparse")
+
+    def apply(self, work: Work, session: Session) -> Work:
+        """See ``Method``."""
+        self.check(work.outline)
+        return work.run_by(TorchRunner(work.network, sparse=True), self.text, {})
+
+
+def zero_smallest(network: nn.Module, keep: float) -> dict[str, Any]:
+    """Set all weights but the largest to zero, in place: one threshold for all layers (Han et al. 2015).
+
+    Args:
+        network: biases and batch norms are left alone.
+        keep: share of the weights that stay.
+
+    Returns:
+        Counts for the report.
+    """
+    weights = _weights(network)
+    sizes = torch.cat([weight.detach().abs().reshape(-1).cpu() for weight in weights])
+    kept = max(1, round(keep * len(sizes)))
+    threshold = torch.topk(sizes, kept, sorted=False).values.min().item()
+    with torch.no_grad():
+        for weight in weights:
+            weight.masked_fill_(weight.abs() < threshold, 0)
+    left = sum(int(weight.count_nonzero()) for weight in weights)
+    return {"keep": keep, "weights": len(sizes), "weights left": left}
+
+
+@contextmanager
+def frozen_zeros(network: nn.Module) -> Iterator[None]:
+    """Meanwhile weights that are zero get no gradient, so that they stay zero. Devices must not change."""
+    handles = []
+    for weight in _weights(network):
+        if not weight.detach().all():
+            handles.append(weight.register_hook(_times(weight.detach() != 0)))  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _weights(network: nn.Module) -> list[Tensor]:
+    return [parameter for parameter in network.parameters() if parameter.ndim > 1]
+
+
+def _times(mask: Tensor) -> object:
+    return lambda gradient: gradient * mask

@@ -1,0 +1,57 @@
+"""Networks with fewer filters, chosen without a search: by L1 norm, or for a size alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import nn
+
+from gaprune.prune.checking import checked_graph
+from gaprune.prune.compact import Compactor
+from gaprune.prune.genome import Bits, Floats
+from gaprune.prune.graph import Graph
+from gaprune.prune.masks import Masks
+from gaprune.prune.tensors import state_tensors
+
+SCOPES = ("uniform", "global")
+
+
+def cut_by_l1(model: nn.Module, image_shape: tuple[int, int, int], keep: float, scope: str) -> nn.Module:
+    """The network without the filters of smallest L1 norm (Li et al. 2017), on its own device.
+
+    Args:
+        model: left as it is.
+        image_shape: (C, H, W).
+        keep: share of the filters that stay; of each channel group at least one does.
+        scope: ``uniform``: that share of each group. ``global``: of all filters, each layer's mean norm scaled to 1.
+
+    Raises:
+        ModelError: it cannot be pruned.
+    """
+    graph = checked_graph(model, image_shape)
+    scores = l1_norms(model, graph)
+    return Compactor(model, graph)(Masks(_chosen(graph, scores, keep, scope)))
+
+
+def l1_norms(model: nn.Module, graph: Graph) -> Floats:
+    """(n,) L1 norm of each neuron's incoming kernels, summed over its producers, each layer's mean scaled to 1."""
+    tensors, total = state_tensors(model), np.zeros(graph.neurons)
+    for layer in {layer.weight: layer for layer in graph.layers if layer.convolution}.values():
+        norms = tensors[layer.weight].detach().flatten(1).double().abs().sum(1).cpu().numpy()
+        ours = layer.outputs >= 0
+        np.add.at(total, layer.outputs[ours], norms[ours] / max(norms.mean(), np.finfo(np.float64).tiny))
+    return total
+
+
+def uniform(graph: Graph, keep: float) -> Bits:
+    """(n,) boolean: the first neurons of each group, ``keep`` of them, one at least."""
+    return _chosen(graph, -np.arange(graph.neurons, dtype=np.float64), keep, "uniform")
+
+
+def _chosen(graph: Graph, scores: Floats, keep: float, scope: str) -> Bits:
+    chosen = np.zeros(graph.neurons, dtype=np.bool_)
+    if scope == "global":
+        chosen[np.argsort(-scores, kind="stable")[: max(1, round(keep * graph.neurons))]] = True
+    for group in graph.groups:
+        order = group.start + np.argsort(-scores[group.slice], kind="stable")
+        chosen[order[: 1 if scope == "global" else max(1, round(keep * group.size))]] = True
+    return chosen
