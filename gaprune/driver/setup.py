@@ -146,9 +146,9 @@ def prepare(options: SearchOptions, own: Own, reporter: Reporter, directory: Pat
     if own.model is None:
         with torch.random.fork_rng(devices=[]):
             build(options.model, num_classes=2, stem=options.stem)  # a wrong name is told before data is read
-    data = own.data or _load(options, reporter)
-    splits = _split(options, data, own.model is not None, reporter)
-    baseline = _baseline(options, data, splits, device, own.model, reporter)
+    data = own.data or load_images(options, reporter)
+    splits = split_images(options, data, own.model is not None, reporter)
+    baseline = find_baseline(options, data, splits, device, own.model, reporter)
     reporter.say(f"network: {name}, {baseline.source}")
     if baseline.saw_all_training_images and splits.record["search_from"] == "train":
         reporter.say("these weights may have seen the search images in training: --search-from test avoids that")
@@ -212,7 +212,8 @@ def statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, 
     )
 
 
-def _load(options: SearchOptions, reporter: Reporter) -> ImageData:
+def load_images(options: SearchOptions, reporter: Reporter) -> ImageData:
+    """The data set that the options name."""
     data = load_data(
         options.data,
         data_dir=options.data_dir,
@@ -225,7 +226,8 @@ def _load(options: SearchOptions, reporter: Reporter) -> ImageData:
     return data
 
 
-def _split(options: SearchOptions, data: ImageData, own_model: bool, reporter: Reporter) -> Splits:
+def split_images(options: SearchOptions, data: ImageData, own_model: bool, reporter: Reporter) -> Splits:
+    """Who may look at which image; a search set for weights that saw all training images comes from the test images."""
     source = options.search_from
     if source == "auto":
         source = "train"
@@ -247,7 +249,7 @@ def _split(options: SearchOptions, data: ImageData, own_model: bool, reporter: R
     )
 
 
-def _baseline(
+def find_baseline(
     options: SearchOptions,
     data: ImageData,
     splits: Splits,
@@ -255,6 +257,7 @@ def _baseline(
     model: nn.Module | None,
     reporter: Reporter,
 ) -> Baseline:
+    """The trained network that the options name, or the caller's own."""
     if model is not None:
         return Baseline(
             model=copy.deepcopy(model).to(device).eval(),

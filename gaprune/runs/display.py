@@ -174,9 +174,9 @@ def _cells(rows: Sequence[FrontRow], baseline: Baseline | None, picked: FrontRow
                 *(("", "") if trained else ()),
                 _percent(baseline.search_accuracy, 2),
                 _percent(baseline.test_accuracy, 2),
-                _count(baseline.flops),
+                plain_number(baseline.flops),
                 _percent(1.0, 1),
-                _count(baseline.params),
+                plain_number(baseline.params),
                 _percent(1.0, 1),
                 f"{baseline.size_mb:.2f}",
                 "",
@@ -192,9 +192,9 @@ def _row_cells(row: FrontRow, is_picked: bool, trained: bool) -> tuple[str, ...]
         *(before if trained else ()),
         _percent(row.search_accuracy, 2),
         _percent(row.test_accuracy, 2),
-        _count(row.flops),
+        plain_number(row.flops),
         _percent(row.flops_share, 1),
-        _count(row.params),
+        plain_number(row.params),
         _percent(row.params_share, 1),
         f"{row.size_mb:.2f}",
         row.path,
@@ -205,7 +205,7 @@ def _percent(share: float | None, digits: int) -> str:
     return "" if share is None else f"{100 * share:.{digits}f}"
 
 
-def _count(value: int) -> str:
+def plain_number(value: int) -> str:
     """Four significant digits: ``313.5 M``, ``94.04 M``, ``950``."""
     for factor, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if value >= factor:

@@ -1,0 +1,306 @@
+"""``python -m gaprune.compare``: quantization, Tucker, distillation and pruning beside members of a search's front."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gaprune.cli import (
+    Interrupted,
+    differences,
+    option,
+    options_from_record,
+    options_record,
+    run_command,
+    typed_command,
+)
+from gaprune.compress.chain import Chain, parse_chains
+from gaprune.compress.images import ImageTask
+from gaprune.compress.ours import Front
+from gaprune.compress.report import report
+from gaprune.compress.rows import Row
+from gaprune.data import data_names
+from gaprune.device import DEVICES, choose_device
+from gaprune.driver.engine import first
+from gaprune.driver.options import SearchOptions
+from gaprune.driver.own import Own
+from gaprune.driver.setup import check_names, find_baseline, load_images, split_images
+from gaprune.errors import OptionError, RunError
+from gaprune.models import build
+from gaprune.progress import Reporter, make_reporter
+from gaprune.runs import RunDirectory, check_free, default_run_path, environment
+from gaprune.training.digest import digest_images
+
+PROG = "python -m gaprune.compare"
+COMPARISONS = Path("comparisons")
+TEXT = "bert"
+"""The model that ``gaprune.text`` compares; its options are others."""
+
+CALIBRATION = 512
+"""Images that activations get their ranges on, and batch norm its statistics."""
+
+METHODS = (
+    *("none", "onnx", "quantize:linear", "quantize"),
+    *("tucker:size=0.5:raw", "tucker:size=0.5", "tucker:size=0.2", "tucker:size=0.1", "tucker:size=0.05"),
+    *("distill", "distill:thin=0.1"),
+    *("prune:magnitude", "prune:magnitude+sparse"),
+    *("prune:l1:keep=0.5", "prune:l1:keep=0.25", "prune:l1-global:keep=0.5", "prune:l1-global:keep=0.25"),
+    *("tucker:size=0.2+quantize", "prune:l1-global:keep=0.25+quantize"),
+    *("distill+quantize", "distill:thin=0.1+quantize", "distill+tucker:size=0.5", "distill+tucker:size=0.5+quantize"),
+)
+MEMBERS = 4
+"""Members that a comparison takes from a front unless told which."""
+
+_OF_THE_RUN = ("model", "stem", "checkpoint", "data", "data_dir", "test_share", "search_from", "search_size", "seed")
+_MAY_CHANGE = ("methods", "data_dir", "checkpoint", "cache_dir", "run")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Compare compression methods with members of a search's front, all measured the same way, in one table."""
+
+    model: str = option("vgg16", f"network: vgg16, resnet18, package.module:factory, or {TEXT} (see its own --help)")
+    stem: str = option("cifar", "first layers of resnet18", choices=("cifar", "imagenet"))
+    checkpoint: Path | None = option(None, "trained weights: safetensors or a plain state dict", metavar="FILE")
+    run: Path | None = option(
+        None, "a finished search, whose members take part; brings its model and data", metavar="RUN"
+    )
+    methods: tuple[str, ...] | None = option(
+        None, "chains such as none, quantize, tucker:size=0.2, distill+tucker+quantize, ours:03+quantize; none is all"
+    )
+    data: str = option("auto", "data set", choices=data_names())
+    data_dir: Path | None = option(None, "CIFAR-10 root or image folder train/<class>/*", metavar="DIR")
+    test_share: float = option(0.2, "share of an image folder without test/ that is split off to report on")
+    search_from: str = option(
+        "auto", "where the images that trainings are watched on are held out: auto, train or test"
+    )
+    search_size: int | None = option(None, "number of these images; none is a fifth, at most 2,000")
+    epochs: int = option(10, "passes over the training images that a row may spend, all its trainings together")
+    threads: int | None = option(None, "CPU threads; none is torch's own number")
+    batch: int = option(128, "the larger batch that is timed; the other is 1")
+    seed: int = option(0, "decides splits, initial weights and the order of images")
+    device: str = option("auto", "where networks are trained and judged", choices=DEVICES)
+    output: Path | None = option(None, "directory; none is comparisons/<model>-<data>-<date>", metavar="DIR")
+    resume: Path | None = option(None, "go on with this comparison; --methods may be given anew", metavar="DIR")
+    cache_dir: Path | None = option(None, "where data and baselines are kept", metavar="DIR")
+    given: frozenset[str] = field(default=frozenset(), compare=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    words = list(sys.argv[1:] if argv is None else argv)
+    if _model_of(words) == TEXT:
+        command: Any = importlib.import_module("gaprune.text.compare")  # brings transformers, which images do without
+        return int(command.main(words))
+    return run_command(compare, Options, PROG, words)
+
+
+def compare(options: Options) -> list[Row]:
+    """Make the table that the options ask for, or what it lacks, and write it.
+
+    Raises:
+        GapruneError: an option, the data, the run or a library cannot be used.
+        Interrupted: after Ctrl-C, with the command that goes on.
+    """
+    reporter = make_reporter()
+    path = options.resume
+    try:
+        if options.resume is not None:
+            with RunDirectory.open(options.resume) as directory:
+                return _go(_resumed(options, directory), directory, reporter)
+        _check(options)
+        front = Front(options.run) if options.run is not None else None
+        options = _with_run(options, front)
+        _chains(options, front)
+        _names(options)
+        if options.output is not None:
+            check_free(options.output)
+        task = _task(options, front, reporter)
+        path = options.output or default_run_path(COMPARISONS, options.model, task.data.name)
+        with RunDirectory.create(path, _manifest(options, task)) as directory:
+            return _made(options, task, front, directory, reporter)
+    except KeyboardInterrupt:
+        known = path is not None and path.exists()
+        again = f"{PROG} --resume {shlex.quote(str(path))}" if known else typed_command(PROG, options)
+        raise Interrupted(f"stopped; nothing is lost, go on with: {again}") from None
+
+
+def _go(options: Options, directory: RunDirectory, reporter: Reporter) -> list[Row]:
+    front = Front(options.run) if options.run is not None else None
+    _chains(options, front)
+    task = _task(options, front, reporter)
+    apart = differences(directory.manifest.get("identity", {}), _identity(task))
+    if apart:
+        raise RunError(f"{directory.path} was made with other weights, images or device: {'; '.join(apart)}")
+    directory.update_manifest(options=_record(options))
+    return _made(options, task, front, directory, reporter)
+
+
+def _made(
+    options: Options, task: ImageTask, front: Front | None, directory: RunDirectory, reporter: Reporter
+) -> list[Row]:
+    return report(
+        directory,
+        task.work(),
+        _chains(options, front),
+        threads=task.threads,
+        sizes=(1, options.batch),
+        reporter=reporter,
+        about={"title": task.name, "epochs": options.epochs, "identity": _identity(task), "environment": _machine()},
+    )
+
+
+def _chains(options: Options, front: Front | None) -> tuple[Chain, ...]:
+    wanted = default_methods(front) if options.methods is None else options.methods
+    return parse_chains(wanted, {"ours": "gaprune.compress.ours:Ours"}, front)
+
+
+def default_methods(front: Front | None) -> tuple[str, ...]:
+    """The chains of a comparison that names none, with some of the front's members where there is one."""
+    if front is None:
+        return METHODS
+    members = front.spread(MEMBERS)
+    own = [chain for member in members for chain in (f"ours:{member}", f"ours:{member}+quantize")]
+    smallest, middle = members[0], members[len(members) // 2]
+    own += [f"ours:{middle}:raw", f"ours:{middle}:raw+quantize"]
+    own += [
+        f"ours:{member}+tucker:size=0.5{more}"
+        for member in dict.fromkeys((smallest, middle))
+        for more in ("", "+quantize")
+    ]
+    own += [
+        f"distill:ours:{member}{more}" for member in dict.fromkeys((smallest, middle)) for more in ("", "+quantize")
+    ]
+    return (*METHODS, *own)
+
+
+def _task(options: Options, front: Front | None, reporter: Reporter) -> ImageTask:
+    device, wanted = choose_device(options.device), _search_options(options)
+    data = load_images(wanted, reporter)
+    splits = split_images(wanted, data, False, reporter)
+    baseline = find_baseline(wanted, data, splits, device, None, reporter)
+    reporter.say(f"network: {options.model}, {baseline.source}")
+    if front is not None:
+        front.check_original(baseline.identity["weights_sha256"])
+    calibration = first(splits.calibration, CALIBRATION)
+    on_device = {"search": splits.search, "calibration": calibration, "test": splits.test}
+    return ImageTask(
+        model_name=options.model,
+        stem=options.stem,
+        data=data.with_normalisation(baseline.mean, baseline.std),
+        splits=dataclasses.replace(splits, **{name: part.to(device) for name, part in on_device.items()}),
+        original=baseline,
+        epochs=options.epochs,
+        device=device,
+        threads=options.threads or torch.get_num_threads(),
+        seed=options.seed,
+        member=None if front is None else front.member,
+    )
+
+
+def _search_options(options: Options) -> SearchOptions:
+    """The same data, splits and weights as a search with these options has."""
+    names = (*_OF_THE_RUN, "cache_dir", "device")
+    return SearchOptions(**{name: getattr(options, name) for name in names}, given=options.given & set(names))
+
+
+def _with_run(options: Options, front: Front | None) -> Options:
+    """The options, with those of the run where nothing was typed."""
+    if front is None:
+        return options
+    if any(front.manifest.get("objects", {}).values()):
+        raise RunError(f"{front.run} was made with objects from Python, which a command cannot have")
+    try:
+        saved = options_from_record(SearchOptions, front.manifest["options"])
+    except (KeyError, TypeError) as error:
+        raise RunError(f"the manifest of {front.run} has no options: it is no run of this version") from error
+    taken = {name: getattr(saved, name) for name in _OF_THE_RUN if name not in options.given}
+    return dataclasses.replace(options, **taken)
+
+
+def _resumed(options: Options, directory: RunDirectory) -> Options:
+    record = directory.manifest.get("options")
+    if not isinstance(record, dict) or directory.manifest.get("kind") != "comparison":
+        raise RunError(f"{directory.path} is no comparison: go on with a search by python -m gaprune.search --resume")
+    saved = options_from_record(Options, record)
+    typed = {name: getattr(options, name) for name in options.given if name != "resume"}
+    refused = {
+        name: value for name, value in options_record(options).items() if name in typed and name not in _MAY_CHANGE
+    }
+    apart = differences({name: record.get(name) for name in refused}, refused)
+    if apart:
+        raise OptionError(f"cannot change on resume: {'; '.join(apart)} (leave it out, or start a new comparison)")
+    return dataclasses.replace(saved, **typed, resume=options.resume)
+
+
+def _check(options: Options) -> None:
+    for name, least in (("epochs", 1), ("threads", 1), ("batch", 2), ("seed", 0), ("search_size", 1)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise OptionError(f"{name.replace('_', '-')} must be at least {least}, got {value}")
+
+
+def _names(options: Options) -> None:
+    """Wrong names are told before data is read."""
+    check_names(_search_options(options), Own())
+    with torch.random.fork_rng(devices=[]):
+        build(options.model, num_classes=2, stem=options.stem)
+
+
+def _manifest(options: Options, task: ImageTask) -> dict[str, Any]:
+    return {
+        "kind": "comparison",
+        "options": _record(options),
+        "baseline": task.original.source,
+        "data": {"name": task.data.name, "source": task.data.source, "splits": task.splits.record},
+        "threads": task.threads,
+        "identity": _identity(task),
+        "environment": _machine(),
+    }
+
+
+def _record(options: Options) -> dict[str, Any]:
+    kept = options_record(options)
+    kept.pop("resume")
+    return kept
+
+
+def _identity(task: ImageTask) -> dict[str, Any]:
+    """What rows of one table must have in common."""
+    return {
+        **task.original.identity,
+        "test": digest_images(task.splits.test),
+        "calibration": digest_images(task.splits.calibration),
+        "train": digest_images(task.splits.train),
+        "device": task.device.type,
+        "threads": task.threads,
+    }
+
+
+def _machine() -> dict[str, Any]:
+    names = [torch.cuda.get_device_name(0)] if torch.cuda.is_available() else []
+    return environment(names)
+
+
+def _model_of(words: Sequence[str]) -> str | None:
+    """What ``--model`` says, before the options of either kind are known."""
+    for number, word in enumerate(words):
+        if word == "--model" and number + 1 < len(words):
+            return words[number + 1]
+        if word.startswith("--model="):
+            return word.removeprefix("--model=")
+    return None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

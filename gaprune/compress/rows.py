@@ -1,0 +1,208 @@
+"""One row of the comparison a chain, each made once: works and rows are kept in the run directory.
+
+``works/`` holds every model that a chain made on its way (chains that begin alike share them), ``rows/`` what was
+measured of each chain's last. What is measured was saved and loaded again before, so it is what ships.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gaprune.compress.chain import ORIGINAL, Chain
+from gaprune.compress.method import Session, Work
+from gaprune.compress.storage import is_saved, load_work, save_work, shipped_bytes
+from gaprune.compress.timing import BATCHES, seconds_of, timed_devices
+from gaprune.errors import CheckpointError, MethodError, RunError, TrainingError
+from gaprune.progress import Reporter
+from gaprune.runs.files import read_json_object, write_json
+
+MEGABYTE = 1e6
+WORKS, ROWS, TRAINING = "works", "rows", "training"
+OURS = "ours"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one chain.
+
+    Attributes:
+        chain: as it is written; ``none`` is the original.
+        size_mb: of the files that ship, in 10^6 bytes.
+        metrics: on the test set, at least ``accuracy`` and ``f1``, 0 to 1.
+        seconds: by ``device batch``, such as ``cpu 128``, median seconds a batch; None where it cannot run.
+        params: number of parameters (of a quantized network: before).
+        flops: of one sample, likewise; None where not known.
+        runtime: whose kernels ran.
+        passes: over the training data, of all training steps together.
+        steps: what each method reports of itself.
+        path: of the model that ships, within the run directory.
+    """
+
+    chain: str
+    size_mb: float
+    metrics: dict[str, float]
+    seconds: dict[str, float | None]
+    params: int
+    flops: int | None
+    runtime: str
+    passes: float
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    path: str = ""
+
+    @property
+    def ours(self) -> bool:
+        """Whether gaprune's network is in it."""
+        return OURS in re.split(r"[+:]", self.chain)
+
+
+class Comparison:
+    """Makes the rows of one comparison.
+
+    Args:
+        folder: the run directory, owned by this process.
+        original: what every chain starts from.
+        threads: CPU threads of the timing.
+        reporter: told how it goes.
+        batches: batch sizes that are timed.
+    """
+
+    def __init__(
+        self, folder: Path, original: Work, threads: int, reporter: Reporter, batches: Sequence[int] = BATCHES
+    ) -> None:
+        self._folder = folder
+        self._original = original
+        self._threads = threads
+        self._reporter = reporter
+        self._batches = tuple(batches)
+
+    def rows(self, chains: Sequence[Chain]) -> tuple[list[Row], dict[str, str]]:
+        """The rows of all chains in order, those of an earlier process included; and why some chains have none."""
+        found, failures = [], {}
+        with self._reporter.task("rows", len(chains)) as task:
+            for chain in chains:
+                try:
+                    row = self.row(chain)
+                except (MethodError, TrainingError) as error:
+                    failures[chain.text] = str(error)
+                    self._reporter.say(f"{chain.text}: {error}")
+                    task.advance()
+                    continue
+                found.append(row)
+                task.advance(row=chain.text, accuracy=f"{row.metrics['accuracy']:.4f}", MB=f"{row.size_mb:.2f}")
+        return found, failures
+
+    def row(self, chain: Chain) -> Row:
+        """One row: from disk, or made now.
+
+        Raises:
+            MethodError: a method of the chain does not apply.
+            TrainingError: a training diverged.
+            RunError: the run directory cannot be written.
+        """
+        file = self._folder / ROWS / f"{slug(chain.text)}.json"
+        kept = _read(file)
+        if kept is not None:
+            return kept
+        work, place = self._made(chain)
+        row = self._measured(chain, work, place)
+        try:
+            file.parent.mkdir(exist_ok=True)
+            write_json(file, dataclasses.asdict(row))
+        except OSError as error:
+            raise RunError(f"cannot write {file}: {error.strerror or error}") from error
+        return row
+
+    def _measured(self, chain: Chain, work: Work, place: Path) -> Row:
+        device = work.task.device if work.task.device.type in work.runner.devices else _cpu(work)
+        metrics = work.task.evaluate(work.runner.predictor(device, self._threads), device)
+        return Row(
+            chain=chain.text,
+            size_mb=shipped_bytes(place) / MEGABYTE,
+            metrics=metrics,
+            seconds={
+                f"{on} {batch}": self._seconds(work, on, batch) for on in timed_devices() for batch in self._batches
+            },
+            params=work.params,
+            flops=work.flops,
+            runtime=work.runner.runtime,
+            passes=sum(step.report.get("training", {}).get("passes", 0) for step in work.steps),
+            steps=[dataclasses.asdict(step) for step in work.steps],
+            path=str(place.relative_to(self._folder)),
+        )
+
+    def _seconds(self, work: Work, device: str, batch: int) -> float | None:
+        if device not in work.runner.devices:
+            return None
+        return seconds_of(work, device, batch, self._threads)
+
+    def _made(self, chain: Chain) -> tuple[Work, Path]:
+        """The chain's last work as it was loaded again, and its folder."""
+        beginnings = [Chain(chain.methods[:count]) for count in range(len(chain.methods) + 1)]
+        places = [self._place(beginning, chain.share) for beginning in beginnings]
+        for count in reversed(range(len(places))):
+            work = self._loaded(places[count])
+            if work is not None:
+                break
+        else:
+            count, work = 0, self._kept(self._original, places[0])
+        for method, place in zip(chain.methods[count:], places[count + 1 :], strict=True):
+            self._reporter.say(f"{chain.text}: {method.text}")
+            session = Session(chain.share, place / TRAINING, self._reporter)
+            work = self._kept(method.apply(work, session), place)
+            shutil.rmtree(place / TRAINING, ignore_errors=True)
+        return work, places[-1]
+
+    def _place(self, beginning: Chain, share: float) -> Path:
+        """Where a work lies: by its chain, and by what each training step of it may spend."""
+        trains = any(method.trains for method in beginning.methods)
+        return self._folder / WORKS / slug(beginning.text + (f"@{share:.3g}" if trains and share < 1 else ""))
+
+    def _kept(self, work: Work, place: Path) -> Work:
+        save_work(place, work)
+        return load_work(place, self._original.task)
+
+    def _loaded(self, place: Path) -> Work | None:
+        if not is_saved(place):
+            return None
+        try:
+            return load_work(place, self._original.task)
+        except CheckpointError as error:
+            self._reporter.say(f"{error}; it is made again")
+            return None
+
+
+def slug(text: str) -> str:
+    """A file name for a chain, its own."""
+    words = re.sub(r"[^A-Za-z0-9.+@=_-]+", "-", text)
+    return words if words == text else f"{words}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def unmatched(rows: Sequence[Row], metric: str = "accuracy") -> list[Row]:
+    """The rows without gaprune's network that no row with it matches: none is as small and as good."""
+    ours = [row for row in rows if row.ours]
+
+    def matched(row: Row) -> bool:
+        return any(one.size_mb <= row.size_mb and one.metrics[metric] >= row.metrics[metric] for one in ours)
+
+    return [row for row in rows if not row.ours and row.chain != ORIGINAL and not matched(row)]
+
+
+def _cpu(work: Work) -> Any:
+    import torch
+
+    assert "cpu" in work.runner.devices
+    return torch.device("cpu")
+
+
+def _read(file: Path) -> Row | None:
+    with suppress(OSError, ValueError, TypeError):
+        return Row(**read_json_object(file))
+    return None
