@@ -102,7 +102,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if _model_of(words) == TEXT:
         command: Any = importlib.import_module("gaprune.text.compare")  # brings transformers, which images do without
         return int(command.main(words))
-    return run_command(compare, Options, PROG, words)
+    return run_command(_command, Options, PROG, words)
+
+
+def _command(options: Options) -> None:
+    compare(options)
 
 
 def compare(options: Options) -> list[Row]:
@@ -194,11 +198,12 @@ def _task(options: Options, front: Front | None, reporter: Reporter) -> ImageTas
         front.check_original(baseline.identity["weights_sha256"])
     calibration = first(splits.calibration, CALIBRATION)
     on_device = {"search": splits.search, "calibration": calibration, "test": splits.test}
+    moved: dict[str, Any] = {name: part.to(device) for name, part in on_device.items()}
     return ImageTask(
         model_name=options.model,
         stem=options.stem,
         data=data.with_normalisation(baseline.mean, baseline.std),
-        splits=dataclasses.replace(splits, **{name: part.to(device) for name, part in on_device.items()}),
+        splits=dataclasses.replace(splits, **moved),
         original=baseline,
         epochs=options.epochs,
         device=device,

@@ -31,8 +31,8 @@ def markdown(rows: Sequence[Row], *, notes: Sequence[str] = (), threads: int, si
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     text = [
         f"Times are medians of one batch after warm-up, {threads} CPU thread{'s' if threads > 1 else ''}. Those of "
-        "PyTorch and ONNX Runtime come from different kernels: the row `onnx` is the original in the latter. Parameters "
-        "and FLOPs of quantized rows are those of the network that was quantized. Passes are over the training data.",
+        "PyTorch and ONNX Runtime come from different kernels: the row `onnx` is the original in the latter. "
+        "Parameters and FLOPs of quantized rows are those of the network that was quantized. Passes are over the training data.",
         *notes,
     ]
     return table + "\n\n" + "\n\n".join(text) + "\n"
@@ -45,8 +45,8 @@ def verdict(rows: Sequence[Row]) -> list[str]:
     others = [row for row in rows if not row.ours and row.chain != ORIGINAL]
     missed = unmatched(rows)
     line = (
-        f"Of {len(others)} chains without gaprune's network {len(others) - len(missed)} are matched by one with it that "
-        "is no larger and at least as accurate."
+        f"Of {len(others)} chains without gaprune's network {len(others) - len(missed)} are matched by one with it "
+        "that is no larger and at least as accurate."
     )
     return [line + (f" Not matched: {', '.join(f'`{row.chain}`' for row in missed)}." if missed else "")]
 
@@ -103,12 +103,11 @@ def _scatter(path: Path, points: Sequence[tuple[Row, float]], label: str, title:
     axes = figure.add_subplot()
     for ours, color in ((False, "tab:blue"), (True, "tab:red")):
         for runtime, marker in (("PyTorch", "o"), ("ONNX Runtime", "s")):
-            chosen = [
-                (x, 100 * row.metrics["accuracy"]) for row, x in points if (row.ours, row.runtime) == (ours, runtime)
-            ]
+            chosen = [(x, row) for row, x in points if (row.ours, row.runtime) == (ours, runtime)]
             if chosen:
+                accuracies = [100 * row.metrics["accuracy"] for _, row in chosen]
                 name = f"{'with' if ours else 'without'} gaprune's network, {runtime}"
-                axes.scatter(*zip(*chosen, strict=True), s=22, color=color, marker=marker, label=name)
+                axes.scatter([x for x, _ in chosen], accuracies, s=22, color=color, marker=marker, label=name)
     for row, x in points:
         axes.annotate(
             row.chain, (x, 100 * row.metrics["accuracy"]), fontsize=5, xytext=(3, 3), textcoords="offset points"
