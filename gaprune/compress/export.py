@@ -69,6 +69,9 @@ def exported(work: Work) -> Any:
         raise MethodError(f"the network cannot be exported to ONNX: {first_line(error)}") from error
     proto = program.model_proto
     del proto.graph.value_info[:]  # shapes of weights before the exporter transposed them mislead the quantizer
+    for node in proto.graph.node:
+        del node.metadata_props[:]  # where in the source a node came from is nothing to ship
+        node.doc_string = ""
     return proto
 
 

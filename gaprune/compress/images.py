@@ -158,7 +158,7 @@ class ImageTask(Task):
             return Student(network, self, self.base(student=name, member=found), trained=True)
         try:
             network = untrained(self.base(student=name), self.seed)
-        except ModelError as error:
+        except (ModelError, OptionError) as error:
             raise OptionError(
                 f"unknown student {name!r} ({error}): choose one of {', '.join(self.students())}"
             ) from error
@@ -168,7 +168,7 @@ class ImageTask(Task):
         """See ``Task``: filters, cut by gaprune's own compaction."""
         try:
             return cut_by_l1(work.network, self.data.image_shape, keep, scope)
-        except ModelError as error:
+        except (ModelError, OptionError) as error:
             raise MethodError(f"prune: {error}") from error
 
     def flops(self, model: nn.Module) -> int | None:

@@ -142,11 +142,13 @@ class Outline:
         kind: of the runner: ``torch`` modules, or ``onnx`` files.
         methods: names of the methods so far; empty for the original.
         layers: the kinds of layers in the network; None where they are not known yet.
+        zeros: whether single weights were set to zero.
     """
 
     kind: str = "torch"
     methods: tuple[str, ...] = ()
     layers: frozenset[str] | None = None
+    zeros: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ class Work:
         """What methods are checked against."""
         names = tuple(step.method.split(":")[0] for step in self.steps)
         layers = layer_kinds(self.runner.model) if isinstance(self.runner, TorchRunner) else None
-        return Outline(self.runner.kind, names, layers)
+        return Outline(self.runner.kind, names, layers, any("magnitude" in step.method for step in self.steps))
 
     def then(self, model: nn.Module, method: str, report: dict[str, Any]) -> Work:
         """The work after one more step that gave a network of torch modules."""
@@ -256,9 +258,10 @@ class Method(ABC):
         """
         if outline.kind != "torch":
             before = outline.methods[-1]
+            state = "the weights are 8-bit integers in a file" if before == "quantize" else "the network is a file"
             raise MethodError(
-                f"{self.name} cannot follow {before}: after {before} the weights are 8-bit integers in a file, "
-                f"which nothing factors, prunes or trains; write {self.name} before {before}"
+                f"{self.name} cannot follow {before}: after {before} {state}, which nothing factors, prunes, trains or "
+                f"quantizes; write {self.name} before {before}"
             )
         if "sparse" in outline.methods:
             raise MethodError(f"{self.name} cannot follow sparse, which is how the file is stored: write sparse last")

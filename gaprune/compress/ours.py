@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from gaprune.compress.method import CONVOLUTIONS, Method, Outline, Session, Work
+from gaprune.compress.prune import train_on
 from gaprune.compress.words import RAW, flag, method_text
 from gaprune.errors import MethodError, OptionError, RunError
 from gaprune.runs import FrontRow, pick, read_csv, read_manifest
@@ -55,9 +55,7 @@ class Ours(Method):
         network, report = self.front.member(self.rule)
         network.to(work.task.device)
         if self.trains:
-            report["training"] = work.task.fit(
-                network, fresh=False, share=session.share, directory=session.directory, reporter=session.reporter
-            )
+            report["training"] = train_on(network, work, session)
         return work.then(network, self.text, report)
 
 
@@ -103,10 +101,12 @@ class Front:
         return pick(self.rows, rule or "knee")
 
     def member(self, rule: str) -> tuple[nn.Module, dict[str, Any]]:
-        """The network that a rule names, on the CPU, and what its run says of it."""
-        row = self.row(rule)
-        network = copy.deepcopy(load(self.run / row.path))
-        return network, {
+        """The network that a rule names, on the CPU, as the search left it, and what its run says of it.
+
+        Fine-tuning that a run has had is left out: every row of a comparison is trained alike.
+        """
+        row = self.row(rule).untrained()
+        return load(self.run / row.home), {
             "member": row.index,
             "key": row.key,
             "search accuracy": row.search_accuracy,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -50,14 +51,14 @@ class Prune(Method):
             network = work.task.pruned(work, self.keep, SCOPES[self.kind])
             report = {"keep": self.keep, "scope": SCOPES[self.kind]}
         network.to(work.task.device)
-        if not self.trains:
-            work.task.settle(network)
-            return work.then(network, self.text, report)
-        with frozen_zeros(network):
-            report["training"] = work.task.fit(
-                network, fresh=False, share=session.share, directory=session.directory, reporter=session.reporter
-            )
+        work.task.settle(network)
+        if self.trains:
+            report["training"] = train_on(network, work, session)
         return work.then(network, self.text, report)
+
+    def after(self, outline: Outline) -> Outline:
+        """See ``Method``."""
+        return replace(super().after(outline), zeros=outline.zeros or self.kind == MAGNITUDE)
 
 
 class Sparse(Method):
@@ -100,6 +101,14 @@ def zero_smallest(network: nn.Module, keep: float) -> dict[str, Any]:
             weight.masked_fill_(weight.abs() < threshold, 0)
     left = sum(int(weight.count_nonzero()) for weight in weights)
     return {"keep": keep, "weights": len(sizes), "weights left": left}
+
+
+def train_on(network: nn.Module, work: Work, session: Session) -> dict[str, Any]:
+    """Fine-tune a network in place, on the task's device already; what was pruned to zero stays zero."""
+    with frozen_zeros(network):
+        return work.task.fit(
+            network, fresh=False, share=session.share, directory=session.directory, reporter=session.reporter
+        )
 
 
 @contextmanager

@@ -32,7 +32,8 @@ def markdown(rows: Sequence[Row], *, notes: Sequence[str] = (), threads: int, si
     text = [
         f"Times are medians of one batch after warm-up, {threads} CPU thread{'s' if threads > 1 else ''}. Those of "
         "PyTorch and ONNX Runtime come from different kernels: the row `onnx` is the original in the latter. "
-        "Parameters and FLOPs of quantized rows are those of the network that was quantized. Passes are over the training data.",
+        "Parameters and FLOPs of quantized rows are those of the network that was quantized. Passes are over the "
+        "training data.",
         *notes,
     ]
     return table + "\n\n" + "\n\n".join(text) + "\n"

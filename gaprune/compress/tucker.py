@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from gaprune.compress.extras import needed
 from gaprune.compress.factored import FACTORABLE, Factored, factored, place
 from gaprune.compress.method import CONVOLUTIONS, EMBEDDINGS, LINEAR, Method, Outline, Session, Work
+from gaprune.compress.prune import train_on
 from gaprune.compress.words import RAW, flag, method_text, nothing_left, share
-from gaprune.errors import MethodError
+from gaprune.errors import MethodError, OptionError
 
 SIZE = 0.25
 """Share of the layers' parameters that stays unless told otherwise."""
@@ -45,7 +46,10 @@ class Tucker(Method):
     def __init__(self, words: Sequence[str] = ()) -> None:
         left = list(words)
         self.energy = share(left, "energy")
-        self.size = share(left, "size") or SIZE
+        size = share(left, "size")
+        if size is not None and self.energy is not None:
+            raise OptionError(f"tucker takes a size or an energy, not both: got {method_text(self.name, words)}")
+        self.size = size or SIZE
         self.trains = not flag(left, RAW)
         only, too = flag(left, "only-embeddings"), flag(left, "embeddings")
         nothing_left(self.name, left, ("size=SHARE", "energy=SHARE", "embeddings", "only-embeddings", RAW))
@@ -57,6 +61,10 @@ class Tucker(Method):
         super().check(outline)
         if self.name in outline.methods:
             raise MethodError("tucker cannot follow tucker: the layers are factors already; choose a smaller size")
+        if outline.zeros:
+            raise MethodError(
+                "tucker cannot follow prune:magnitude: factors of layers with zeros have none; write tucker first"
+            )
 
     def apply(self, work: Work, session: Session) -> Work:
         """See ``Method``."""
@@ -70,12 +78,9 @@ class Tucker(Method):
         if after == before:
             raise MethodError(f"{self.text}: no layer gets smaller at these ranks; choose a smaller size or energy")
         network.to(work.task.device)
+        work.task.settle(network)
         if self.trains:
-            report["training"] = work.task.fit(
-                network, fresh=False, share=session.share, directory=session.directory, reporter=session.reporter
-            )
-        else:
-            work.task.settle(network)
+            report["training"] = train_on(network, work, session)
         return work.then(network, self.text, report)
 
 
