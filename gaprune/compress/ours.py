@@ -120,4 +120,4 @@ class Front:
         least, most = (math.log(row.size_mb) for row in (ordered[0], ordered[-1]))
         wanted = [least + (most - least) * step / max(count - 1, 1) for step in range(count)]
         found = [min(ordered, key=lambda row: abs(math.log(row.size_mb) - at)) for at in wanted]
-        return [f"{row.index:02d}" for row in dict.fromkeys(found)]
+        return list(dict.fromkeys(f"{row.index:02d}" for row in found))

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from gaprune.compare import METHODS, Options, compare, default_methods, main
+from gaprune.compress import parse_chain
+from gaprune.compress.ours import Front
+from gaprune.compress.rows import Comparison
+from gaprune.search import main as search
+
+TESTS = Path(__file__).parents[1]
+FAST = ["--device", "cpu", "--threads", "1", "--search-size", "15"]
+
+
+@pytest.fixture
+def arguments(
+    square_folder: Path, trained: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    monkeypatch.syspath_prepend(str(TESTS))
+    save_file(trained.state_dict(), tmp_path / "trained.safetensors")
+    places = ["--data-dir", str(square_folder), "--cache-dir", str(tmp_path / "cache")]
+    network = ["--model", "tiny_factory:small_residual", "--checkpoint", str(tmp_path / "trained.safetensors")]
+    return [*network, *places, *FAST]
+
+
+@pytest.fixture
+def run(arguments: list[str], tmp_path: Path) -> Path:
+    fast = ["--population", "4", "--generations", "2", "--calibration-size", "30", "--statistics-size", "30"]
+    assert search([*arguments, *fast, "--output", str(tmp_path / "run")]) == 0
+    return tmp_path / "run"
+
+
+def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("python -m gaprune.compare: error: ")
+    return line
+
+
+def test_one_command_makes_the_table_and_the_pictures(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "table"
+    methods = "none,prune:l1:raw,prune:magnitude:raw+sparse,tucker:size=0.6"
+    assert main([*arguments, "--methods", methods, "--epochs", "1", "--output", str(output)]) == 0
+    printed = capsys.readouterr().out
+    assert "| prune:l1:raw |" in printed
+    assert "rows: 4 of 4" in printed
+    assert sorted(path.name for path in output.iterdir() if path.is_file() and path.name[0] != ".") == [
+        "accuracy-size.png",
+        "accuracy-time.png",
+        "manifest.json",
+        "table.csv",
+        "table.json",
+        "table.md",
+    ]
+    before = (output / "table.json").read_text()
+    more = [*methods.split(","), "distill:thin=0.5"]
+    assert main(["--resume", str(output), "--methods", ",".join(more)]) == 0
+    rows = json.loads((output / "table.json").read_text())["rows"]
+    assert rows[:4] == json.loads(before)["rows"], "rows that are there are not made again"
+    assert [row["chain"] for row in rows] == more
+
+
+def test_members_of_a_run_stand_beside_the_others(run: Path, tmp_path: Path, arguments: list[str]) -> None:
+    front = Front(run)
+    smallest = front.spread(2)[0]
+    methods = ("none", f"ours:{smallest}:raw", f"ours:{smallest}+tucker:size=0.8", f"distill:ours:{smallest}")
+    options = Options(run=run, methods=methods, epochs=2, device="cpu", threads=1, output=tmp_path / "table")
+    rows = {row.chain: row for row in compare(options)}
+    original, raw, factored, distilled = (rows[chain] for chain in methods)
+    member = next(row for row in front.rows if row.index == int(smallest))
+    assert raw.metrics["accuracy"] == pytest.approx(member.test_accuracy)
+    assert (raw.params, raw.flops) == (member.params, member.flops)
+    assert raw.passes == 0
+    assert distilled.params == raw.params < original.params
+    assert distilled.passes == factored.passes == 2
+    assert factored.params < raw.params
+    manifest = json.loads((tmp_path / "table" / "manifest.json").read_text())
+    assert manifest["options"]["model"] == "tiny_factory:small_residual", "taken from the run"
+
+
+def test_default_chains_can_be_and_are_written_once(run: Path) -> None:
+    front = Front(run)
+    texts = default_methods(front)
+    assert len(set(texts)) == len(texts)
+    more = {"ours": "gaprune.compress.ours:Ours"}
+    assert [parse_chain(text, more, front).text for text in texts] == list(texts)
+    assert default_methods(None) == METHODS
+
+
+def test_ctrl_c_prints_the_command_that_goes_on(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: Comparison, chain: object) -> None:
+        raise KeyboardInterrupt
+
+    output = tmp_path / "table"
+    with monkeypatch.context() as patched:
+        patched.setattr(Comparison, "row", interrupted)
+        assert main([*arguments, "--methods", "none", "--output", str(output)]) == 130
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.endswith(f"stopped; nothing is lost, go on with: python -m gaprune.compare --resume {output}")
+    assert main(["--resume", str(output)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        (["--model", "vgg17"], "unknown model 'vgg17': choose one of vgg16, resnet18"),
+        (["--methods", "shrink"], "unknown method 'shrink': choose one of none, quantize, tucker, distill, prune"),
+        (["--methods", "none,quantize+tucker"], "tucker cannot follow quantize"),
+        (["--methods", "ours:03"], "ours:03 is a member of a search's front: give --run RUN"),
+        (["--methods", "quantize:embeddings"], "applies to embeddings, and the network has none"),
+        (["--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["--threads", "0"], "threads must be at least 1, got 0"),
+        (["--run", "nowhere"], "nowhere is not a run directory: there is no such directory"),
+        (["--search-from", "where"], "unknown search-from 'where': choose one of auto, train, test"),
+    ],
+)
+def test_a_wrong_option_is_one_line(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], expected: str
+) -> None:
+    output = tmp_path / "table"
+    assert expected in error_of([*arguments, "--output", str(output), *extra], capsys)
+    assert not (output / "works").exists()
+
+
+def test_a_run_of_other_weights_is_refused(
+    run: Path, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], trained: torch.nn.Module
+) -> None:
+    other = {name: tensor + 0 for name, tensor in trained.state_dict().items()}
+    other["head.bias"] += 1
+    save_file(other, tmp_path / "other.safetensors")
+    given = ["--run", str(run), "--checkpoint", str(tmp_path / "other.safetensors"), "--methods", "none"]
+    assert "searched another network" in error_of(given, capsys)
+
+
+def test_resume_goes_on_with_a_comparison_only_and_as_it_was_begun(
+    run: Path, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "is no comparison" in error_of(["--resume", str(run)], capsys)
+    output = tmp_path / "table"
+    assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
+    capsys.readouterr()
+    line = error_of(["--resume", str(output), "--epochs", "7"], capsys)
+    assert "cannot change on resume: epochs: 10 -> 7" in line
+    assert f"{output} already holds a run" in error_of(
+        [*arguments, "--methods", "none", "--output", str(output)], capsys
+    )
+
+
+def test_a_member_that_is_not_there_is_told_with_those_that_are(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    indices = [row.index for row in Front(run).rows]
+    line = error_of(["--run", str(run), "--methods", "ours:99"], capsys)
+    assert f"has no member 99: choose {min(indices)} to {max(indices)}" in line
