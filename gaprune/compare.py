@@ -27,6 +27,7 @@ from gaprune.compress.chain import Chain, parse_chains
 from gaprune.compress.images import ImageTask
 from gaprune.compress.ours import Front
 from gaprune.compress.report import report
+from gaprune.compress.resuming import COMPARISONS, KIND, PROG, resumed_options
 from gaprune.compress.rows import Row
 from gaprune.data import data_names
 from gaprune.device import DEVICES, choose_device
@@ -40,8 +41,6 @@ from gaprune.progress import Reporter, make_reporter
 from gaprune.runs import RunDirectory, check_free, default_run_path, environment
 from gaprune.training.digest import digest_images
 
-PROG = "python -m gaprune.compare"
-COMPARISONS = Path("comparisons")
 TEXT = "bert"
 """The model that ``gaprune.text`` compares; its options are others."""
 
@@ -121,7 +120,7 @@ def compare(options: Options) -> list[Row]:
     try:
         if options.resume is not None:
             with RunDirectory.open(options.resume) as directory:
-                return _go(_resumed(options, directory), directory, reporter)
+                return _go(resumed_options(options, directory, _MAY_CHANGE), directory, reporter)
         _check(options)
         front = Front(options.run) if options.run is not None else None
         options = _with_run(options, front)
@@ -233,21 +232,6 @@ def _with_run(options: Options, front: Front | None) -> Options:
     return dataclasses.replace(options, **taken)
 
 
-def _resumed(options: Options, directory: RunDirectory) -> Options:
-    record = directory.manifest.get("options")
-    if not isinstance(record, dict) or directory.manifest.get("kind") != "comparison":
-        raise RunError(f"{directory.path} is no comparison: go on with a search by python -m gaprune.search --resume")
-    saved = options_from_record(Options, record)
-    typed = {name: getattr(options, name) for name in options.given if name != "resume"}
-    refused = {
-        name: value for name, value in options_record(options).items() if name in typed and name not in _MAY_CHANGE
-    }
-    apart = differences({name: record.get(name) for name in refused}, refused)
-    if apart:
-        raise OptionError(f"cannot change on resume: {'; '.join(apart)} (leave it out, or start a new comparison)")
-    return dataclasses.replace(saved, **typed, resume=options.resume)
-
-
 def _check(options: Options) -> None:
     for name, least in (("epochs", 1), ("threads", 1), ("batch", 2), ("seed", 0), ("search_size", 1)):
         value = getattr(options, name)
@@ -264,7 +248,7 @@ def _names(options: Options) -> None:
 
 def _manifest(options: Options, task: ImageTask) -> dict[str, Any]:
     return {
-        "kind": "comparison",
+        "kind": KIND,
         "options": _record(options),
         "baseline": task.original.source,
         "data": {"name": task.data.name, "source": task.data.source, "splits": task.splits.record},

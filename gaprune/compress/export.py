@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,6 +18,9 @@ from gaprune.compress.method import Method, Outline, Session, Work
 from gaprune.compress.runners import OnnxRunner
 from gaprune.compress.words import method_text, nothing_left
 from gaprune.errors import MethodError, first_line
+
+REARRANGING = frozenset(("Concat", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"))
+"""Operators that move numbers and compute none."""
 
 EXAMPLES = 2
 """Samples that an export traces with; one would be taken for a constant."""
@@ -67,12 +71,23 @@ def exported(work: Work) -> Any:
             )
     except Exception as error:  # the exporter meets a stranger's network, which may raise anything
         raise MethodError(f"the network cannot be exported to ONNX: {first_line(error)}") from error
+    _settle_weights(program.model)
     proto = program.model_proto
     del proto.graph.value_info[:]  # shapes of weights before the exporter transposed them mislead the quantizer
     for node in proto.graph.node:
-        del node.metadata_props[:]  # where in the source a node came from is nothing to ship
-        node.doc_string = ""
+        del node.metadata_props[:]  # stack traces of the export: bytes to ship, and paths of this machine
     return proto
+
+
+def _settle_weights(model: Any) -> None:
+    """Rearrange once what is rearranged at each run: recurrent weights, which the quantizer knows as constants only.
+
+    Products are left alone: a factored layer's file would be as large as the dense one's.
+    """
+    optimizer = needed("onnxscript.optimizer")
+    sizes = {"input_size_limit": sys.maxsize, "output_size_limit": sys.maxsize}
+    optimizer.fold_constants(model, **sizes, should_fold=lambda node: node.op_type in REARRANGING)
+    optimizer.remove_unused_nodes(model)
 
 
 @contextlib.contextmanager

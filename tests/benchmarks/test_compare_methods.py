@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import compare_methods
+import pytest
+from compare_methods import FASTER, MATCHED, QUANTIZED, WINS, figures_of
+
+from gaprune.compress.rows import Row
+
+
+def row(chain: str, size: float, accuracy: float, seconds: float = 1.0) -> Row:
+    metrics = {"accuracy": accuracy, "f1": accuracy}
+    return Row(chain, size, metrics, {"cpu 1": 0.1, "cpu 128": seconds}, 1, 1, "PyTorch", 0)
+
+
+ROWS = [
+    row("none", 100, 0.90),
+    row("onnx", 100, 0.90, 0.8),
+    row("quantize", 25, 0.88, 0.2),
+    row("tucker", 9, 0.80),
+    row("ours:03", 8, 0.85),
+    row("ours:03+quantize", 2, 0.84),
+]
+
+
+def test_the_figures_are_what_the_rows_say() -> None:
+    assert figures_of("net", ROWS) == {
+        f"net: {MATCHED}": pytest.approx(100 / 3),  # tucker is, onnx and quantize are not
+        f"net: {WINS}": pytest.approx(5.0),
+        f"net: {QUANTIZED}": pytest.approx(2.0),
+        f"net: {FASTER}": pytest.approx(4.0),
+    }
+
+
+def test_every_goal_speaks_of_a_figure_that_a_run_makes() -> None:
+    made = {name for network in ("vgg16", "resnet18") for name in figures_of(network, ROWS)}
+    assert {goal.name for goal in compare_methods.GOALS} == made
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_and_keeps_every_row(tmp_path: Path) -> None:
+    command = [sys.executable, compare_methods.__file__, "--quick", "--output", str(tmp_path)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    result = json.loads((tmp_path / "compare_methods-small-digits-cpu-quick.json").read_text())
+    assert tuple(row["chain"] for row in result["rows"]) == compare_methods.QUICK_METHODS
+    assert len(list(tmp_path.glob("*-quick.png"))) == 2
+    assert not [path for path in tmp_path.glob(".*") if path.is_dir()]
