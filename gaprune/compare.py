@@ -49,7 +49,14 @@ CALIBRATION = 512
 
 METHODS = (
     *("none", "onnx", "quantize:linear", "quantize"),
-    *("tucker:size=0.5:raw", "tucker:size=0.5", "tucker:size=0.2", "tucker:size=0.1", "tucker:size=0.05"),
+    *(
+        "tucker:size=0.5:raw",
+        "tucker:size=0.5",
+        "tucker:size=0.2",
+        "tucker:size=0.1",
+        "tucker:size=0.05",
+        "tucker:energy=0.6",
+    ),
     *("distill", "distill:thin=0.1"),
     *("prune:magnitude", "prune:magnitude+sparse"),
     *("prune:l1:keep=0.5", "prune:l1:keep=0.25", "prune:l1-global:keep=0.5", "prune:l1-global:keep=0.25"),

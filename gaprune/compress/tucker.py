@@ -2,7 +2,8 @@
 
 Tucker-2 (Kim et al. 2016, arXiv:1511.06530) writes a k x k convolution as 1 x 1, k x k (the core) and 1 x 1. Of a
 matrix W ~ U G V the core is multiplied into V, which is the same function with fewer parameters. Ranks come from
-an energy: of each mode's squared singular values the least number that reaches it, as in HOSVD.
+an energy: of each mode's squared singular values the least number that reaches it, as in HOSVD. A target size takes
+the energy of each layer such that all layers together lose least: a layer of few parameters is left alone.
 """
 
 from __future__ import annotations
@@ -28,7 +29,15 @@ from gaprune.errors import MethodError, OptionError
 SIZE = 0.25
 """Share of the layers' parameters that stays unless told otherwise."""
 
-BISECTIONS = 40
+BISECTIONS = 60
+PRICES = (1e-15, 1e3)
+"""Energy lost that a parameter is worth: the least and the most that are tried."""
+
+ENERGIES = 400
+"""Pairs of ranks that a target size chooses from, in a layer."""
+
+TINY = float(np.finfo(np.float64).tiny)
+
 SWEEPS = 10
 """Sweeps of alternating least squares at most (tensorly stops earlier where nothing changes)."""
 
@@ -71,8 +80,13 @@ class Tucker(Method):
         self.check(work.outline)
         network = copy.deepcopy(work.network).cpu()
         layers = _layers(network, self.applies_to)
-        energy = _energy_for(layers, self.size) if self.energy is None else self.energy
-        report: dict[str, Any] = {"energy": energy, "layers": [_factor(network, layer, energy) for layer in layers]}
+        if self.energy is None:
+            ranks = _ranks_within(layers, self.size)
+        else:
+            ranks = [layer.ranks(self.energy) for layer in layers]
+        report: dict[str, Any] = {
+            "layers": [_factor(network, layer, chosen) for layer, chosen in zip(layers, ranks, strict=True)]
+        }
         before, after = (sum(entry[name] for entry in report["layers"]) for name in ("params", "params left"))
         report |= {"params": before, "params left": after}
         if after == before:
@@ -113,8 +127,11 @@ class _Layer:
         core = ranks[0] * ranks[1] * taps if taps > 1 else 0
         return inputs * ranks[0] + core + outputs * ranks[1]
 
-    def params_left(self, energy: float) -> int:
-        return min(self.params, self.factored_params(self.ranks(energy)))
+    def lost(self, ranks: tuple[int, int]) -> float:
+        """At most this share of the weight's energy is lost: both modes' tails (one, of a matrix)."""
+        tails = [energies[rank:].sum() for energies, rank in zip(self.energies, ranks, strict=True)]
+        lost = sum(tails) if self.shape[2] > 1 else tails[0]
+        return float(lost / max(self.energies[0].sum(), TINY))
 
 
 def _layers(network: nn.Module, applies_to: tuple[str, ...]) -> list[_Layer]:
@@ -152,24 +169,37 @@ def _rank(energies: Floats, energy: float) -> int:
     return min(len(energies), int(np.searchsorted(total, energy * total[-1] * (1 - 1e-12))) + 1)
 
 
-def _energy_for(layers: list[_Layer], size: float) -> float:
-    """The largest energy, the same for all layers, at which they keep at most ``size`` of their parameters."""
+def _ranks_within(layers: list[_Layer], size: float) -> list[tuple[int, int] | None]:
+    """Ranks at which all layers together keep at most ``size`` of their parameters, and lose least energy.
+
+    A layer's loss is relative to its own weight. The sum of losses plus a price for each parameter is least where every
+    layer by itself chooses the least; the price is bisected. None leaves a layer as it is.
+    """
     limit = size * sum(layer.params for layer in layers)
-    low, high = 0.0, 1.0
+    options = [_options(layer) for layer in layers]
+    low, high = PRICES
     for _ in range(BISECTIONS):
-        energy = (low + high) / 2
-        if sum(layer.params_left(energy) for layer in layers) > limit:
-            high = energy
+        price = (low * high) ** 0.5
+        params = sum(params[np.argmin(lost + price * params)] for params, lost, _ in options)
+        if params > limit:
+            low = price
         else:
-            low = energy
-    return low
+            high = price
+    return [ranks[int(np.argmin(lost + high * params))] for params, lost, ranks in options]
 
 
-def _factor(network: nn.Module, layer: _Layer, energy: float) -> dict[str, Any]:
+def _options(layer: _Layer) -> tuple[Floats, Floats, list[tuple[int, int] | None]]:
+    """What a layer may become: parameters, energy lost, ranks; the last is the layer itself."""
+    ranks = list(dict.fromkeys(layer.ranks(energy) for energy in np.linspace(0, 1, ENERGIES, endpoint=False)))
+    params = [float(layer.factored_params(one)) for one in ranks] + [float(layer.params)]
+    lost = [layer.lost(one) for one in ranks] + [0.0]
+    return np.array(params), np.array(lost), [*ranks, None]
+
+
+def _factor(network: nn.Module, layer: _Layer, ranks: tuple[int, int] | None) -> dict[str, Any]:
     """Put factors in the place of a layer, unless they are larger; what became of it."""
-    ranks = layer.ranks(energy)
     report = {"layer": layer.path, "shape": list(layer.shape), "params": layer.params}
-    if layer.factored_params(ranks) >= layer.params:
+    if ranks is None or layer.factored_params(ranks) >= layer.params:
         return report | {"ranks": None, "params left": layer.params, "energy": 1.0}
     module = network.get_submodule(layer.path)
     with torch.random.fork_rng(devices=[]):  # the random weights of new layers are thrown away
@@ -194,7 +224,7 @@ def _fill(made: Factored, module: nn.Module, tensor: Any, ranks: tuple[int, int]
         )
     weights = [core @ right.T, left] if matrix else [right.T, core, left]
     _assign(made, module, [torch.from_numpy(np.ascontiguousarray(weight)) for weight in weights])
-    return float((core**2).sum() / max((tensor**2).sum(), np.finfo(np.float64).tiny))
+    return float((core**2).sum() / max((tensor**2).sum(), TINY))
 
 
 def _assign(made: Factored, module: nn.Module, weights: list[Tensor]) -> None:
