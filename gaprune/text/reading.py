@@ -1,0 +1,153 @@
+"""Tables of texts as files: decoded, split into cells, and the two columns that matter found."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gaprune.errors import DataError
+
+TEXT_NAMES = ("text", "sentence", "message", "sms", "review", "tweet", "comment", "content", "document", "v2")
+LABEL_NAMES = ("label", "class", "target", "category", "sentiment", "polarity", "spam", "y", "v1")
+_DELIMITERS = {".tsv": "\t", ".csv": ","}
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file's cells.
+
+    Attributes:
+        path: where they were read.
+        columns: names of the header, or ``column 1``, ``column 2`` ... where there is none.
+        rows: the cells below the header, all of one width.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+    def described(self) -> str:
+        """The columns, for messages."""
+        return f"columns found: {', '.join(self.columns)}"
+
+    def cells(self, column: int) -> list[str]:
+        """The cells of a column, by its index, stripped of blanks."""
+        return [row[column].strip() for row in self.rows]
+
+
+def read_table(path: Path) -> Table:
+    """Read a ``.tsv`` (a quote is a character like others) or a ``.csv`` (quoted as spreadsheets do).
+
+    Raises:
+        DataError: the file is missing, not UTF-8, empty, or its lines differ in width.
+    """
+    content = _decoded(path)
+    delimiter = _DELIMITERS.get(path.suffix.lower(), "\t")
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+    lines = content.splitlines(keepends=True) if delimiter == "," else content.split("\n")
+    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+    numbered: list[tuple[int, tuple[str, ...]]] = []
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                numbered.append((reader.line_num, tuple(cells)))
+    except csv.Error as error:
+        raise DataError(f"{path} is no table at line {reader.line_num}: {error}") from error
+    if not numbered:
+        raise DataError(f"{path} is empty: expected lines of a text and a label")
+    return _with_header(path, _even(path, numbered))
+
+
+def find_columns(table: Table, text: str | None = None, label: str | None = None) -> tuple[int, int]:
+    """The indices of the texts' and the labels' columns.
+
+    A column is taken by its name where the caller gives one. Else the label is the column with two values (a known name
+    decides between several), and the text the one with a known name, or the longest cells.
+
+    Raises:
+        DataError: no such column, no column with two values, or several that could be meant; all are listed.
+    """
+    if len(table.columns) < 2:
+        raise DataError(f"{table.path} has one column, expected a text and a label; {table.described()}")
+    at_label = _named(table, label, "label") if label is not None else _label_column(table)
+    at_text = _named(table, text, "text") if text is not None else _text_column(table, at_label)
+    if at_text == at_label:
+        raise DataError(f"{table.path}: text and label are the same column; {table.described()}")
+    return at_text, at_label
+
+
+def _decoded(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"no such file: {path}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        delimiter = _DELIMITERS.get(path.suffix.lower(), "\t")
+        first = content.splitlines()[0].decode(errors="replace").split(delimiter)
+        raise DataError(
+            f"{path} is not UTF-8 (byte 0x{content[error.start]:02x} in line {line}): convert it, as with "
+            f"iconv -f latin1 -t utf-8; columns found: {', '.join(cell[:30].strip() for cell in first)}"
+        ) from None
+
+
+def _even(path: Path, numbered: list[tuple[int, tuple[str, ...]]]) -> list[tuple[str, ...]]:
+    """The rows, after a check that they are of the first one's width."""
+    first = numbered[0][1]
+    for line, cells in numbered:
+        if len(cells) != len(first):
+            found = ", ".join(cell.strip()[:30] for cell in first)
+            raise DataError(
+                f"{path} has {len(cells)} columns in line {line} and {len(first)} before; columns found: {found}"
+            )
+    return [cells for _, cells in numbered]
+
+
+def _with_header(path: Path, rows: list[tuple[str, ...]]) -> Table:
+    """Tell a header from a first row: its cell over a column of two values is neither of them, or names are known."""
+    first, rest = rows[0], rows[1:]
+    known = {cell.strip().casefold() for cell in first} & {*TEXT_NAMES, *LABEL_NAMES}
+    header = bool(known)
+    for column, cell in enumerate(first):
+        values = {row[column].strip() for row in rest}
+        if len(values) == 2:
+            header = cell.strip() not in values
+            break
+    if header:
+        names = tuple(cell.strip() or f"column {number}" for number, cell in enumerate(first, start=1))
+        return Table(path, names, rest)
+    return Table(path, tuple(f"column {number}" for number in range(1, len(first) + 1)), rows)
+
+
+def _named(table: Table, name: str, what: str) -> int:
+    lowered = [column.casefold() for column in table.columns]
+    if name.casefold() not in lowered:
+        raise DataError(f"{table.path} has no {what} column {name!r}; {table.described()}")
+    return lowered.index(name.casefold())
+
+
+def _label_column(table: Table) -> int:
+    values = [set(table.cells(column)) for column in range(len(table.columns))]
+    two = [column for column, found in enumerate(values) if len(found) == 2 and "" not in found]
+    named = [column for column, name in enumerate(table.columns) if name.casefold() in LABEL_NAMES]
+    candidates = [column for column in named if column in two] or named or two
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates and len(table.rows) > 1 and (single := [c for c, found in enumerate(values) if len(found) == 1]):
+        cell = table.rows[0][single[0]].strip()
+        raise DataError(f"{table.path} has a single class, {cell!r}, expected two; {table.described()}")
+    problem = "several columns that could be labels" if candidates else "no column of two values"
+    raise DataError(f"{table.path} has {problem}: name it with --label-column; {table.described()}")
+
+
+def _text_column(table: Table, label: int) -> int:
+    others = [column for column in range(len(table.columns)) if column != label]
+    named = [column for column in others if table.columns[column].casefold() in TEXT_NAMES]
+    return max(named or others, key=lambda column: sum(len(row[column]) for row in table.rows))
