@@ -1,8 +1,8 @@
 """More texts for a student to ask its teacher about (arXiv 1903.12136, section 3.4).
 
 Of each text, copies in which words are masked or exchanged for words of the same kind, and of which sometimes only
-a run of one to five words is kept. The paper tells kinds by a part-of-speech tagger, which would be a download; kinds here are clusters of words
-with alike neighbours, which is how parts of speech are induced from text (Schuetze 1995).
+a run of one to five words is kept. The paper tells kinds by a part-of-speech tagger, which would be a download; kinds
+here are clusters of words with alike neighbours, which is how parts of speech are induced from text (Schuetze 1995).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification
 
 from gaprune.errors import CheckpointError, OptionError, first_line
@@ -73,7 +74,7 @@ def load_encoder(encoder: str, *, classes: int = 2, seed: int = 0) -> tuple[Bert
             bert = BertForSequenceClassification.from_pretrained(
                 encoder, num_labels=classes, use_safetensors=True, dtype=torch.float32
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, LookupError, SafetensorError) as error:
             offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
             raise CheckpointError(
                 f"the encoder {encoder} cannot be loaded{offline}: {first_line(error)}; --encoder takes a folder with "

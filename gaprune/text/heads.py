@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,15 +61,14 @@ def pruned_bert(model: BertClassifier, batches: list[tuple[Inputs, Tensor]], kee
     Raises:
         MethodError: the layers are no plain linear layers any more.
     """
-    for layer in _layers(model):
+    for layer in layers_of(model):
         if not all(isinstance(module, nn.Linear) for module in _linear_of(layer)):
             raise MethodError("the linear layers of the encoder are factored: write prune before tucker")
     heads, neurons = importance(model, batches)
     network = copy.deepcopy(model)
     kept = zip(heads.kept(keep, scope), neurons.kept(keep, scope), strict=True)
-    for layer, (head, neuron) in zip(_layers(network), kept, strict=True):
-        _keep_heads(layer, head)
-        _keep_neurons(layer, neuron)
+    for layer, (head, neuron) in zip(layers_of(network), kept, strict=True):
+        keep_parts(layer, heads=head, neurons=neuron)
     fit_attributes(network)
     return network.eval()
 
@@ -77,29 +77,41 @@ def importance(model: BertClassifier, batches: list[tuple[Inputs, Tensor]]) -> t
     """Scores of heads and of feed-forward neurons, by layer."""
     network = copy.deepcopy(model).eval().requires_grad_(False)
     device = next(network.parameters()).device
-    layers = _layers(network)
-    gates = [(torch.ones(_head_count(layer)), torch.ones(_neuron_count(layer))) for layer in layers]
-    gates = [(h.to(device).requires_grad_(), n.to(device).requires_grad_()) for h, n in gates]
-    for layer, (head, neuron) in zip(layers, gates, strict=True):
-        layer.attention.output.dense.register_forward_pre_hook(_scaling(head))
-        layer.output.dense.register_forward_pre_hook(_scaling(neuron))
-    totals = [torch.zeros_like(gate, requires_grad=False) for pair in gates for gate in pair]
-    flat = [gate for pair in gates for gate in pair]
+    layers = layers_of(network)
+    counts = [count for layer in layers for count in (_head_count(layer), _neuron_count(layer))]
+    totals = [torch.zeros(count, device=device) for count in counts]
     for inputs, labels in batches:
-        logits = network(*(tensor.to(device) for tensor in inputs))
+        gates = [torch.ones(len(labels), 1, count, device=device, requires_grad=True) for count in counts]
+        with _gated(layers, gates):
+            logits = network(*(tensor.to(device) for tensor in inputs))
         loss = nn.functional.cross_entropy(logits, labels.to(device), reduction="sum")
-        for total, gradient in zip(totals, torch.autograd.grad(loss, flat), strict=True):
-            total += gradient.abs()
+        for total, gradient in zip(totals, torch.autograd.grad(loss, gates), strict=True):
+            total += gradient.abs().sum((0, 1))
     normed = [(total / total.norm().clamp(min=1e-12)).cpu() for total in totals]
     return Structures(normed[0::2]), Structures(normed[1::2])
 
 
 def shapes(model: nn.Module) -> list[dict[str, int]]:
     """Heads and feed-forward neurons of each layer, as they are."""
-    return [{"heads": _head_count(layer), "neurons": _neuron_count(layer)} for layer in _layers(model)]
+    return [{"heads": _head_count(layer), "neurons": _neuron_count(layer)} for layer in layers_of(model)]
 
 
-def _layers(model: nn.Module) -> list[Any]:
+def keep_parts(layer: Any, *, heads: Tensor, neurons: Tensor) -> None:
+    """Leave a layer the heads and neurons of ascending indices (kept,), in place."""
+    own, size = layer.attention.self, int(layer.attention.self.attention_head_size)
+    rows = (heads.unsqueeze(1) * size + torch.arange(size)).reshape(-1)
+    for part in (own.query, own.key, own.value):
+        _select(part, "weight", 0, rows)
+        _select(part, "bias", 0, rows)
+    _select(layer.attention.output.dense, "weight", 1, rows)
+    own.num_attention_heads, own.all_head_size = len(heads), len(rows)
+    _select(layer.intermediate.dense, "weight", 0, neurons)
+    _select(layer.intermediate.dense, "bias", 0, neurons)
+    _select(layer.output.dense, "weight", 1, neurons)
+
+
+def layers_of(model: nn.Module) -> list[Any]:
+    """The layers of a BERT, first to last."""
     return [module for module in model.modules() if isinstance(module, BertLayer)]
 
 
@@ -124,12 +136,24 @@ def _neuron_count(layer: Any) -> int:
     return int(layer.intermediate.dense.weight.shape[0])
 
 
+@contextmanager
+def _gated(layers: list[Any], gates: list[Tensor]) -> Iterator[None]:
+    """Meanwhile heads and neurons of each layer are scaled by gates (N, 1, parts)."""
+    outputs = [module for layer in layers for module in (layer.attention.output.dense, layer.output.dense)]
+    handles = [module.register_forward_pre_hook(_scaling(gate)) for module, gate in zip(outputs, gates, strict=True)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def _scaling(gate: Tensor) -> Any:
     """A hook that scales a layer's inputs by a gate, whose entries stand for runs of equal length."""
 
     def scale(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
         (values,) = inputs
-        return (values * gate.repeat_interleave(values.shape[-1] // len(gate)),)
+        return (values * gate.repeat_interleave(values.shape[-1] // gate.shape[-1], dim=-1),)
 
     return scale
 
@@ -138,22 +162,6 @@ def _last_stays(scores: Tensor) -> Tensor:
     lifted = scores.clone()
     lifted[scores.argmax()] = torch.inf
     return lifted
-
-
-def _keep_heads(layer: Any, heads: Tensor) -> None:
-    own, size = layer.attention.self, int(layer.attention.self.attention_head_size)
-    rows = (heads.unsqueeze(1) * size + torch.arange(size)).reshape(-1)
-    for part in (own.query, own.key, own.value):
-        _select(part, "weight", 0, rows)
-        _select(part, "bias", 0, rows)
-    _select(layer.attention.output.dense, "weight", 1, rows)
-    own.num_attention_heads, own.all_head_size = len(heads), len(rows)
-
-
-def _keep_neurons(layer: Any, neurons: Tensor) -> None:
-    _select(layer.intermediate.dense, "weight", 0, neurons)
-    _select(layer.intermediate.dense, "bias", 0, neurons)
-    _select(layer.output.dense, "weight", 1, neurons)
 
 
 def _select(module: nn.Module, name: str, axis: int, indices: Tensor) -> None:

@@ -222,6 +222,7 @@ def _stretch(course: _Course, optimizer: torch.optim.Optimizer, steps: range, sc
         use_cpu=device.type == "cpu",
         save_strategy="no",
         logging_strategy="no",
+        logging_nan_inf_filter=False,
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,

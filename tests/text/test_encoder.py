@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from gaprune.errors import CheckpointError, GapruneError, OptionError
+from gaprune.text.encoder import load_encoder
+from gaprune.text.tokens import BertTokens, StudentTokens
+
+
+def test_a_folder_gives_a_classifier_and_its_tokenizer(encoder_folder: Path) -> None:
+    model, tokenizer = load_encoder(str(encoder_folder), seed=1)
+    tokens = BertTokens(tokenizer, 8)
+    ids, mask = tokens(["the film was good", "bad"]).batch([0, 1])
+    assert ids.tolist() == [[2, 5, 6, 8, 18, 3], [2, 15, 3, 0, 0, 0]]
+    assert mask.sum(1).tolist() == [6, 3]
+    assert model(ids, mask).shape == (2, 2)
+    again, _ = load_encoder(str(encoder_folder), seed=1)
+    assert torch.equal(again(ids, mask), model(ids, mask))
+
+
+def test_padding_changes_no_answer(encoder_folder: Path) -> None:
+    model, tokenizer = load_encoder(str(encoder_folder))
+    encoded = BertTokens(tokenizer, 8)(["the film was good", "bad"])
+    torch.testing.assert_close(model(*encoded.batch([0, 1]))[1:], model(*encoded.batch([1])))
+
+
+@pytest.mark.parametrize(("text", "ids", "cut"), [("the film was good", 5, 1), ("the film was", 5, 0), ("film", 3, 0)])
+def test_over_long_texts_are_cut_and_counted(encoder_folder: Path, text: str, ids: int, cut: int) -> None:
+    found = BertTokens(load_encoder(str(encoder_folder))[1], 5)([text])
+    assert (len(found.ids[0]), found.cut) == (ids, cut)
+
+
+def test_a_students_texts_are_cut_and_counted_too() -> None:
+    tokens = StudentTokens(["some words and more words"] * 3, 60, 2)
+    found = tokens(["some", "some words", "some words and", "", "\u4e16"])
+    assert found.cut == 1
+    assert [len(ids) for ids in found.ids] == [1, 2, 2, 1, 1]
+    assert tokens.size <= 60
+
+
+def _without(name: str, folder: Path) -> None:
+    (folder / name).unlink()
+
+
+def _pickled(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def _other_model(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda folder: _without("vocab.txt", folder), "has no tokenizer: expected tokenizer.json or vocab.txt"),
+        (lambda folder: _without("config.json", folder), "is no encoder: its config.json cannot be read"),
+        (lambda folder: _without("model.safetensors", folder), "has no weights: expected model.safetensors"),
+        (_pickled, r"pickled weights only \(pytorch_model.bin\), which are not loaded because they could run code"),
+        (_other_model, "holds a 'gpt2' model, expected 'bert'"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"no"), "cannot be loaded"),
+    ],
+)
+def test_unusable_folders_are_refused_in_one_line(
+    encoder_folder: Path, tmp_path: Path, break_it: object, message: str
+) -> None:
+    folder = Path(shutil.copytree(encoder_folder, tmp_path / "copy"))
+    assert callable(break_it)
+    break_it(folder)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_encoder(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("./missing", "no such folder"), ("somebody/bert", "cannot be loaded.*--encoder takes a folder")],
+)
+def test_what_is_no_folder_and_not_on_the_hub_is_refused(name: str, message: str) -> None:
+    with pytest.raises(GapruneError, match=message) as caught:
+        load_encoder(name)
+    assert isinstance(caught.value, (OptionError, CheckpointError))

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gaprune.compress import Session, Work
+from gaprune.compress.chain import parse_chain
+from gaprune.compress.storage import load_runner, save_work
+from gaprune.errors import MethodError, OptionError
+from gaprune.progress import SILENT
+from gaprune.text.data import TextData
+from gaprune.text.networks import bert_base
+from gaprune.text.rows import ROWS, PaperRow
+from gaprune.text.task import TextTask
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def original(trained_task: TextTask) -> Work:
+    assert trained_task.teacher is not None
+    model = trained_task.teacher.model
+    return Work.of(model, trained_task, bert_base(model.bert.config))
+
+
+def test_the_original_has_learnt_the_reviews(original: Work) -> None:
+    assert original.task.evaluate(original.runner.predictor(CPU), CPU)["f1_positive"] > 0.95
+
+
+@pytest.fixture(scope="module")
+def made(original: Work) -> dict[str, Work]:
+    """Works by chain: what chains begin with alike is made once."""
+    return {"none": original}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.chain)
+def test_every_row_of_the_table_runs_saves_and_loads(row: PaperRow, made: dict[str, Work], tmp_path: Path) -> None:
+    chain = parse_chain(row.chain)
+    chain.check(made["none"].outline)
+    work = made["none"]
+    for method in chain.methods:
+        text = "+".join(filter(None, (work.text, method.text)))
+        made[text] = made.get(text) or method.apply(work, Session())
+        work = made[text]
+    save_work(tmp_path, work)
+    inputs = work.task.inputs(5)
+    again = load_runner(tmp_path).predictor(CPU)
+    torch.testing.assert_close(again(inputs), work.runner.predictor(CPU)(inputs))
+    assert work.task.evaluate(again, CPU)["f1_positive"] > 0.75
+
+
+def test_the_student_has_nothing_to_prune(original: Work) -> None:
+    student = original.task.student("bilstm")
+    work = Work.of(student.model, student.task, student.base)
+    with pytest.raises(MethodError, match="the student has none"):
+        original.task.pruned(work, 0.5, "global")
+
+
+def test_an_augmented_student_is_taught_by_answers_alone_where_labels_are_not_known(trained_task: TextTask) -> None:
+    student = trained_task.student("bilstm-augmented")
+    assert isinstance(student.task, TextTask)
+    known = len(trained_task.data.train)
+    assert len(student.task.texts) > 1.5 * known
+    assert (student.task.labels[known:] == -1).all()
+    report = student.task.fit(student.model, fresh=True, share=0.5, directory=None, reporter=SILENT)
+    assert report["steps"] > 0
+
+
+def test_an_unknown_student_is_refused(trained_task: TextTask) -> None:
+    with pytest.raises(OptionError, match="unknown student 'gru': choose one of bilstm, bilstm-augmented"):
+        trained_task.student("gru")
+
+
+def test_calibration_texts_are_training_texts_in_proportion(trained_task: TextTask, review_data: TextData) -> None:
+    rows = {tuple(row) for row in trained_task.train_ids.ids}
+    batches = list(trained_task.calibration())
+    for ids, mask in batches:
+        for row, length in zip(ids.tolist(), mask.sum(1).tolist(), strict=True):
+            assert tuple(row[:length]) in rows
+    assert sum(len(ids) for ids, _ in batches) == min(256, len(review_data.train))
