@@ -45,9 +45,9 @@ def tiny_config(**changes: int) -> BertConfig:
     return BertConfig(**sizes | changes)
 
 
-def write_encoder(folder: Path) -> Path:
+def write_encoder(folder: Path, seed: int = 0) -> Path:
     """A random BERT of that shape, its vocabulary the words of the reviews."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     BertForSequenceClassification(tiny_config()).save_pretrained(folder)
     words = (*SPECIAL, *NEUTRAL, *TELLING[0], *TELLING[1])
     (folder / "vocab.txt").write_text("\n".join(words) + "\n")
