@@ -54,7 +54,7 @@ class Settings:
     limit: int = 128
     vocabulary: int = 6_000
     width: int = 100
-    hidden: int = 150
+    hidden: int = 200
     units: int = 200
     copies: int = COPIES
 

@@ -80,3 +80,21 @@ def test_calibration_texts_are_training_texts_in_proportion(trained_task: TextTa
         for row, length in zip(ids.tolist(), mask.sum(1).tolist(), strict=True):
             assert tuple(row[:length]) in rows
     assert sum(len(ids) for ids, _ in batches) == min(256, len(review_data.train))
+
+
+def test_recurrent_layers_are_quantized_too(made: dict[str, Work]) -> None:
+    student = made["none"].task.student("bilstm")
+    work = Work.of(student.model, student.task, student.base)
+    quantized = parse_chain("quantize").methods[0].apply(work, Session())
+    operators = quantized.steps[-1].report["quantized operators"]
+    assert operators["DynamicQuantizeLSTM"] == 2
+    assert "LSTM" not in operators
+
+
+def test_a_factored_student_stays_factored_in_its_file(made: dict[str, Work]) -> None:
+    student = made["none"].task.student("bilstm")
+    work = Work.of(student.model, student.task, student.base)
+    factored = parse_chain("tucker:size=0.5:raw").methods[0].apply(work, Session())
+    quantized = parse_chain("quantize:embeddings").methods[0].apply(factored, Session())
+    operators = quantized.steps[-1].report["quantized operators"]
+    assert operators["MatMul"] >= 4
