@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,83 +15,103 @@ from gaprune.compress.method import Work
 from gaprune.compress.storage import load_runner, save_work
 from gaprune.errors import RunError
 from gaprune.progress import SILENT, Reporter
-from gaprune.runs.files import atomic_write, read_json_object, write_json
+from gaprune.runs.files import read_json_object, write_json
 from gaprune.text.data import TextData
 from gaprune.text.encoder import load_encoder
-from gaprune.text.networks import bert_base
-from gaprune.text.task import Settings, Teacher, TextTask
-from gaprune.text.tokens import BertTokens, StudentTokens
+from gaprune.text.networks import BertClassifier, bert_base
+from gaprune.text.task import STUDENT, Settings, Teacher, TextTask
+from gaprune.text.tokens import BertTokens
 from gaprune.training.digest import digest_json, digest_tensors
 
-IDENTITY, TRAINING, TOKENIZER, STUDENT_TOKENIZER = "identity.json", "training", "tokenizer", "student-tokenizer.json"
+IDENTITY, TRAINING, TOKENIZER, STUDENT_TOKENIZER = "identity.json", "training", "tokenizer", "student-tokenizer"
 
 
-def fine_tuned(
-    encoder: str,
-    data: TextData,
-    settings: Settings,
-    device: torch.device,
-    folder: Path,
-    reporter: Reporter = SILENT,
-) -> Work:
-    """The encoder, fine-tuned on the training texts, as the work that chains begin with; its task is a ``TextTask``.
+@dataclass(frozen=True)
+class Original:
+    """An encoder and the texts that it is to learn.
+
+    Attributes:
+        model: with an untrained classifier.
+        tokenizer: of the library.
+        task: without a teacher.
+    """
+
+    model: BertClassifier
+    tokenizer: Any
+    task: TextTask
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a fine-tuned network to be taken from a folder."""
+        data, settings = self.task.data, self.task.settings
+        return {
+            "encoder": digest_tensors(self.model.state_dict()),
+            "texts": digest_json([[list(part.texts), part.labels.tolist()] for part in (data.train, data.test)]),
+            "settings": dataclasses.asdict(settings),
+        }
+
+    def described(self) -> list[str]:
+        """The data in a few lines: counts, the positive class, what was cut."""
+        data, task = self.task.data, self.task
+        total = len(data.train) + len(data.test)
+        lines = [
+            f"data: {data.name}: {data.source}; {len(data.train):,} to train on, {len(data.test):,} to test on",
+            f"positive class: {data.classes[1]} (the other: {data.classes[0]})",
+        ]
+        if task.cut:
+            lines.append(f"{task.cut:,} of {total:,} texts are longer than {task.settings.limit} tokens and were cut")
+        return lines
+
+
+def load_original(encoder: str, data: TextData, settings: Settings, device: torch.device) -> Original:
+    """The encoder and the texts; nothing is trained and nothing written.
+
+    Raises:
+        CheckpointError, OptionError: the encoder cannot be loaded.
+    """
+    model, tokenizer = load_encoder(encoder, classes=len(data.classes), seed=settings.encoder.seed)
+    limit = int(min(settings.limit, tokenizer.model_max_length, model.bert.config.max_position_embeddings))
+    settings = dataclasses.replace(settings, limit=limit)
+    return Original(model, tokenizer, TextTask(data, BertTokens(tokenizer, limit), settings, device))
+
+
+def fine_tuned(original: Original, folder: Path, reporter: Reporter = SILENT) -> Work:
+    """The original, fine-tuned on the training texts, as the work that chains begin with; its task has a teacher.
 
     What is in ``folder`` is gone on with, or taken as it is when it is finished: the network as ``storage`` saves
-    it, its tokenizer and the student's.
+    it, its tokenizer and the default student's.
 
     Args:
-        encoder: a folder, or a name on the hub.
-        data: what it is fine-tuned on.
-        settings: how.
-        device: where.
+        original: trained in place.
         folder: of this original alone.
         reporter: told how it goes.
 
     Raises:
-        CheckpointError, OptionError: the encoder cannot be loaded.
         RunError: the folder holds another original, or cannot be written.
+        TrainingError: the training diverged.
     """
-    model, tokenizer = load_encoder(encoder, classes=len(data.classes), seed=settings.encoder.seed)
-    tokens = BertTokens(tokenizer, _limit(settings, tokenizer, model.bert.config))
-    task = TextTask(data, tokens, settings, device)
-    _tell(data, task, settings, reporter)
-    identity = _identity(model, data, settings)
-    base = bert_base(model.bert.config)
+    task, identity = original.task, original.identity
+    base = bert_base(original.model.bert.config)
     if not _is_finished(folder, identity):
-        report = task.fit(model, fresh=False, share=1.0, directory=folder / TRAINING, reporter=reporter)
-        save_work(folder, Work.of(model, task, base))
-        tokenizer.save_pretrained(folder / TOKENIZER)
-        student = StudentTokens(data.train.texts, settings.vocabulary, settings.limit)
-        atomic_write(folder / STUDENT_TOKENIZER, student.tokenizer.to_str().encode())
+        report = task.fit(original.model, fresh=False, share=1.0, directory=folder / TRAINING, reporter=reporter)
+        save_work(folder, Work.of(original.model, task, base))
+        _save_tokenizers(original, folder)
         write_json(folder / IDENTITY, {"identity": identity, "training": report})
         shutil.rmtree(folder / TRAINING, ignore_errors=True)
     runner: Any = load_runner(folder)
-    taught = TextTask(data, tokens, settings, device, teacher=Teacher(runner.model.to(device), tokens))
+    teacher = Teacher(runner.model.to(task.device), task.tokens)
+    taught = TextTask(task.data, task.tokens, task.settings, task.device, teacher=teacher)
     return Work.of(runner.model, taught, base)
 
 
-def _tell(data: TextData, task: TextTask, settings: Settings, reporter: Reporter) -> None:
-    reporter.say(f"data: {data.name}: {data.source}; {len(data.train):,} to train on, {len(data.test):,} to test on")
-    reporter.say(f"positive class: {data.classes[1]} (the other: {data.classes[0]})")
-    if task.cut:
-        total = len(data.train) + len(data.test)
-        reporter.say(f"{task.cut:,} of {total:,} texts are longer than {settings.limit} tokens and were cut")
-
-
-def _limit(settings: Settings, tokenizer: Any, config: Any) -> int:
-    return int(min(settings.limit, tokenizer.model_max_length, config.max_position_embeddings))
-
-
-def _identity(model: torch.nn.Module, data: TextData, settings: Settings) -> dict[str, Any]:
-    """What must be the same for an original to be taken from a folder."""
-    parts = (data.train, data.test)
-    return {
-        "encoder": digest_tensors(model.state_dict()),
-        "texts": digest_json([[list(part.texts), part.labels.tolist()] for part in parts]),
-        "recipe": dataclasses.asdict(settings.encoder),
-        "limit": settings.limit,
-        "vocabulary": settings.vocabulary,
-    }
+def _save_tokenizers(original: Original, folder: Path) -> None:
+    try:
+        original.tokenizer.save_pretrained(folder / TOKENIZER)
+        student: Any = original.task.student(STUDENT).task
+        (folder / STUDENT_TOKENIZER).mkdir(exist_ok=True)
+        student.tokens.tokenizer.save(str(folder / STUDENT_TOKENIZER / "tokenizer.json"))
+    except OSError as error:
+        raise RunError(f"cannot write in {folder}: {error.strerror or error}") from error
 
 
 def _is_finished(folder: Path, identity: dict[str, Any]) -> bool:

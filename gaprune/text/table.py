@@ -67,13 +67,16 @@ def overlaps(a: Figures, b: Figures) -> bool:
 
 def _line(name: str, chain: str, ours: Figures | None, paper: PaperRow | None) -> str:
     cells = [name, f"`{chain}`"]
-    f1 = _DASH if ours is None else f"{ours.f1:.3f} ({ours.f1_low:.3f}-{ours.f1_high:.3f})"
-    cells += [_number(ours and ours.size), _number(paper and paper.size)]
-    cells += [f1, f"{paper.f1:.3f}" if paper else _DASH]
-    cells += [_number(ours and ours.gpu), _number(paper and paper.gpu)]
-    cells += [_number(ours and ours.cpu), _number(paper and paper.cpu)]
+    for figure in ("size", "f1", "gpu", "cpu"):
+        own = _f1(ours) if ours is not None and figure == "f1" else _number(ours, figure)
+        cells += [own, _number(paper, figure)]
     return "| " + " | ".join(cells) + " |"
 
 
-def _number(value: float | None) -> str:
+def _f1(figures: Figures) -> str:
+    return f"{figures.f1:.3f} ({figures.f1_low:.3f}-{figures.f1_high:.3f})"
+
+
+def _number(row: Figures | PaperRow | None, figure: str) -> str:
+    value = getattr(row, figure, None)
     return _DASH if value is None else f"{value:.3g}"

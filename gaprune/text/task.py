@@ -121,8 +121,9 @@ class TextTask:
         return self.train_ids.cut + self.test_ids.cut
 
     def inputs(self, count: int) -> Inputs:
-        """See ``gaprune.compress.Task``: the first test texts, again from the first where they do not suffice."""
-        return self.test_ids.batch([number % len(self.test_ids) for number in range(count)])
+        """See ``gaprune.compress.Task``: test texts of all lengths in proportion; of one text, the median."""
+        by_length = sorted(range(len(self.test_ids)), key=lambda index: len(self.test_ids.ids[index]))
+        return self.test_ids.batch([by_length[(2 * n + 1) * len(by_length) // (2 * count)] for n in range(count)])
 
     def calibration(self) -> Iterator[Inputs]:
         """See ``gaprune.compress.Task``."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from gaprune.compress.method import Inputs
 from gaprune.text.augment import MASK
@@ -75,7 +76,9 @@ class BertTokens:
 
 
 class StudentTokens:
-    """The student's own small vocabulary of word pieces, learnt from training texts.
+    """The student's own small vocabulary: the most frequent words of the training texts, and characters for others.
+
+    The library's trainers of vocabularies end differently in each process, and what is saved must be read the same way.
 
     Args:
         texts: that it is learnt from.
@@ -85,14 +88,16 @@ class StudentTokens:
 
     def __init__(self, texts: Sequence[str], size: int, limit: int) -> None:
         self.limit = limit
-        self.tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
-        self.tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        normalizer = normalizers.BertNormalizer(lowercase=True)
         digits = pre_tokenizers.Digits(individual_digits=True)
-        self.tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), digits])
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=size, min_frequency=2, special_tokens=[PAD, UNKNOWN, MASK], show_progress=False
+        splitter = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), digits])
+        counts = Counter(
+            word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
         )
-        self.tokenizer.train_from_iterator(texts, trainer)
+        numbers = {entry: number for number, entry in enumerate(_entries(counts, size))}
+        self.tokenizer = Tokenizer(models.WordPiece(numbers, unk_token=UNKNOWN))
+        self.tokenizer.normalizer, self.tokenizer.pre_tokenizer = normalizer, splitter
+        self.tokenizer.add_special_tokens([PAD, UNKNOWN, MASK])
 
     @property
     def size(self) -> int:
@@ -105,6 +110,20 @@ class StudentTokens:
         padding, unknown = (int(self.tokenizer.token_to_id(token) or 0) for token in (PAD, UNKNOWN))
         ids = tuple(tuple(ids[: self.limit]) or (unknown,) for ids in found)
         return Encoded(ids, sum(len(ids) > self.limit for ids in found), padding)
+
+
+def _entries(counts: Mapping[str, int], size: int) -> list[str]:
+    """At most ``size`` entries: special ones, then characters and words that occur twice, frequent ones first."""
+    characters: Counter[str] = Counter()
+    for word, count in counts.items():
+        characters[word[0]] += count
+        for character in word[1:]:
+            characters[f"##{character}"] += count
+    found = dict.fromkeys((PAD, UNKNOWN, MASK))
+    for entries in (characters, counts):
+        ranked = sorted(entries.items(), key=lambda item: (-item[1], item[0]))
+        found |= dict.fromkeys(entry for entry, count in ranked if count > 1)
+    return list(found)[:size]
 
 
 def padded(ids: Sequence[Sequence[int]], padding: int) -> Inputs:

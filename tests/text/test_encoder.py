@@ -43,6 +43,19 @@ def test_a_students_texts_are_cut_and_counted_too() -> None:
     assert tokens.size <= 60
 
 
+def test_a_students_vocabulary_is_its_texts_most_frequent_words_then_characters_for_others() -> None:
+    tokens = StudentTokens(["Win 42 prizes", "win a prize", "the prize"], 100, 20)
+    vocabulary = tokens.tokenizer.get_vocab()
+    assert {"win", "prize", "[MASK]", "w", "##i"} <= set(vocabulary)
+    assert not {"prizes", "the", "42"} & set(vocabulary)
+    spelt = tokens.tokenizer.encode("pine [MASK]").tokens
+    assert spelt == ["p", "##i", "##n", "##e", "[MASK]"]
+    # the most frequent stay, whatever the order of texts
+    again = StudentTokens(["the prize", "win a prize", "Win 42 prizes"], 100, 20)
+    assert again.tokenizer.get_vocab() == vocabulary
+    assert StudentTokens(["a b", "a b"], 4, 20).size == 4
+
+
 def _without(name: str, folder: Path) -> None:
     (folder / name).unlink()
 

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from tiny_texts import write_encoder, write_tsv
+
+from gaprune.text.rows import ROWS
+from gaprune.text.table import Figures
+
+SCRIPT = Path(__file__).parents[2] / "experiments" / "text_compression.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("text_compression", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_goals_figures_are_made_of_the_rows(script: ModuleType) -> None:
+    table = {row.chain: Figures(row.size, row.f1, row.f1 - 0.01, row.f1 + 0.01, None, 1.0) for row in ROWS}
+    order, apart = script._names("sms-spam")
+    figures = script._figures("sms-spam", [table, table])
+    assert figures[order] == figures[apart] == 0
+    assert figures[script.LOST] == pytest.approx(0.966 - 0.951)
+    worse = table | {"quantize": Figures(500.0, 0.9, 0.89, 0.91, None, 1.0)}
+    figures = script._figures("sms-spam", [table, worse])
+    assert (figures[order], figures[apart]) == (1, 1)
+    assert {goal.name for goal in script.GOALS} > set(figures)
+
+
+@pytest.mark.slow
+def test_the_experiment_runs_and_takes_up_its_rows_again(tmp_path: Path) -> None:
+    encoder = write_encoder(tmp_path / "encoder")
+    words = ["--data", str(write_tsv(tmp_path / "reviews.tsv")), "--encoder", str(encoder), "--threads", "1"]
+    words += ["--work", str(tmp_path / "work"), "--output", str(tmp_path / "results"), "--quick"]
+    for _ in range(2):
+        made = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, check=False)
+        assert made.returncode == 0, made.stderr
+    assert "training the" not in made.stdout
+    (file,) = (tmp_path / "results").glob("text_compression-reviews-*-quick.json")
+    result = json.loads(file.read_text())
+    assert list(result["rows"]) == [row.chain for row in ROWS]
+    assert all(row["size"] > 0 and len(row["by seed"]) == 1 for row in result["rows"].values())

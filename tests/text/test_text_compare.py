@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_texts import write_tsv
+
+from gaprune import compare
+from gaprune.compress import rows as comparison_rows
+from gaprune.text.rows import ROWS
+
+QUICK = (
+    "--epochs",
+    "1",
+    "--student-epochs",
+    "2",
+    "--batch-size",
+    "16",
+    "--lr",
+    "5e-3",
+    "--threads",
+    "1",
+    "--batch",
+    "4",
+)
+
+
+def _words(encoder: Path, tmp_path: Path, *more: str) -> list[str]:
+    data = tmp_path / "reviews.tsv"
+    if not data.exists():
+        write_tsv(data)
+    return ["--model", "bert", "--encoder", str(encoder), "--data", str(data), *QUICK, *more]
+
+
+def test_the_command_makes_a_table_beside_the_papers_and_goes_on(
+    encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    words = _words(encoder_folder, tmp_path, "--output", str(output), "--methods", "none,distill,tucker:size=0.2")
+    real, calls = comparison_rows.Comparison.row, []
+
+    def interrupted(self: comparison_rows.Comparison, chain: object) -> comparison_rows.Row:
+        calls.append(chain)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(self, chain)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison_rows.Comparison, "row", interrupted)
+        assert compare.main(words) == 130
+    again = f"python -m gaprune.compare --model bert --resume {output}"
+    assert f"go on with: {again}" in capsys.readouterr().err
+    assert compare.main(again.split()[3:]) == 0
+    said = capsys.readouterr().out
+    table = (output / "paper.md").read_text()
+    assert table.strip() in said
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:12]] == [row.name for row in ROWS]
+    assert said.count("training the encoder: 0 of 10") == 1, "that of Tucker; the original is trained already"
+    record = json.loads((output / "table.json").read_text())
+    assert [row["chain"] for row in record["rows"]] == ["none", "distill", "tucker:size=0.2"]
+    assert {"f1_positive", "precision_low", "recall_high"} <= set(record["rows"][0]["metrics"])
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--epochs", "0"), "--epochs must be at least 1, got 0"),
+        (("--lr", "0"), "--lr must be above 0, got 0"),
+        (("--methods", "tuker"), "unknown method 'tuker': choose one of none, quantize, tucker"),
+        (("--methods", "quantize+tucker"), "tucker cannot follow quantize"),
+        (("--encoder", "./nowhere"), "--encoder ./nowhere: no such folder"),
+        (("--data", "imdb"), "unknown data 'imdb': choose one of sst2, sms-spam, or a .tsv or .csv file"),
+        (("--model", "bert", "--stem", "cifar"), "unknown option '--stem'"),
+    ],
+)
+def test_bad_options_are_one_line_and_leave_nothing(
+    encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], message: str
+) -> None:
+    assert compare.main(_words(encoder_folder, tmp_path, "--output", str(tmp_path / "out"), *more)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
