@@ -40,15 +40,13 @@ def test_the_goals_figures_are_made_of_the_rows(script: ModuleType) -> None:
 
 
 @pytest.mark.slow
-def test_the_experiment_runs_and_takes_up_its_rows_again(tmp_path: Path) -> None:
+def test_the_experiment_runs(tmp_path: Path, script: ModuleType) -> None:
     encoder = write_encoder(tmp_path / "encoder")
     words = ["--data", str(write_tsv(tmp_path / "reviews.tsv")), "--encoder", str(encoder), "--threads", "1"]
     words += ["--work", str(tmp_path / "work"), "--output", str(tmp_path / "results"), "--quick"]
-    for _ in range(2):
-        made = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, check=False)
-        assert made.returncode == 0, made.stderr
-    assert "training the" not in made.stdout
+    made = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
     (file,) = (tmp_path / "results").glob("text_compression-reviews-*-quick.json")
-    result = json.loads(file.read_text())
-    assert list(result["rows"]) == [row.chain for row in ROWS]
-    assert all(row["size"] > 0 and len(row["by seed"]) == 1 for row in result["rows"].values())
+    rows = json.loads(file.read_text())["rows"]
+    assert set(rows) == set(script.QUICK)
+    assert all(row["size"] > 0 and len(row["by seed"]) == 1 for row in rows.values())
