@@ -151,8 +151,8 @@ def _made(options: Options, original: Original, directory: RunDirectory, reporte
     data = original.task.data
     note = (
         f"Ours: {data.source}; {Path(options.encoder).name}; F1 of {data.classes[1]!r} with 95% intervals (bootstrap "
-        f"over test texts); median seconds of a batch of {options.batch}, {threads} CPU threads. The paper names neither its "
-        "data set nor its batch: of its sizes and times only the order compares."
+        f"over test texts); median seconds of a batch of {options.batch}, {threads} CPU threads. The paper names "
+        "neither its data set nor its batch: of its sizes and times only the order compares."
     )
     text = paper_table({row.chain: figures_of(row, options.batch) for row in rows}, note)
     try:

@@ -261,7 +261,7 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
         {"params": matrices, "weight_decay": recipe.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.lr)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.lr, fused=True)
 
 
 @contextmanager
@@ -323,5 +323,5 @@ def _restore(
         entries = [entry for entry in ("step", "exp_avg", "exp_avg_sq") if f"adam.{entry}.{name}" in tensors]
         if entries:
             state = {entry: tensors[f"adam.{entry}.{name}"] for entry in entries}
-            optimizer.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in state.items()}
+            optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in state.items()}
     return int(found.meta["steps"]), float(found.meta["loss"])

