@@ -6,7 +6,6 @@ import contextlib
 import copy
 import io
 import logging
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -67,11 +66,12 @@ def exported(work: Work) -> Any:
                 input_names=list(task.input_names),
                 output_names=["logits"],
                 dynamic_shapes=shapes,
+                optimize=False,
                 verbose=False,
             )
     except Exception as error:  # the exporter meets a stranger's network, which may raise anything
         raise MethodError(f"the network cannot be exported to ONNX: {first_line(error)}") from error
-    _settle_weights(program.model)
+    _simplify(program.model)
     proto = program.model_proto
     del proto.graph.value_info[:]  # shapes of weights before the exporter transposed them mislead the quantizer
     for node in proto.graph.node:
@@ -79,15 +79,18 @@ def exported(work: Work) -> Any:
     return proto
 
 
-def _settle_weights(model: Any) -> None:
-    """Rearrange once what is rearranged at each run: recurrent weights, which the quantizer knows as constants only.
+def _simplify(model: Any) -> None:
+    """What the exporter does by itself, but for which constants are worked out in advance.
 
-    Products are left alone: a factored layer's file would be as large as the dense one's.
+    Numbers that are only moved are moved once, however many: the quantizer knows recurrent weights as constants only.
+    Products stay: a factored layer's file would be as large as the dense one's.
     """
-    optimizer = needed("onnxscript.optimizer")
-    sizes = {"input_size_limit": sys.maxsize, "output_size_limit": sys.maxsize}
-    optimizer.fold_constants(model, **sizes, should_fold=lambda node: node.op_type in REARRANGING)
-    optimizer.remove_unused_nodes(model)
+
+    def folds(node: Any) -> bool | None:
+        return False if node.op_type == "MatMul" else True if node.op_type in REARRANGING else None
+
+    needed("onnxscript.optimizer").optimize_ir(model, should_fold=folds)
+    needed("onnxscript.rewriter.onnx_fusions").fuse(model)
 
 
 @contextlib.contextmanager
