@@ -114,7 +114,7 @@ def test_members_are_trained_beside_what_the_search_left(
 ) -> None:
     run = searched()
     before = left_by(run.path)
-    result = tune(run.path, pick="all")
+    result = tune(run.path, pick="all", epochs=8)
     assert read_csv(run.path / "front.csv") == result.rows
     assert [row.untrained() for row in result.rows] == [
         type(row)(**{**vars(row), "path": new.path, "objectives": new.objectives})
@@ -130,10 +130,10 @@ def test_members_are_trained_beside_what_the_search_left(
         found = [measure(result.load(row), part, faint.mean, faint.std).accuracy for part in (parts.search, parts.test)]
         assert found == [row.search_accuracy, row.test_accuracy]
         assert row.objectives["accuracy"] == row.search_accuracy
-        assert (row.trained_epochs == 3) == (row.path == f"{row.home}/finetuned")
+        assert (row.trained_epochs == 8) == (row.path == f"{row.home}/finetuned")
         (record,) = metrics(run.path / row.home)["finetuned"]
         assert (
-            record["kept"] == (row.trained_epochs == 3) == (record["search_accuracy"] > row.untrained().search_accuracy)
+            record["kept"] == (row.trained_epochs == 8) == (record["search_accuracy"] > row.untrained().search_accuracy)
         )
         if record["kept"]:
             inside = metrics(run.path / row.path)
@@ -158,7 +158,7 @@ def test_the_search_set_decides_and_the_test_set_has_no_say(
     assert bad.rows[0] == row
     (record,) = metrics(run.path / row.path)["finetuned"]
     assert not record["kept"]
-    good = tune(run.path, pick="0").rows[0]
+    good = tune(run.path, pick="0", epochs=8).rows[0]
     assert good.search_accuracy > row.search_accuracy
     weights = (run.path / good.path / "model.safetensors").read_bytes()
     again = tune(run.path, pick="0", lr=50.0, distill=0.0, epochs=1, seed=1).rows[0]
@@ -262,7 +262,7 @@ def test_a_longer_search_keeps_what_its_members_were_trained_to(
     searched: Callable[..., SearchResult], tune: Tune, original: nn.Module, faint: ImageData
 ) -> None:
     run = searched()
-    tuned = {row.key: row for row in tune(run.path, pick="all").rows}
+    tuned = {row.key: row for row in tune(run.path, pick="all", epochs=8).rows}
     more = gaprune.search(  # type: ignore[operator]
         original, faint, resume=run.path, generations=4, reporter=SILENT
     )

@@ -119,9 +119,9 @@ class NSGA2(Algorithm):
 
     def restore(self, state: AlgorithmState) -> None:
         """See ``Algorithm.restore``."""
+        self._ledger.restore(state)
         if ("told" in state.arrays) != (self._screen is not None):
             raise ValueError("the state is of another search: its screening differs")
-        self._ledger.restore(state)
         self._parents = unpack_genomes(state.arrays["parents"], self._layout)
         self._parents_Y = np.array(state.arrays["parents_Y"], dtype=np.float64)
         self._parents_violation = np.array(state.arrays["parents_violation"], dtype=np.float64)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gaprune.evolve import NSGA2, Algorithm, RandomSearch, make_algorithm, nsga3
-from gaprune.evolve.initial import uninformed
+from gaprune.evolve.initial import halving, uninformed
 from gaprune.prune.genome import Space
 from gaprune.testing.algorithm_suite import AlgorithmSuite, evaluate, generations, history, network, tell_beyond
 
@@ -55,12 +55,14 @@ def test_the_initial_population_is_replaceable(algorithm):
     space = network()
     drawn = uninformed(space, 30, np.random.Generator(np.random.PCG64(5)))
     first = algorithm(space, population=30, seed=5, initial=uninformed).ask()
-    assert sum(a == b for a, b in itertools.zip_longest(drawn, first)) >= 25
+    assert len(set(drawn) & set(first)) >= 25
 
 
 def test_all_algorithms_begin_with_the_same_generation():
+    """NSGA-II and -III in an order that has seen all budgets early."""
     first = NSGA2(network(), seed=7).ask()
-    assert RandomSearch(network(), seed=7).ask() == first
+    drawn = RandomSearch(network(), seed=7).ask()
+    assert [drawn[index] for index in halving(len(drawn))] == first
     assert nsga3(network(), seed=7).ask() == first
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaprune.evolve.initial import budgets, informed, uninformed
+from gaprune.evolve.initial import budgets, halving, informed, uninformed
 from gaprune.evolve.ranked import rank
 from gaprune.testing import BitSpace, ToyNetwork
 from gaprune.testing.spaces import make_layout
@@ -110,3 +110,13 @@ def test_uninformed_members_have_all_densities():
     densities = [bits.mean() for bits in unpacked(space, uninformed(space, 60, generator()))]
     assert min(densities) < 0.15
     assert max(densities) > 0.85
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 25, 32])
+def test_halving_orders_all_places_and_begins_far_apart(count):
+    order = halving(count)
+    assert sorted(order) == list(range(count))
+    if count >= 4:
+        first = sorted(order[:4])
+        assert min(np.diff(first)) >= count // 8
+    assert halving(8) == [0, 4, 2, 6, 1, 5, 3, 7]
