@@ -3,7 +3,8 @@ from __future__ import annotations
 import functools
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,22 @@ def metrics(path: Path) -> dict[str, Any]:
     return found
 
 
+@contextmanager
+def stopped_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Meanwhile a training is interrupted, as by Ctrl-C, after so many steps."""
+    real, taken = training_loop.train_step, []
+
+    def stopping(*arguments: Any) -> Any:
+        taken.append(None)
+        if len(taken) > steps:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_loop, "train_step", stopping)
+        yield
+
+
 def test_members_are_trained_beside_what_the_search_left(
     searched: Callable[..., SearchResult], tune: Tune, faint: ImageData
 ) -> None:
@@ -211,18 +228,8 @@ def test_stopped_anywhere_and_called_again_it_ends_as_if_never_stopped(
     run = searched()
     other = shutil.copytree(run.path, tmp_path / "other")
     whole = tune(run.path, pick="0,knee,2")
-    real, taken = training_loop.train_step, []
-
-    def stopping(*arguments: Any) -> Any:
-        taken.append(None)
-        if len(taken) > steps:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training_loop, "train_step", stopping)
-        with pytest.raises(KeyboardInterrupt, match="whole epochs are kept"):
-            tune(other, pick="0,knee,2")
+    with stopped_after(steps, monkeypatch), pytest.raises(KeyboardInterrupt, match="whole epochs are kept"):
+        tune(other, pick="0,knee,2")
     assert (other / "finetuning").exists() == (steps in (8, 30)), "an epoch has 6 steps, a member 3 epochs"
     again = tune(other, pick="0,knee,2")
     assert again.rows == whole.rows
@@ -428,18 +435,8 @@ def test_a_shared_training_stopped_anywhere_ends_as_if_never_stopped(
     other = shutil.copytree(run.path, tmp_path / "other")
     options: dict[str, Any] = {"pick": "all", "shared": True, "polish_epochs": 1, "epochs": 2}
     whole = tune(run.path, **options)
-    real, taken = training_loop.train_step, []
-
-    def stopping(*arguments: Any) -> Any:
-        taken.append(None)
-        if len(taken) > steps:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training_loop, "train_step", stopping)
-        with pytest.raises(KeyboardInterrupt, match="whole epochs are kept"):
-            tune(other, **options)
+    with stopped_after(steps, monkeypatch), pytest.raises(KeyboardInterrupt, match="whole epochs are kept"):
+        tune(other, **options)
     assert tune(other, **options).rows == whole.rows
     assert left_by(other) == left_by(run.path)
     monkeypatch.setattr(training_loop, "train_step", None)

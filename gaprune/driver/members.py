@@ -24,7 +24,7 @@ from gaprune.prune.costs import count_flops
 from gaprune.prune.genome import Genome
 from gaprune.prune.masks import Masks
 from gaprune.runs import FrontRow, RunDirectory, write_csv
-from gaprune.runs.files import atomic_write, sync_folder
+from gaprune.runs.files import atomic_write, put_back, sync_folder, take_place
 from gaprune.saved import Config, save_compact, save_genome
 
 FRONT = "front"
@@ -52,9 +52,8 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
         raise
     carry_over(run.path / FRONT, run.path / PARTIAL, rows)
     (run.path / CSV).unlink(missing_ok=True)
-    shutil.rmtree(run.path / FRONT, ignore_errors=True)
     sync_folder(run.path / PARTIAL)
-    (run.path / PARTIAL).rename(run.path / FRONT)
+    take_place(run.path / PARTIAL, run.path / FRONT)
     rows = [settled(run.path, row) for row in rows]
     write_csv(rows, run.path / CSV)
     run.update_manifest(generations_done=found.generation, polished=job.options.polish)
@@ -62,7 +61,8 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
 
 
 def drop_partial(run: RunDirectory) -> None:
-    """Remove what a process left that was stopped while it made the members."""
+    """Remove what a process left that was stopped while it made the members, or put them in an old front's place."""
+    put_back(run.path / FRONT)
     shutil.rmtree(run.path / PARTIAL, ignore_errors=True)
 
 

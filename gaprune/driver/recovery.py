@@ -67,8 +67,17 @@ def recover(
         reporter: told how it goes.
         lesson: what is learnt.
     """
-    with pinned(job.threads), masked_gradients(network, kernels):
-        records = fit(
+    with masked_gradients(network, kernels):
+        records = train(job, network, recipe, lesson, directory, reporter)
+    return measured(job, network, records)
+
+
+def train(
+    job: Job, network: nn.Module, recipe: Recipe, lesson: Lesson, directory: Path, reporter: Reporter
+) -> list[EpochRecord]:
+    """Train in place on the job's training images, watched on its search set; resumable, as ``recover`` is."""
+    with pinned(job.threads):
+        return fit(
             network,
             job.splits.train.to(job.splits.search.images.device),
             job.splits.search,
@@ -80,7 +89,6 @@ def recover(
             directory=directory,
             reporter=reporter,
         )
-    return measured(job, network, records)
 
 
 def measured(job: Job, network: nn.Module, records: list[EpochRecord]) -> Recovered:

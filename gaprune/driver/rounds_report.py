@@ -15,7 +15,7 @@ from gaprune.driver.setup import Job
 from gaprune.driver.trained import carry_over, settled
 from gaprune.prune.masks import Masks
 from gaprune.runs import FLOPS_NOTE, FrontRow, RunDirectory, read_csv, write_csv
-from gaprune.runs.files import atomic_write, read_json_object, write_json
+from gaprune.runs.files import atomic_write, put_back, read_json_object, take_place, write_json
 from gaprune.saved import METRICS, save_genome
 
 TABLE = "rounds.csv"
@@ -47,6 +47,7 @@ def save_rounds(job: Job, run: RunDirectory, done: Sequence[RoundResult]) -> lis
         return read_csv(table)
     partial, final = run.path / f"{FRONT}.partial", run.path / FRONT
     shutil.rmtree(partial, ignore_errors=True)
+    put_back(final)
     table.unlink(missing_ok=True)
     rows = [_row(job, result) for result in done]
     pairs = sorted(zip(rows, done, strict=True), key=lambda pair: (pair[0].flops, -pair[1].number))
@@ -58,8 +59,7 @@ def save_rounds(job: Job, run: RunDirectory, done: Sequence[RoundResult]) -> lis
         _hand_out(job, run.path / result.place, partial / name, numbered, result)
         made.append(numbered)
     carry_over(final, partial, made)
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
+    take_place(partial, final)
     made = [settled(run.path, row) for row in made]
     write_csv(made, table)
     run.update_manifest(rounds_done=len(done))

@@ -12,14 +12,14 @@ import numpy as np
 
 from gaprune.device import pinned
 from gaprune.driver.finetuning import STATES, Member, Tuner, keep, open_member
-from gaprune.driver.recovery import Recovered, measured, recover
+from gaprune.driver.recovery import Recovered, measured, recover, train
 from gaprune.driver.setup import Job
 from gaprune.errors import OptionError
 from gaprune.progress import duration
 from gaprune.prune.grouped import GroupedConvolution
 from gaprune.prune.masks import Grouping, Masks
 from gaprune.runs import FrontRow
-from gaprune.training import Distillation, EpochRecord, Recipe, estimate_seconds, fit
+from gaprune.training import Distillation, EpochRecord, Recipe, estimate_seconds
 from gaprune.training.digest import digest_json
 from gaprune.training.shared import SharedFront, SharedLesson
 
@@ -90,18 +90,7 @@ class Together:
                 f"training {len(shared)} members in shared weights, {recipe.epochs} epochs of {len(splits.train):,} "
                 f"images, {self.tuner.method}: about {duration(seconds)} on this machine"
             )
-            return fit(
-                shared,
-                splits.train.to(splits.search.images.device),
-                splits.search,
-                mean=job.data.mean,
-                std=job.data.std,
-                flip=job.data.flip,
-                recipe=recipe,
-                lesson=lesson,
-                directory=directory,
-                reporter=reporter,
-            )
+        return train(job, shared, recipe, lesson, directory, reporter)
 
     def _take_out(
         self,

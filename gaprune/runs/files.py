@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +71,25 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def take_place(new: Path, place: Path) -> None:
+    """Rename a folder to ``place``; what was there stays, under another name, until that is done."""
+    put_back(place)
+    aside = _aside(place)
+    if place.exists():
+        place.rename(aside)
+    new.rename(place)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def put_back(place: Path) -> None:
+    """Finish what a process left that was stopped in ``take_place``: the old folder returns where there is no new."""
+    aside = _aside(place)
+    if aside.exists() and not place.exists():
+        aside.rename(place)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(place: Path) -> Path:
+    return place.with_name(f"{place.name}.old")

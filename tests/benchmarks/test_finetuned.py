@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -8,19 +7,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import load_script
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "finetuned.py"
 
 
 @pytest.fixture(scope="module")
 def finetuned() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("finetuned_benchmark", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def row(method: str, seed: int, test: float, *, winner: bool = True) -> dict[str, object]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import subprocess
@@ -10,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from scripts import load_script
 
 from gaprune.testing import ToyNetwork
 
@@ -18,13 +18,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "search.py"
 
 @pytest.fixture(scope="module")
 def search() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("search_benchmark", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def toy(space):

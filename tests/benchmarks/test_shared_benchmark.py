@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -9,19 +8,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import load_script
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "shared.py"
 
 
 @pytest.fixture(scope="module")
 def shared() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("shared_benchmark", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.mark.parametrize(("members", "epochs", "polish", "expected"), [(12, 4, 1, 9), (35, 1, 0, 8), (3, 5, 2, 3)])

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import load_script
 from tiny_texts import write_encoder, write_tsv
 
 from gaprune.text.rows import ROWS
@@ -18,13 +18,7 @@ SCRIPT = Path(__file__).parents[2] / "experiments" / "text_compression.py"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("text_compression", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def test_the_goals_figures_are_made_of_the_rows(script: ModuleType) -> None:

@@ -2,11 +2,20 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from gaprune.runs.files import atomic_write, json_bytes, read_json_object, remove_temporary_files, write_json
+from gaprune.runs.files import (
+    atomic_write,
+    json_bytes,
+    put_back,
+    read_json_object,
+    remove_temporary_files,
+    take_place,
+    write_json,
+)
 
 
 def full_disk(*args: object) -> None:
@@ -58,3 +67,35 @@ def test_what_is_no_json_object_is_refused(tmp_path: Path, content: bytes) -> No
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(ValueError, match=r".+"):
         read_json_object(tmp_path / "a.json")
+
+
+def folder(path: Path, content: str) -> Path:
+    path.mkdir()
+    (path / "weights").write_text(content)
+    return path
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
+    place = folder(tmp_path / "front", "old")
+    take_place(folder(tmp_path / "front.partial", "new"), place)
+    assert (place / "weights").read_text() == "new"
+    assert os.listdir(tmp_path) == ["front"]
+
+
+def test_an_old_folder_outlives_a_process_that_was_stopped_while_another_took_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, new = folder(tmp_path / "front", "old"), folder(tmp_path / "front.partial", "new")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda path, ignore_errors: None)
+        take_place(new, place)
+    assert sorted(os.listdir(tmp_path)) == ["front", "front.old"]  # stopped before the old one was removed
+    put_back(place)
+    assert os.listdir(tmp_path) == ["front"]
+    assert (place / "weights").read_text() == "new"
+
+    place.rename(tmp_path / "front.old")  # stopped between the two renamings
+    put_back(place)
+    assert os.listdir(tmp_path) == ["front"]
+    put_back(place)
+    assert (place / "weights").read_text() == "new"
