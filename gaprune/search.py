@@ -20,12 +20,13 @@ from gaprune.cli import GIVEN, Interrupted, run_command, typed_command
 from gaprune.data import ImageData, data_names
 from gaprune.driver.backends import open_backend, started
 from gaprune.driver.engine import MEGABYTE
+from gaprune.driver.iterations import run_iterations
 from gaprune.driver.loop import Found, evolve
 from gaprune.driver.members import CSV, drop_partial, save_front
 from gaprune.driver.options import ROUNDS, SearchOptions, record, resumed_options, settled
 from gaprune.driver.own import Own
 from gaprune.driver.picture import draw
-from gaprune.driver.reopen import check_identity
+from gaprune.driver.reopen import check_identity, part_of
 from gaprune.driver.rounds import MakeBackend, run_rounds
 from gaprune.driver.setup import Job, check_names, prepare
 from gaprune.errors import BackendError, OptionError, RunError, choice_error
@@ -169,8 +170,8 @@ def _show(result: SearchResult, reporter: Reporter) -> None:
 def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     if options.resume is not None:
         with RunDirectory.open(options.resume) as run:
-            if "round" in run.manifest:
-                raise RunError(f"{run.path} is a round of a run: go on with --resume {run.path.parent}")
+            if part := part_of(run.manifest):
+                raise RunError(f"{run.path} is {part} of a run: go on with --resume {run.path.parent}")
             own.check_resume(run.manifest, run.path)
             options = resumed_options(options, run.manifest)
             with open_backend(options, reporter) as make_backend:
@@ -228,6 +229,9 @@ def _found(
     if job.options.algorithm == ROUNDS:
         rounds = run_rounds(job, run, make_backend, reporter)
         return rounds.evaluated, rounds.rows
+    if job.options.iterations > 1:
+        iterations = run_iterations(job, run, make_backend, reporter)
+        return iterations.evaluated, iterations.rows
     backend = make_backend(job)
     try:
         found = evolve(job, run, backend, reporter)

@@ -31,12 +31,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> RayTogether:
     return RayTogether(config, log)
 
 
-def squares(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def squares(count: int, seed: int, contrast: int = 60) -> tuple[np.ndarray, np.ndarray]:
     """``count`` noisy 8x8 images of each of three classes, which differ in their brightest channel."""
     random = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(CLASSES)), count)
     images = random.integers(0, 160, (len(labels), 3, 8, 8))
-    images[np.arange(len(labels)), labels] += 60
+    images[np.arange(len(labels)), labels] += contrast
     return images.astype(np.uint8), labels.astype(np.int64)
 
 
@@ -66,3 +66,20 @@ def trained(square_data: ImageData) -> torch.nn.Module:
     train, mean, std = square_data.train, square_data.mean, square_data.std
     fit(model, train, square_data.test, mean=mean, std=std, flip=True, recipe=recipe)
     return model.eval()
+
+
+@pytest.fixture(scope="session")
+def faint() -> ImageData:
+    """Noise whose brightest channel is the label, but barely: smaller networks are worse at it."""
+    return from_arrays("faint", squares(80, 0, contrast=12), squares(40, 1, contrast=12))
+
+
+@pytest.fixture(scope="session")
+def original(faint: ImageData) -> torch.nn.Module:
+    """A small residual network that has learnt the faint images as far as it can; not to be changed."""
+    torch.manual_seed(0)
+    model = small_residual(3)
+    recipe = Recipe(epochs=15, batch_size=30, lr=0.1, pad=1)
+    fit(model, faint.train, faint.test, mean=faint.mean, std=faint.std, flip=True, recipe=recipe)
+    model.zero_grad(set_to_none=True)
+    return model

@@ -8,16 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from listener import Listener
 from safetensors.torch import load_file, save_file
-from tiny_factory import small_residual
 from torch import nn
 
 import gaprune
-from gaprune.data import ImageData, from_arrays, split
+from gaprune.data import ImageData, split
 from gaprune.errors import GapruneError, OptionError, RunError
 from gaprune.evaluate import measure
 from gaprune.finetune import main
@@ -26,7 +24,6 @@ from gaprune.runs import front_table, plain_table, read_csv
 from gaprune.runs.lock import DirectoryLock
 from gaprune.search import SearchResult
 from gaprune.search import main as search_main
-from gaprune.training import Recipe, fit
 from gaprune.training import loop as training_loop
 
 SMALL: dict[str, Any] = {
@@ -40,30 +37,6 @@ SMALL: dict[str, Any] = {
 TUNE: dict[str, Any] = {"epochs": 3, "device": "cpu", "threads": 1, "lr": 0.05, "reporter": SILENT}
 
 Tune = Callable[..., SearchResult]
-
-
-@pytest.fixture(scope="module")
-def faint() -> ImageData:
-    """Noise whose brightest channel is the label, but barely: smaller networks are worse at it."""
-
-    def squares(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        random = np.random.default_rng(seed)
-        labels = np.repeat(np.arange(3), count)
-        images = random.integers(0, 160, (len(labels), 3, 8, 8))
-        images[np.arange(len(labels)), labels] += 12
-        return images.astype(np.uint8), labels.astype(np.int64)
-
-    return from_arrays("faint", squares(80, 0), squares(40, 1))
-
-
-@pytest.fixture(scope="module")
-def original(faint: ImageData) -> nn.Module:
-    torch.manual_seed(0)
-    model = small_residual(3)
-    recipe = Recipe(epochs=15, batch_size=30, lr=0.1, pad=1)
-    fit(model, faint.train, faint.test, mean=faint.mean, std=faint.std, flip=True, recipe=recipe)
-    model.zero_grad(set_to_none=True)
-    return model
 
 
 @pytest.fixture(scope="module")

@@ -170,6 +170,7 @@ def _metrics(row: FrontRow, built: Built, flops_counted: int) -> dict[str, Any]:
     return {
         "key": row.key,
         "objectives": row.objectives,
+        "minimised": built.minimised,
         "violation": built.violation,
         "search_accuracy": row.search_accuracy,
         "test_accuracy": row.test_accuracy,

@@ -21,6 +21,9 @@ MAY_CHANGE = ("generations", "pick", "polish", "cache_dir", "data_dir", "checkpo
 MAY_CHANGE_WITH_ROUNDS = ("rounds", "pick", "cache_dir", "data_dir", "checkpoint", *PLACES)
 """The same for the paper's rounds: each builds on the one before."""
 
+MAY_CHANGE_WITH_ITERATIONS = ("iterations", "pick", "cache_dir", "data_dir", "checkpoint", *PLACES)
+"""The same for iterations."""
+
 SETTLED = ("threads", "device", "round_to", "precision")
 """Options that a run has settled by itself where nobody said; a resumed one keeps what was settled."""
 
@@ -46,10 +49,13 @@ ONLY_WITH_ROUNDS = (
     "mutation_rate",
 )
 
+ONLY_WITH_ITERATIONS = ("iteration_share", "iteration_epochs")
+
 LIMITS_OF_ROUNDS = "--round-share says how much goes, and the loss decides what"
 
 NEVER_WITH_ROUNDS = {
     "generations": "use --rounds and --round-generations",
+    "iterations": "rounds search again and again by themselves, see --rounds and --round-epochs",
     "connection_groups": "rounds mask connections one by one",
     "max_flops": LIMITS_OF_ROUNDS,
     "max_params": LIMITS_OF_ROUNDS,
@@ -104,6 +110,11 @@ class SearchOptions:
     )
     population: int = option(24, "genomes a generation, 4 or more; rounds take 30 unless told otherwise")
     generations: int = option(10, "generations, the first included")
+    iterations: int = option(1, "searches; between two a member is trained on, and the next one prunes that")
+    iteration_share: float = option(
+        0.5, "with iterations: FLOPs of that member at most, as a share of the network's that was searched"
+    )
+    iteration_epochs: int = option(10, "with iterations: epochs of that training, with the original as teacher")
     rounds: int = option(5, "with rounds: searches, each on the network that the one before left")
     round_generations: int = option(5, "with rounds: generations of each round, the first included")
     round_share: tuple[float, ...] = option(
@@ -150,6 +161,8 @@ class SearchOptions:
         for name, least in (
             ("population", 4),
             ("generations", 1),
+            ("iterations", 1),
+            ("iteration_epochs", 1),
             ("rounds", 1),
             ("round_generations", 1),
             ("round_epochs", 0),
@@ -170,6 +183,7 @@ class SearchOptions:
         check_rule(self.pick)
         _ = self.constraints
         self._check_rounds()
+        self._check_iterations()
 
     def _check_rounds(self) -> None:
         """What only the paper's rounds understand, and what they do not."""
@@ -193,6 +207,18 @@ class SearchOptions:
             raise OptionError("round-share must be below 1, got 1")
         _check_share("cut", self.cut)
         _check_share("mutation-rate", self.mutation_rate)
+
+    def _check_iterations(self) -> None:
+        """What only several iterations understand, and what they do not."""
+        _check_share("iteration-share", self.iteration_share)
+        if not 0 < self.iteration_share < 1:
+            raise OptionError(f"iteration-share must be between 0 and 1, got {self.iteration_share}")
+        if self.iterations == 1 and self.resume is None:
+            for name in ONLY_WITH_ITERATIONS:
+                if name in self.given:
+                    raise OptionError(f"{name.replace('_', '-')} says nothing to a single search: add --iterations 2")
+        if self.iterations > 1 and self.connection_groups > 1:
+            raise OptionError("iterations cannot prune networks with grouped convolutions again: leave one of them out")
 
 
 def _check_least(name: str, value: object, least: int) -> None:
@@ -243,7 +269,7 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
         raise RunError(f"the manifest of {given.resume} has no options: it is no run of this version")
     saved = {**saved, **{name: settled[name] for name in SETTLED}}
     changed = {name: typed[name] for name in typed if name in given.given and name != "resume"}
-    may_change = MAY_CHANGE_WITH_ROUNDS if saved.get("algorithm") == ROUNDS else MAY_CHANGE
+    may_change = _may_change(saved)
     refused = {name: value for name, value in changed.items() if name not in may_change}
     before = {**saved, "threads_per_worker": settled["threads"]}
     apart = differences({name: before.get(name) for name in refused}, refused)
@@ -252,3 +278,9 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     merged = {**saved, **{name: value for name, value in changed.items() if name in may_change}}
     merged["resume"] = str(given.resume)
     return options_from_record(SearchOptions, merged)
+
+
+def _may_change(saved: dict[str, Any]) -> tuple[str, ...]:
+    if saved.get("algorithm") == ROUNDS:
+        return MAY_CHANGE_WITH_ROUNDS
+    return MAY_CHANGE if saved.get("iterations", 1) == 1 else MAY_CHANGE_WITH_ITERATIONS

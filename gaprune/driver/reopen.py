@@ -20,8 +20,16 @@ SEARCH = "python -m gaprune.search"
 OF_THE_DEVICE = ("device", "threads", "precision")
 """Parts of a run's identity that later work need not share: a front may be searched here and trained elsewhere."""
 
-DONE = ("generations_done", "rounds_done")
+DONE = ("generations_done", "rounds_done", "iterations_done")
 """Entries of a manifest, one of which says that there is a whole front."""
+
+PARTS = {"round": "a round", "iteration": "an iteration"}
+"""Entries of a manifest that mark the directory of a part of a run, in words."""
+
+
+def part_of(manifest: Mapping[str, Any]) -> str | None:
+    """What a directory with this manifest is of a run, in words; ``None`` where it is a run."""
+    return next((words for name, words in PARTS.items() if name in manifest), None)
 
 
 def finished_front(run: RunDirectory) -> list[FrontRow]:
@@ -31,8 +39,9 @@ def finished_front(run: RunDirectory) -> list[FrontRow]:
         RunError: there is none yet, or the directory is of a round alone.
     """
     manifest = run.manifest
-    if "round" in manifest:
-        raise RunError(f"{run.path} is a round of a run: give {run.path.parent}")
+    part = part_of(manifest)
+    if part is not None:
+        raise RunError(f"{run.path} is {part} of a run: give {run.path.parent}")
     if not (run.path / CSV).exists() or all(manifest.get(name) is None for name in DONE):
         command = f"{SEARCH} --resume {shlex.quote(str(run.path))}"
         raise RunError(f"{run.path} has no front yet: its search is not finished, go on with: {command}")

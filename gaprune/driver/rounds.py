@@ -7,40 +7,28 @@ going on with a run needs none of the finished rounds' networks but the last.
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
-from gaprune.baseline import Baseline
-from gaprune.cli import differences
-from gaprune.device import pinned
-from gaprune.driver.engine import MEGABYTE, Origin, make_evaluator
+from gaprune.driver.again import SEED_STRIDE, Start, later_job, of_the_original, part_directory
 from gaprune.driver.kept import NAME as STATISTICS
-from gaprune.driver.kept import Kept
 from gaprune.driver.loop import Found, evolve
 from gaprune.driver.members import save_front
 from gaprune.driver.retrain import retrain
 from gaprune.driver.round_result import RoundResult, read_result
 from gaprune.driver.rounds_report import save_rounds, write_tables
-from gaprune.driver.setup import Job, statistics_key
+from gaprune.driver.setup import Job
 from gaprune.errors import RunError
 from gaprune.evaluate import Backend, Outcome
 from gaprune.evolve import Rounds
 from gaprune.progress import Reporter
-from gaprune.prune.genome import Genome
-from gaprune.prune.lineage import compose, present_kernels
+from gaprune.prune.lineage import present_kernels
 from gaprune.prune.masks import Masks
 from gaprune.runs import EvaluationLog, FrontRow, RunDirectory
-from gaprune.runs.directory import LOG_NAME, MANIFEST_NAME
-from gaprune.saved import load
-from gaprune.training.digest import digest_tensors
-
-SEED_STRIDE = 1_000_003
-"""Between the seeds of two rounds, so that no two runs share one."""
+from gaprune.runs.directory import LOG_NAME
 
 MakeBackend = Callable[[Job], Backend]
 
@@ -136,20 +124,18 @@ class _Round:
         shares = job.options.round_share
         self._share = shares[min(number, len(shares)) - 1]
         reporter.say(f"round {number} of {job.options.rounds}: {self._share:.0%} of the genes go")
-        self._job = self._later_job(run, before) if before else self._with_options(job)
+        if before is not None:
+            job = later_job(job, self._start(run, before), self._path, reporter)
+        self._job = replace(job, options=replace(job.options, generations=job.options.round_generations))
 
     def result(self, make_backend: MakeBackend) -> RoundResult:
         """Search, build the best network, train it if that is wanted, and note it all in the round's manifest."""
-        with self._directory() as directory:
+        with part_directory(self._path, self._job, {"round": self._number}) as directory:
             if self._number > 1:  # those of the original are the whole run's
                 self._job.kept.save(self._path)
             found = self._search(directory, make_backend)
             (row,) = save_front(self._job, directory, found, self._reporter)
-            best = self._job.space.masks(found.genomes[0])
-            whole = self._whole.space
-            composed = compose(whole.graph, self._so_far, self._job.space.graph, best)
-            genome = whole.genome(composed)
-            self._check_costs(genome, row)
+            genome = of_the_original(self._whole, self._so_far, self._job, found.genomes[0], row)
             result = RoundResult(
                 number=self._number,
                 genome=genome,
@@ -162,7 +148,8 @@ class _Round:
                 seconds=sum(outcome.seconds for outcome in found.evaluated.values()),
             )
             if self._job.options.round_epochs:
-                kernels = present_kernels(whole.graph, composed)
+                whole = self._whole.space
+                kernels = present_kernels(whole.graph, whole.masks(genome))
                 result = retrain(self._job, result, found.genomes[0], kernels, directory, self._reporter)
             directory.update_manifest(result=result.record())
             (self._path / STATISTICS).unlink(missing_ok=True)
@@ -190,49 +177,5 @@ class _Round:
             raise RunError(f"every candidate failed, see {directory.log.path}: {reasons[0]}")
         return found
 
-    def _check_costs(self, genome: Genome, row: FrontRow) -> None:
-        """The round's own count must be what the true original's formula gives for the same network."""
-        costs = self._whole.space.costs(self._whole.space.masks(genome))
-        counted = (row.flops, row.params, row.size_mb)
-        if counted != (costs.flops, costs.params, costs.size / MEGABYTE):
-            raise RunError(f"{self._path} counts {counted}, the original's formula {costs}: please report this")
-
-    def _directory(self) -> RunDirectory:
-        """The round's own; one that was killed before it had a manifest is begun anew."""
-        if (self._path / MANIFEST_NAME).exists():
-            directory = RunDirectory.open(self._path)
-            apart = differences(directory.manifest.get("identity", {}), self._job.identity)
-            if apart:
-                directory.close()
-                raise RunError(f"{self._path} was made with another network: {'; '.join(apart)}")
-            return directory
-        shutil.rmtree(self._path, ignore_errors=True)
-        return RunDirectory.create(self._path, {"round": self._number, **self._job.manifest()})
-
-    def _with_options(self, job: Job) -> Job:
-        return replace(job, options=replace(job.options, generations=job.options.round_generations))
-
-    def _later_job(self, run: RunDirectory, before: RoundResult) -> Job:
-        """The same job for the network that the round before left."""
-        job = self._whole
-        device = job.splits.search.images.device
-        network = load(run.path / before.place, model=job.own.model).to(device)
-        baseline = _baseline(job.baseline, network, before)
-        key = statistics_key(job.options, baseline, job.data, job.splits, job.threads)
-        kept = Kept(self._path, key, device)
-        origin = Origin(job.evaluator.original, present_kernels(job.space.graph, self._so_far))
-        with pinned(job.threads):
-            evaluator = make_evaluator(
-                job.options, network, job.data, job.splits, job.objectives, self._reporter, kept, origin
-            )
-        identity = {**job.identity, **baseline.identity, "genes": evaluator.space.layout.size}
-        return self._with_options(replace(job, baseline=baseline, evaluator=evaluator, kept=kept, identity=identity))
-
-
-def _baseline(first: Baseline, network: nn.Module, before: RoundResult) -> Baseline:
-    return replace(
-        first,
-        model=network,
-        source=f"what round {before.number} left",
-        identity={**first.identity, "weights_sha256": digest_tensors(network.state_dict())},
-    )
+    def _start(self, run: RunDirectory, before: RoundResult) -> Start:
+        return Start(run.path / before.place, before.genome, f"what round {before.number} left")

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from gaprune.driver.engine import MEGABYTE
-from gaprune.driver.members import CSV, FRONT, member_readme
+from gaprune.driver.hand_out import PartNetwork, hand_out, original_row
+from gaprune.driver.members import CSV
 from gaprune.driver.round_result import RoundResult
 from gaprune.driver.setup import Job
-from gaprune.driver.trained import carry_over, settled
 from gaprune.prune.masks import Masks
-from gaprune.runs import FLOPS_NOTE, FrontRow, RunDirectory, read_csv, write_csv
-from gaprune.runs.files import atomic_write, put_back, read_json_object, take_place, write_json
-from gaprune.saved import METRICS, save_genome
+from gaprune.runs import FLOPS_NOTE, FrontRow, RunDirectory, read_csv
+from gaprune.runs.files import atomic_write
 
 TABLE = "rounds.csv"
 READABLE = "rounds.md"
@@ -45,55 +42,22 @@ def save_rounds(job: Job, run: RunDirectory, done: Sequence[RoundResult]) -> lis
     table = run.path / CSV
     if table.exists() and run.manifest.get("rounds_done") == len(done):
         return read_csv(table)
-    partial, final = run.path / f"{FRONT}.partial", run.path / FRONT
-    shutil.rmtree(partial, ignore_errors=True)
-    put_back(final)
-    table.unlink(missing_ok=True)
-    rows = [_row(job, result) for result in done]
-    pairs = sorted(zip(rows, done, strict=True), key=lambda pair: (pair[0].flops, -pair[1].number))
-    digits = max(2, len(str(len(done) - 1)))
-    made = []
-    for index, (row, result) in enumerate(pairs):
-        name = f"{index:0{digits}d}"
-        numbered = FrontRow(**{**vars(row), "index": index, "path": f"{FRONT}/{name}"})
-        _hand_out(job, run.path / result.place, partial / name, numbered, result)
-        made.append(numbered)
-    carry_over(final, partial, made)
-    take_place(partial, final)
-    made = [settled(run.path, row) for row in made]
-    write_csv(made, table)
-    run.update_manifest(rounds_done=len(done))
-    return made
+    networks = [_network(run.path, result) for result in done]
+    smallest_first = sorted(networks, key=lambda network: (original_row(job, network).flops, -network.part["round"]))
+    return hand_out(job, run, smallest_first, {"rounds_done": len(done)})
 
 
-def _row(job: Job, result: RoundResult) -> FrontRow:
-    masks = job.space.masks(result.genome)
-    costs = job.space.costs(masks)
-    return FrontRow(
-        index=-1,
-        key=result.genome.key,
-        objectives=result.objectives,
+def _network(path: Path, result: RoundResult) -> PartNetwork:
+    ways = f"in {result.number} rounds, the last one trained for {result.epochs} epochs"
+    return PartNetwork(
+        source=path / result.place,
+        genome=result.genome,
         search_accuracy=result.search_accuracy,
         test_accuracy=result.test_accuracy,
-        flops=costs.flops,
-        flops_share=costs.flops / job.original.flops,
-        params=costs.params,
-        params_share=costs.params / job.original.params,
-        size_mb=costs.size / MEGABYTE,
-        widths=tuple(int(masks.neurons[group.slice].sum()) for group in job.space.graph.groups),
+        objectives=result.objectives,
+        made=ways if result.epochs else f"without training, in {result.number} rounds",
+        part={"round": result.number},
     )
-
-
-def _hand_out(job: Job, source: Path, folder: Path, row: FrontRow, result: RoundResult) -> None:
-    """A copy of a round's network that says what it is of the true original."""
-    shutil.copytree(source, folder)
-    metrics = read_json_object(source / METRICS)
-    own = {name: value for name, value in vars(row).items() if name not in ("index", "path")}
-    write_json(folder / METRICS, {**metrics, **own, "widths": list(row.widths), "round": result.number})
-    save_genome(folder, result.genome, job.space.layout)
-    ways = f"in {result.number} rounds, the last one trained for {result.epochs} epochs"
-    made = ways if result.epochs else f"without training, in {result.number} rounds"
-    atomic_write(folder / "README.md", member_readme(job, row, made).encode())
 
 
 def write_tables(job: Job, path: Path, done: Sequence[RoundResult]) -> None:
@@ -102,7 +66,7 @@ def write_tables(job: Job, path: Path, done: Sequence[RoundResult]) -> None:
     Raises:
         OSError: they cannot be written; old ones stay.
     """
-    records = [_original_record(job), *(_record(job, result) for result in done)]
+    records = [_original_record(job), *(_record(job, path, result) for result in done)]
     masks = [Masks.full(job.space.graph), *(job.space.masks(result.genome) for result in done)]
     widths = [convolution_widths(job, one) for one in masks]
     text = io.StringIO()
@@ -128,8 +92,8 @@ def _original_record(job: Job) -> Record:
     return (0, 0.0, o.params, 1.0, o.size_mb, o.search_accuracy, o.test_accuracy, o.flops, 1.0, 0, 0.0, 0.0)
 
 
-def _record(job: Job, result: RoundResult) -> Record:
-    row = _row(job, result)
+def _record(job: Job, path: Path, result: RoundResult) -> Record:
+    row = original_row(job, _network(path, result))
     return (
         result.number,
         result.share,

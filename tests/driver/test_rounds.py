@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from listener import Listener
+from stopping import interrupted_after
 from tiny_factory import small_residual
 from torch import nn
 
@@ -252,7 +253,7 @@ def test_stopped_while_training_it_goes_on_from_the_last_epoch(
     assert timeless(resume(tmp_path / "part").path) == timeless(whole.path)
 
 
-@pytest.mark.parametrize("what", ["evolve", "save_front", "compose"])
+@pytest.mark.parametrize("what", ["evolve", "save_front", "of_the_original"])
 def test_stopped_between_the_steps_of_a_round_it_goes_on(
     search: Run, resume: Resume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -268,18 +269,6 @@ def test_stopped_between_the_steps_of_a_round_it_goes_on(
         manifest = tmp_path / "part" / "round-1" / "manifest.json"
         manifest.rename(manifest.with_name(".manifest.json.1.tmp"))
     assert timeless(resume(tmp_path / "part").path) == timeless(whole.path)
-
-
-def interrupted_after(function: Callable[..., Any], count: int) -> Callable[..., Any]:
-    calls: list[None] = []
-
-    def interrupted(*arguments: Any) -> Any:
-        calls.append(None)
-        if len(calls) > count:
-            raise KeyboardInterrupt
-        return function(*arguments)
-
-    return interrupted
 
 
 def test_a_finished_run_takes_more_rounds_and_picks_without_evaluating(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import scratch_vs_pruned
+import search_and_recover
 import structural_distillation
 import torch
 from paper import NETWORKS
@@ -109,3 +110,27 @@ def test_fresh_weights_are_drawn_by_seed_for_every_layer() -> None:
     own.scale = torch.nn.Parameter(torch.ones(1))
     with pytest.raises(ValueError, match="scale cannot be drawn anew"):
         scratch_vs_pruned.fresh(own, 0)
+
+
+@pytest.mark.slow
+def test_searching_again_is_compared_with_one_search_of_as_many_evaluations(tmp_path: Path) -> None:
+    result, text = smoke("search_and_recover", tmp_path)
+    assert [row["iteration"] for row in result["iterations"]] == ["1", "2"]
+    assert {row["side"] for row in result["rows"]} == {search_and_recover.ITERATED, search_and_recover.ONCE}
+    quick = search_and_recover.QUICK
+    epochs = {search_and_recover.ITERATED: quick["epochs"], search_and_recover.ONCE: 2 * quick["epochs"]}
+    assert all(row["epochs"] == epochs[row["side"]] for row in result["rows"])
+    assert all(row["flops_share"] <= row["budget"] for row in result["rows"])
+    assert "search, recover, search again" in text
+
+
+def test_both_sides_are_compared_where_both_have_a_member() -> None:
+    iterated, once = search_and_recover.ITERATED, search_and_recover.ONCE
+    numbers = ((iterated, 0.25, 0.5, 0.8), (iterated, 0.1, 0.4, 0.6), (once, 0.25, 0.45, 0.82))
+    rows = [
+        {"side": side, "budget": budget, "test_accuracy_before_training": before, "test_accuracy": after}
+        for side, budget, before, after in numbers
+    ]
+    figures = search_and_recover.figures_of("vgg16", {iterated: 0.7, once: 0.6}, rows)
+    assert list(figures.values()) == [pytest.approx(0.1), pytest.approx(5.0), pytest.approx(-2.0)]
+    assert list(figures) == [goal.name for goal in search_and_recover.GOALS[:3]]

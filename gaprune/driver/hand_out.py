@@ -1,0 +1,99 @@
+"""The front of a run that was made in parts: networks of the parts' own fronts, copied and told of the original."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from gaprune.driver.engine import MEGABYTE
+from gaprune.driver.members import CSV, FRONT, drop_partial, member_readme
+from gaprune.driver.setup import Job
+from gaprune.driver.trained import carry_over, settled
+from gaprune.prune.genome import Genome
+from gaprune.runs import FrontRow, RunDirectory, write_csv
+from gaprune.runs.files import atomic_write, read_json_object, take_place, write_json
+from gaprune.saved import METRICS, save_genome
+
+
+@dataclass(frozen=True)
+class PartNetwork:
+    """A network that a part of a run has left.
+
+    Attributes:
+        source: its folder.
+        genome: of the true original.
+        search_accuracy: on the search set, 0 to 1.
+        test_accuracy: on the test set, 0 to 1.
+        objectives: by name, plain values.
+        made: how it came about, for its README.
+        part: what its metrics say of the part, by name.
+    """
+
+    source: Path
+    genome: Genome
+    search_accuracy: float
+    test_accuracy: float | None
+    objectives: dict[str, float]
+    made: str
+    part: dict[str, Any] = field(default_factory=dict)
+
+
+def original_row(job: Job, network: PartNetwork) -> FrontRow:
+    """The network's row, counted against the true original; not numbered."""
+    masks = job.space.masks(network.genome)
+    costs = job.space.costs(masks)
+    return FrontRow(
+        index=-1,
+        key=network.genome.key,
+        objectives=network.objectives,
+        search_accuracy=network.search_accuracy,
+        test_accuracy=network.test_accuracy,
+        flops=costs.flops,
+        flops_share=costs.flops / job.original.flops,
+        params=costs.params,
+        params_share=costs.params / job.original.params,
+        size_mb=costs.size / MEGABYTE,
+        widths=tuple(int(masks.neurons[group.slice].sum()) for group in job.space.graph.groups),
+    )
+
+
+def hand_out(job: Job, run: RunDirectory, networks: Sequence[PartNetwork], done: dict[str, int]) -> list[FrontRow]:
+    """Copy networks under ``front/``, in their order, and write their table; an older front stays until then.
+
+    Args:
+        job: of the true original.
+        run: the whole run's directory.
+        networks: of its parts.
+        done: what the manifest says when all is there.
+
+    Returns:
+        One row a network.
+    """
+    drop_partial(run)
+    partial, final = run.path / f"{FRONT}.partial", run.path / FRONT
+    (run.path / CSV).unlink(missing_ok=True)
+    digits = max(2, len(str(len(networks) - 1)))
+    rows = []
+    for index, network in enumerate(networks):
+        name = f"{index:0{digits}d}"
+        row = replace(original_row(job, network), index=index, path=f"{FRONT}/{name}")
+        _copy(job, network, row, partial / name)
+        rows.append(row)
+    carry_over(final, partial, rows)
+    take_place(partial, final)
+    rows = [settled(run.path, row) for row in rows]
+    write_csv(rows, run.path / CSV)
+    run.update_manifest(**done)
+    return rows
+
+
+def _copy(job: Job, network: PartNetwork, row: FrontRow, folder: Path) -> None:
+    shutil.copytree(network.source, folder)
+    metrics = read_json_object(network.source / METRICS)
+    own = {name: value for name, value in vars(row).items() if name not in ("index", "path")}
+    write_json(folder / METRICS, {**metrics, **own, "widths": list(row.widths), **network.part})
+    save_genome(folder, network.genome, job.space.layout)
+    atomic_write(folder / "README.md", member_readme(job, row, network.made).encode())
