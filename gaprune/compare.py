@@ -25,6 +25,7 @@ from gaprune.cli import (
 )
 from gaprune.compress.chain import Chain, parse_chains
 from gaprune.compress.images import ImageTask
+from gaprune.compress.method import Outline
 from gaprune.compress.ours import Front
 from gaprune.compress.report import report
 from gaprune.compress.resuming import COMPARISONS, KIND, PROG, resumed_options
@@ -172,7 +173,7 @@ def _made(
 
 def _chains(options: Options, front: Front | None) -> tuple[Chain, ...]:
     wanted = default_methods(front) if options.methods is None else options.methods
-    return parse_chains(wanted, {"ours": "gaprune.compress.ours:Ours"}, front)
+    return parse_chains(wanted, {"ours": "gaprune.compress.ours:Ours"}, front, Outline(criterion="l1"))
 
 
 def default_methods(front: Front | None) -> tuple[str, ...]:

@@ -62,13 +62,16 @@ class Chain:
             state = method.after(state)
 
 
-def parse_chain(text: str, more: Mapping[str, str] | None = None, context: Any = None) -> Chain:
+def parse_chain(
+    text: str, more: Mapping[str, str] | None = None, context: Any = None, outline: Outline | None = None
+) -> Chain:
     """The chain that a text stands for.
 
     Args:
         text: ``method+method``, each ``name[:setting...]``; ``none`` is the original.
         more: further methods, such as a task's own, like ``METHODS``.
         context: handed to classes of ``more`` as ``context=``, such as where a run lies.
+        outline: what is known of the original.
 
     Raises:
         OptionError: an unknown method or setting; the valid ones are listed.
@@ -86,13 +89,18 @@ def parse_chain(text: str, more: Mapping[str, str] | None = None, context: Any =
         made = _class(known[name])(words, context=context) if name in own else _class(known[name])(words)
         methods.append(made)
     chain = Chain(tuple(methods))
-    chain.check()
+    chain.check(outline)
     return chain
 
 
-def parse_chains(texts: Iterable[str], more: Mapping[str, str] | None = None, context: Any = None) -> tuple[Chain, ...]:
+def parse_chains(
+    texts: Iterable[str],
+    more: Mapping[str, str] | None = None,
+    context: Any = None,
+    outline: Outline | None = None,
+) -> tuple[Chain, ...]:
     """The chains of several texts, each once. Raises as ``parse_chain`` does."""
-    found = {chain.text: chain for chain in (parse_chain(text, more, context) for text in texts)}
+    found = {chain.text: chain for chain in (parse_chain(text, more, context, outline) for text in texts)}
     return tuple(found.values())
 
 

@@ -53,6 +53,7 @@ class ImageTask(Task):
         threads: CPU threads meanwhile.
         seed: of trainings.
         member: front members of a run, where there is one.
+        criterion: see ``Task``.
         input_names: see ``Task``.
         varying: see ``Task``.
     """
@@ -68,6 +69,7 @@ class ImageTask(Task):
     seed: int = 0
     member: Member | None = None
 
+    criterion: str = "l1"
     input_names: tuple[str, ...] = ("images",)
     varying: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 

@@ -41,10 +41,12 @@ class Task(Protocol):
         device: where networks are trained and judged, where they can.
         input_names: names of the inputs, for exported files.
         varying: by input name, its axes beside the first (samples) whose length varies, each with a name.
+        criterion: what ``pruned`` ranks structures by: ``l1`` or ``taylor``.
     """
 
     name: str
     device: torch.device
+    criterion: str
     input_names: tuple[str, ...]
     varying: Mapping[str, Mapping[int, str]]
 
@@ -91,7 +93,7 @@ class Task(Protocol):
         ...
 
     def pruned(self, work: Work, keep: float, scope: str) -> nn.Module:
-        """A copy of the network with structures of small L1 norm really removed.
+        """A copy of the network with the structures really removed that are least by the task's criterion.
 
         Args:
             work: a network of torch modules.
@@ -143,12 +145,14 @@ class Outline:
         methods: names of the methods so far; empty for the original.
         layers: the kinds of layers in the network; None where they are not known yet.
         zeros: whether single weights were set to zero.
+        criterion: what the task ranks structures by; None where that is not known yet.
     """
 
     kind: str = "torch"
     methods: tuple[str, ...] = ()
     layers: frozenset[str] | None = None
     zeros: bool = False
+    criterion: str | None = None
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,8 @@ class Work:
         """What methods are checked against."""
         names = tuple(step.method.split(":")[0] for step in self.steps)
         layers = layer_kinds(self.runner.model) if isinstance(self.runner, TorchRunner) else None
-        return Outline(self.runner.kind, names, layers, any("magnitude" in step.method for step in self.steps))
+        zeros = any("magnitude" in step.method for step in self.steps)
+        return Outline(self.runner.kind, names, layers, zeros, self.task.criterion)
 
     def then(self, model: nn.Module, method: str, report: dict[str, Any]) -> Work:
         """The work after one more step that gave a network of torch modules."""

@@ -1,4 +1,4 @@
-"""Pruning without a search: single weights by magnitude, or whole structures by L1 norm."""
+"""Pruning without a search: single weights by magnitude, or whole structures by what the task ranks them by."""
 
 from __future__ import annotations
 
@@ -17,17 +17,28 @@ from gaprune.compress.words import RAW, choice, flag, method_text, nothing_left,
 from gaprune.errors import MethodError
 
 MAGNITUDE = "magnitude"
-SCOPES = {"l1": "uniform", "l1-global": "global"}
-KEEP = {MAGNITUDE: 0.1, "l1": 0.5, "l1-global": 0.5}
+UNIFORM, GLOBAL = "uniform", "global"
+STRUCTURES = {
+    "l1": ("l1", UNIFORM),
+    "l1-global": ("l1", GLOBAL),
+    "taylor": ("taylor", UNIFORM),
+    "taylor-global": ("taylor", GLOBAL),
+}
+"""By word, what structures are ranked by, and where: the same share in each layer, or one ranking of all layers."""
+
+KEEP = {MAGNITUDE: 0.1, **dict.fromkeys(STRUCTURES, 0.5)}
 """Share of weights, or of structures, that stays unless told otherwise."""
 
 
 class Prune(Method):
-    """``prune:l1``, ``prune:l1-global`` or ``prune:magnitude``, with ``keep=SHARE``, trained on unless ``raw``.
+    """``prune:l1``, ``prune:taylor``, either with ``-global``, or ``prune:magnitude``; trained on unless ``raw``.
+
+    ``keep=SHARE`` says how much stays.
 
     By magnitude single weights become zero, the smallest of the whole network: the network is as large and as slow as
-    before, unless ``sparse`` follows, which stores it smaller. By L1 norm (Li et al. 2017) structures go for real:
-    the same share in each layer, or by one ranking of all layers.
+    before, unless ``sparse`` follows, which stores it smaller. By L1 norm filters go for real (Li et al. 2017), by a
+    gate's gradient attention heads and feed-forward neurons (Michel et al. 2019; a first-order Taylor criterion): the
+    same share in each layer, or by one ranking of all layers.
     """
 
     name = "prune"
@@ -41,6 +52,15 @@ class Prune(Method):
         nothing_left(self.name, left, (*KEEP, "keep=SHARE", RAW))
         self.text = method_text(self.name, words)
 
+    def check(self, outline: Outline) -> None:
+        """See ``Method``."""
+        super().check(outline)
+        if self.kind == MAGNITUDE or outline.criterion is None:
+            return
+        if STRUCTURES[self.kind][0] != outline.criterion:
+            valid = " or ".join(f"prune:{word}" for word, (by, _) in STRUCTURES.items() if by == outline.criterion)
+            raise MethodError(f"prune:{self.kind} has no meaning for this network: write {valid}")
+
     def apply(self, work: Work, session: Session) -> Work:
         """See ``Method``."""
         self.check(work.outline)
@@ -48,8 +68,9 @@ class Prune(Method):
             network = copy.deepcopy(work.network)
             report = zero_smallest(network, self.keep)
         else:
-            network = work.task.pruned(work, self.keep, SCOPES[self.kind])
-            report = {"keep": self.keep, "scope": SCOPES[self.kind]}
+            criterion, scope = STRUCTURES[self.kind]
+            network = work.task.pruned(work, self.keep, scope)
+            report = {"keep": self.keep, "criterion": criterion, "scope": scope}
         network.to(work.task.device)
         work.task.settle(network)
         if self.trains:

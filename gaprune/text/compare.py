@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from gaprune.cli import GIVEN, Interrupted, option, options_record, run_command, typed_command
-from gaprune.compress.chain import parse_chains
+from gaprune.compress.chain import Chain, parse_chains
+from gaprune.compress.method import Outline
 from gaprune.compress.report import report
 from gaprune.compress.resuming import COMPARISONS, KIND, PROG, resumed_options
 from gaprune.compress.rows import Row
@@ -26,7 +27,7 @@ from gaprune.text.encoder import PAPER, check_encoder
 from gaprune.text.original import Original, fine_tuned, load_original
 from gaprune.text.rows import ROWS
 from gaprune.text.table import Figures, paper_table
-from gaprune.text.task import Settings
+from gaprune.text.task import Settings, TextTask
 from gaprune.text.training import Recipe
 from gaprune.training.recipe import bfloat16_pays
 
@@ -136,7 +137,7 @@ def _original(options: Options, reporter: Reporter) -> Original:
 
 def _made(options: Options, original: Original, directory: RunDirectory, reporter: Reporter) -> list[Row]:
     threads = options.threads or torch.get_num_threads()
-    chains = parse_chains([row.chain for row in ROWS] if options.methods is None else options.methods)
+    chains = _chains([row.chain for row in ROWS] if options.methods is None else options.methods)
     with pinned(threads):
         work = fine_tuned(original, directory.path / ORIGINAL, reporter)
         rows = report(
@@ -179,8 +180,12 @@ def _check(options: Options) -> None:
             raise OptionError(f"--{name.replace('_', '-')} must be at least {smallest}, got {value}")
     if options.lr <= 0:
         raise OptionError(f"--lr must be above 0, got {options.lr:g}")
-    parse_chains([] if options.methods is None else options.methods)
+    _chains([] if options.methods is None else options.methods)
     check_encoder(options.encoder)
+
+
+def _chains(methods: Iterable[str]) -> tuple[Chain, ...]:
+    return parse_chains(methods, outline=Outline(criterion=TextTask.criterion))
 
 
 def _manifest(options: Options, original: Original) -> dict[str, Any]:

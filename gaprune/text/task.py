@@ -95,6 +95,8 @@ class TextTask:
         is_student: whose recipe counts.
     """
 
+    criterion = "taylor"
+
     def __init__(
         self,
         data: TextData,

@@ -65,6 +65,18 @@ def test_a_wrong_word_is_answered_with_the_right_ones(text: str, expected: str) 
     assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "criterion", "valid"),
+    [("prune:taylor", "l1", "prune:l1 or prune:l1-global"), ("prune", "taylor", "prune:taylor or prune:taylor-global")],
+)
+def test_structures_are_ranked_by_what_the_task_ranks_them_by(text: str, criterion: str, valid: str) -> None:
+    with pytest.raises(MethodError, match=f"has no meaning for this network: write {valid}$"):
+        parse_chain(text, outline=Outline(criterion=criterion))
+    for word in valid.split(" or "):
+        parse_chain(word, outline=Outline(criterion=criterion))
+    parse_chain("prune:magnitude", outline=Outline(criterion=criterion))
+
+
 def test_a_method_without_layers_to_apply_to_is_refused_before_it_runs() -> None:
     convolutions = Outline(layers=frozenset({"convolutions", "linear layers"}))
     parse_chain("quantize").check(convolutions)

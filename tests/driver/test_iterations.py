@@ -54,6 +54,14 @@ def resume(original: nn.Module, faint: ImageData) -> Callable[[Path], SearchResu
     return lambda path: gaprune.search(original, faint, resume=path, reporter=SILENT)  # type: ignore[operator]
 
 
+@pytest.fixture(scope="module")
+def whole(original: nn.Module, faint: ImageData, tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    """Two iterations that nothing has disturbed; not to be changed."""
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    result: SearchResult = gaprune.search(original, faint, output=path, reporter=SILENT, **SMALL)  # type: ignore[operator]
+    return result
+
+
 def table(path: Path) -> list[dict[str, str]]:
     with (path / "iterations.csv").open() as lines:
         return list(csv.DictReader(lines))
@@ -134,11 +142,11 @@ def test_the_tables_say_what_each_iteration_gained(
 def test_stopped_anywhere_and_resumed_it_ends_as_if_never_stopped(
     search: Run,
     resume: Callable[[Path], SearchResult],
+    whole: SearchResult,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     evaluations: int,
 ) -> None:
-    whole = search(output=tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(Evaluator, "fitness", interrupted_after(Evaluator.fitness, evaluations))
         with pytest.raises(Interrupted, match="nothing is lost"):
@@ -147,34 +155,27 @@ def test_stopped_anywhere_and_resumed_it_ends_as_if_never_stopped(
 
 
 def test_stopped_while_training_it_goes_on_from_the_last_epoch(
-    search: Run, resume: Callable[[Path], SearchResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    search: Run,
+    resume: Callable[[Path], SearchResult],
+    whole: SearchResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = search(output=tmp_path / "whole", iteration_epochs=3)
-    steps: list[None] = []
     with monkeypatch.context() as patch:
-        patch.setattr(training_loop, "train_step", counted(training_loop.train_step, steps))
-        search(output=tmp_path / "counted", iteration_epochs=3)
-    with monkeypatch.context() as patch:
-        patch.setattr(training_loop, "train_step", interrupted_after(training_loop.train_step, len(steps) // 2))
+        in_the_second_epoch = interrupted_after(training_loop.train_step, 4)
+        patch.setattr(training_loop, "train_step", in_the_second_epoch)
         with pytest.raises(Interrupted):
-            search(output=tmp_path / "part", iteration_epochs=3)
+            search(output=tmp_path / "part")
     assert (tmp_path / "part" / "iteration-1" / "training").exists()
     assert timeless(resume(tmp_path / "part").path) == timeless(whole.path)
     assert not (tmp_path / "part" / "iteration-1" / "training").exists()
-
-
-def counted(function: Callable[..., Any], calls: list[None]) -> Callable[..., Any]:
-    def counting(*arguments: Any) -> Any:
-        calls.append(None)
-        return function(*arguments)
-
-    return counting
 
 
 @pytest.mark.parametrize("what", ["save_front", "of_the_original", "recover", "save_compact", "hand_out"])
 def test_stopped_between_the_steps_it_goes_on(
     search: Run,
     resume: Callable[[Path], SearchResult],
+    whole: SearchResult,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     what: str,
@@ -182,7 +183,6 @@ def test_stopped_between_the_steps_it_goes_on(
     def stop(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    whole = search(output=tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(f"gaprune.driver.iterations.{what}", stop)
         with pytest.raises(Interrupted):

@@ -13,13 +13,13 @@ def test_the_table_has_all_rows_ours_beside_the_papers() -> None:
     row = next(line for line in lines if "`quantize`" in line)
     name = "quantized linear layers and embedding"
     assert row == f"| {name} | `quantize` | 23.5 | 179 | 0.951 (0.930-0.970) | 0.966 | - | - | 0.0123 | 0.13 |"
-    assert "| pruned | `prune:l1-global:keep=0.667` | - | 598 | - | 0.975 | - | 0.029 | - | 1.15 |" in lines
+    assert "| pruned | `prune:taylor-global:keep=0.667` | - | 598 | - | 0.975 | - | 0.029 | - | 1.15 |" in lines
     assert "International Journal of Advanced Studies" in lines[-1]
 
 
 def test_the_papers_order_of_sizes_is_known() -> None:
     assert misplaced(SIZES) == []
-    assert order_of_sizes(SIZES)[:2] == ["none", "prune:l1-global:keep=0.667"]
+    assert order_of_sizes(SIZES)[:2] == ["none", "prune:taylor-global:keep=0.667"]
     swapped = SIZES | {"quantize": 400.0}
     assert misplaced(swapped) == ["tucker:size=0.2 < quantize"]
 
