@@ -162,7 +162,7 @@ def test_stopped_while_training_it_goes_on_from_the_last_epoch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patch:
-        in_the_second_epoch = interrupted_after(training_loop.train_step, 4)
+        in_the_second_epoch = interrupted_after(training_loop.train_step, 8)
         patch.setattr(training_loop, "train_step", in_the_second_epoch)
         with pytest.raises(Interrupted):
             search(output=tmp_path / "part")
