@@ -57,13 +57,13 @@ class Setting:
     reporter: Reporter
 
     def search(self, name: str, **options: Any) -> SearchResult:
-        """A search that is begun, gone on with, or read."""
+        """A search that is begun, gone on with, or read; options that may not change must be as they were."""
         path = self.work / name
         network, data = self.options["model"], self.options["data"]
         rest = {key: value for key, value in self.options.items() if key not in ("model", "data")}
         if (path / "manifest.json").exists():
             places = {key: rest[key] for key in ("data_dir", "cache_dir", "checkpoint") if key in rest}
-            found = gaprune.search(network, data, resume=path, reporter=self.reporter, **places)
+            found = gaprune.search(network, data, resume=path, reporter=self.reporter, **places, **options)
         else:
             found = gaprune.search(network, data, output=path, reporter=self.reporter, **rest, **options)
         result: SearchResult = found

@@ -51,15 +51,21 @@ GOALS = tuple(
 Row = dict[str, Any]
 
 
-def searches(here: Setting, settings: Row) -> dict[str, SearchResult]:
-    """Both sides' runs, with the same number of evaluations."""
+def searches(here: Setting, settings: Row) -> tuple[dict[str, SearchResult], list[dict[str, str]]]:
+    """Both sides' runs, of as many generations as the iterated one had in the end, and its table of iterations."""
     sizes = {"population": settings["population"], "polish": True}
     again = {name: settings[name] for name in ("iterations", "iteration_epochs", "generations")}
-    generations = settings["iterations"] * settings["generations"]
-    return {
-        ITERATED: here.search("iterated", **again, **sizes),
-        ONCE: here.search("one-search", generations=generations, **sizes),
-    }
+    iterated = here.search("iterated", **again, **sizes)
+    with (iterated.path / "iterations.csv").open() as lines:
+        table = list(csv.DictReader(lines))
+    once = here.search("one-search", generations=len(table) * settings["generations"], **sizes)
+    return {ITERATED: iterated, ONCE: once}, table
+
+
+def evaluations(result: SearchResult) -> int:
+    """Candidates that a run evaluated."""
+    count: int = read_manifest(result.path)["evaluations"]
+    return count
 
 
 def volume(result: SearchResult) -> float:
@@ -146,9 +152,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Both searches, then fine-tuning."""
     here = setting(options, "search-and-recover", make_reporter())
     settings: Row = dict(QUICK) if options.quick else {name: getattr(options, name) for name in FULL}
-    found = searches(here, settings)
-    with (found[ITERATED].path / "iterations.csv").open() as lines:
-        table = list(csv.DictReader(lines))
+    found, table = searches(here, settings)
     volumes = {name: volume(result) for name, result in found.items()}
     recoveries = settings["iteration_epochs"] * (len(table) - 1)
     epochs = {ITERATED: settings["epochs"], ONCE: settings["epochs"] + recoveries}
@@ -167,6 +171,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "settings": settings | {"identity": manifest["identity"], "splits": manifest["data"]["splits"]},
         "figures": figures_of(here.name, volumes, rows),
         "hypervolume": volumes,
+        "evaluations": {name: evaluations(result) for name, result in found.items()},
         "iterations": table,
         "rows": rows,
     }

@@ -18,16 +18,16 @@ from torch import nn
 from gaprune.callables import callable_module
 from gaprune.cli import GIVEN, Interrupted, run_command, typed_command
 from gaprune.data import ImageData, data_names
-from gaprune.driver.backends import open_backend, started
+from gaprune.driver.backends import MakeBackend, open_backend, started
 from gaprune.driver.engine import MEGABYTE
 from gaprune.driver.iterations import run_iterations
-from gaprune.driver.loop import Found, evolve
+from gaprune.driver.loop import Found, check_found, evolve
 from gaprune.driver.members import CSV, drop_partial, save_front
 from gaprune.driver.options import ROUNDS, SearchOptions, record, resumed_options, settled
 from gaprune.driver.own import Own
 from gaprune.driver.picture import draw
 from gaprune.driver.reopen import check_identity, part_of
-from gaprune.driver.rounds import MakeBackend, run_rounds
+from gaprune.driver.rounds import run_rounds
 from gaprune.driver.setup import Job, check_names, prepare
 from gaprune.errors import BackendError, OptionError, RunError, choice_error
 from gaprune.evaluate import Objective, Outcome
@@ -255,9 +255,7 @@ def _front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> lis
     same = run.manifest.get("generations_done") == found.generation and run.manifest.get("polished") == polish
     if table.exists() and same:
         return read_csv(table)
-    if not found.genomes:
-        reasons = sorted({str(outcome.failure) for outcome in found.evaluated.values()})
-        raise RunError(f"every candidate failed, see {run.path / 'evaluations.jsonl'}: {reasons[0]}")
+    check_found(found, run)
     return save_front(job, run, found, reporter)
 
 

@@ -10,10 +10,10 @@ def interrupted_after(function: Callable[..., Any], count: int) -> Callable[...,
     """``function``, which is interrupted instead of being called once more than ``count`` times."""
     calls: list[None] = []
 
-    def interrupted(*arguments: Any) -> Any:
+    def interrupted(*arguments: Any, **options: Any) -> Any:
         calls.append(None)
         if len(calls) > count:
             raise KeyboardInterrupt
-        return function(*arguments)
+        return function(*arguments, **options)
 
     return interrupted

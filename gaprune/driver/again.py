@@ -6,9 +6,10 @@ Such a search has a run directory of its own inside that of the whole run.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gaprune.cli import differences
 from gaprune.device import pinned
@@ -16,17 +17,24 @@ from gaprune.driver.engine import MEGABYTE, Origin, make_evaluator
 from gaprune.driver.kept import Kept
 from gaprune.driver.setup import Job, statistics_key
 from gaprune.errors import RunError
+from gaprune.evaluate import Outcome
 from gaprune.progress import Reporter
 from gaprune.prune.genome import Genome
 from gaprune.prune.lineage import compose, present_kernels
 from gaprune.prune.masks import Masks
-from gaprune.runs import FrontRow, RunDirectory
-from gaprune.runs.directory import MANIFEST_NAME
+from gaprune.runs import EvaluationLog, FrontRow, RunDirectory, read_manifest
+from gaprune.runs.directory import LOG_NAME, MANIFEST_NAME
 from gaprune.saved import load
 from gaprune.training.digest import digest_tensors
 
 SEED_STRIDE = 1_000_003
 """Between the seeds of two searches of a run, so that no two runs share one."""
+
+
+Kind = TypeVar("Kind")
+
+PARTS = {"round": "a round", "iteration": "an iteration"}
+"""What marks a manifest as that of a part of a run, and begins the name of its directory; each in words."""
 
 
 @dataclass(frozen=True)
@@ -115,3 +123,32 @@ def of_the_original(whole: Job, so_far: Masks, job: Job, genome: Genome, row: Fr
     if counted != (costs.flops, costs.params, costs.size / MEGABYTE):
         raise RunError(f"member {row.key} counts {counted}, the original's formula {costs}: please report this")
     return whole.space.genome(masks)
+
+
+def read_record(path: Path, name: str, from_record: Callable[[dict[str, Any]], Kind]) -> Kind | None:
+    """What the manifest of a part holds under a name; ``None`` where it is not there yet.
+
+    Args:
+        path: of the part's directory, which need not exist.
+        name: in the manifest.
+        from_record: makes something of the JSON values; raises ``TypeError``, ``KeyError`` or ``ValueError``.
+
+    Raises:
+        RunError: the manifest is damaged.
+    """
+    if not (path / MANIFEST_NAME).exists():
+        return None
+    record = read_manifest(path).get(name)
+    try:
+        return None if record is None else from_record(record)
+    except (TypeError, KeyError, ValueError) as error:
+        raise RunError(f"{path / MANIFEST_NAME} is damaged: {error!r}") from error
+
+
+def evaluated_in(parts: Iterable[Path]) -> dict[str, Outcome]:
+    """Every outcome that parts of a run have logged, by the part's number, from 1, and genome key."""
+    return {
+        f"{number}/{record['key']}": Outcome.from_record(record)
+        for number, path in enumerate(parts, start=1)
+        for record in EvaluationLog(path / LOG_NAME).load()
+    }

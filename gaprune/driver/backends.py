@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from gaprune.driver.options import SearchOptions
 from gaprune.driver.placement import Placement, place
-from gaprune.driver.rounds import MakeBackend
 from gaprune.driver.setup import Job
 from gaprune.evaluate import Backend, LocalBackend
 from gaprune.progress import Reporter
 
 if TYPE_CHECKING:
     from gaprune.evaluate.ray_session import Session
+
+MakeBackend = Callable[[Job], Backend]
+"""Makes the backend of a job's evaluator."""
 
 
 @contextmanager
@@ -37,15 +39,19 @@ def open_backend(options: SearchOptions, reporter: Reporter) -> Iterator[MakeBac
     made: list[Backend] = []
 
     def make_backend(job: Job) -> Backend:
+        close_all()  # one at a time: what it has shipped leaves the object store with it
         made.append(_ray_backend(job, placement))
         return made[-1]
+
+    def close_all() -> None:
+        while made:
+            made.pop().close()
 
     try:
         reporter.say(_welcome(placement, session))
         yield make_backend
     finally:
-        for backend in made:
-            backend.close()
+        close_all()
         session.close()
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from gaprune.driver.engine import MEGABYTE
-from gaprune.driver.members import CSV, FRONT, drop_partial, member_readme
+from gaprune.driver.members import FRONT, member_readme, new_front, show
 from gaprune.driver.setup import Job
-from gaprune.driver.trained import carry_over, settled
 from gaprune.prune.genome import Genome
-from gaprune.runs import FrontRow, RunDirectory, write_csv
-from gaprune.runs.files import atomic_write, read_json_object, take_place, write_json
+from gaprune.runs import FrontRow, RunDirectory
+from gaprune.runs.files import atomic_write, read_json_object, write_json
 from gaprune.saved import METRICS, save_genome
 
 
@@ -72,22 +71,15 @@ def hand_out(job: Job, run: RunDirectory, networks: Sequence[PartNetwork], done:
     Returns:
         One row a network.
     """
-    drop_partial(run)
-    partial, final = run.path / f"{FRONT}.partial", run.path / FRONT
-    (run.path / CSV).unlink(missing_ok=True)
     digits = max(2, len(str(len(networks) - 1)))
     rows = []
-    for index, network in enumerate(networks):
-        name = f"{index:0{digits}d}"
-        row = replace(original_row(job, network), index=index, path=f"{FRONT}/{name}")
-        _copy(job, network, row, partial / name)
-        rows.append(row)
-    carry_over(final, partial, rows)
-    take_place(partial, final)
-    rows = [settled(run.path, row) for row in rows]
-    write_csv(rows, run.path / CSV)
-    run.update_manifest(**done)
-    return rows
+    with new_front(run) as folder:
+        for index, network in enumerate(networks):
+            name = f"{index:0{digits}d}"
+            row = replace(original_row(job, network), index=index, path=f"{FRONT}/{name}")
+            _copy(job, network, row, folder / name)
+            rows.append(row)
+    return show(run, rows, done)
 
 
 def _copy(job: Job, network: PartNetwork, row: FrontRow, folder: Path) -> None:

@@ -8,33 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gaprune.driver.iteration_result import Figures
 from gaprune.driver.loop import FLOPS_LEVELS
 from gaprune.driver.setup import Job
+from gaprune.driver.tables import cell, markdown
 from gaprune.progress import duration
 from gaprune.runs import FLOPS_NOTE
 from gaprune.runs.files import atomic_write
 
 TABLE = "iterations.csv"
 READABLE = "iterations.md"
-
-
-@dataclass(frozen=True)
-class Recovered:
-    """The network that an iteration started from: a member of the iteration before, trained on.
-
-    Attributes:
-        flops_share: of the original's FLOPs, 0 to 1.
-        before: top-1 on the search and on the test images as the search left it.
-        after: the same after training.
-        epochs: of the training.
-        seconds: time that it took.
-    """
-
-    flops_share: float
-    before: tuple[float, float]
-    after: tuple[float, float]
-    epochs: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -55,7 +38,7 @@ class IterationRow:
     """
 
     number: int
-    start: Recovered | None
+    start: Figures | None
     evaluations: int
     seconds: float
     members: int
@@ -68,13 +51,13 @@ class IterationRow:
         """For the log."""
         text = f"iteration {self.number} of {iterations}: hypervolume {self.hypervolume:.4f}"
         if self.start is not None:
+            start = self.start
             text += (
-                f" ({self.gain:+.4f}), started from {self.start.flops_share:.1%} of the FLOPs, whose test accuracy "
-                f"training took from {self.start.before[1]:.4f} to {self.start.after[1]:.4f} in "
-                f"{duration(self.start.seconds)}"
+                f" ({self.gain:+.4f}), started from {start.flops_share:.1%} of the FLOPs, which training in "
+                f"{duration(start.seconds)} took from {start.before[0]:.4f} to {start.after[0]:.4f}"
             )
         parts = [f"{found[0]:.4f} at {level:.0%} of the FLOPs" for level, found in self.best.items()]
-        return f"{text}; search accuracy {', '.join(parts)}" if parts else text
+        return f"{text}; accuracy on the search images {', '.join(parts)}" if parts else text
 
     def cells(self) -> list[float | None]:
         """Of the table, as ``COLUMNS`` names them."""
@@ -126,18 +109,11 @@ def _readable(job: Job, rows: Sequence[IterationRow]) -> str:
     columns = [row.cells() for row in rows]
     lines = [["iteration", *(str(row.number) for row in rows)], ["---", *["---:"] * len(rows)]]
     for name, *values in zip(COLUMNS[1:], *(cells[1:] for cells in columns), strict=True):
-        lines.append([name.replace("_", " "), *(_cell(value) for value in values)])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        lines.append([name.replace("_", " "), *(cell(value) for value in values)])
     return f"""# {job.model_name} on {job.data.name}, iteration by iteration
 
 The first iteration prunes the original. Each later one prunes a member that the iteration before found and training
 recovered. The front is that over all iterations so far; shares are of the original. {FLOPS_NOTE}
 
-{table}
+{markdown(lines)}
 """
-
-
-def _cell(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

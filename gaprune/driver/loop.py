@@ -84,6 +84,13 @@ def evolve(
     return Found(genomes, [known[genome.key] for genome in genomes], known, algorithm.generation)
 
 
+def check_found(found: Found, run: RunDirectory) -> None:
+    """Raise ``RunError`` with a reason where every candidate failed."""
+    if not found.genomes:
+        reasons = sorted({str(outcome.failure) for outcome in found.evaluated.values()})
+        raise RunError(f"every candidate failed, see {run.log.path}: {reasons[0]}")
+
+
 def _known(run: RunDirectory, generation: int) -> tuple[dict[str, Outcome], list[Outcome]]:
     """The outcomes logged so far, by genome key, and those that were logged before ``generation`` began.
 

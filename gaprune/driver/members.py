@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,21 +44,45 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
     Returns:
         One row a member, fewest FLOPs first.
     """
+    with new_front(run) as folder, pinned(job.threads):
+        rows = _members(job, found, folder, Builder(job, reporter), reporter)
+    return show(run, rows, {"generations_done": found.generation, "polished": job.options.polish})
+
+
+@contextmanager
+def new_front(run: RunDirectory) -> Iterator[Path]:
+    """A folder to make the members of a new front in; it goes if that fails."""
     drop_partial(run)
     try:
-        with pinned(job.threads):
-            rows = _members(job, found, run.path / PARTIAL, Builder(job, reporter), reporter)
-        run.update_manifest(generations_done=None, polished=None)
+        yield run.path / PARTIAL
     except BaseException:
         drop_partial(run)
         raise
-    carry_over(run.path / FRONT, run.path / PARTIAL, rows)
+
+
+def show(run: RunDirectory, rows: list[FrontRow], done: dict[str, Any]) -> list[FrontRow]:
+    """Let a new front that is whole take the old one's place, with its table.
+
+    Args:
+        run: the directory.
+        rows: of the new front.
+        done: what the manifest says of it; taken back of the old one first.
+
+    Returns:
+        The rows, of the better of each member's networks where some were fine-tuned before.
+    """
+    try:
+        carry_over(run.path / FRONT, run.path / PARTIAL, rows)
+        sync_folder(run.path / PARTIAL)
+        run.update_manifest(**dict.fromkeys(done))
+    except BaseException:
+        drop_partial(run)
+        raise
     (run.path / CSV).unlink(missing_ok=True)
-    sync_folder(run.path / PARTIAL)
     take_place(run.path / PARTIAL, run.path / FRONT)
     rows = [settled(run.path, row) for row in rows]
     write_csv(rows, run.path / CSV)
-    run.update_manifest(generations_done=found.generation, polished=job.options.polish)
+    run.update_manifest(**done)
     return rows
 
 

@@ -275,6 +275,8 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     apart = differences({name: before.get(name) for name in refused}, refused)
     if apart:
         raise OptionError(f"cannot change on resume: {'; '.join(apart)} (leave it out, or start a new run)")
+    if saved.get("iterations", 1) > 1 and changed.get("iterations") == 1:
+        raise OptionError(f"iterations must be at least 2 on resume: {given.resume} is a run of several")
     merged = {**saved, **{name: value for name, value in changed.items() if name in may_change}}
     merged["resume"] = str(given.resume)
     return options_from_record(SearchOptions, merged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gaprune.driver.again import PARTS
 from gaprune.driver.setup import Job
 from gaprune.evaluate import Outcome
 from gaprune.runs import EvaluationLog, FrontRow, RunDirectory, plot_front
@@ -30,8 +31,8 @@ def draw(
 
 
 def logged(run: RunDirectory) -> list[Outcome]:
-    """Every outcome that a run or its rounds have logged."""
-    logs = [run.path / LOG_NAME, *sorted(run.path.glob(f"round-*/{LOG_NAME}"))]
+    """Every outcome that a run or its parts have logged."""
+    logs = [run.path / LOG_NAME, *(log for part in PARTS for log in sorted(run.path.glob(f"{part}-*/{LOG_NAME}")))]
     return [Outcome.from_record(record) for log in logs if log.exists() for record in EvaluationLog(log).load()]
 
 
@@ -39,5 +40,8 @@ def _training(job: Job, rows: Sequence[FrontRow]) -> str:
     count = sum(row.trained_epochs > 0 for row in rows)
     if count:
         return f"{count} of {len(rows)} members fine-tuned"
-    epochs = job.options.round_epochs
+    options = job.options
+    if options.iterations > 1:
+        return f"{options.iterations} iterations, {options.iteration_epochs} epochs of training between two"
+    epochs = options.round_epochs
     return f"{epochs} epochs of training after each round" if epochs else "no training after pruning"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gaprune.cli import differences
+from gaprune.driver.again import PARTS
 from gaprune.driver.members import CSV
 from gaprune.driver.options import PLACES, SearchOptions, resumed_options
 from gaprune.driver.own import Own
@@ -23,9 +24,6 @@ OF_THE_DEVICE = ("device", "threads", "precision")
 DONE = ("generations_done", "rounds_done", "iterations_done")
 """Entries of a manifest, one of which says that there is a whole front."""
 
-PARTS = {"round": "a round", "iteration": "an iteration"}
-"""Entries of a manifest that mark the directory of a part of a run, in words."""
-
 
 def part_of(manifest: Mapping[str, Any]) -> str | None:
     """What a directory with this manifest is of a run, in words; ``None`` where it is a run."""
@@ -36,7 +34,7 @@ def finished_front(run: RunDirectory) -> list[FrontRow]:
     """The rows of a run's front.
 
     Raises:
-        RunError: there is none yet, or the directory is of a round alone.
+        RunError: there is none yet, or the directory is of a part of a run alone.
     """
     manifest = run.manifest
     part = part_of(manifest)

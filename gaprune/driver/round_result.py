@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gaprune.errors import RunError
+from gaprune.driver.again import read_record
 from gaprune.prune.genome import Genome
-from gaprune.runs import read_manifest
-from gaprune.runs.directory import MANIFEST_NAME
 
 RESULT = "result"
 
@@ -47,7 +44,7 @@ class RoundResult:
 
     def record(self) -> dict[str, Any]:
         """JSON values."""
-        return {**asdict(self), "genome": base64.b64encode(self.genome.packed).decode()}
+        return {**asdict(self), "genome": self.genome.text}
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> RoundResult:
@@ -56,7 +53,7 @@ class RoundResult:
         Raises:
             TypeError, KeyError, ValueError: it is no such record.
         """
-        return cls(**{**record, "genome": Genome(base64.b64decode(record["genome"]))})
+        return cls(**{**record, "genome": Genome.of_text(record["genome"])})
 
 
 def read_result(path: Path) -> RoundResult | None:
@@ -65,10 +62,4 @@ def read_result(path: Path) -> RoundResult | None:
     Raises:
         RunError: the manifest is damaged.
     """
-    if not (path / MANIFEST_NAME).exists():
-        return None
-    record = read_manifest(path).get(RESULT)
-    try:
-        return None if record is None else RoundResult.from_record(record)
-    except (TypeError, KeyError, ValueError) as error:
-        raise RunError(f"{path / MANIFEST_NAME} is damaged: {error!r}") from error
+    return read_record(path, RESULT, RoundResult.from_record)

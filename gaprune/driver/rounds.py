@@ -7,30 +7,26 @@ going on with a run needs none of the finished rounds' networks but the last.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from gaprune.driver.again import SEED_STRIDE, Start, later_job, of_the_original, part_directory
+from gaprune.driver.again import SEED_STRIDE, Start, evaluated_in, later_job, of_the_original, part_directory
+from gaprune.driver.backends import MakeBackend
 from gaprune.driver.kept import NAME as STATISTICS
-from gaprune.driver.loop import Found, evolve
+from gaprune.driver.loop import Found, check_found, evolve
 from gaprune.driver.members import save_front
 from gaprune.driver.retrain import retrain
 from gaprune.driver.round_result import RoundResult, read_result
 from gaprune.driver.rounds_report import save_rounds, write_tables
 from gaprune.driver.setup import Job
-from gaprune.errors import RunError
-from gaprune.evaluate import Backend, Outcome
+from gaprune.evaluate import Outcome
 from gaprune.evolve import Rounds
 from gaprune.progress import Reporter
 from gaprune.prune.lineage import present_kernels
 from gaprune.prune.masks import Masks
-from gaprune.runs import EvaluationLog, FrontRow, RunDirectory
-from gaprune.runs.directory import LOG_NAME
-
-MakeBackend = Callable[[Job], Backend]
+from gaprune.runs import FrontRow, RunDirectory
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def run_rounds(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter:
         done.append(result)
         write_tables(job, run.path, done)
     rows = save_rounds(job, run, done)
-    return RoundsFound(rows, _evaluated(run, len(done)))
+    return RoundsFound(rows, evaluated_in(_path(run, one.number) for one in done))
 
 
 def _path(run: RunDirectory, number: int) -> Path:
@@ -83,14 +79,6 @@ def _path(run: RunDirectory, number: int) -> Path:
 def _exhausted(job: Job, result: RoundResult) -> bool:
     neurons = job.space.masks(result.genome).neurons
     return all(np.count_nonzero(neurons[group.slice]) <= 1 for group in job.space.graph.groups)
-
-
-def _evaluated(run: RunDirectory, rounds: int) -> dict[str, Outcome]:
-    found = {}
-    for number in range(1, rounds + 1):
-        for record in EvaluationLog(_path(run, number) / LOG_NAME).load():
-            found[f"{number}/{record['key']}"] = Outcome.from_record(record)
-    return found
 
 
 def _say(result: RoundResult, job: Job, reporter: Reporter) -> None:
@@ -172,9 +160,7 @@ class _Round:
             found = evolve(job, directory, backend, self._reporter, algorithm)
         finally:
             backend.close()
-        if not found.genomes:
-            reasons = sorted({str(outcome.failure) for outcome in found.evaluated.values()})
-            raise RunError(f"every candidate failed, see {directory.log.path}: {reasons[0]}")
+        check_found(found, directory)
         return found
 
     def _start(self, run: RunDirectory, before: RoundResult) -> Start:

@@ -11,6 +11,7 @@ from gaprune.driver.hand_out import PartNetwork, hand_out, original_row
 from gaprune.driver.members import CSV
 from gaprune.driver.round_result import RoundResult
 from gaprune.driver.setup import Job
+from gaprune.driver.tables import cell, markdown
 from gaprune.prune.masks import Masks
 from gaprune.runs import FLOPS_NOTE, FrontRow, RunDirectory, read_csv
 from gaprune.runs.files import atomic_write
@@ -112,7 +113,7 @@ def _record(job: Job, path: Path, result: RoundResult) -> Record:
 
 def _readable(job: Job, records: Sequence[Record], widths: Sequence[dict[str, int]]) -> str:
     headings = [name.replace("_", " ") for name in COLUMNS]
-    lines = [headings, ["---:"] * len(headings), *([_cell(v) for v in record] for record in records)]
+    lines = [headings, ["---:"] * len(headings), *([cell(v) for v in record] for record in records)]
     numbers = [f"round {number}" for number in range(1, len(records))]
     neurons = [["convolution", "original", *numbers], ["---", *["---:"] * len(records)]]
     neurons += [[name, *(str(one[name]) for one in widths)] for name in widths[0]]
@@ -121,19 +122,9 @@ def _readable(job: Job, records: Sequence[Record], widths: Sequence[dict[str, in
 Round 0 is the original. Each round works on the network of the round before; shares are of the original. Seconds are
 those of the evaluations. {FLOPS_NOTE}
 
-{_table(lines)}
+{markdown(lines)}
 
 Neurons left in each convolution:
 
-{_table(neurons)}
+{markdown(neurons)}
 """
-
-
-def _table(lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

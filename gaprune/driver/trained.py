@@ -76,13 +76,20 @@ def carry_over(old: Path, new: Path, rows: Sequence[FrontRow]) -> None:
     for home in old.glob("*"):
         with suppress(RunError, KeyError):  # what is damaged has nothing to carry over
             if trainings(home):
-                homes[_metrics(home)["key"]] = home
+                homes[_origin(home)] = home
     for row in rows:
-        if row.key in homes:
-            source, target = homes[row.key], new / Path(row.home).name
+        target = new / Path(row.home).name
+        if _origin(target) in homes:
+            source = homes[_origin(target)]
             write_json(target / METRICS, {**_metrics(target), FINETUNED: trainings(source)})
             if (source / FINETUNED).is_dir():
                 shutil.copytree(source / FINETUNED, target / FINETUNED)
+
+
+def _origin(home: Path) -> tuple[str, int | None]:
+    """Names the network that a search left: two iterations may find the same genome, each with weights of its own."""
+    metrics = _metrics(home)
+    return metrics["key"], metrics.get("iteration")
 
 
 def _metrics(home: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Knows numbers only, no network: evolution works on this module alone.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -29,6 +30,16 @@ class Genome:
     def key(self) -> str:
         """First 32 hex digits of the SHA-256 of the packed bits."""
         return hashlib.sha256(self.packed).hexdigest()[:32]
+
+    @property
+    def text(self) -> str:
+        """The packed bits in base64."""
+        return base64.b64encode(self.packed).decode()
+
+    @classmethod
+    def of_text(cls, text: str) -> Genome:
+        """The genome that ``text`` stands for; ``ValueError`` if it is no base64."""
+        return cls(base64.b64decode(text, validate=True))
 
 
 @dataclass(frozen=True, slots=True)

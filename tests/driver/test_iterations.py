@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import csv
+import errno
+import importlib
 import json
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +19,19 @@ from torch import nn
 
 import gaprune
 from gaprune.data import ImageData, split
-from gaprune.errors import GapruneError, OptionError, RunError
+from gaprune.driver import hand_out, iteration_start, recovery
+from gaprune.errors import GapruneError, OptionError, RunError, TrainingError
 from gaprune.evaluate import Evaluator, measure
 from gaprune.evolve import hypervolume
 from gaprune.evolve.dominance import is_efficient
 from gaprune.progress import SILENT
-from gaprune.prune.costs import count_flops
+from gaprune.prune.costs import cost_model, count_flops
+from gaprune.prune.graph import build_graph
+from gaprune.prune.importances import importance_function
+from gaprune.prune.space import PruningSpace, SpaceOptions
+from gaprune.prune.statistics import Statistics
 from gaprune.runs import FrontRow, read_csv
-from gaprune.saved import load
+from gaprune.saved import load, load_genome
 from gaprune.search import Interrupted, SearchResult
 from gaprune.training import loop as training_loop
 
@@ -81,6 +90,19 @@ def of_iteration(path: Path, row: FrontRow) -> int:
     return number
 
 
+def kept_kernels(original: nn.Module, folder: Path, genes: Any) -> dict[str, np.ndarray]:
+    """By convolution the (out, in) kernels of the original that a saved network keeps."""
+    graph = build_graph(original, (3, 8, 8))
+    importance = importance_function("l2")(original, graph, Statistics({}, {}, 0))
+    space = PruningSpace(graph, cost_model(original, graph, (3, 8, 8)), importance, SpaceOptions(genes))
+    masks = space.masks(load_genome(folder, space.layout))
+    found = {}
+    for layer in graph.convolutions():
+        ends = masks.kept(layer.outputs)[:, None] & masks.kept(layer.inputs)[None, :]
+        found[layer.weight] = ends & masks.kernels.get(layer.weight, np.True_)
+    return found
+
+
 def points(rows: list[FrontRow], flops: int) -> np.ndarray:
     return np.array([[1 - row.search_accuracy, row.flops / flops] for row in rows])
 
@@ -101,6 +123,11 @@ def test_each_iteration_prunes_what_training_recovered(
             assert all(a <= b for a, b in zip(less.shape, more.shape, strict=True))
             if less.ndim == 4:
                 assert less.flatten(2).any(2).sum() <= more.flatten(2).any(2).sum()
+        number = of_iteration(result.path, row)
+        if number > 1:
+            places = (result.path / row.home, result.path / f"iteration-{number - 1}" / "trained")
+            kept, had = (kept_kernels(original, place, genes) for place in places)
+            assert all(not (kept[name] & ~had[name]).any() for name in had)
         for part, accuracy in ((parts.search, row.search_accuracy), (parts.test, row.test_accuracy)):
             assert measure(network, part, faint.mean, faint.std).accuracy == pytest.approx(accuracy)
         if genes == "neurons":
@@ -134,7 +161,7 @@ def test_the_tables_say_what_each_iteration_gained(
     within = max((row for row in result.rows if row.flops_share <= 0.5), key=lambda row: row.search_accuracy)
     assert float(second["search_accuracy_at_50%_flops"]) == within.search_accuracy
     assert float(second["test_accuracy_at_50%_flops"]) == within.test_accuracy
-    assert any("iteration 2 of 2: hypervolume" in line and "whose test accuracy" in line for line in reporter.lines)
+    assert any("iteration 2 of 2: hypervolume" in line and "which training in" in line for line in reporter.lines)
     assert "| hypervolume |" in (result.path / "iterations.md").read_text()
 
 
@@ -171,7 +198,21 @@ def test_stopped_while_training_it_goes_on_from_the_last_epoch(
     assert not (tmp_path / "part" / "iteration-1" / "training").exists()
 
 
-@pytest.mark.parametrize("what", ["save_front", "of_the_original", "recover", "save_compact", "hand_out"])
+STEPS = [
+    "iterations.save_front",
+    "iterations.of_the_original",
+    "iteration_start.recover",
+    "iteration_start.save_compact",
+    "iterations.later_job",
+    "iterations.hand_out",
+    "hand_out.show",
+    "members.take_place",
+    "members.write_csv",
+]
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+@pytest.mark.parametrize("what", STEPS)
 def test_stopped_between_the_steps_it_goes_on(
     search: Run,
     resume: Callable[[Path], SearchResult],
@@ -179,14 +220,14 @@ def test_stopped_between_the_steps_it_goes_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     what: str,
+    calls: int,
 ) -> None:
-    def stop(*arguments: Any, **options: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(f"gaprune.driver.iterations.{what}", stop)
-        with pytest.raises(Interrupted):
-            search(output=tmp_path / "part")
+    place, name = f"gaprune.driver.{what}".rsplit(".", 1)
+    module = importlib.import_module(place)
+    stopped = interrupted_after(getattr(module, name), calls)
+    with monkeypatch.context() as patch, suppress(Interrupted):
+        patch.setattr(module, name, stopped)
+        search(output=tmp_path / "part")
     assert timeless(resume(tmp_path / "part").path) == timeless(whole.path)
 
 
@@ -219,10 +260,89 @@ def test_members_of_all_iterations_are_fine_tuned(
 
 def test_iterations_end_where_no_member_is_small_enough(search: Run, tmp_path: Path) -> None:
     reporter = Listener()
-    result = search(output=tmp_path / "run", iteration_share=1e-6, reporter=reporter)
-    assert "no member is small enough to start from: the iterations end after 1" in reporter.lines
+    result = search(output=tmp_path / "run", max_flops=0.5, iteration_share=0.01, reporter=reporter)
+    smallest = min(row.flops_share for row in result.rows)
+    assert 0.01 < smallest <= 0.5
+    assert any(line.startswith("iteration 1 left no member within 1.0% of the FLOPs") for line in reporter.lines)
+    assert "the iterations end after 1" in reporter.lines
     assert len(table(result.path)) == 1
     assert len(result.rows) == len(read_csv(result.path / "iteration-1" / "front.csv"))
+
+
+def test_members_of_every_iteration_keep_to_the_constraints(search: Run, tmp_path: Path) -> None:
+    result = search(output=tmp_path / "run", max_flops=0.8, max_params=0.9)
+    assert {of_iteration(result.path, row) for row in result.rows} >= {2}
+    assert all(row.flops_share <= 0.8 and row.params_share <= 0.9 for row in result.rows)
+
+
+@pytest.mark.parametrize("failure", ["worse", "not a number"])
+def test_training_that_makes_a_member_worse_is_not_what_the_next_iteration_starts_from(
+    search: Run, original: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: str
+) -> None:
+    def spoil(job: Any, network: nn.Module, *arguments: Any, **options: Any) -> Any:
+        if failure == "not a number":
+            raise TrainingError("the loss is nan")
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.zero_()
+        return recovery.Recovered(job.evaluator.measure(network, job.splits.search), 0.0, [])
+
+    monkeypatch.setattr(iteration_start, "recover", spoil)
+    reporter = Listener()
+    result = search(output=tmp_path / "run", reporter=reporter)
+    row = table(result.path)[1]
+    assert row["start_search_accuracy"] == row["start_search_accuracy_before_training"]
+    assert any("starts from it untrained" in line for line in reporter.lines)
+    manifest = json.loads((result.path / "iteration-1" / "manifest.json").read_text())
+    assert manifest["next_start"]["used"] is False
+    (member,) = [
+        one
+        for one in read_csv(result.path / "iteration-1" / "front.csv")
+        if str(one.flops_share) == row["start_flops_share"]
+    ]
+    found, start = (load(result.path / "iteration-1" / place, model=original) for place in (member.path, "trained"))
+    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), start.parameters(), strict=True))
+
+
+def test_fine_tuned_members_stay_so_when_more_iterations_follow(
+    search: Run, original: nn.Module, faint: ImageData, tmp_path: Path
+) -> None:
+    result = search(output=tmp_path / "run")
+    gaprune.finetune(  # type: ignore[operator]
+        result.path, model=original, data=faint, pick="all", epochs=8, lr=0.05, device="cpu", threads=1, reporter=SILENT
+    )
+    before = {origin(result.path, row): row for row in read_csv(result.path / "front.csv")}
+    assert any(row.trained_epochs for row in before.values())
+    after = search(resume=result.path, iterations=3)
+    for row in after.rows:
+        earlier = before.get(origin(result.path, row))
+        assert row.trained_epochs == (0 if earlier is None else earlier.trained_epochs)
+        if row.trained_epochs:
+            inside = json.loads((result.path / row.path / "metrics.json").read_text())
+            assert inside["before"]["search_accuracy"] == row.search_accuracy_before
+
+
+def origin(path: Path, row: FrontRow) -> tuple[str, int]:
+    return row.key, of_iteration(path, row)
+
+
+def test_an_iterated_run_never_becomes_a_plain_one(search: Run, whole: SearchResult) -> None:
+    with pytest.raises(OptionError, match=r"iterations must be at least 2 on resume: .* is a run of several"):
+        search(resume=whole.path, iterations=1)
+
+
+def test_a_full_disk_leaves_the_old_front(search: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = search(output=tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(hand_out.shutil, "copytree", full_disk)
+        with pytest.raises(RunError, match="No space left"):
+            search(resume=tmp_path / "run", iterations=3)
+    assert read_csv(result.path / "front.csv") == result.rows
+    assert not (result.path / "front.partial").exists()
+
+
+def full_disk(*arguments: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_an_iteration_alone_is_neither_resumed_nor_fine_tuned(search: Run, tmp_path: Path) -> None:
