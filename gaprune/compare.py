@@ -97,7 +97,7 @@ class Options:
     seed: int = option(0, "decides splits, initial weights and the order of images")
     device: str = option("auto", "where networks are trained and judged", choices=DEVICES)
     output: Path | None = option(None, "directory; none is comparisons/<model>-<data>-<date>", metavar="DIR")
-    resume: Path | None = option(None, "go on with this comparison; --methods may be given anew", metavar="DIR")
+    resume: Path | None = option(None, "go on with this comparison; --methods adds rows to it", metavar="DIR")
     cache_dir: Path | None = option(None, "where data and baselines are kept", metavar="DIR")
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
@@ -128,7 +128,7 @@ def compare(options: Options) -> list[Row]:
     try:
         if options.resume is not None:
             with RunDirectory.open(options.resume) as directory:
-                return _go(resumed_options(options, directory, _MAY_CHANGE), directory, reporter)
+                return _go(resumed_options(options, directory, _MAY_CHANGE, _usual), directory, reporter)
         _check(options)
         front = Front(options.run) if options.run is not None else None
         options = _with_run(options, front)
@@ -137,6 +137,7 @@ def compare(options: Options) -> list[Row]:
         if options.output is not None:
             check_free(options.output)
         task = _task(options, front, reporter)
+        _chains(options, front, task.work().outline)
         path = options.output or default_run_path(COMPARISONS, options.model, task.data.name)
         with RunDirectory.create(path, _manifest(options, task)) as directory:
             return _made(options, task, front, directory, reporter)
@@ -153,6 +154,7 @@ def _go(options: Options, directory: RunDirectory, reporter: Reporter) -> list[R
     apart = differences(directory.manifest.get("identity", {}), _identity(task))
     if apart:
         raise RunError(f"{directory.path} was made with other weights, images or device: {'; '.join(apart)}")
+    _chains(options, front, task.work().outline)  # what cannot be must not stay in the list
     directory.update_manifest(options=_record(options))
     return _made(options, task, front, directory, reporter)
 
@@ -171,9 +173,14 @@ def _made(
     )
 
 
-def _chains(options: Options, front: Front | None) -> tuple[Chain, ...]:
+def _chains(options: Options, front: Front | None, outline: Outline | None = None) -> tuple[Chain, ...]:
     wanted = default_methods(front) if options.methods is None else options.methods
-    return parse_chains(wanted, {"ours": "gaprune.compress.ours:Ours"}, front, Outline(criterion="l1"))
+    return parse_chains(wanted, {"ours": "gaprune.compress.ours:Ours"}, front, outline or Outline(criterion="l1"))
+
+
+def _usual(saved: Options, now: Options) -> tuple[str, ...]:
+    """The chains of a comparison that named none when it was begun; its run may lie elsewhere now."""
+    return default_methods(None if saved.run is None or now.run is None else Front(now.run))
 
 
 def default_methods(front: Front | None) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,13 +18,19 @@ KIND = "comparison"
 Options = TypeVar("Options")
 
 
-def resumed_options(options: Options, directory: RunDirectory, may_change: Sequence[str]) -> Options:
-    """The options of a comparison on disk, with those that were typed now.
+def resumed_options(
+    options: Options,
+    directory: RunDirectory,
+    may_change: Sequence[str],
+    usual: Callable[[Options, Options], Sequence[str]],
+) -> Options:
+    """The options of a comparison on disk, with those that were typed now; chains that are typed are added to its own.
 
     Args:
         options: as typed, with ``given`` and ``resume``.
         directory: of the comparison.
         may_change: names of options that may differ.
+        usual: from the saved options and those of now to the chains of a comparison that was begun without naming any.
 
     Raises:
         RunError: the directory is of no such comparison.
@@ -40,5 +46,9 @@ def resumed_options(options: Options, directory: RunDirectory, may_change: Seque
     if apart:
         raise OptionError(f"cannot change on resume: {'; '.join(apart)} (leave it out, or start a new comparison)")
     saved: Any = options_from_record(type(options), record)
-    changed: Options = dataclasses.replace(saved, **{name: getattr(typed, name) for name in given}, resume=typed.resume)
-    return changed
+    changed: Any = dataclasses.replace(saved, **{name: getattr(typed, name) for name in given}, resume=typed.resume)
+    if "methods" in given:
+        before = usual(saved, changed) if saved.methods is None else saved.methods
+        changed = dataclasses.replace(changed, methods=tuple(dict.fromkeys((*before, *typed.methods))))
+    resumed: Options = changed
+    return resumed

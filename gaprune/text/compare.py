@@ -33,6 +33,9 @@ from gaprune.training.recipe import bfloat16_pays
 
 TABLE = "paper.md"
 ORIGINAL = "original"
+TEN = tuple(row.chain for row in ROWS)
+"""The chains of a comparison that names none."""
+
 _MAY_CHANGE = ("methods", "data_dir", "encoder", "cache_dir")
 
 
@@ -61,7 +64,7 @@ class Options:
     seed: int = option(0, "decides the split, initial weights and the order of texts")
     device: str = option("auto", "where networks are trained and judged", choices=DEVICES)
     output: Path | None = option(None, "directory; none is comparisons/bert-<data>-<date>", metavar="DIR")
-    resume: Path | None = option(None, "go on with this comparison; --methods may be given anew", metavar="DIR")
+    resume: Path | None = option(None, "go on with this comparison; --methods adds rows to it", metavar="DIR")
     cache_dir: Path | None = option(None, "where downloads are kept", metavar="DIR")
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
@@ -87,7 +90,7 @@ def compare(options: Options, reporter: Reporter | None = None) -> list[Row]:
     try:
         if options.resume is not None:
             with RunDirectory.open(options.resume) as directory:
-                options = resumed_options(options, directory, _MAY_CHANGE)
+                options = resumed_options(options, directory, _MAY_CHANGE, lambda *_: TEN)
                 _check(options)
                 original = _original(options, reporter)
                 directory.update_manifest(options=_record(options))
@@ -137,7 +140,7 @@ def _original(options: Options, reporter: Reporter) -> Original:
 
 def _made(options: Options, original: Original, directory: RunDirectory, reporter: Reporter) -> list[Row]:
     threads = options.threads or torch.get_num_threads()
-    chains = _chains([row.chain for row in ROWS] if options.methods is None else options.methods)
+    chains = _chains(TEN if options.methods is None else options.methods)
     with pinned(threads):
         work = fine_tuned(original, directory.path / ORIGINAL, reporter)
         rows = report(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gaprune.compare import METHODS, Options, compare, default_methods, main
+from gaprune.compare import METHODS, Options, _usual, compare, default_methods, main
 from gaprune.compress import parse_chain
 from gaprune.compress.ours import Front
 from gaprune.compress.rows import Comparison
@@ -61,10 +61,30 @@ def test_one_command_makes_the_table_and_the_pictures(
     ]
     before = (output / "table.json").read_text()
     more = [*methods.split(","), "distill:thin=0.5"]
-    assert main(["--resume", str(output), "--methods", ",".join(more)]) == 0
+    assert main(["--resume", str(output), "--methods", "distill:thin=0.5,none"]) == 0
     rows = json.loads((output / "table.json").read_text())["rows"]
-    assert rows[:4] == json.loads(before)["rows"], "rows that are there are not made again"
+    assert rows[:4] == json.loads(before)["rows"], "rows that are there stay, and are not made again"
     assert [row["chain"] for row in rows] == more
+    assert all(f"| {chain} |" in (output / "table.md").read_text() for chain in more)
+    assert [line.split(",")[0] for line in (output / "table.csv").read_text().splitlines()[1:]] == more
+    assert json.loads((output / "manifest.json").read_text())["options"]["methods"] == more, (
+        "another resume has them all"
+    )
+
+
+def test_a_chain_that_cannot_be_is_not_added_to_the_list(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "table"
+    assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
+    capsys.readouterr()
+    before = (output / "manifest.json").read_text()
+    line = error_of(["--resume", str(output), "--methods", "quantize:embeddings"], capsys)
+    assert "applies to embeddings, and the network has none" in line
+    assert (output / "manifest.json").read_text() == before
+    fresh = tmp_path / "fresh"
+    error_of([*arguments, "--methods", "quantize:embeddings", "--output", str(fresh)], capsys)
+    assert not fresh.exists()
 
 
 def test_members_of_a_run_stand_beside_the_others(run: Path, tmp_path: Path, arguments: list[str]) -> None:
@@ -92,6 +112,13 @@ def test_default_chains_can_be_and_are_written_once(run: Path) -> None:
     more = {"ours": "gaprune.compress.ours:Ours"}
     assert [parse_chain(text, more, front).text for text in texts] == list(texts)
     assert default_methods(None) == METHODS
+
+
+def test_chains_added_to_a_comparison_that_named_none_come_after_the_usual_ones(run: Path) -> None:
+    front, named = Front(run), Options(methods=("none",))
+    assert _usual(Options(), named) == METHODS
+    assert _usual(Options(), Options(run=run)) == METHODS, "a run that is new brings what was typed alone"
+    assert _usual(Options(run=Path("moved")), Options(run=run)) == default_methods(front)
 
 
 def test_ctrl_c_prints_the_command_that_goes_on(

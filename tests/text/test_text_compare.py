@@ -60,6 +60,12 @@ def test_the_command_makes_a_table_beside_the_papers_and_goes_on(
     record = json.loads((output / "table.json").read_text())
     assert [row["chain"] for row in record["rows"]] == ["none", "distill", "tucker:size=0.2"]
     assert {"f1_positive", "precision_low", "recall_high"} <= set(record["rows"][0]["metrics"])
+    assert compare.main([*again.split()[3:], "--methods", "tucker:size=0.2:raw"]) == 0
+    added = (output / "paper.md").read_text().splitlines()
+    assert [line for line in added if line.startswith("|")][:-1] == table.splitlines()[: 2 + len(ROWS)]
+    assert "`tucker:size=0.2:raw`" in added[2 + len(ROWS)]
+    chains = [row["chain"] for row in json.loads((output / "table.json").read_text())["rows"]]
+    assert chains == ["none", "distill", "tucker:size=0.2", "tucker:size=0.2:raw"]
 
 
 @pytest.mark.parametrize(
