@@ -105,7 +105,7 @@ def run_command(
         except SystemExit as end:
             return end.code if isinstance(end.code, int) else 0
         except GapruneError as error:
-            return _fail(f"{prog}: error: {_one_line(error)}", BAD_INPUT)
+            return fail(prog, error)
         except KeyboardInterrupt as interruption:
             line = f"{prog}: {_one_line(interruption) or 'interrupted'}"
             return _fail(line, TERMINATED if asked else INTERRUPTED)
@@ -113,6 +113,11 @@ def run_command(
             _discard_output()
             return OUTPUT_CLOSED
     return 0
+
+
+def fail(prog: str, error: GapruneError) -> int:
+    """Say in one line on standard error what the user can mend; the exit status of that."""
+    return _fail(f"{prog}: error: {_one_line(error)}", BAD_INPUT)
 
 
 @contextmanager

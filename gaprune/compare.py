@@ -17,6 +17,7 @@ import torch
 from gaprune.cli import (
     Interrupted,
     differences,
+    fail,
     option,
     options_from_record,
     options_record,
@@ -24,6 +25,7 @@ from gaprune.cli import (
     typed_command,
 )
 from gaprune.compress.chain import Chain, parse_chains
+from gaprune.compress.extras import needed
 from gaprune.compress.images import ImageTask
 from gaprune.compress.method import Outline
 from gaprune.compress.ours import Front
@@ -36,7 +38,7 @@ from gaprune.driver.engine import first
 from gaprune.driver.options import SearchOptions
 from gaprune.driver.own import Own
 from gaprune.driver.setup import check_names, find_baseline, load_images, split_images
-from gaprune.errors import OptionError, RunError
+from gaprune.errors import MethodError, OptionError, RunError
 from gaprune.models import build
 from gaprune.progress import Reporter, make_reporter
 from gaprune.runs import RunDirectory, check_free, default_run_path, environment
@@ -44,6 +46,9 @@ from gaprune.training.digest import digest_images
 
 TEXT = "bert"
 """The model that ``gaprune.text`` compares; its options are others."""
+
+TEXT_EXTRA, TEXT_LIBRARIES = "text", ("accelerate", "tokenizers", "transformers")
+"""What the text classifier needs beyond images: the package's extra, and what it installs."""
 
 CALIBRATION = 512
 """Images that activations get their ranges on, and batch norm its statistics."""
@@ -107,6 +112,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     words = list(sys.argv[1:] if argv is None else argv)
     if _model_of(words) == TEXT:
+        try:
+            for name in TEXT_LIBRARIES:
+                needed(name, TEXT_EXTRA)
+        except MethodError as error:
+            return fail(PROG, error)
         command: Any = importlib.import_module("gaprune.text.compare")  # brings transformers, which images do without
         return int(command.main(words))
     return run_command(_command, Options, PROG, words)

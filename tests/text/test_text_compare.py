@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,14 @@ def test_bad_options_are_one_line_and_leave_nothing(
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("library", ["transformers", "accelerate"])
+def test_a_missing_library_is_one_line_that_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    assert compare.main(["--model", "bert"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"error: {library} is needed and cannot be imported" in line
+    assert line.endswith('pip install "gaprune[text]"')
