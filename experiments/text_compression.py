@@ -21,7 +21,8 @@ import dataclasses
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +33,24 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from harness import Goal, run
 
 from gaprune.compress import Session, Work
-from gaprune.compress.chain import parse_chain
+from gaprune.compress.chain import ORIGINAL, parse_chain
 from gaprune.compress.rows import MEGABYTE, Row
 from gaprune.compress.storage import save_work, shipped_bytes
+from gaprune.compress.table import JSON
+from gaprune.device import choose_device
 from gaprune.progress import make_reporter
-from gaprune.runs.files import atomic_write
+from gaprune.runs.files import atomic_write, read_json_object
 from gaprune.text.compare import Options, compare, figures_of
+from gaprune.text.encoder import PAPER
 from gaprune.text.networks import bert_base, build_network
 from gaprune.text.rows import ROWS, STUDENT_TUCKER, TUCKER
-from gaprune.text.sizes import PAPER_SHAPE, megabytes
+from gaprune.text.sizes import PAPER_RANK, PAPER_SHAPE, megabytes
 from gaprune.text.table import Figures, misplaced, overlaps, paper_table
 
 SHAPE = "paper-shape"
+RECORDED = ("threads", "batch", "encoder", "data", "identity", "environment")
+"""What of each seed's ``table.json`` the result keeps: how it was made. Recipes and lengths are in its identity."""
+
 KEPT = ("quantize:linear", "quantize", TUCKER, f"{TUCKER}+quantize:embeddings")
 """Chains whose F1 interval is to overlap the original's."""
 STUDENTS = tuple(
@@ -76,21 +83,23 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.data == SHAPE:
         return _shape(options.quick)
     seeds = range(1 if options.quick else options.seeds)
-    tables = [_comparison(options, seed) for seed in seeds]
-    name = Path(options.data).stem
-    rows = {row.chain: _spread([table[row.chain] for table in tables]) for row in ROWS if row.chain in tables[0]}
-    text = paper_table({chain: _mean(table) for chain, table in _by_chain(tables).items()}, _note(options, len(seeds)))
-    if not options.quick:
-        options.output.mkdir(parents=True, exist_ok=True)
-        atomic_write(options.output / f"text_compression-{name}-cpu.md", (text + "\n").encode())
+    made = [_comparison(options, seed) for seed in seeds]
+    name, device = Path(options.data).stem, choose_device("auto").type
+    by_chain = _by_chain([one.figures for one in made])
+    means = {chain: _mean(figures) for chain, figures in by_chain.items()}
+    text = paper_table(means, f"{_note(len(seeds))}\n\n{differences(made[0].record)}", by_chain)
+    options.output.mkdir(parents=True, exist_ok=True)
+    file = f"text_compression-{name}-{device}{'-quick' if options.quick else ''}.md"
+    atomic_write(options.output / file, (text + "\n").encode())
     print(text)
     return {
         "data": name,
-        "device": "cpu" if not torch.cuda.is_available() else "cuda",
-        "figures": _figures(name, tables),
-        "encoder": Path(options.encoder).name,
+        "device": device,
+        "figures": _figures(name, [one.figures for one in made]),
+        "encoder": made[0].record["encoder"],
         "seeds": list(seeds),
-        "rows": rows,
+        "made": [{field: one.record[field] for field in RECORDED} for one in made],
+        "rows": {chain: _spread(figures) for chain, figures in by_chain.items()},
     }
 
 
@@ -104,8 +113,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=None, help="CPU threads")
 
 
-def _comparison(options: argparse.Namespace, seed: int) -> dict[str, Figures]:
-    """The figures of one seed by chain, of a comparison that is made, gone on with, or finished already."""
+@dataclass(frozen=True)
+class Made:
+    """One seed's comparison: its figures by chain, and its ``table.json``."""
+
+    figures: dict[str, Figures]
+    record: dict[str, Any]
+
+
+def _comparison(options: argparse.Namespace, seed: int) -> Made:
+    """The comparison of one seed, that is made, gone on with, or finished already."""
     folder = options.work / f"text-{Path(options.data).stem}-seed{seed}{'-quick' if options.quick else ''}"
     if (folder / "manifest.json").exists():
         asked = Options(resume=folder, given=frozenset(("resume",)))
@@ -122,13 +139,8 @@ def _comparison(options: argparse.Namespace, seed: int) -> dict[str, Figures]:
             asked = dataclasses.replace(asked, epochs=1, student_epochs=2, batch=4, methods=QUICK)
     print(f"seed {seed}: {folder.name}")
     rows: Sequence[Row] = compare(asked, make_reporter())
-    batch = asked.batch if asked.resume is None else _batch(rows)
-    return {row.chain: figures_of(row, batch) for row in rows}
-
-
-def _batch(rows: Sequence[Row]) -> int:
-    """The larger batch that was timed."""
-    return max(int(name.split()[1]) for row in rows for name in row.seconds)
+    record = read_json_object(folder / JSON)
+    return Made({row.chain: figures_of(row, record["batch"]) for row in rows}, record)
 
 
 def _figures(name: str, tables: Sequence[Mapping[str, Figures]]) -> dict[str, float]:
@@ -150,10 +162,10 @@ def _by_chain(tables: Sequence[Mapping[str, Figures]]) -> dict[str, list[Figures
 def _mean(figures: Sequence[Figures]) -> Figures:
     """Means over seeds, also of the intervals' ends."""
     values = {}
-    for field in dataclasses.fields(Figures):
-        known = [value for one in figures if (value := getattr(one, field.name)) is not None]
-        values[field.name] = statistics.mean(known) if known else None
-    return Figures(**values)  # type: ignore[arg-type]
+    for name in (field.name for field in dataclasses.fields(Figures) if field.name != "runtime"):
+        known = [value for one in figures if (value := getattr(one, name)) is not None]
+        values[name] = statistics.mean(known) if known else None
+    return dataclasses.replace(figures[0], **values)
 
 
 def _spread(figures: Sequence[Figures]) -> dict[str, Any]:
@@ -166,12 +178,42 @@ def _spread(figures: Sequence[Figures]) -> dict[str, Any]:
     }
 
 
-def _note(options: argparse.Namespace, seeds: int) -> str:
+def _note(seeds: int) -> str:
     return (
-        f"Ours: {Path(options.data).stem}, {Path(options.encoder).name}, means over {seeds} seeds (intervals are means "
-        "of the seeds' 95% bootstrap intervals; deviations over seeds stand in the JSON file). Sizes of files that "
-        "ship, without tokenizers. The paper names neither its data set nor its batch."
+        f"Ours: means over {seeds} seeds; intervals are means of the seeds' 95% bootstrap intervals; a..b is the least "
+        "and the greatest over seeds. Sizes of files that ship, without tokenizers."
     )
+
+
+def differences(record: dict[str, Any]) -> str:
+    """What differs from the paper, from a comparison's ``table.json``."""
+    environment, settings = record["environment"], record["identity"]["settings"]
+    size = next(row["size_mb"] for row in record["rows"] if row["chain"] == ORIGINAL)
+    encoder, student = settings["encoder"], settings["student"]
+    lines = [
+        f"Data: ours is {record['data'][0].removeprefix('data: ')}; the paper does not name its own.",
+        f"Encoder: ours is {record['encoder']}, {size:.3g} MB; the paper's is {PAPER}, {ROWS[0].size:.3g} MB.",
+        f"Batch: our times are of {record['batch']} texts, and {encoder['batch_size']} make a training step "
+        f"(of students {student['batch_size']}); the paper names neither.",
+        f"Hardware: ours is {environment['cpu']}, CPU threads: {record['threads']}, GPU: "
+        f"{', '.join(environment['cuda_devices']) or 'none'}.",
+        *_ranks(record["rows"]),
+    ]
+    return "Differences from the paper. " + " ".join(lines)
+
+
+def _ranks(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What ranks Tucker took, where it was measured."""
+    for row in rows:
+        if row["chain"] in (TUCKER, f"distill+{STUDENT_TUCKER}"):
+            layers = row["steps"][-1]["report"]["layers"]
+            ranks = [max(layer["ranks"]) for layer in layers if layer["ranks"]]
+            yield (
+                f"Ranks: `{row['chain']}` factors {len(ranks)} of {len(layers)} layers at ranks {min(ranks)} to "
+                f"{max(ranks)}, each chosen for the target size."
+            )
+    size = next(row.size for row in ROWS if row.chain == TUCKER)
+    yield f"The paper's {size:.3g} MB for Tucker are those of rank {PAPER_RANK} in all of its encoder's layers."
 
 
 def _shape(quick: bool) -> dict[str, Any]:

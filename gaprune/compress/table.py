@@ -18,6 +18,7 @@ DASH = "-"
 MARKDOWN, CSV, JSON = "table.md", "table.csv", "table.json"
 BY_SIZE, BY_TIME = "accuracy-size.png", "accuracy-time.png"
 NAMES = {"cpu": "CPU", "cuda": "GPU"}
+KERNELS = "Times of PyTorch and ONNX Runtime come from different kernels: the row `onnx` is the original in the latter."
 
 
 def markdown(rows: Sequence[Row], *, notes: Sequence[str] = (), threads: int, sizes: Sequence[int]) -> str:
@@ -30,8 +31,7 @@ def markdown(rows: Sequence[Row], *, notes: Sequence[str] = (), threads: int, si
     lines += [_cells(row, devices) for row in rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     text = [
-        f"Times are medians of one batch after warm-up, {threads} CPU thread{'s' if threads > 1 else ''}. Those of "
-        "PyTorch and ONNX Runtime come from different kernels: the row `onnx` is the original in the latter. "
+        f"Times are medians of one batch after warm-up, {threads} CPU thread{'s' if threads > 1 else ''}. {KERNELS} "
         "Parameters and FLOPs of quantized rows are those of the network that was quantized. Passes are over the "
         "training data.",
         *notes,

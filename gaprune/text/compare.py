@@ -25,7 +25,7 @@ from gaprune.runs.files import atomic_write
 from gaprune.text.data import SMS, SST2, load_texts
 from gaprune.text.encoder import PAPER, check_encoder
 from gaprune.text.original import Original, fine_tuned, load_original
-from gaprune.text.rows import ROWS
+from gaprune.text.rows import USUAL
 from gaprune.text.table import Figures, paper_table
 from gaprune.text.task import Settings, TextTask
 from gaprune.text.training import Recipe
@@ -33,9 +33,6 @@ from gaprune.training.recipe import bfloat16_pays
 
 TABLE = "paper.md"
 ORIGINAL = "original"
-TEN = tuple(row.chain for row in ROWS)
-"""The chains of a comparison that names none."""
-
 _MAY_CHANGE = ("methods", "data_dir", "encoder", "cache_dir")
 
 
@@ -52,7 +49,7 @@ class Options:
     text_column: str | None = option(None, "column of the texts in a file with a header; none finds it")
     label_column: str | None = option(None, "column of the labels; none finds it")
     methods: tuple[str, ...] | None = option(
-        None, "chains such as none, quantize:linear, distill+tucker:size=0.15; none is the paper's ten"
+        None, "chains such as none, quantize:linear, distill+tucker:size=0.15; none is the paper's ten, and onnx"
     )
     epochs: int = option(3, "passes over the training texts of the original, and of each row that is trained on")
     batch_size: int = option(32, "texts in a training step")
@@ -90,7 +87,7 @@ def compare(options: Options, reporter: Reporter | None = None) -> list[Row]:
     try:
         if options.resume is not None:
             with RunDirectory.open(options.resume) as directory:
-                options = resumed_options(options, directory, _MAY_CHANGE, lambda *_: TEN)
+                options = resumed_options(options, directory, _MAY_CHANGE, lambda *_: USUAL)
                 _check(options)
                 original = _original(options, reporter)
                 directory.update_manifest(options=_record(options))
@@ -118,6 +115,7 @@ def figures_of(row: Row, batch: int) -> Figures:
         f1_high=metrics["f1_positive_high"],
         gpu=row.seconds.get(f"cuda {batch}"),
         cpu=row.seconds.get(f"cpu {batch}"),
+        runtime=row.runtime,
     )
 
 
@@ -140,7 +138,7 @@ def _original(options: Options, reporter: Reporter) -> Original:
 
 def _made(options: Options, original: Original, directory: RunDirectory, reporter: Reporter) -> list[Row]:
     threads = options.threads or torch.get_num_threads()
-    chains = _chains(TEN if options.methods is None else options.methods)
+    chains = _chains(USUAL if options.methods is None else options.methods)
     with pinned(threads):
         work = fine_tuned(original, directory.path / ORIGINAL, reporter)
         rows = report(
@@ -150,11 +148,18 @@ def _made(options: Options, original: Original, directory: RunDirectory, reporte
             threads=threads,
             sizes=(1, options.batch),
             reporter=reporter,
-            about={"title": work.task.name, "environment": _machine(), "data": original.described()},
+            about={
+                "title": work.task.name,
+                "environment": _machine(),
+                "data": original.described(),
+                "encoder": original.encoder,
+                "batch": options.batch,
+                "identity": original.identity,
+            },
         )
     data = original.task.data
     note = (
-        f"Ours: {data.source}; {Path(options.encoder).name}; F1 of {data.classes[1]!r} with 95% intervals (bootstrap "
+        f"Ours: {data.source}; {original.encoder}; F1 of {data.classes[1]!r} with 95% intervals (bootstrap "
         f"over test texts); median seconds of a batch of {options.batch}, {threads} CPU threads. The paper names "
         "neither its data set nor its batch: of its sizes and times only the order compares."
     )

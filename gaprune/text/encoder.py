@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassificatio
 from gaprune.errors import CheckpointError, OptionError, first_line
 from gaprune.runs.files import read_json_object
 from gaprune.text.networks import BertClassifier, quiet
+from gaprune.training.digest import digest_tensors
 
 PAPER = "bert-base-multilingual-cased"
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
@@ -105,6 +106,23 @@ def load_encoder(encoder: str, *, classes: int = 2, seed: int = 0) -> tuple[Bert
             f"missing or of another shape, such as {lacking[0]}"
         )
     return BertClassifier(bert).eval(), tokenizer
+
+
+def encoder_name(encoder: str, model: BertClassifier) -> str:
+    """What an encoder is called in tables, wherever it lies: its name, and a digest of its weights.
+
+    Args:
+        encoder: as ``load_encoder`` takes it.
+        model: as ``load_encoder`` gave it; what fine-tuning makes anew is not digested.
+    """
+    name, folder = encoder, Path(encoder)
+    if folder.is_dir():
+        config = read_json_object(folder / "config.json")
+        name = str(config.get("_name_or_path") or "")
+        if not name or Path(name).is_absolute() or name.startswith("."):  # a folder of whoever saved it
+            name = str(config["model_type"])
+    weights = {part: tensor for part, tensor in model.bert.bert.state_dict().items() if not part.startswith("pooler.")}
+    return f"{name} (weights {digest_tensors(weights)[:12]})"
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from gaprune.errors import RunError
 from gaprune.progress import SILENT, Reporter
 from gaprune.runs.files import read_json_object, write_json
 from gaprune.text.data import TextData
-from gaprune.text.encoder import load_encoder
+from gaprune.text.encoder import encoder_name, load_encoder
 from gaprune.text.networks import BertClassifier, bert_base
 from gaprune.text.task import STUDENT, Settings, Teacher, TextTask
 from gaprune.text.tokens import BertTokens
@@ -34,11 +34,13 @@ class Original:
         model: with an untrained classifier.
         tokenizer: of the library.
         task: without a teacher.
+        encoder: what it is called in tables.
     """
 
     model: BertClassifier
     tokenizer: Any
     task: TextTask
+    encoder: str
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -51,12 +53,13 @@ class Original:
         }
 
     def described(self) -> list[str]:
-        """The data in a few lines: counts, the positive class, what was cut."""
+        """The data and the encoder in a few lines: counts, the positive class, what was cut."""
         data, task = self.task.data, self.task
         total = len(data.train) + len(data.test)
         lines = [
             f"data: {data.name}: {data.source}; {len(data.train):,} to train on, {len(data.test):,} to test on",
             f"positive class: {data.classes[1]} (the other: {data.classes[0]})",
+            f"encoder: {self.encoder}",
         ]
         if task.cut:
             lines.append(f"{task.cut:,} of {total:,} texts are longer than {task.settings.limit} tokens and were cut")
@@ -72,7 +75,8 @@ def load_original(encoder: str, data: TextData, settings: Settings, device: torc
     model, tokenizer = load_encoder(encoder, classes=len(data.classes), seed=settings.encoder.seed)
     limit = int(min(settings.limit, tokenizer.model_max_length, model.bert.config.max_position_embeddings))
     settings = dataclasses.replace(settings, limit=limit)
-    return Original(model, tokenizer, TextTask(data, BertTokens(tokenizer, limit), settings, device))
+    task = TextTask(data, BertTokens(tokenizer, limit), settings, device)
+    return Original(model, tokenizer, task, encoder_name(encoder, model))
 
 
 def fine_tuned(original: Original, folder: Path, reporter: Reporter = SILENT) -> Work:

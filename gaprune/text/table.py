@@ -6,9 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gaprune.text.rows import PAPER, ROWS, PaperRow
-
-_DASH = "-"
+from gaprune.compress.table import DASH, KERNELS
+from gaprune.text.rows import PAPER, REFERENCE, ROWS, PaperRow
 
 
 @dataclass(frozen=True)
@@ -22,6 +21,7 @@ class Figures:
         f1_high: upper end.
         gpu: seconds on a GPU; None where it does not run there, or there is none.
         cpu: seconds on the CPU.
+        runtime: whose kernels took them.
     """
 
     size: float
@@ -30,21 +30,28 @@ class Figures:
     f1_high: float
     gpu: float | None
     cpu: float | None
+    runtime: str
 
 
-def paper_table(measured: Mapping[str, Figures], note: str = "") -> str:
+def paper_table(
+    measured: Mapping[str, Figures], note: str = "", seeds: Mapping[str, Sequence[Figures]] | None = None
+) -> str:
     """A Markdown table of the paper's ten rows, ours beside them, then what was measured beyond them.
 
     Args:
         measured: figures by chain.
-        note: a line below, such as how times were taken.
+        note: lines below, such as how times were taken.
+        seeds: by chain, the figures that ``measured`` is the mean of: their least and greatest stand beside it.
     """
-    head = ["method", "chain", "MB", "paper", "F1 (95%)", "paper", "GPU s", "paper", "CPU s", "paper"]
+    head = ["method", "chain", "runtime", "MB", "paper", "F1 (95%)", "paper", "GPU s", "paper", "CPU s", "paper"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    known = {row.chain for row in ROWS}
-    lines += [_line(row.name, row.chain, measured.get(row.chain), row) for row in ROWS]
-    lines += [_line("", chain, figures, None) for chain, figures in measured.items() if chain not in known]
-    return "\n".join([*lines, "", f"Paper: {PAPER}.", *([note] if note else [])])
+    entries: dict[str, tuple[str, PaperRow | None]] = {row.chain: (row.name, row) for row in ROWS}
+    entries[REFERENCE] = ("none, in ONNX Runtime", None)
+    entries |= {chain: ("", None) for chain in measured if chain not in entries}
+    each = seeds or {}
+    for chain, (name, paper) in entries.items():
+        lines.append(_line(name, chain, measured.get(chain), paper, each.get(chain, ())))
+    return "\n".join([*lines, "", f"Paper: {PAPER}.", KERNELS, *([note] if note else [])])
 
 
 def order_of_sizes(sizes: Mapping[str, float]) -> list[str]:
@@ -65,11 +72,11 @@ def overlaps(a: Figures, b: Figures) -> bool:
     return a.f1_low <= b.f1_high and b.f1_low <= a.f1_high
 
 
-def _line(name: str, chain: str, ours: Figures | None, paper: PaperRow | None) -> str:
-    cells = [name, f"`{chain}`"]
+def _line(name: str, chain: str, ours: Figures | None, paper: PaperRow | None, seeds: Sequence[Figures]) -> str:
+    cells = [name, f"`{chain}`", DASH if ours is None else ours.runtime]
     for figure in ("size", "f1", "gpu", "cpu"):
         own = _f1(ours) if ours is not None and figure == "f1" else _number(ours, figure)
-        cells += [own, _number(paper, figure)]
+        cells += [own + _range(seeds, figure), _number(paper, figure)]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -77,6 +84,13 @@ def _f1(figures: Figures) -> str:
     return f"{figures.f1:.3f} ({figures.f1_low:.3f}-{figures.f1_high:.3f})"
 
 
+def _range(seeds: Sequence[Figures], figure: str) -> str:
+    """The least and the greatest of the seeds, where they differ as they are written."""
+    values = [value for one in seeds if (value := getattr(one, figure)) is not None]
+    ends = [f"{end(values):{'.3f' if figure == 'f1' else '.3g'}}" for end in (min, max) if values]
+    return f", {'..'.join(ends)}" if len(set(ends)) > 1 else ""
+
+
 def _number(row: Figures | PaperRow | None, figure: str) -> str:
     value = getattr(row, figure, None)
-    return _DASH if value is None else f"{value:.3g}"
+    return DASH if value is None else f"{value:.3g}"

@@ -22,15 +22,41 @@ def script() -> ModuleType:
 
 
 def test_the_goals_figures_are_made_of_the_rows(script: ModuleType) -> None:
-    table = {row.chain: Figures(row.size, row.f1, row.f1 - 0.01, row.f1 + 0.01, None, 1.0) for row in ROWS}
+    table = {row.chain: Figures(row.size, row.f1, row.f1 - 0.01, row.f1 + 0.01, None, 1.0, "PyTorch") for row in ROWS}
     order, apart = script._names("sms-spam")
     figures = script._figures("sms-spam", [table, table])
     assert figures[order] == figures[apart] == 0
     assert figures[script.LOST] == pytest.approx(0.966 - 0.951)
-    worse = table | {"quantize": Figures(500.0, 0.9, 0.89, 0.91, None, 1.0)}
+    worse = table | {"quantize": Figures(500.0, 0.9, 0.89, 0.91, None, 1.0, "ONNX Runtime")}
     figures = script._figures("sms-spam", [table, worse])
     assert (figures[order], figures[apart]) == (1, 1)
     assert {goal.name for goal in script.GOALS} > set(figures)
+
+
+def test_means_over_seeds_keep_what_is_no_number(script: ModuleType) -> None:
+    seeds = [Figures(1.0, f1, 0.8, 1.0, gpu, None, "ONNX Runtime") for f1, gpu in ((0.9, 0.1), (0.8, None))]
+    assert script._mean(seeds) == Figures(1.0, pytest.approx(0.85), 0.8, 1.0, 0.1, None, "ONNX Runtime")
+
+
+def test_differences_from_the_paper_are_read_off_the_comparison(script: ModuleType) -> None:
+    layers = [{"ranks": [3, 3]}, {"ranks": [17, 17]}, {"ranks": None}]
+    tucker = {"chain": script.TUCKER, "size_mb": 20.0, "steps": [{"report": {"layers": layers}}]}
+    record = {
+        "data": ["data: sms-spam: SMSSpamCollection, 5,574 texts", "positive class: spam"],
+        "encoder": "small (weights 0123)",
+        "batch": 64,
+        "threads": 2,
+        "identity": {"settings": {"encoder": {"batch_size": 32}, "student": {"batch_size": 50}}},
+        "environment": {"cpu": "a processor", "cuda_devices": []},
+        "rows": [{"chain": "none", "size_mb": 90.7}, tucker],
+    }
+    text = script.differences(record)
+    assert "ours is sms-spam: SMSSpamCollection, 5,574 texts" in text
+    assert "ours is small (weights 0123), 90.7 MB; the paper's is bert-base-multilingual-cased, 711 MB" in text
+    assert "times are of 64 texts" in text
+    assert "ours is a processor, CPU threads: 2, GPU: none" in text
+    assert "factors 2 of 3 layers at ranks 3 to 17" in text
+    assert "385 MB for Tucker are those of rank 20" in text
 
 
 @pytest.mark.slow
@@ -41,6 +67,12 @@ def test_the_experiment_runs(tmp_path: Path, script: ModuleType) -> None:
     made = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     (file,) = (tmp_path / "results").glob("text_compression-reviews-*-quick.json")
-    rows = json.loads(file.read_text())["rows"]
+    result = json.loads(file.read_text())
+    assert file.with_suffix(".md").read_text().strip() in made.stdout
+    assert "Differences from the paper. Data: ours is reviews: " in made.stdout
+    assert result["made"][0]["threads"] == 1
+    assert result["made"][0]["identity"]["settings"]["encoder"]["epochs"] == 1
+    assert result["encoder"].startswith("bert (weights ")
+    rows = result["rows"]
     assert set(rows) == set(script.QUICK)
     assert all(row["size"] > 0 and len(row["by seed"]) == 1 for row in rows.values())

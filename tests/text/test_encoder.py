@@ -13,7 +13,7 @@ from tiny_texts import write_tsv
 
 from gaprune import compare
 from gaprune.errors import CheckpointError, GapruneError, OptionError
-from gaprune.text.encoder import load_encoder
+from gaprune.text.encoder import encoder_name, load_encoder
 from gaprune.text.tokens import BertTokens, StudentTokens
 
 
@@ -36,6 +36,18 @@ def test_a_pretrained_encoder_loads_without_a_hub() -> None:
         alike = torch.nn.functional.cosine_similarity(*model.bert.bert(*encoded.batch([0, 1])).pooler_output.split(1))
         assert model(*encoded.batch([0, 1])).shape == (2, 2)
     assert 0 < alike.item() < 1
+
+
+def test_an_encoder_is_called_by_its_name_and_weights_wherever_it_lies(encoder_folder: Path, tmp_path: Path) -> None:
+    package, copy = str(get_model_path()), Path(shutil.copytree(encoder_folder, tmp_path / "model"))
+    assert re.fullmatch(
+        r"nreimers/MiniLM-L6-H384-uncased \(weights [0-9a-f]{12}\)", encoder_name(package, load_encoder(package)[0])
+    )
+    names = [encoder_name(str(copy), load_encoder(str(copy), seed=seed)[0]) for seed in (0, 1)]
+    assert names[0] == names[1], "the classifier's seed is not the encoder's"
+    assert names[0].startswith("bert (weights ")
+    _config(copy, _name_or_path=str(tmp_path))
+    assert encoder_name(str(copy), load_encoder(str(copy))[0]) == names[0]
 
 
 def test_padding_changes_no_answer(encoder_folder: Path) -> None:

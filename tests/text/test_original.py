@@ -75,4 +75,5 @@ def test_the_data_is_described(encoder_folder: Path, review_data: TextData) -> N
     lines = load_original(str(encoder_folder), review_data, SETTINGS, CPU).described()
     assert "160 to train on, 40 to test on" in lines[0]
     assert lines[1] == "positive class: pos (the other: neg)"
-    assert "of 200 texts are longer than 6 tokens and were cut" in lines[2]
+    assert lines[2].startswith("encoder: bert (weights ")
+    assert "of 200 texts are longer than 6 tokens and were cut" in lines[3]

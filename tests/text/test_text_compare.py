@@ -60,11 +60,14 @@ def test_the_command_makes_a_table_beside_the_papers_and_goes_on(
     assert said.count("training the encoder: 0 of 10") == 1, "that of Tucker; the original is trained already"
     record = json.loads((output / "table.json").read_text())
     assert [row["chain"] for row in record["rows"]] == ["none", "distill", "tucker:size=0.2"]
+    assert record["encoder"].startswith("bert (weights ")
+    assert record["encoder"] in table
+    assert (record["batch"], record["threads"], record["identity"]["settings"]["encoder"]["epochs"]) == (4, 1, 1)
     assert {"f1_positive", "precision_low", "recall_high"} <= set(record["rows"][0]["metrics"])
     assert compare.main([*again.split()[3:], "--methods", "tucker:size=0.2:raw"]) == 0
     added = (output / "paper.md").read_text().splitlines()
-    assert [line for line in added if line.startswith("|")][:-1] == table.splitlines()[: 2 + len(ROWS)]
-    assert "`tucker:size=0.2:raw`" in added[2 + len(ROWS)]
+    assert added[: 3 + len(ROWS)] == table.splitlines()[: 3 + len(ROWS)]
+    assert "`tucker:size=0.2:raw`" in added[3 + len(ROWS)]
     chains = [row["chain"] for row in json.loads((output / "table.json").read_text())["rows"]]
     assert chains == ["none", "distill", "tucker:size=0.2", "tucker:size=0.2:raw"]
 
