@@ -109,7 +109,7 @@ def _folder(folder: Path, names: tuple[str, ...]) -> Path:
 
 
 def _split(name: str, path: Path, text: str | None, label: str | None, seed: int) -> TextData:
-    table = read_table(path)
+    table = read_table(path, [name for name in (text, label) if name is not None])
     cleaned = _cleaned(table, *find_columns(table, text, label))
     classes = _classes(table, cleaned)
     whole = _texts(cleaned, classes)
@@ -145,9 +145,18 @@ def _cleaned(table: Table, text: int, label: int) -> Cleaned:
         raise DataError(f"{table.path} has no label in text {row}, column {table.columns[label]}; {table.described()}")
     cleaned = clean_labelled(table.cells(text), labels)
     if not cleaned.texts:
-        column = table.columns[text]
-        raise DataError(f"{table.path} has no texts in column {column}: all are empty; {table.described()}")
+        column, reason = table.columns[text], _nothing_left(cleaned)
+        raise DataError(f"{table.path} has no texts in column {column}: {reason}; {table.described()}")
     return cleaned
+
+
+def _nothing_left(cleaned: Cleaned) -> str:
+    """Why no text is left."""
+    if not cleaned.contradicting:
+        return "all are empty"
+    if not cleaned.empty:
+        return "each occurs with two labels"
+    return f"{cleaned.empty:,} are empty and {cleaned.contradicting:,} occur with two labels"
 
 
 def _classes(table: Table, cleaned: Cleaned) -> tuple[str, str]:

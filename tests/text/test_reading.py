@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -51,13 +52,24 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "is empty: expected lines"),
-        (b"only\nthis\n", "one column, expected a text and a label; columns found: column 1"),
-        (b"text\tlabel\na\t0\nb\n", "has 1 columns in line 3 and 2 before; columns found: text, label"),
+        (b"text\tlabel\n", r"has a single line \(text, label\): expected lines of a text and a label"),
+        (b"only\nthis\n", "one column, expected a text and a label separated by tabs; columns found: only"),
+        (b"text;how\na;0\n", "one column, expected a text and a label separated by tabs; columns found: text;how"),
+        (b"text\tlabel\na\t0\nb\n", "1 columns in line 3 and 2 before, separated by tabs; columns found: text, label"),
         (b"text\tlabel\nb\xe9t\xe9\t0\n", "not UTF-8 .byte 0xe9 in line 2.: convert it.*columns found: text, label"),
         (b"text\tlabel\n" + b"same\t0\nother\t0\nmore\t0\n", "single class, '?0'?.*columns found: text, label"),
         (b"text\tlabel\n" + b"a\t0\nb\t1\nc\t2\n" * 5, "3 classes .0, 1, 2. where two.*columns found: text, label"),
-        (b"one\ttwo\n" + b"a\tx\nb\ty\nc\tz\n", "no column of two values: name it with --label-column; columns found"),
+        (
+            b"one\ttwo\n" + b"a\tx\nb\ty\nc\tz\n",
+            "no column of two values: name it with --label-column; columns found: one, two",
+        ),
+        (b"a\t0\nb\t1\nc\t2\n" * 2, "no column of two values: .*; columns found: column 1, column 2"),
+        ("text\tlabel\na\t0\n".encode("utf-16"), "is UTF-16: convert it, as with iconv -f utf-16 .*found: text, label"),
+        ("text\tlabel\na\t0\n".encode("utf-16-le"), "is UTF-16: convert it, .*columns found: text, label"),
+        ("text\tlabel\na\t0\n".encode("utf-16-be"), "is UTF-16: convert it, .*columns found: text, label"),
         (b"text\tlabel\n" + b" \t0\n \t1\n \t1\n", "no texts in column text: all are empty; columns found"),
+        (b"text\tlabel\n" + b"a\t0\na\t1\n" * 5, "no texts in column text: each occurs with two labels; columns found"),
+        (b"text\tlabel\na\t0\na\t1\n \t1\n", "no texts in column text: 1 are empty and 2 occur with two labels"),
         (b"text\tlabel\na\t0\nb\t1\nc\t\n", "no label in text 3, column label; columns found: text, label"),
         (b"text\tlabel\n" + TABS.replace("\t1", "\t0", 9).encode(), "only 1 texts of class 1, expected at least 5"),
     ],
@@ -67,6 +79,37 @@ def test_unusable_files_are_refused_in_one_line(tmp_path: Path, content: bytes, 
     with pytest.raises(DataError, match=message) as caught:
         load_texts(str(tmp_path / "a.tsv"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_header_of_unknown_names_is_found_by_a_name_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("what,how\n" + "".join(f"text {number},{number % 3}\n" for number in range(30)))
+    with pytest.raises(DataError, match=r"no column of two values: name it with --label-column; .*: what, how"):
+        load_texts(str(path))
+    with pytest.raises(DataError, match=r"3 classes \(0, 1, 2\) where two were expected; columns found: what, how"):
+        load_texts(str(path), label_column="HOW")
+    path.write_text("0,1\n" + COMMAS)
+    assert read_table(path).columns == ("column 1", "column 2")
+    assert len(load_texts(str(path), label_column="1").train) == 16
+
+
+def test_a_semicolon_is_no_separator_and_that_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for content, message in (
+        ("what;how\na;0\nb;1\n", "one column, expected .* separated by commas; columns found: what;how"),
+        ("what;how\na, or b;0\n", "2 columns in line 2 and 1 before, separated by commas; columns found: what;how"),
+        ('"what";"how"\na;0\n', "is no table of cells separated by commas at line 1"),
+    ):
+        path.write_text(content)
+        with pytest.raises(DataError, match=message):
+            load_texts(str(path))
+
+
+def test_a_cell_may_be_longer_than_the_csv_module_takes_by_itself(tmp_path: Path) -> None:
+    limit, long = csv.field_size_limit(), "long " * 40_000
+    (tmp_path / "a.csv").write_text(f"text,label\n{long},0\n" + COMMAS)
+    assert read_table(tmp_path / "a.csv").cells(0)[0] == long.strip()
+    assert csv.field_size_limit() == limit < len(long)
 
 
 def test_a_wrong_column_name_lists_the_columns(tmp_path: Path) -> None:
