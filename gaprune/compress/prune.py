@@ -94,7 +94,7 @@ class Sparse(Method):
     def check(self, outline: Outline) -> None:
         """See ``Method``."""
         super().check(outline)
-        if "prune" not in outline.methods:
+        if not outline.zeros:
             raise MethodError("sparse leaves zeros out of the file, and nothing made any: write prune:magnitude+sparse")
 
     def apply(self, work: Work, session: Session) -> Work:

@@ -14,6 +14,7 @@ from gaprune.compress.prune import Prune, zero_smallest
 from gaprune.compress.rows import Comparison
 from gaprune.compress.storage import load_work
 from gaprune.compress.widths import cut_by_l1
+from gaprune.errors import MethodError
 from gaprune.progress import SILENT
 
 
@@ -110,6 +111,13 @@ def test_keeping_everything_is_the_network_itself(original: Work) -> None:
     network = copy.deepcopy(original.network)
     assert zero_smallest(network, 1.0)["weights left"] == sum(p.numel() for p in network.parameters() if p.ndim > 1)
     assert torch.equal(logits(original.then(network, "prune", {})), logits(original))
+
+
+@pytest.mark.parametrize("chain", ["sparse", "prune:l1+sparse", "tucker+prune:l1:raw+sparse"])
+def test_nothing_is_stored_sparsely_where_nothing_was_set_to_zero(chain: str) -> None:
+    with pytest.raises(MethodError, match=r"nothing made any: write prune:magnitude\+sparse"):
+        parse_chain(chain)
+    assert parse_chain(chain.replace("sparse", "prune:magnitude+sparse")).text.endswith("+sparse")
 
 
 def test_methods_without_training_say_so() -> None:
