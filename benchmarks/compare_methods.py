@@ -27,8 +27,8 @@ from torch import nn
 
 from gaprune.compare import Options, compare, default_methods
 from gaprune.compress.ours import Front
-from gaprune.compress.rows import Row, unmatched
-from gaprune.compress.table import BY_SIZE, BY_TIME
+from gaprune.compress.rows import Row, slug, unmatched
+from gaprune.compress.table import BY_SIZE, BY_TIME, MARKDOWN
 from gaprune.device import choose_device
 from gaprune.progress import SILENT, Reporter, make_reporter
 from gaprune.runs import read_manifest
@@ -100,7 +100,8 @@ def _accuracy(row: Row) -> float:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Search if there is no run, compare, and say what came of it."""
     reporter = SILENT if options.quick else make_reporter()
-    work = options.work or options.output / f".compare_methods-{_name(options)}"
+    network = network_name(options)
+    work = options.work or options.output / f".compare_methods-{network}"
     work.mkdir(parents=True, exist_ok=True)
     path = options.run or _searched(options, work / "search", reporter)
     manifest = read_manifest(path)
@@ -117,17 +118,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if (table / MANIFEST_NAME).exists():
         given = dataclasses.replace(given, resume=table, given=frozenset({"methods"}))
     rows = compare(given)
-    network = manifest["options"]["model"] if not options.quick else "small"
-    name = f"{_name(options)}-{manifest['data']['name']}"
+    name, device = f"{network}-{manifest['data']['name']}", choose_device("auto").type
     for picture in (BY_SIZE, BY_TIME):
         target = f"compare_methods-{name}-{Path(picture).stem.removeprefix('accuracy-')}{_quick(options)}.png"
         shutil.copy(table / picture, options.output / target)
+    shutil.copy(table / MARKDOWN, options.output / f"compare_methods-{name}-{device}{_quick(options)}.md")
     if options.quick:
         shutil.rmtree(work)
     return {
         "data": name,
-        "device": choose_device("auto").type,
-        "figures": figures_of(network, rows),
+        "device": device,
+        "figures": figures_of(manifest["options"]["model"], rows),
         "rows": [dataclasses.asdict(row) for row in rows],
         "unmatched": [row.chain for row in unmatched(rows)],
         "epochs": given.epochs,
@@ -154,10 +155,16 @@ def _searched(options: argparse.Namespace, path: Path, reporter: Reporter) -> Pa
     return path
 
 
-def _name(options: argparse.Namespace) -> str:
-    if options.quick:
+def network_name(options: argparse.Namespace) -> str:
+    """What files are called after: the run's network where there is a run, else the one that ``--model`` names."""
+    if options.run is not None:
+        saved = read_manifest(options.run)["options"]
+        model, stem = saved["model"], saved["stem"]
+    elif options.quick:
         return "small"
-    return options.model + ("-imagenet" if options.model == "resnet18" and options.stem == "imagenet" else "")
+    else:
+        model, stem = options.model, options.stem
+    return slug(model) + ("-imagenet" if model == "resnet18" and stem == "imagenet" else "")
 
 
 def _quick(options: argparse.Namespace) -> str:
@@ -166,11 +173,11 @@ def _quick(options: argparse.Namespace) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The script's own options."""
-    parser.add_argument("--model", default="vgg16", choices=("vgg16", "resnet18"))
-    parser.add_argument("--stem", default="cifar", choices=("cifar", "imagenet"), help="of resnet18")
+    parser.add_argument("--model", default="vgg16", choices=("vgg16", "resnet18"), help="without --run")
+    parser.add_argument("--stem", default="cifar", choices=("cifar", "imagenet"), help="of resnet18, without --run")
     parser.add_argument("--checkpoint", type=Path, help="trained weights; default: shipped, cached or trained now")
     parser.add_argument("--data-dir", type=Path, help="CIFAR-10 as torchvision or as an image folder has it")
-    parser.add_argument("--run", type=Path, help="a finished search of the network; default: one is made")
+    parser.add_argument("--run", type=Path, help="a finished search, which brings its network; default: one is made")
     parser.add_argument("--work", type=Path, help="where rows are kept; default: beside the results")
     parser.add_argument("--epochs", type=int, default=10, help="passes over the training images that a row may spend")
     parser.add_argument("--threads", type=int, help="CPU threads; default: torch's own number")

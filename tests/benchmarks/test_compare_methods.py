@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -41,6 +42,19 @@ def test_every_goal_speaks_of_a_figure_that_a_run_makes() -> None:
     assert {goal.name for goal in compare_methods.GOALS} == made
 
 
+@pytest.mark.parametrize(
+    ("model", "stem", "name"),
+    [("resnet18", "imagenet", "resnet18-imagenet"), ("resnet18", "cifar", "resnet18"), ("vgg16", "imagenet", "vgg16")],
+)
+def test_results_are_called_after_the_runs_network(tmp_path: Path, model: str, stem: str, name: str) -> None:
+    manifest = {"options": {"model": model, "stem": stem}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    given = argparse.Namespace(run=tmp_path, quick=False, model="vgg16", stem="cifar")
+    assert compare_methods.network_name(given) == name
+    given.run, given.model, given.stem = None, model, stem
+    assert compare_methods.network_name(given) == name
+
+
 @pytest.mark.slow
 def test_the_benchmark_runs_and_keeps_every_row(tmp_path: Path) -> None:
     command = [sys.executable, compare_methods.__file__, "--quick", "--output", str(tmp_path)]
@@ -49,4 +63,6 @@ def test_the_benchmark_runs_and_keeps_every_row(tmp_path: Path) -> None:
     result = json.loads((tmp_path / "compare_methods-small-digits-cpu-quick.json").read_text())
     assert tuple(row["chain"] for row in result["rows"]) == compare_methods.QUICK_METHODS
     assert len(list(tmp_path.glob("*-quick.png"))) == 2
+    table = (tmp_path / "compare_methods-small-digits-cpu-quick.md").read_text()
+    assert all(f"| {chain} |" in table for chain in compare_methods.QUICK_METHODS)
     assert not [path for path in tmp_path.glob(".*") if path.is_dir()]
