@@ -60,7 +60,10 @@ QUICK = {"evaluations": 24, "population": 8, "epochs": 1, "seeds": 2, "finalists
 PEER, OURS = "Torch-Pruning", "gaprune"
 
 GOALS = (
-    *(Goal(f"resnet18: ahead of {PEER} at {budget:.0%}", ">=", 0.01, "points, mean of seeds") for budget in BUDGETS),
+    *(
+        Goal(f"resnet18-imagenet: ahead of {PEER} at {budget:.0%}", ">=", 0.01, "points, mean of seeds")
+        for budget in BUDGETS
+    ),
     Goal(f"vgg16: ahead of {PEER} at 10%", ">=", 0.01, "points, mean of seeds"),
 )
 
@@ -283,7 +286,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "settings": settings | {"network": subject.identity, "recipe": dataclasses.asdict(recipe)},
         "original": {part: found.accuracy for part, found in original.items()},
-        "figures": figures_of(subject.network, rows),
+        "figures": figures_of(subject.variant, rows),
         "summary": summary(rows),
         "rows": rows,
     }
