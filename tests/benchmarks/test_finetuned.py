@@ -58,6 +58,7 @@ def test_the_benchmark_compares_both_sides_at_every_budget(finetuned: ModuleType
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     (file,) = tmp_path.glob("finetuned-*-quick.json")
+    assert file.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
     result = json.loads(file.read_text())
     assert set(result["figures"]) == {f"small: ahead of Torch-Pruning at {budget}" for budget in ("50%", "20%")}
     for budget in finetuned.QUICK["budgets"]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gpu_goals
 import harness
 import pytest
 import scratch_vs_pruned
@@ -45,10 +46,15 @@ def smoke(name: str, output: Path) -> tuple[dict[str, object], str]:
     made = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert made.returncode == 0, made.stderr
     (file,) = output.glob(f"{name}-*-quick.json")
-    assert file.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
     text = file.read_text()
     assert str(output) not in text
     return json.loads(text), file.with_suffix(".md").read_text()
+
+
+def picture(output: Path) -> bytes:
+    """The one picture of a smoke run, which has the name of its result."""
+    (file,) = output.glob("*-quick.json")
+    return file.with_suffix(".png").read_bytes()
 
 
 @pytest.mark.slow
@@ -64,6 +70,7 @@ def test_structural_distillation_tells_of_rounds_and_budgets(tmp_path: Path) -> 
     for row in result["rows"]:
         assert row["search_seconds"] > 0
         assert row["params"] <= row["budget_params"]
+    assert picture(tmp_path)[:4] == b"\x89PNG"
     for heading in ("Table 1", "Tables 2 and 3", "Table 5", "parameter budgets"):
         assert heading in text
 
@@ -166,6 +173,7 @@ def test_scratch_and_pruned_are_compared_at_each_budget(tmp_path: Path) -> None:
     assert searching > evaluated
     for row in result["rows"]:
         assert row["parts"].get("search") == (None if row["method"] == scratch_vs_pruned.SCRATCH else searching)
+    assert picture(tmp_path)[:4] == b"\x89PNG"
     assert "| 50% | 100.00 | - | - |" in text, "nobody is always right"
     assert "Table 4" in text
     assert not list(tmp_path.glob(".scratch-vs-pruned-quick/scratch-states/*"))
@@ -220,6 +228,43 @@ def test_fresh_weights_are_drawn_by_seed_for_every_layer() -> None:
     own.scale = torch.nn.Parameter(torch.ones(1))
     with pytest.raises(ValueError, match="scale cannot be drawn anew"):
         scratch_vs_pruned.fresh(own, 0)
+
+
+@pytest.mark.slow
+def test_the_goals_for_a_gpu_are_gone_for_from_a_baseline_trained_here(tmp_path: Path) -> None:
+    result, text = smoke("gpu_goals", tmp_path)
+    assert (tmp_path / ".gpu-goals-quick" / "baseline" / "model.safetensors").exists()
+    assert "trained on digits" in result["original"]["source"]
+    wanted = gpu_goals.QUICK_TARGETS
+    assert set(result["figures"]) == {target.name for target in wanted}
+    for row, target in zip(result["rows"], wanted, strict=True):
+        assert row["flops_share"] <= target.flops
+        assert row["params"] <= (target.params or result["original"]["params"])
+        assert row["training_seconds"] > 0
+        assert target.name in text
+
+
+def test_each_goal_for_a_gpu_is_of_one_network_and_its_limits() -> None:
+    assert [(goal.name, goal.number) for goal in gpu_goals.GOALS] == [
+        ("vgg16 with 4% of the FLOPs and at most 0.24 million parameters", 92.54),
+        ("resnet18 with 19.4% of the FLOPs", 92.95),
+        ("resnet18 with 9.6% of the FLOPs", 92.03),
+    ]
+    assert gpu_goals.TARGETS[0].limits == {"max_flops": 0.04, "max_params": 240_000}
+    assert gpu_goals.TARGETS[2].limits == {"max_flops": 0.096}
+    rows = [{"target": gpu_goals.GOALS[0].name, "test_accuracy": 0.93}, {"target": "x", "missing": "none"}]
+    assert gpu_goals.figures_of(rows) == {gpu_goals.GOALS[0].name: 93.0}
+
+
+def test_the_other_stem_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", "resnet18", "--stem", "imagenet", "--output", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["gpu_goals.py", *words])
+    assert harness.run(gpu_goals.__file__, gpu_goals.GOALS, gpu_goals.measure, arguments=gpu_goals.arguments) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.endswith("error: stem must be cifar, which the goals are for, got imagenet")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
