@@ -194,8 +194,9 @@ def _table_2(paper: Network | None, rows: list[Row], implied: Sequence[int | Non
         number = row["round"]
         if paper is not None and number <= len(paper.rounds):
             one, count = paper.rounds[number - 1], implied[number - 1]
+            flops = f"{one.flops:.1f}" if paper.flops_in_millions else f"{one.flops:.3f}"
             sizes = [one.params, "-" if count is None else f"{count:,}", one.megabytes]
-            lines.append([number, "the paper", *sizes, one.top1, one.removed, f"{one.flops:.10g}", one.seconds, None])
+            lines.append([number, "the paper", *sizes, one.top1, one.removed, flops, one.seconds, None])
         lines.append(
             [
                 number,
