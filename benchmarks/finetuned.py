@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from harness import Goal, run
 from oneshot import POLISH_IMAGES, QUICK_CRITERIA, QUICK_POLISH_IMAGES, Bench, peer_sweep
+from pictures import Curve, draw_accuracy
 from search import Judge, Recorder, searched
 from subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 from torch import nn
@@ -60,7 +61,10 @@ QUICK = {"evaluations": 24, "population": 8, "epochs": 1, "seeds": 2, "finalists
 PEER, OURS = "Torch-Pruning", "gaprune"
 
 GOALS = (
-    *(Goal(f"resnet18: ahead of {PEER} at {budget:.0%}", ">=", 0.01, "points, mean of seeds") for budget in BUDGETS),
+    *(
+        Goal(f"resnet18-imagenet: ahead of {PEER} at {budget:.0%}", ">=", 0.01, "points, mean of seeds")
+        for budget in BUDGETS
+    ),
     Goal(f"vgg16: ahead of {PEER} at 10%", ">=", 0.01, "points, mean of seeds"),
 )
 
@@ -247,6 +251,19 @@ def summary(rows: list[Row]) -> list[Row]:
     return found
 
 
+def curves_of(lines: list[Row]) -> list[Curve]:
+    """Accuracy of the winners against the budget, with the spread of seeds, and before fine-tuning."""
+    curves = []
+    for side, mark in ((OURS, "o"), (PEER, "^")):
+        here = [line for line in lines if line["method"] == side]
+        after = [line["test_accuracy"] for line in here]
+        points = [(100 * line["budget"], one["mean"]) for line, one in zip(here, after, strict=True)]
+        curves.append(Curve(f"{side}, fine-tuned", points, f"{mark}-", [(one["least"], one["most"]) for one in after]))
+        before = [(100 * line["budget"], line["before"]["test_accuracy"]) for line in here]
+        curves.append(Curve(f"{side}, before", before, f"{mark}:"))
+    return curves
+
+
 def _wins(row: Row, side: str, budget: float) -> bool:
     return bool(row["method"] == side and row["budget"] == budget and row.get("winner"))
 
@@ -277,13 +294,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     work.remove()
     shutil.rmtree(stem.with_name(f"{stem.name}-states"), ignore_errors=True)
     original = {part: top1(subject.model, getattr(subject.splits, part), *subject.norm) for part in ("search", "test")}
+    suffix = "-quick" if options.quick else ""
+    picture = options.output / f"finetuned-{subject.name}-{subject.device.type}{suffix}.png"
+    title = f"{subject.name}: after the same fine-tuning"
+    draw_accuracy(picture, curves_of(summary(rows)), "FLOPs at most, %", title, original["test"].accuracy)
     return {
         "data": subject.name,
         "device": subject.device.type,
         "threads": torch.get_num_threads(),
         "settings": settings | {"network": subject.identity, "recipe": dataclasses.asdict(recipe)},
         "original": {part: found.accuracy for part, found in original.items()},
-        "figures": figures_of(subject.network, rows),
+        "figures": figures_of(subject.variant, rows),
         "summary": summary(rows),
         "rows": rows,
     }

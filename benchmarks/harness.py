@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gaprune.errors import GapruneError
 from gaprune.runs import environment
 from gaprune.runs.files import write_json
 
@@ -59,7 +60,7 @@ def run(
     *,
     arguments: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> int:
-    """Run or check a benchmark; the exit status.
+    """Run or check a benchmark; the exit status: 1 where a checked goal is missed, 2 where the input cannot be used.
 
     Args:
         script: the script's ``__file__``.
@@ -77,7 +78,11 @@ def run(
     options = parser.parse_args()
     if options.check:
         return _check(path.stem, goals, options.output)
-    result = measure(options)
+    try:
+        result = measure(options)
+    except GapruneError as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2
     suffix = "-quick" if options.quick else ""
     file = options.output / f"{path.stem}-{result['data']}-{result['device']}{suffix}.json"
     options.output.mkdir(parents=True, exist_ok=True)

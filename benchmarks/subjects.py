@@ -74,6 +74,11 @@ class Subject:
     identity: dict[str, Any]
 
     @property
+    def variant(self) -> str:
+        """The network's name with its stem, as goals have it that hold for one stem."""
+        return self.name.removesuffix(f"-{self.data.name}")
+
+    @property
     def device(self) -> torch.device:
         """Where the network and the images are."""
         return self.splits.test.images.device

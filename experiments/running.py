@@ -20,7 +20,8 @@ import gaprune
 from gaprune.data import load_data
 from gaprune.errors import OptionError
 from gaprune.progress import Reporter
-from gaprune.runs import FrontRow, choose, pick
+from gaprune.runs import FrontRow, choose, pick, read_manifest
+from gaprune.runs.directory import SECONDS
 from gaprune.search import SearchResult
 from gaprune.training import Recipe, fit
 
@@ -133,6 +134,12 @@ def trainings(run: Path, row: FrontRow) -> list[dict[str, Any]]:
     """Every fine-tuning of a member, oldest first."""
     metrics: dict[str, Any] = json.loads((run / row.home / "metrics.json").read_text())
     return list(metrics.get("finetuned", []))
+
+
+def search_seconds(run: Path) -> float | None:
+    """Wall time of a search, start to front, over all sessions; ``None`` where an earlier version kept none."""
+    seconds: float | None = read_manifest(run).get(SECONDS)
+    return seconds
 
 
 def pathless(text: str) -> str:

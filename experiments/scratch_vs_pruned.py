@@ -4,12 +4,12 @@ Claim: given at least as much time, the same compact architecture trained from s
 was cut out of a trained network and fine-tuned.
 
 Same machine, same run, one network after the other. Pruned: the most accurate member (by the search images) of one
-search within each budget of FLOPs, fine-tuned with the original as teacher. Its time is that of fine-tuning and of all
-the search's evaluations, though one search serves all budgets. Scratch: the member's architecture with fresh weights,
-trained on the same images with the labels, in one-cycle schedules of several lengths, each a training of its own; the
-time to reach an accuracy is that of the shortest schedule whose mean reaches it. Several seeds; all accuracies are of
-test images, which nothing is chosen by. The trained original that pruning begins with is not in its time: who prunes
-has one.
+search within each budget of FLOPs, fine-tuned with the original as teacher, in schedules of several lengths. Its time
+is that of fine-tuning and of the whole search, start to front, though one search serves all budgets. Scratch: the
+member's architecture with fresh weights, trained on the same images with the labels, in one-cycle schedules of several
+lengths, each a training of its own. The time to reach an accuracy is that of the shortest schedule whose mean reaches
+it. Several seeds; all accuracies are of test images, which nothing is chosen by. The trained original that pruning
+begins with is not in its time: who prunes has one. What a killed search spent since its last generation is not either.
 
     python experiments/scratch_vs_pruned.py --data-dir DIR
 
@@ -20,18 +20,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import shutil
 import statistics
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from paper import FROM_SCRATCH
-from running import Setting, add_arguments, markdown, members_within, setting, trainings
+from running import Setting, add_arguments, markdown, members_within, search_seconds, setting, trainings
 
 from gaprune.data import load_data, split
 from gaprune.device import pinned
+from gaprune.errors import RunError
 from gaprune.evaluate.measure import measure as top1
 from gaprune.progress import make_reporter
 from gaprune.runs import FrontRow, read_manifest
@@ -42,39 +43,57 @@ from gaprune.training.subject import default_recipe
 
 # the folder of benchmarks is on the path by now
 from harness import Goal, run  # isort: skip
+from pictures import Curve, draw_accuracy  # isort: skip
 from subjects import WorkFile, code_digest  # isort: skip
-from structural_distillation import evaluation_seconds  # isort: skip
 
 BUDGETS = (0.5, 0.25, 0.1)
-EPOCHS = 10
+EPOCHS = (5, 10)
 SCRATCH_EPOCHS = (10, 20, 40)
 SEEDS = 3
-QUICK = {"budgets": (0.5,), "epochs": 1, "scratch_epochs": (1, 2), "seeds": 2, "population": 6, "generations": 2}
+ACCURACIES = (0.7, 0.75, 0.8)
+QUICK = {
+    "budgets": (0.5,),
+    "epochs": (1, 2),
+    "scratch_epochs": (1, 2),
+    "seeds": 2,
+    "accuracies": (0.1, 1.0),
+    "population": 6,
+    "generations": 2,
+}
 
-AHEAD = "pruned above scratch given at least as much time, least over budgets"
+AHEAD = "pruned above scratch given at least as much time, least over budgets and schedules"
 GOALS = (
     Goal(f"vgg16: {AHEAD}", ">=", 0.0, "points, mean of seeds"),
     Goal(f"resnet18-imagenet: {AHEAD}", ">=", 0.0, "points, mean of seeds"),
 )
 
-PRUNED, SCRATCH = "pruned, fine-tuned", "from scratch"
+PRUNED, UNTUNED, SCRATCH = "pruned, fine-tuned", "pruned, not fine-tuned", "from scratch"
 
 Row = dict[str, Any]
 
 
 def pruned_rows(here: Setting, result: SearchResult, member: FrontRow, budget: float, settings: Row) -> list[Row]:
-    """The member fine-tuned from each seed."""
-    for seed in range(settings["seeds"]):
-        here.finetune(result, str(member.index), epochs=settings["epochs"], seed=seed)
-    rows = []
-    for one in trainings(result.path, member):
-        if one["epochs"] == settings["epochs"] and one["recipe"]["seed"] < settings["seeds"]:
-            seconds = {"search": evaluation_seconds(result.path), "training": one["seconds"]}
-            rows.append(_row(PRUNED, budget, one["epochs"], one["recipe"]["seed"], one["test_accuracy"], seconds))
+    """The member as the search left it, and fine-tuned in each schedule from each seed.
+
+    Raises:
+        RunError: the search's time was not kept.
+    """
+    searching = search_seconds(result.path)
+    if searching is None:
+        raise RunError(f"{result.path} was searched by a version that kept no wall time: remove it, and search again")
+    wanted = list(itertools.product(settings["epochs"], range(settings["seeds"])))
+    for epochs, seed in wanted:
+        here.finetune(result, str(member.index), epochs=epochs, seed=seed)
+    done = {(one["epochs"], one["recipe"]["seed"]): one for one in trainings(result.path, member)}
+    rows = [_row(UNTUNED, budget, 0, 0, member.untrained().test_accuracy, {"search": searching})]
+    for epochs, seed in wanted:
+        one = done[epochs, seed]
+        seconds = {"search": searching, "training": one["seconds"]}
+        rows.append(_row(PRUNED, budget, epochs, seed, one["test_accuracy"], seconds))
     return rows
 
 
-def _row(method: str, budget: float, epochs: int, seed: int, accuracy: float, seconds: Row) -> Row:
+def _row(method: str, budget: float, epochs: int, seed: int, accuracy: float | None, seconds: Row) -> Row:
     whole = round(sum(seconds.values()), 1)
     named = {"method": method, "budget": budget, "epochs": epochs, "seed": seed, "test_accuracy": accuracy}
     return {**named, "seconds": whole, "parts": seconds}
@@ -154,20 +173,44 @@ def fresh(network: torch.nn.Module, seed: int) -> torch.nn.Module:
 
 
 def compared(rows: Sequence[Row]) -> list[Row]:
-    """By budget and schedule, means and spread over seeds; at each budget how long scratch takes to catch up."""
+    """By budget and schedule, means and spread over seeds; of each of ours how long scratch takes to catch up."""
     found = []
     for budget in dict.fromkeys(row["budget"] for row in rows):
         here = [row for row in rows if row["budget"] == budget]
         pairs = dict.fromkeys((row["method"], row["epochs"]) for row in here)
         lines = [_summary([row for row in here if (row["method"], row["epochs"]) == pair]) for pair in pairs]
-        (ours,) = [line for line in lines if line["method"] == PRUNED]
         scratch = sorted((line for line in lines if line["method"] == SCRATCH), key=lambda line: line["seconds"])
-        reached = [line for line in scratch if line["test_accuracy"]["mean"] >= ours["test_accuracy"]["mean"]]
-        ours["scratch_reaches_it_in_seconds"] = reached[0]["seconds"] if reached else None
-        longer = [line for line in scratch if line["seconds"] >= ours["seconds"]] or scratch[-1:]
-        ours["above_scratch"] = round(100 * (ours["test_accuracy"]["mean"] - longer[0]["test_accuracy"]["mean"]), 3)
-        ours["scratch_had_as_much_time"] = longer[0]["seconds"] >= ours["seconds"]
-        found += [ours, *scratch]
+        ours = [_beside(line, scratch) for line in lines if line["method"] == PRUNED]
+        found += [*ours, *(line for line in lines if line["method"] == UNTUNED), *scratch]
+    return found
+
+
+def _beside(ours: Row, scratch: Sequence[Row]) -> Row:
+    """A line of ours, with what trainings from scratch, shortest first, make of it."""
+    reached = [line for line in scratch if line["test_accuracy"]["mean"] >= ours["test_accuracy"]["mean"]]
+    longer = [line for line in scratch if line["seconds"] >= ours["seconds"]] or scratch[-1:]
+    return ours | {
+        "scratch_reaches_it_in_seconds": reached[0]["seconds"] if reached else None,
+        "above_scratch": round(100 * (ours["test_accuracy"]["mean"] - longer[0]["test_accuracy"]["mean"]), 3),
+        "scratch_had_as_much_time": longer[0]["seconds"] >= ours["seconds"],
+    }
+
+
+def times_to_reach(lines: Sequence[Row], accuracies: Iterable[float]) -> list[Row]:
+    """By budget the least time in which each side reaches the named accuracies, and those of all schedules.
+
+    A side reaches what the mean over seeds of one of its schedules reaches; ``None`` where none does.
+    """
+    found = []
+    for budget in dict.fromkeys(line["budget"] for line in lines):
+        here = [line for line in lines if line["budget"] == budget]
+        for accuracy in sorted({*accuracies, *(line["test_accuracy"]["mean"] for line in here)}):
+            there = [line for line in here if line["test_accuracy"]["mean"] >= accuracy]
+            sides = [
+                min((line["seconds"] for line in there if (line["method"] == SCRATCH) == scratch), default=None)
+                for scratch in (False, True)
+            ]
+            found.append({"budget": budget, "accuracy": accuracy, "pruned": sides[0], "scratch": sides[1]})
     return found
 
 
@@ -187,7 +230,7 @@ def figures_of(name: str, lines: Sequence[Row]) -> dict[str, float]:
     return {f"{name}: {AHEAD}": min(line["above_scratch"] for line in ours)}
 
 
-def report(here: Setting, lines: Sequence[Row]) -> str:
+def report(here: Setting, lines: Sequence[Row], times: Sequence[Row]) -> str:
     """The comparison as Markdown, the paper's Table 4 below."""
     rows = []
     for line in lines:
@@ -197,13 +240,32 @@ def report(here: Setting, lines: Sequence[Row]) -> str:
         reached = (line["scratch_reaches_it_in_seconds"] or "never in these schedules") if ours else None
         rows.append([f"{line['budget']:.0%}", line["method"], line["epochs"], spread, line["seconds"], reached])
     headings = ["FLOPs at most", "method", "epochs", "top-1 (spread of seeds)", "seconds", "scratch gets there in, s"]
+    reaching = [
+        [f"{one['budget']:.0%}", f"{100 * one['accuracy']:.2f}", *(one[side] or "-" for side in ("pruned", "scratch"))]
+        for one in times
+    ]
     paper = [[name, *values] for name, values in FROM_SCRATCH.items()]
     return (
         f"# {here.name} on {here.data}: pruned against trained from scratch\n\n{markdown(headings, rows)}\n\n"
-        "Seconds of the pruned networks are those of all the search's evaluations and of fine-tuning.\n\n"
+        "Seconds of the pruned networks are those of the whole search, start to front, and of fine-tuning.\n\n"
+        "## Seconds to reach an accuracy\n\n"
+        f"{markdown(['FLOPs at most', 'top-1, %', 'pruned', 'from scratch'], reaching)}\n\n"
+        "Of the shortest schedule whose mean over seeds is as good; - where none is.\n\n"
         "## The paper's Table 4: small networks from scratch\n\n"
         f"{markdown(['network', 'top-1', 'seconds'], paper)}\n"
     )
+
+
+def curves_of(lines: Sequence[Row]) -> list[Curve]:
+    """Accuracy against the budget, a curve a schedule, with the spread of seeds."""
+    curves = []
+    for method, epochs in dict.fromkeys((line["method"], line["epochs"]) for line in lines):
+        here = [line for line in lines if (line["method"], line["epochs"]) == (method, epochs)]
+        points = [(100 * line["budget"], line["test_accuracy"]["mean"]) for line in here]
+        spread = [(line["test_accuracy"]["least"], line["test_accuracy"]["most"]) for line in here]
+        label = f"{method}, {epochs} epochs" if epochs else method
+        curves.append(Curve(label, points, "s--" if method == SCRATCH else "o-", spread))
+    return curves
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -226,12 +288,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         schedules = [(epochs, seed) for epochs in settings["scratch_epochs"] for seed in range(settings["seeds"])]
         rows += [scratch(member, budget, epochs, seed) for epochs, seed in schedules]
     lines = compared(rows)
-    text = report(here, lines)
+    times = times_to_reach(lines, settings["accuracies"])
+    text = report(here, lines, times)
     print(text)
     suffix = "-quick" if options.quick else ""
     options.output.mkdir(parents=True, exist_ok=True)
     device = "cuda" if manifest["device"].startswith("cuda") else manifest["device"]
-    Path(options.output / f"scratch_vs_pruned-{here.name}-{here.data}-{device}{suffix}.md").write_text(text)
+    file = options.output / f"scratch_vs_pruned-{here.name}-{here.data}-{device}{suffix}.md"
+    file.write_text(text)
+    title = f"{here.name} on {here.data}: pruned against trained from scratch"
+    picture = file.with_suffix(".png")
+    draw_accuracy(picture, curves_of(lines), "FLOPs at most, %", title, manifest["original"]["test_accuracy"])
     return {
         "data": f"{here.name}-{here.data}",
         "device": device,
@@ -240,6 +307,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "original": manifest["original"],
         "figures": figures_of(here.name, lines),
         "summary": lines,
+        "seconds_to_reach": times,
         "rows": rows,
     }
 
@@ -248,9 +316,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The network, the budgets, and how long everything may take."""
     add_arguments(parser)
     parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, help="shares of the FLOPs")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of fine-tuning")
+    parser.add_argument("--epochs", type=int, nargs="+", default=EPOCHS, help="schedules of fine-tuning")
     parser.add_argument("--scratch-epochs", type=int, nargs="+", default=SCRATCH_EPOCHS, help="schedules from scratch")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="of both")
+    parser.add_argument("--accuracies", type=float, nargs="+", default=ACCURACIES, help="to tell the time to, 0 to 1")
     parser.add_argument("--population", type=int, default=30, help="of the search")
     parser.add_argument("--generations", type=int, default=10, help="of the search")
 

@@ -19,13 +19,20 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from paper import MEBIBYTE, NETWORKS, Network
-from running import Setting, add_arguments, markdown, members_within, pathless, setting, trainings
+from paper import MEBIBYTE, NETWORKS, Network, implied_counts
+from running import (
+    Setting,
+    add_arguments,
+    markdown,
+    members_within,
+    pathless,
+    search_seconds,
+    setting,
+    trainings,
+)
 
 from gaprune.progress import make_reporter
 from gaprune.runs import read_manifest
@@ -33,6 +40,7 @@ from gaprune.search import SearchResult
 
 # the folder of benchmarks is on the path by now
 from harness import Goal, run  # isort: skip
+from pictures import Curve, draw_accuracy  # isort: skip
 
 AHEAD = "test accuracy above the paper's, least over its parameter budgets"
 GOALS = (Goal(f"vgg16: {AHEAD}", ">=", 5.0, "points"), Goal(f"resnet18-imagenet: {AHEAD}", ">=", 5.0, "points"))
@@ -42,6 +50,23 @@ EPOCHS = 10
 POPULATION, GENERATIONS = 30, 10
 QUICK_BUDGETS = (0.5, 0.3)
 QUICK = {"population": 6, "generations": 2, "rounds": 2, "round_generations": 1, "epochs": 1, "round_epochs": 1}
+
+NOTES = """\
+Parameters of the paper are of its convolutions, ours of the whole network; what its printed widths imply is counted
+exactly (convolutions with biases), where it prints all of them. Of ResNet18 it prints 18 widths: those of the first
+18 of 20 convolutions in order of computation, as their couplings show; the last block's two are missing. Params
+removed: as printed, which does not follow from its counts; ours are of the original's. MB are 2^20 bytes.
+
+FLOPs of ours are fvcore's count; the paper's cannot be derived from its widths, and are printed without a unit for
+ResNet18.
+
+Layers of ours are the convolutions and the head. 16 is VGG16 with 13 convolutions and three linear layers, of which
+our network for 32 x 32 images has one; 72 for ResNet18 is more than it has layers with weights, and what is counted,
+the paper does not say.
+
+GA seconds of ours are the wall time of a round's whole search (statistics, removal order, evaluations, its network
+built and measured), training left out, on the machine named in the JSON beside this file; the paper names none. What
+a killed process spent since its last generation is not in them."""
 
 Row = dict[str, Any]
 Budgets = list[tuple[float, float | None]]
@@ -76,7 +101,8 @@ def _round_row(record: dict[str, str], epochs: int) -> Row:
         "search_accuracy": float(record["search_accuracy"]),
         "test_accuracy": float(record["test_accuracy"]),
         "flops": int(record["flops"]),
-        "seconds": float(record["seconds"]),
+        "evaluation_seconds": float(record["seconds"]),
+        "wall_seconds": float(record["wall_seconds"]) if record["wall_seconds"] else None,
         "training_seconds": float(record["training_seconds"]),
         "neurons": neurons,
     }
@@ -126,16 +152,10 @@ def _budget_row(result: SearchResult, member: Any, share: float, top1: float | N
         "test_accuracy": member.test_accuracy,
         "test_accuracy_before_training": before.test_accuracy,
         "trained_epochs": member.trained_epochs,
-        "search_seconds": evaluation_seconds(result.path),
+        "search_seconds": search_seconds(result.path),
         "training_seconds": round(sum(seconds), 1),
         "neurons": list(member.widths),
     }
-
-
-def evaluation_seconds(path: Path) -> float:
-    """Time that a search's evaluations took."""
-    lines = (path / "evaluations.jsonl").read_text().splitlines()
-    return round(sum(json.loads(line)["seconds"] for line in lines), 1)
 
 
 def figures_of(name: str, rows: Sequence[Row]) -> dict[str, float]:
@@ -150,17 +170,13 @@ def report(here: Setting, paper: Network | None, original: Row, rounds: dict[int
     """All tables as Markdown."""
     parts = [f"# {here.name} on {here.data}: structural distillation, the paper's rows beside ours"]
     parts.append(f"## Table 1: the network\n\n{_table_1(here, paper, original)}")
+    implied = [] if paper is None else implied_counts(paper)
     for epochs, rows in rounds.items():
         how = f"{epochs} epochs of training after each round" if epochs else "no training"
-        parts.append(f"## Tables 2 and 3: round by round, {how}\n\n{_table_2(paper, rows)}")
+        parts.append(f"## Tables 2 and 3: round by round, {how}\n\n{_table_2(paper, rows, implied)}")
         parts.append(f"## Table 5: neurons left in each convolution, {how}\n\n{_table_5(paper, rows)}")
     parts.append(f"## The paper's parameter budgets, our search and fine-tuning\n\n{_own_table(own)}")
-    notes = (
-        "Parameters of the paper are of its convolutions, ours of the whole network. FLOPs of ours are fvcore's count; "
-        "the paper's cannot be derived from its widths. MB are 2^20 bytes. Seconds of ours are those of the "
-        "evaluations, on the machine named in the JSON beside this file; the paper names none."
-    )
-    return "\n\n".join([*parts, notes]) + "\n"
+    return "\n\n".join([*parts, NOTES]) + "\n"
 
 
 def _table_1(here: Setting, paper: Network | None, original: Row) -> str:
@@ -172,27 +188,32 @@ def _table_1(here: Setting, paper: Network | None, original: Row) -> str:
     return markdown(["", "parameters", "layers", "MB", "top-1"], rows)
 
 
-def _table_2(paper: Network | None, rows: list[Row]) -> str:
+def _table_2(paper: Network | None, rows: list[Row], implied: Sequence[int | None]) -> str:
     lines = []
     for row in rows[1:]:
         number = row["round"]
         if paper is not None and number <= len(paper.rounds):
-            one = paper.rounds[number - 1]
-            lines.append([number, "the paper", one.params, one.megabytes, one.top1, one.flops, one.seconds, None])
+            one, count = paper.rounds[number - 1], implied[number - 1]
+            flops = f"{one.flops:.1f}" if paper.flops_in_millions else f"{one.flops:.3f}"
+            sizes = [one.params, "-" if count is None else f"{count:,}", one.megabytes]
+            lines.append([number, "the paper", *sizes, one.top1, one.removed, flops, one.seconds, None])
         lines.append(
             [
                 number,
                 "gaprune",
                 f"{row['params'] / 1e6:.3f}",
+                None,
                 row["megabytes"],
                 f"{row['test_accuracy']:.4f}",
+                f"{100 * (1 - row['params_share']):.1f}",
                 f"{row['flops'] / 1e6:.3f}",
-                round(row["seconds"], 1),
+                "-" if row["wall_seconds"] is None else round(row["wall_seconds"], 1),
                 round(row["training_seconds"], 1),
             ]
         )
-    headings = ["round", "", "params, M", "MB", "top-1", "FLOPs, 1e6", "GA seconds", "training seconds"]
-    return markdown(headings, lines)
+    sizes = ["params, M", "convolution params that its widths imply", "MB", "top-1", "params removed, %"]
+    unit = "1e6" if paper is None or paper.flops_in_millions else "1e6 (the paper's: no unit printed)"
+    return markdown(["round", "", *sizes, f"FLOPs, {unit}", "GA seconds", "training seconds"], lines)
 
 
 def _table_5(paper: Network | None, rows: list[Row]) -> str:
@@ -202,17 +223,11 @@ def _table_5(paper: Network | None, rows: list[Row]) -> str:
     for row in rows[1:]:
         number = row["round"]
         printed = paper.rounds[number - 1].neurons if paper is not None and number <= len(paper.rounds) else ()
-        # rows of ResNet18 that the paper does not print cannot be placed: its 18 stand without names
-        side = len(printed) == len(names)
-        headings += [f"{number}, the paper", f"{number}, gaprune"] if side else [f"{number}, gaprune"]
+        headings += [f"{number}, the paper", f"{number}, gaprune"] if printed else [f"{number}, gaprune"]
         for place, (line, name) in enumerate(zip(lines, names, strict=True)):
-            line += [printed[place], row["neurons"][name]] if side else [row["neurons"][name]]
-    table = markdown(headings, lines)
-    if paper is None or len(paper.rounds[0].neurons) == len(names):
-        return table
-    printed_lines = [[place + 1, *(one.neurons[place] for one in paper.rounds)] for place in range(18)]
-    theirs = markdown(["row of the paper", *(str(n) for n in range(1, 6))], printed_lines)
-    return f"{table}\n\nThe paper prints 18 of the {len(names)} convolutions:\n\n{theirs}"
+            theirs = [printed[place] if place < len(printed) else "-"] if printed else []
+            line += [*theirs, row["neurons"][name]]
+    return markdown(headings, lines)
 
 
 def _own_table(own: list[Row]) -> str:
@@ -226,6 +241,20 @@ def _own_table(own: list[Row]) -> str:
         lines.append([f"{row['budget_params']:,}", row["paper_top1"], *accuracies, *costs, row["training_seconds"]])
     headings = ["budget, parameters", "the paper's top-1", "ours before training", "ours", "parameters", "FLOPs, 1e6"]
     return markdown([*headings, "training seconds"], lines)
+
+
+def curves_of(paper: Network | None, rounds: dict[int, list[Row]], own: Sequence[Row]) -> list[Curve]:
+    """Accuracy against millions of parameters: the paper's, its rounds here, and our own way."""
+    printed = [] if paper is None else [(one.params, one.top1) for one in paper.rounds]
+    curves = [Curve("the paper, as printed", printed, "s-")]
+    for epochs, rows in rounds.items():
+        how = f"{epochs} epochs after each" if epochs else "no training"
+        points = [(row["params"] / 1e6, row["test_accuracy"]) for row in rows[1:]]
+        curves.append(Curve(f"its rounds in gaprune, {how}", points, "^--"))
+    for name, label in (("test_accuracy_before_training", "gaprune, before training"), ("test_accuracy", "gaprune")):
+        found = [(row["params"] / 1e6, row[name]) for row in own if "missing" not in row]
+        curves.append(Curve(label, found, "o-" if name == "test_accuracy" else "o:"))
+    return curves
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -246,7 +275,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     options.output.mkdir(parents=True, exist_ok=True)
     suffix = "-quick" if options.quick else ""
     device = "cuda" if manifest["device"].startswith("cuda") else manifest["device"]
-    (options.output / f"structural_distillation-{here.name}-{here.data}-{device}{suffix}.md").write_text(text)
+    file = options.output / f"structural_distillation-{here.name}-{here.data}-{device}{suffix}.md"
+    file.write_text(text)
+    title = f"{here.name} on {here.data}: the paper's budgets"
+    curves = curves_of(paper, rounds, own)
+    draw_accuracy(file.with_suffix(".png"), curves, "parameters, millions", title, original["test_accuracy"])
     return {
         "data": f"{here.name}-{here.data}",
         "device": device,

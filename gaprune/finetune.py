@@ -40,6 +40,7 @@ from gaprune.runs import (
     plain_table,
     write_csv,
 )
+from gaprune.runs.picking import ALL
 from gaprune.search import SearchResult
 from gaprune.training import Recipe
 
@@ -56,7 +57,9 @@ class FinetuneOptions:
     """
 
     run: Path = argument("the run directory of a finished search", metavar="RUN")
-    pick: str = option("knee", "members: all, indices and rules, such as 3,7,flops<=0.3", metavar="LIST")
+    pick: str = option(
+        "knee", "members: all, indices and rules, such as 3,7,flops<=0.3; with --shared all by default", metavar="LIST"
+    )
     epochs: int = option(10, "passes over the training images, for each member")
     distill: float = option(0.9, "weight of the original's softened answers, 0 (labels alone) to 1 (no labels)")
     temperature: float = option(4.0, "that softens the answers, above 0")
@@ -93,6 +96,11 @@ class FinetuneOptions:
             raise OptionError("polish-epochs is for members that were trained together: add --shared")
         if not isinstance(self.distill, (int, float)) or not 0 <= self.distill <= 1:
             raise OptionError(f"distill must be 0 to 1, got {self.distill!r}")
+
+
+def settled_options(options: FinetuneOptions) -> FinetuneOptions:
+    """The options with the default that depends on another: members that share weights are all, unless named."""
+    return dataclasses.replace(options, pick=ALL) if options.shared and "pick" not in options.given else options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -157,6 +165,7 @@ def _show(result: SearchResult, original: dict[str, Any], reporter: Reporter) ->
 
 
 def _run(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
+    options = settled_options(options)
     options.check()
     try:
         with RunDirectory.open(options.run) as run:

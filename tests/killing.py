@@ -233,7 +233,7 @@ def left_by(path: Path) -> dict[str, Any]:
     }
     found["evaluations.jsonl"] = evaluations(path)
     manifest = json.loads(found["manifest.json"])
-    del manifest["environment"]["date"], manifest["options"]["output"]
+    del manifest["environment"]["date"], manifest["options"]["output"], manifest["wall_seconds"]
     found["manifest.json"] = manifest
     found["statistics.safetensors"] = None  # the order of its header's entries is left to chance
     return found

@@ -18,7 +18,7 @@ import gaprune
 from gaprune.data import ImageData, split
 from gaprune.errors import GapruneError, OptionError, RunError
 from gaprune.evaluate import measure
-from gaprune.finetune import main
+from gaprune.finetune import FinetuneOptions, main
 from gaprune.progress import SILENT
 from gaprune.runs import front_table, plain_table, read_csv
 from gaprune.runs.lock import DirectoryLock
@@ -414,6 +414,41 @@ def test_a_shared_training_stopped_anywhere_ends_as_if_never_stopped(
     assert left_by(other) == left_by(run.path)
     monkeypatch.setattr(training_loop, "train_step", None)
     assert tune(other, **options).rows == whole.rows, "nothing is trained twice"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "picked"),
+    [
+        (["run", "--shared"], "all"),
+        (["run", "--shared", "--pick", "knee"], "knee"),
+        (["run"], "knee"),
+    ],
+)
+def test_all_members_share_weights_unless_some_are_named(
+    arguments: list[str], picked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Opened:
+        @staticmethod
+        def open(path: Path) -> Any:
+            raise RunError("far enough")
+
+    def check(options: FinetuneOptions) -> None:
+        asked.append(options.pick)
+
+    monkeypatch.setattr("gaprune.finetune.RunDirectory", Opened)
+    monkeypatch.setattr(FinetuneOptions, "check", check)
+    assert main(arguments) == 2
+    assert asked == [picked]
+
+
+def test_a_front_is_trained_together_by_the_command_as_it_is_written(
+    searched: Callable[..., SearchResult], tune: Tune
+) -> None:
+    run = searched(compensation="none")
+    tune(run.path, shared=True, epochs=1)
+    assert all(metrics(run.path / row.home)["finetuned"] for row in run.rows)
 
 
 @pytest.mark.parametrize(

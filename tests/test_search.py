@@ -81,6 +81,10 @@ def test_a_run_directory_holds_what_the_design_promises(
     assert manifest["data"]["splits"]["search_from"] == "train"
     assert manifest["environment"]["versions"]["torch"] == torch.__version__.split("+")[0]
     assert manifest["generations_done"] == 3
+    evaluated = sum(
+        json.loads(line)["seconds"] for line in (result.path / "evaluations.jsonl").read_text().splitlines()
+    )
+    assert manifest["wall_seconds"] > evaluated, "statistics, guesses and the front take time too"
 
 
 def test_no_choice_reads_the_images_that_report(trained: nn.Module, square_data: ImageData, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Such a search has a run directory of its own inside that of the whole run.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,7 +66,7 @@ def later_job(whole: Job, start: Start, path: Path, reporter: Reporter) -> Job:
         CheckpointError: the network's folder is damaged.
         GapruneError: anything else that the user can mend.
     """
-    device = whole.splits.search.images.device
+    since, device = time.perf_counter(), whole.splits.search.images.device
     network = load(start.place, model=whole.own.model).to(device)
     weights = {"weights_sha256": digest_tensors(network.state_dict())}
     baseline = replace(
@@ -79,7 +80,7 @@ def later_job(whole: Job, start: Start, path: Path, reporter: Reporter) -> Job:
             whole.options, network, whole.data, whole.splits, whole.objectives, reporter, kept, origin
         )
     identity = {**whole.identity, **baseline.identity, "genes": evaluator.space.layout.size}
-    return replace(whole, baseline=baseline, evaluator=evaluator, kept=kept, identity=identity)
+    return replace(whole, baseline=baseline, evaluator=evaluator, kept=kept, identity=identity, since=since)
 
 
 def part_directory(path: Path, job: Job, part: dict[str, Any]) -> RunDirectory:

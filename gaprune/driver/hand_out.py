@@ -79,7 +79,7 @@ def hand_out(job: Job, run: RunDirectory, networks: Sequence[PartNetwork], done:
             row = replace(original_row(job, network), index=index, path=f"{FRONT}/{name}")
             _copy(job, network, row, folder / name)
             rows.append(row)
-    return show(run, rows, done)
+    return show(job, run, rows, done)
 
 
 def _copy(job: Job, network: PartNetwork, row: FrontRow, folder: Path) -> None:

@@ -78,6 +78,7 @@ def run_iterations(job: Job, run: RunDirectory, make_backend: MakeBackend, repor
         done.append(made)
         table.append(_table_row(job, run, done, start, table))
         if finished is None:
+            run.note_seconds(job.since)
             write_tables(job, run.path, table)
             reporter.say(table[-1].line(job.options.iterations))
     write_tables(job, run.path, table)

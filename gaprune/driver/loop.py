@@ -79,6 +79,7 @@ def evolve(
             algorithm.tell(genomes, told, violations(outcomes), expected=expected)
             state = algorithm.state()
             run.save_state(algorithm.generation, state.arrays, state.meta)
+            run.note_seconds(job.since)
             task.advance(0, **_figures(algorithm, known, job), **backend.figures())
     genomes, _ = algorithm.front()
     return Found(genomes, [known[genome.key] for genome in genomes], known, algorithm.generation)

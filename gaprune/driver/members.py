@@ -46,7 +46,7 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
     """
     with new_front(run) as folder, pinned(job.threads):
         rows = _members(job, found, folder, Builder(job, reporter), reporter)
-    return show(run, rows, {"generations_done": found.generation, "polished": job.options.polish})
+    return show(job, run, rows, {"generations_done": found.generation, "polished": job.options.polish})
 
 
 @contextmanager
@@ -60,10 +60,11 @@ def new_front(run: RunDirectory) -> Iterator[Path]:
         raise
 
 
-def show(run: RunDirectory, rows: list[FrontRow], done: dict[str, Any]) -> list[FrontRow]:
+def show(job: Job, run: RunDirectory, rows: list[FrontRow], done: dict[str, Any]) -> list[FrontRow]:
     """Let a new front that is whole take the old one's place, with its table.
 
     Args:
+        job: of the search, whose time is noted.
         run: the directory.
         rows: of the new front.
         done: what the manifest says of it; taken back of the old one first.
@@ -82,7 +83,7 @@ def show(run: RunDirectory, rows: list[FrontRow], done: dict[str, Any]) -> list[
     take_place(run.path / PARTIAL, run.path / FRONT)
     rows = [settled(run.path, row) for row in rows]
     write_csv(rows, run.path / CSV)
-    run.update_manifest(**done)
+    run.note_seconds(job.since, **done)
     return rows
 
 

@@ -28,6 +28,7 @@ class RoundResult:
         seconds: time that their evaluation took.
         epochs: of training after the search.
         training_seconds: time that it took.
+        wall_seconds: time of the whole search up to its network, over all sessions; ``None`` where none was kept.
     """
 
     number: int
@@ -41,6 +42,7 @@ class RoundResult:
     seconds: float
     epochs: int = 0
     training_seconds: float = 0.0
+    wall_seconds: float | None = None
 
     def record(self) -> dict[str, Any]:
         """JSON values."""

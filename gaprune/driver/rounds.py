@@ -27,6 +27,7 @@ from gaprune.progress import Reporter
 from gaprune.prune.lineage import present_kernels
 from gaprune.prune.masks import Masks
 from gaprune.runs import FrontRow, RunDirectory
+from gaprune.runs.directory import SECONDS
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def run_rounds(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter:
                 reporter.say(f"every layer is down to one neuron: the rounds end after {len(done)}")
                 break
             result = _Round(job, run, number, done[-1] if done else None, reporter).result(make_backend)
+            run.note_seconds(job.since)
             _say(result, job, reporter)
         done.append(result)
         write_tables(job, run.path, done)
@@ -134,6 +136,7 @@ class _Round:
                 share=self._share,
                 evaluations=len(found.evaluated),
                 seconds=sum(outcome.seconds for outcome in found.evaluated.values()),
+                wall_seconds=directory.manifest.get(SECONDS),
             )
             if self._job.options.round_epochs:
                 whole = self._whole.space

@@ -30,6 +30,7 @@ COLUMNS = (
     "flops_share",
     "evaluations",
     "seconds",
+    "wall_seconds",
     "training_seconds",
 )
 
@@ -90,7 +91,7 @@ Record = tuple[float | None, ...]
 
 def _original_record(job: Job) -> Record:
     o = job.original
-    return (0, 0.0, o.params, 1.0, o.size_mb, o.search_accuracy, o.test_accuracy, o.flops, 1.0, 0, 0.0, 0.0)
+    return (0, 0.0, o.params, 1.0, o.size_mb, o.search_accuracy, o.test_accuracy, o.flops, 1.0, 0, 0.0, 0.0, 0.0)
 
 
 def _record(job: Job, path: Path, result: RoundResult) -> Record:
@@ -107,6 +108,7 @@ def _record(job: Job, path: Path, result: RoundResult) -> Record:
         row.flops_share,
         result.evaluations,
         round(result.seconds, 3),
+        result.wall_seconds,
         round(result.training_seconds, 3),
     )
 
@@ -120,7 +122,8 @@ def _readable(job: Job, records: Sequence[Record], widths: Sequence[dict[str, in
     return f"""# {job.model_name} on {job.data.name}, round by round
 
 Round 0 is the original. Each round works on the network of the round before; shares are of the original. Seconds are
-those of the evaluations. {FLOPS_NOTE}
+those of the evaluations; wall seconds those of a round's whole search: statistics, removal order, evaluations, and
+its network built and measured. {FLOPS_NOTE}
 
 {markdown(lines)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -28,6 +29,7 @@ from gaprune.prune.importances import importance_function
 from gaprune.prune.space import PruningSpace
 from gaprune.runs import Baseline as Original
 from gaprune.runs import environment
+from gaprune.runs.directory import SECONDS
 from gaprune.training.digest import digest_images, digest_json, digest_tensors
 
 MOST_STATISTICS = 4096
@@ -51,6 +53,7 @@ class Job:
         threads: CPU threads of an evaluation.
         kept: the statistics, for the run to keep.
         identity: JSON values that a resumed run must find again: weights, images, splits, genome layout.
+        since: reading of ``time.perf_counter`` when images and weights were there: the search's time begins.
     """
 
     options: SearchOptions
@@ -65,6 +68,7 @@ class Job:
     threads: int
     kept: Kept
     identity: dict[str, Any]
+    since: float
 
     @property
     def space(self) -> PruningSpace:
@@ -102,6 +106,7 @@ class Job:
             "kernels": "cuDNN deterministic, not timed; no TF32",
             "identity": self.identity,
             "environment": environment(cuda),
+            SECONDS: 0.0,
         }
 
 
@@ -158,6 +163,7 @@ def prepare(options: SearchOptions, own: Own, reporter: Reporter, directory: Pat
         **{part: getattr(splits, part).to(device) for part in ("search", "calibration", "test")},
     )
     _check_classes(baseline.model, data, device)
+    since = time.perf_counter()
     threads = place(options).threads
     kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
     with pinned(threads):
@@ -185,6 +191,7 @@ def prepare(options: SearchOptions, own: Own, reporter: Reporter, directory: Pat
             "threads": threads,
             "precision": precision(options, device),
         },
+        since=since,
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import re
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -25,6 +27,8 @@ _log = logging.getLogger(__name__)
 MANIFEST_NAME = "manifest.json"
 LOG_NAME = "evaluations.jsonl"
 STATE_NAME = "state"
+SECONDS = "wall_seconds"
+"""Of the manifest: wall time of the work in this directory, added up over all sessions."""
 
 _LEFTOVER = re.compile(rf"\.({re.escape(MANIFEST_NAME)}|{re.escape(HOLDER_NAME)})\.\d+\.tmp")
 """What a process leaves that is killed while it starts a run."""
@@ -43,6 +47,7 @@ class RunDirectory:
         self.log = EvaluationLog(path / LOG_NAME)
         self._manifest = manifest
         self._lock = lock
+        self._counted_to = -math.inf
 
     @classmethod
     def create(cls, path: Path, manifest: dict[str, Any]) -> RunDirectory:
@@ -92,6 +97,25 @@ class RunDirectory:
         manifest = {**self._manifest, **values}
         _write_manifest(self.path, manifest)
         self._manifest = copy.deepcopy(manifest)
+
+    def note_seconds(self, since: float, **values: Any) -> None:
+        """Add to the manifest's wall time what has passed by now; set other top-level values with it.
+
+        What a process that is killed has spent since it last did this is lost. Runs of versions that kept no wall time
+        get none, rather than that of their last sessions alone.
+
+        Args:
+            since: reading of ``time.perf_counter`` when this process began the work; what it noted before counts once.
+            **values: as ``update_manifest`` takes them.
+
+        Raises:
+            RunError: the manifest cannot be written; the old one stays.
+        """
+        now = time.perf_counter()
+        if SECONDS in self._manifest:
+            values[SECONDS] = round(self._manifest[SECONDS] + now - max(since, self._counted_to), 3)
+        self.update_manifest(**values)
+        self._counted_to = now
 
     def save_state(self, number: int, arrays: Mapping[str, NDArray[Any]], meta: dict[str, Any]) -> None:
         """Save where the search stands after generation ``number``; the last three states are kept.

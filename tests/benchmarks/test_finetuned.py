@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from types import ModuleType
 
 import pytest
 from scripts import load_script
+from subjects import Subject
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "finetuned.py"
 
@@ -28,6 +30,17 @@ def test_only_winners_count_and_their_seeds_are_averaged(finetuned: ModuleType) 
     assert finetuned.figures_of("vgg16", rows[:2]) == {}, "nothing is ahead of nobody"
 
 
+@pytest.mark.parametrize(("name", "goals"), [("resnet18-imagenet", 3), ("resnet18", 0), ("vgg16", 1)])
+def test_a_goal_for_one_stem_is_not_checked_with_the_other(
+    finetuned: ModuleType, subject: Subject, name: str, goals: int
+) -> None:
+    named = dataclasses.replace(subject, name=f"{name}-{subject.data.name}")
+    sides = (finetuned.OURS, finetuned.PEER)
+    rows = [row(side, 0, 0.8) | {"budget": budget} for budget in finetuned.BUDGETS for side in sides]
+    figures = finetuned.figures_of(named.variant, rows)
+    assert len(figures.keys() & {goal.name for goal in finetuned.GOALS}) == goals
+
+
 def test_every_finalist_is_tuned_once_and_the_best_from_every_seed(finetuned: ModuleType) -> None:
     asked = []
 
@@ -45,6 +58,7 @@ def test_the_benchmark_compares_both_sides_at_every_budget(finetuned: ModuleType
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     (file,) = tmp_path.glob("finetuned-*-quick.json")
+    assert file.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
     result = json.loads(file.read_text())
     assert set(result["figures"]) == {f"small: ahead of Torch-Pruning at {budget}" for budget in ("50%", "20%")}
     for budget in finetuned.QUICK["budgets"]:

@@ -241,6 +241,42 @@ def test_stopped_at_any_round_and_resumed_it_ends_as_if_never_stopped(
     assert part.rows == whole.rows
 
 
+def test_a_rounds_wall_time_is_that_of_its_search_over_all_sessions(
+    search: Run, resume: Resume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(path: Path) -> float:
+        found: float = json.loads((path / "manifest.json").read_text())["wall_seconds"]
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_loop, "train_step", interrupted_after(training_loop.train_step, 0))
+        with pytest.raises(Interrupted):
+            search(output=tmp_path / "run", round_epochs=1, rounds=2)
+    first = seconds(tmp_path / "run" / "round-1")
+    assert first > 0
+    result = resume(tmp_path / "run")
+    original, *rounds = table(result.path)
+    assert original["wall_seconds"] == "0.0"
+    for row in rounds:
+        place = result.path / f"round-{row['round']}"
+        evaluated = [json.loads(line)["seconds"] for line in (place / "evaluations.jsonl").read_text().splitlines()]
+        assert float(row["seconds"]) == pytest.approx(sum(evaluated), abs=1e-3)
+        assert float(row["wall_seconds"]) == seconds(place) > float(row["seconds"])
+    assert float(rounds[0]["wall_seconds"]) > first
+    whole = seconds(result.path)
+    assert resume(result.path).rows == result.rows
+    assert seconds(result.path) == whole, "to look at a finished run takes no time of its search"
+
+
+def test_a_round_of_a_version_that_kept_no_wall_time_has_none(search: Run, resume: Resume, tmp_path: Path) -> None:
+    search(output=tmp_path / "run", rounds=1)
+    file = tmp_path / "run" / "round-1" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["result"]["wall_seconds"]
+    file.write_text(json.dumps(manifest))
+    assert [row["wall_seconds"] for row in table(resume(tmp_path / "run").path)] == ["0.0", ""]
+
+
 def test_stopped_while_training_it_goes_on_from_the_last_epoch(
     search: Run, resume: Resume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

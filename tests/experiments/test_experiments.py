@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import os
@@ -7,16 +8,35 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gpu_goals
+import harness
 import pytest
 import scratch_vs_pruned
 import search_and_recover
 import structural_distillation
 import torch
-from paper import NETWORKS
+from paper import NETWORKS, Network
+from running import Setting
 
 from gaprune.models import build
+from gaprune.progress import SILENT
+from gaprune.search import SearchResult
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+def test_a_search_without_wall_time_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(options: argparse.Namespace) -> dict[str, object]:
+        (tmp_path / "manifest.json").write_text("{}")
+        here, found = Setting("vgg16", "cifar10", {}, tmp_path, SILENT), SearchResult(tmp_path, [], None)
+        return {"rows": scratch_vs_pruned.pruned_rows(here, found, None, 0.5, scratch_vs_pruned.QUICK)}
+
+    monkeypatch.setattr(sys, "argv", ["scratch_vs_pruned.py"])
+    assert harness.run(scratch_vs_pruned.__file__, (), measure) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.endswith("was searched by a version that kept no wall time: remove it, and search again")
 
 
 def smoke(name: str, output: Path) -> tuple[dict[str, object], str]:
@@ -31,6 +51,12 @@ def smoke(name: str, output: Path) -> tuple[dict[str, object], str]:
     return json.loads(text), file.with_suffix(".md").read_text()
 
 
+def picture(output: Path) -> bytes:
+    """The one picture of a smoke run, which has the name of its result."""
+    (file,) = output.glob("*-quick.json")
+    return file.with_suffix(".png").read_bytes()
+
+
 @pytest.mark.slow
 def test_structural_distillation_tells_of_rounds_and_budgets(tmp_path: Path) -> None:
     result, text = smoke("structural_distillation", tmp_path)
@@ -40,24 +66,83 @@ def test_structural_distillation_tells_of_rounds_and_budgets(tmp_path: Path) -> 
     for before, after in itertools.pairwise(rounds[: quick["rounds"] + 1]):
         assert after["params"] < before["params"]
         assert all(after["neurons"][name] <= width for name, width in before["neurons"].items())
+        assert after["wall_seconds"] > after["evaluation_seconds"]
     for row in result["rows"]:
+        assert row["search_seconds"] > 0
         assert row["params"] <= row["budget_params"]
+    assert picture(tmp_path)[:4] == b"\x89PNG"
     for heading in ("Table 1", "Tables 2 and 3", "Table 5", "parameter budgets"):
         assert heading in text
 
 
-def test_the_papers_rows_stand_beside_ours() -> None:
-    paper = NETWORKS["vgg16"]
-    neurons = {f"conv{place}": width for place, width in enumerate(paper.rounds[0].neurons)}
-    ours = {"params": 13_000_000, "megabytes": 50.0, "test_accuracy": 0.85, "flops": 3e8, "seconds": 9.0}
-    rows = [{"round": number, "neurons": neurons, "training_seconds": 0.0, **ours} for number in range(3)]
-    table = structural_distillation._table_2(paper, rows)
-    assert "| 2 | the paper | 3.1 | 11.882 | 0.8597 | 48.5 | 491.52 |" in table
-    assert "| 2 | gaprune | 13.000 | 50.0 | 0.8500 | 300.000 | 9.0 | 0.0 |" in table
-    widths = structural_distillation._table_5(paper, rows)
-    assert "| conv0 | 64 | 64 | 64 | 39 | 64 |" in widths
-    resnet = structural_distillation._table_5(NETWORKS["resnet18"], rows)
-    assert "| 17 | 512 | 252 | 124 | 61 | 31 |" in resnet
+def ours(network: Network) -> list[dict[str, object]]:
+    """Rows as ``rounds_of`` makes them, two rounds, of a network whose widths are told from the paper's."""
+    neurons = {f"conv{place}": 1000 + place for place in range(1, network.convolutions + 1)}
+    costs = {"params": 13_000_000, "params_share": 0.875, "megabytes": 50.0, "flops": 3e8}
+    row = {**costs, "test_accuracy": 0.85, "wall_seconds": 9.04, "training_seconds": 0.0, "neurons": neurons}
+    return [{"round": number, **row} for number in range(3)]
+
+
+def report_of(name: str) -> str:
+    """The tables of a network with the paper's rows beside ours."""
+    paper = NETWORKS[name]
+    rows, here = ours(paper), Setting(name, "cifar10", {}, Path("work"), SILENT)
+    own: list[dict[str, object]] = [
+        {"budget_params": 3_000_000, "paper_top1": 0.8597, "missing": "no member is so small"},
+        {
+            "budget_params": 900_000,
+            "paper_top1": 0.8551,
+            "test_accuracy_before_training": 0.7,
+            "test_accuracy": 0.9,
+            "params": 890_000,
+            "flops": 5e7,
+            "training_seconds": 7.5,
+        },
+    ]
+    original = {**rows[0], "layers": paper.convolutions + 1}
+    return structural_distillation.report(here, paper, original, {0: rows, 2: rows}, own)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        (
+            "vgg16",
+            [
+                "| the paper | 14,849,345 | 16 | 56.13 |  |",
+                "| gaprune | 13,000,000 | 14 | 50.0 | 0.85 |",
+                "| 1 | the paper | 13.2 | 14,714,688 | 53.438 | 0.8571 | 7 | 60.1 | 543.81 |  |",
+                "| 2 | the paper | 3.1 | 2,997,498 | 11.882 | 0.8597 | 21 | 48.5 | 491.52 |  |",
+                "| 2 | gaprune | 13.000 |  | 50.0 | 0.8500 | 12.5 | 300.000 | 9.0 | 0.0 |",
+                "| conv1 | 1001 | 64 | 1001 | 39 | 1001 |",
+                "| conv13 | 1013 | 512 | 1013 | 205 | 1013 |",
+                "| 900,000 | 0.8551 | 0.7000 | 0.9000 | 890,000 | 50.00 | 7.5 |",
+                "| 3,000,000 | 0.8597 | no member is so small |  |  |  |  |",
+            ],
+        ),
+        (
+            "resnet18",
+            [
+                "| the paper | 11,689,512 | 72 | 57.42 |  |",
+                "| 2 | the paper | 3.0 | - | 11.529 | 0.7213 | 26 | 1.080 | 332.46 |  |",
+                "| conv18 | 1018 | 512 | 1018 | 252 | 1018 |",
+                "| conv19 | 1019 | - | 1019 | - | 1019 |",
+                "| conv20 | 1020 | - | 1020 | - | 1020 |",
+            ],
+        ),
+    ],
+)
+def test_the_papers_rows_stand_beside_ours(name: str, lines: list[str]) -> None:
+    text = report_of(name)
+    for line in lines:
+        assert line in text.splitlines()
+    assert ("| FLOPs, 1e6 | GA" in text) == (name == "vgg16"), "the unit is printed for VGG16 alone"
+
+
+def test_a_round_that_kept_no_wall_time_shows_a_dash() -> None:
+    paper = NETWORKS["resnet18"]
+    rows = [{**row, "wall_seconds": None} for row in ours(paper)]
+    assert "| 12.5 | 300.000 | - | 0.0 |" in structural_distillation._table_2(paper, rows, [None] * 5)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +164,17 @@ def test_scratch_and_pruned_are_compared_at_each_budget(tmp_path: Path) -> None:
     quick = scratch_vs_pruned.QUICK
     seeds, schedules, budgets = quick["seeds"], len(quick["scratch_epochs"]), len(quick["budgets"])
     methods = [row["method"] for row in result["rows"]]
-    assert methods.count(scratch_vs_pruned.PRUNED) == seeds * budgets
+    assert methods.count(scratch_vs_pruned.PRUNED) == seeds * len(quick["epochs"]) * budgets
+    assert methods.count(scratch_vs_pruned.UNTUNED) == budgets
     assert methods.count(scratch_vs_pruned.SCRATCH) == seeds * schedules * budgets
+    run = tmp_path / ".scratch-vs-pruned-quick" / "search"
+    searching = json.loads((run / "manifest.json").read_text())["wall_seconds"]
+    evaluated = sum(json.loads(one)["seconds"] for one in (run / "evaluations.jsonl").read_text().splitlines())
+    assert searching > evaluated
+    for row in result["rows"]:
+        assert row["parts"].get("search") == (None if row["method"] == scratch_vs_pruned.SCRATCH else searching)
+    assert picture(tmp_path)[:4] == b"\x89PNG"
+    assert "| 50% | 100.00 | - | - |" in text, "nobody is always right"
     assert "Table 4" in text
     assert not list(tmp_path.glob(".scratch-vs-pruned-quick/scratch-states/*"))
 
@@ -101,6 +195,30 @@ def test_scratch_is_judged_by_the_first_schedule_with_as_much_time() -> None:
     assert scratch_vs_pruned.figures_of("vgg16", [short]) == {}, "scratch never had as much time"
 
 
+def test_every_schedule_of_ours_counts_towards_the_goal_and_what_is_not_fine_tuned_does_not() -> None:
+    pruned, scratch = scratch_vs_pruned.PRUNED, scratch_vs_pruned.SCRATCH
+    rows = [line(pruned, 0.80, 10, 5), line(pruned, 0.85, 20, 10), line(scratch, 0.81, 15), line(scratch, 0.82, 30, 2)]
+    lines = scratch_vs_pruned.compared([*rows, line(scratch_vs_pruned.UNTUNED, 0.1, 5, 0)])
+    assert [one.get("above_scratch") for one in lines] == [pytest.approx(-1.0), pytest.approx(3.0), None, None, None]
+    assert scratch_vs_pruned.figures_of("vgg16", lines) == {scratch_vs_pruned.GOALS[0].name: pytest.approx(-1.0)}
+
+
+def test_the_time_to_an_accuracy_is_that_of_the_shortest_schedule_that_reaches_it() -> None:
+    pruned, scratch = scratch_vs_pruned.PRUNED, scratch_vs_pruned.SCRATCH
+    rows = [line(scratch_vs_pruned.UNTUNED, 0.72, 50, 0), line(pruned, 0.8, 60, 5), line(pruned, 0.79, 70, 10)]
+    lines = scratch_vs_pruned.compared([*rows, line(scratch, 0.7, 30), line(scratch, 0.78, 90, 2)])
+    found = scratch_vs_pruned.times_to_reach(lines, (0.75, 0.9))
+    assert {one["accuracy"]: (one["pruned"], one["scratch"]) for one in found} == {
+        0.7: (50, 30),
+        0.72: (50, 90),
+        0.75: (60, 90),
+        0.78: (60, 90),
+        0.79: (60, None),
+        0.8: (60, None),
+        0.9: (None, None),
+    }
+
+
 def test_fresh_weights_are_drawn_by_seed_for_every_layer() -> None:
     networks = [scratch_vs_pruned.fresh(build("resnet18", 10), seed).state_dict() for seed in (0, 0, 1)]
     weights = [name for name, tensor in networks[0].items() if tensor.ndim > 1]
@@ -110,6 +228,43 @@ def test_fresh_weights_are_drawn_by_seed_for_every_layer() -> None:
     own.scale = torch.nn.Parameter(torch.ones(1))
     with pytest.raises(ValueError, match="scale cannot be drawn anew"):
         scratch_vs_pruned.fresh(own, 0)
+
+
+@pytest.mark.slow
+def test_the_goals_for_a_gpu_are_gone_for_from_a_baseline_trained_here(tmp_path: Path) -> None:
+    result, text = smoke("gpu_goals", tmp_path)
+    assert (tmp_path / ".gpu-goals-quick" / "baseline" / "model.safetensors").exists()
+    assert "trained on digits" in result["original"]["source"]
+    wanted = gpu_goals.QUICK_TARGETS
+    assert set(result["figures"]) == {target.name for target in wanted}
+    for row, target in zip(result["rows"], wanted, strict=True):
+        assert row["flops_share"] <= target.flops
+        assert row["params"] <= (target.params or result["original"]["params"])
+        assert row["training_seconds"] > 0
+        assert target.name in text
+
+
+def test_each_goal_for_a_gpu_is_of_one_network_and_its_limits() -> None:
+    assert [(goal.name, goal.number) for goal in gpu_goals.GOALS] == [
+        ("vgg16 with 4% of the FLOPs and at most 0.24 million parameters", 92.54),
+        ("resnet18 with 19.4% of the FLOPs", 92.95),
+        ("resnet18 with 9.6% of the FLOPs", 92.03),
+    ]
+    assert gpu_goals.TARGETS[0].limits == {"max_flops": 0.04, "max_params": 240_000}
+    assert gpu_goals.TARGETS[2].limits == {"max_flops": 0.096}
+    rows = [{"target": gpu_goals.GOALS[0].name, "test_accuracy": 0.93}, {"target": "x", "missing": "none"}]
+    assert gpu_goals.figures_of(rows) == {gpu_goals.GOALS[0].name: 93.0}
+
+
+def test_the_other_stem_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", "resnet18", "--stem", "imagenet", "--output", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["gpu_goals.py", *words])
+    assert harness.run(gpu_goals.__file__, gpu_goals.GOALS, gpu_goals.measure, arguments=gpu_goals.arguments) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.endswith("error: stem must be cifar, which the goals are for, got imagenet")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

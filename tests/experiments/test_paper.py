@@ -42,6 +42,20 @@ def test_resnet18_has_twenty_convolutions_of_which_the_paper_prints_eighteen() -
     assert all(len(one.neurons) == 18 for one in NETWORKS["resnet18"].rounds)
 
 
+@pytest.mark.parametrize("number", [2, 3, 4, 5])
+def test_the_printed_rows_of_resnet18_are_its_first_convolutions_in_order_of_computation(number: int) -> None:
+    graph = build_graph(build("resnet18", 10).eval(), (3, 32, 32))
+    layers = [layer for layer in graph.layers if layer.convolution][:18]
+    printed = NETWORKS["resnet18"].rounds[number - 1].neurons
+    coupled = {tuple(layer.outputs.tolist()) for layer in layers}
+    groups = [
+        [place for place, layer in enumerate(layers, start=1) if tuple(layer.outputs.tolist()) == outputs]
+        for outputs in coupled
+    ]
+    assert sorted(group for group in groups if len(group) > 1) == [[1, 3, 5], [7, 8, 10], [12, 13, 15], [17, 18]]
+    assert all(len({printed[place - 1] for place in group}) == 1 for group in groups)
+
+
 def test_widths_that_a_residual_addition_forbids_are_refused() -> None:
     graph = build_graph(build("resnet18", 10).eval(), (3, 32, 32))
     full = tuple(len(layer.outputs) for layer in graph.layers if layer.convolution)

@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from gaprune.errors import RunError
 from gaprune.runs import RunDirectory, check_free, default_run_path, read_manifest
+from gaprune.runs.directory import SECONDS
 
 MANIFEST = {"options": {"model": "vgg16"}, "seed": 0}
 
@@ -195,6 +197,24 @@ def test_updated_values_are_on_disk(path: Path) -> None:
     with RunDirectory.create(path, MANIFEST) as run:
         run.update_manifest(finished=True, seed=1)
         assert run.manifest == read_manifest(path) == {**MANIFEST, "finished": True, "seed": 1}
+
+
+def test_wall_time_adds_up_over_sessions_and_nothing_counts_twice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([107.0, 110.0, 1005.5])
+    monkeypatch.setattr("gaprune.runs.directory.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    with RunDirectory.create(path, {**MANIFEST, SECONDS: 0.0}) as run:
+        run.note_seconds(100.0)
+        run.note_seconds(100.0, finished=True)
+        assert read_manifest(path) == {**MANIFEST, SECONDS: 10.0, "finished": True}
+    with RunDirectory.open(path) as run:
+        run.note_seconds(1000.0)
+        assert read_manifest(path)[SECONDS] == 15.5
+
+
+def test_a_run_that_was_begun_without_wall_time_gets_none(path: Path) -> None:
+    with RunDirectory.create(path, MANIFEST) as run:
+        run.note_seconds(0.0, finished=True)
+        assert read_manifest(path) == {**MANIFEST, "finished": True}
 
 
 def test_a_full_disk_during_a_run_is_one_line_and_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
