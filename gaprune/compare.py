@@ -149,7 +149,7 @@ def compare(options: Options) -> list[Row]:
         task = _task(options, front, reporter)
         _chains(options, front, task.work().outline)
         path = options.output or default_run_path(COMPARISONS, options.model, task.data.name)
-        with RunDirectory.create(path, _manifest(options, task)) as directory:
+        with RunDirectory.create(path, _manifest(options, task, front)) as directory:
             return _made(options, task, front, directory, reporter)
     except KeyboardInterrupt:
         known = path is not None and path.exists()
@@ -165,8 +165,19 @@ def _go(options: Options, directory: RunDirectory, reporter: Reporter) -> list[R
     if apart:
         raise RunError(f"{directory.path} was made with other weights, images or device: {'; '.join(apart)}")
     _chains(options, front, task.work().outline)  # what cannot be must not stay in the list
-    directory.update_manifest(options=_record(options))
+    _check_front(front, directory)
+    directory.update_manifest(options=_record(options), **({} if front is None else {"front": front.digest()}))
     return _made(options, task, front, directory, reporter)
+
+
+def _check_front(front: Front | None, directory: RunDirectory) -> None:
+    """Raise ``RunError`` where members of another front are in the table already: chains name them by number."""
+    before = directory.manifest.get("front")
+    if front is not None and before is not None and before != front.digest():
+        raise RunError(
+            f"{directory.path} compares members of another front than that of {front.run} as it is now: "
+            "start a new comparison"
+        )
 
 
 def _made(
@@ -271,7 +282,7 @@ def _names(options: Options) -> None:
         build(options.model, num_classes=2, stem=options.stem)
 
 
-def _manifest(options: Options, task: ImageTask) -> dict[str, Any]:
+def _manifest(options: Options, task: ImageTask, front: Front | None) -> dict[str, Any]:
     return {
         "kind": KIND,
         "options": _record(options),
@@ -279,6 +290,7 @@ def _manifest(options: Options, task: ImageTask) -> dict[str, Any]:
         "data": {"name": task.data.name, "source": task.data.source, "splits": task.splits.record},
         "threads": task.threads,
         "identity": _identity(task),
+        "front": None if front is None else front.digest(),
         "environment": _machine(),
     }
 

@@ -15,6 +15,7 @@ from gaprune.compress.words import RAW, flag, method_text
 from gaprune.errors import MethodError, OptionError, RunError
 from gaprune.runs import FrontRow, pick, read_csv, read_manifest
 from gaprune.saved import load
+from gaprune.training.digest import digest_json
 
 FRONT = "front.csv"
 
@@ -82,6 +83,11 @@ class Front:
         """Raise ``RunError`` unless the run began with these weights."""
         if self.manifest.get("identity", {}).get("weights_sha256") != weights_sha256:
             raise RunError(f"{self.run} searched another network: compare with the weights that it began with")
+
+    def digest(self) -> str:
+        """Names the members, in their order, and what they reached before any fine-tuning."""
+        plain = [row.untrained() for row in self.rows]
+        return digest_json([[row.index, row.key, row.search_accuracy, row.test_accuracy] for row in plain])
 
     def row(self, rule: str) -> FrontRow:
         """The member that a rule names: an index, a rule to pick by, or nothing for the run's own pick.

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from gaprune.compare import METHODS, Options, _usual, compare, default_methods, 
 from gaprune.compress import parse_chain
 from gaprune.compress.ours import Front
 from gaprune.compress.rows import Comparison
+from gaprune.runs import read_csv, write_csv
 from gaprune.search import main as search
 
 TESTS = Path(__file__).parents[1]
@@ -103,6 +106,21 @@ def test_members_of_a_run_stand_beside_the_others(run: Path, tmp_path: Path, arg
     assert factored.params < raw.params
     manifest = json.loads((tmp_path / "table" / "manifest.json").read_text())
     assert manifest["options"]["model"] == "tiny_factory:small_residual", "taken from the run"
+
+
+def test_members_of_another_front_are_not_added_to_a_table(
+    run: Path, tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "table"
+    fast = ["--device", "cpu", "--threads", "1"]
+    assert main(["--run", str(run), "--methods", "none,ours:00:raw", *fast, "--output", str(output)]) == 0
+    moved = shutil.copytree(run, tmp_path / "moved")
+    assert main(["--resume", str(output), "--run", str(moved)]) == 0
+    rows = read_csv(moved / "front.csv")
+    write_csv([replace(row, key=row.key[::-1]) for row in rows], moved / "front.csv")
+    capsys.readouterr()
+    line = error_of(["--resume", str(output), "--run", str(moved), "--methods", "ours:01:raw"], capsys)
+    assert f"compares members of another front than that of {moved}" in line
 
 
 def test_default_chains_can_be_and_are_written_once(run: Path) -> None:
