@@ -95,6 +95,7 @@ class NoTask:
     """Just enough of a task for a raw decomposition."""
 
     device = torch.device("cpu")
+    criterion = "l1"
 
     def flops(self, model: nn.Module) -> None:
         return None
