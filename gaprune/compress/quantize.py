@@ -1,8 +1,7 @@
 """Weights (and activations) in 8 bits, by ONNX Runtime; torch's own quantization is deprecated.
 
-torchao was tried and measured slower on a CPU. Six feed-forward blocks 384-1536-384, a batch of 128 x 32 tokens, one
-thread: float32 torch 0.51 s; torchao (``Int8DynamicActivationInt8WeightConfig``) 0.89 s, after ``torch.compile``, which
-needs a C++ compiler where it runs, 0.34 s; ONNX Runtime 0.11 to 0.19 s. And ``quantize_`` knows linear layers only.
+torchao's eager networks are slower on a CPU (``benchmarks/quantizers.py``: 5 times at batch 1, 1.6 at batch 32; compiled
+ones, which need a C++ compiler where they run, are level), and its ``quantize_`` knows linear layers only.
 """
 
 from __future__ import annotations
