@@ -244,6 +244,7 @@ class _Untrained:
     """As much of a task as quantizing takes."""
 
     name = "a random BERT"
+    criterion = "taylor"
     device = torch.device("cpu")
     input_names = ("ids", "mask")
     varying = {"ids": {1: "length"}, "mask": {1: "length"}}  # noqa: RUF012

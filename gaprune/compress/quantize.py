@@ -1,7 +1,7 @@
 """Weights (and activations) in 8 bits, by ONNX Runtime; torch's own quantization is deprecated.
 
-torchao's eager networks are slower on a CPU (``benchmarks/quantizers.py``: 5 times at batch 1, 1.6 at batch 32; compiled
-ones, which need a C++ compiler where they run, are level), and its ``quantize_`` knows linear layers only.
+torchao's eager networks are slower on a CPU (``benchmarks/quantizers.py``: 5 times at batch 1, 1.6 at batch 32;
+compiled ones, which need a C++ compiler where they run, are level), and its ``quantize_`` knows linear layers only.
 """
 
 from __future__ import annotations

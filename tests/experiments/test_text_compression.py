@@ -76,3 +76,11 @@ def test_the_experiment_runs(tmp_path: Path, script: ModuleType) -> None:
     rows = result["rows"]
     assert set(rows) == set(script.QUICK)
     assert all(row["size"] > 0 and len(row["by seed"]) == 1 for row in rows.values())
+
+
+def test_sizes_computed_from_shapes_are_those_of_files(script: ModuleType) -> None:
+    rows = script._shape(True)["rows"]
+    assert list(rows) == list(script.PAPER_MB)
+    for row in rows.values():
+        assert row["saved"] == pytest.approx(row["computed"], rel=0.05)
+    assert rows["none"]["saved"] > rows["quantize:linear"]["saved"] > rows["quantize"]["saved"]
