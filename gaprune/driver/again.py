@@ -53,6 +53,19 @@ class Start:
     source: str
 
 
+@dataclass(frozen=True)
+class PartsFound:
+    """What all searches of a run have found.
+
+    Attributes:
+        rows: the networks handed out, fewest FLOPs first, counted against the true original.
+        evaluated: every outcome of every part, by the part's number and genome key.
+    """
+
+    rows: list[FrontRow]
+    evaluated: dict[str, Outcome]
+
+
 def later_job(whole: Job, start: Start, path: Path, reporter: Reporter) -> Job:
     """The job of the true original, for the network that an earlier search left; costs stay shares of the original's.
 

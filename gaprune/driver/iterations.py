@@ -15,7 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from gaprune.driver.again import SEED_STRIDE, Start, evaluated_in, later_job, of_the_original, part_directory
+from gaprune.driver.again import (
+    SEED_STRIDE,
+    PartsFound,
+    Start,
+    evaluated_in,
+    later_job,
+    of_the_original,
+    part_directory,
+)
 from gaprune.driver.backends import MakeBackend
 from gaprune.driver.hand_out import PartNetwork, hand_out
 from gaprune.driver.iteration_result import PART, RESULT, Iteration, NextStart, read_iteration
@@ -25,7 +33,6 @@ from gaprune.driver.kept import NAME as STATISTICS
 from gaprune.driver.loop import FLOPS_LEVELS, check_found, evolve
 from gaprune.driver.members import CSV, save_front
 from gaprune.driver.setup import Job
-from gaprune.evaluate import Outcome
 from gaprune.evolve import hypervolume
 from gaprune.evolve.dominance import is_efficient
 from gaprune.progress import Reporter
@@ -35,20 +42,7 @@ from gaprune.runs.files import read_json_object
 from gaprune.saved import METRICS
 
 
-@dataclass(frozen=True)
-class IterationsFound:
-    """What all iterations have found.
-
-    Attributes:
-        rows: the front over all of them, fewest FLOPs first, counted against the true original.
-        evaluated: every outcome of every iteration, by iteration and genome key.
-    """
-
-    rows: list[FrontRow]
-    evaluated: dict[str, Outcome]
-
-
-def run_iterations(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> IterationsFound:
+def run_iterations(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> PartsFound:
     """Run the iterations that are not done yet, and hand out the front over all of them.
 
     Args:
@@ -83,7 +77,7 @@ def run_iterations(job: Job, run: RunDirectory, make_backend: MakeBackend, repor
             reporter.say(table[-1].line(job.options.iterations))
     write_tables(job, run.path, table)
     evaluated = evaluated_in(_path(run, one.number) for one in done)
-    return IterationsFound(_front(job, run, done), evaluated)
+    return PartsFound(_front(job, run, done), evaluated)
 
 
 def _search(

@@ -7,12 +7,20 @@ going on with a run needs none of the finished rounds' networks but the last.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from gaprune.driver.again import SEED_STRIDE, Start, evaluated_in, later_job, of_the_original, part_directory
+from gaprune.driver.again import (
+    SEED_STRIDE,
+    PartsFound,
+    Start,
+    evaluated_in,
+    later_job,
+    of_the_original,
+    part_directory,
+)
 from gaprune.driver.backends import MakeBackend
 from gaprune.driver.kept import NAME as STATISTICS
 from gaprune.driver.loop import Found, check_found, evolve
@@ -21,29 +29,15 @@ from gaprune.driver.retrain import retrain
 from gaprune.driver.round_result import RoundResult, read_result
 from gaprune.driver.rounds_report import save_rounds, write_tables
 from gaprune.driver.setup import Job
-from gaprune.evaluate import Outcome
 from gaprune.evolve import Rounds
 from gaprune.progress import Reporter
 from gaprune.prune.lineage import present_kernels
 from gaprune.prune.masks import Masks
-from gaprune.runs import FrontRow, RunDirectory
+from gaprune.runs import RunDirectory
 from gaprune.runs.directory import SECONDS
 
 
-@dataclass(frozen=True)
-class RoundsFound:
-    """What all rounds have found.
-
-    Attributes:
-        rows: the rounds' networks, fewest FLOPs first, counted against the true original.
-        evaluated: every outcome of every round, by round and genome key.
-    """
-
-    rows: list[FrontRow]
-    evaluated: dict[str, Outcome]
-
-
-def run_rounds(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> RoundsFound:
+def run_rounds(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> PartsFound:
     """Run the rounds that are not done yet, and hand out their networks.
 
     Args:
@@ -71,7 +65,7 @@ def run_rounds(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter:
         done.append(result)
         write_tables(job, run.path, done)
     rows = save_rounds(job, run, done)
-    return RoundsFound(rows, evaluated_in(_path(run, one.number) for one in done))
+    return PartsFound(rows, evaluated_in(_path(run, one.number) for one in done))
 
 
 def _path(run: RunDirectory, number: int) -> Path:
