@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gaprune.driver.engine import MEGABYTE
-from gaprune.driver.members import FRONT, member_readme, new_front, show
+from gaprune.driver.members import FRONT, member_readme, member_row, new_front, show
 from gaprune.driver.setup import Job
 from gaprune.prune.genome import Genome
 from gaprune.runs import FrontRow, RunDirectory
@@ -42,21 +41,7 @@ class PartNetwork:
 
 def original_row(job: Job, network: PartNetwork) -> FrontRow:
     """The network's row, counted against the true original; not numbered."""
-    masks = job.space.masks(network.genome)
-    costs = job.space.costs(masks)
-    return FrontRow(
-        index=-1,
-        key=network.genome.key,
-        objectives=network.objectives,
-        search_accuracy=network.search_accuracy,
-        test_accuracy=network.test_accuracy,
-        flops=costs.flops,
-        flops_share=costs.flops / job.original.flops,
-        params=costs.params,
-        params_share=costs.params / job.original.params,
-        size_mb=costs.size / MEGABYTE,
-        widths=tuple(int(masks.neurons[group.slice].sum()) for group in job.space.graph.groups),
-    )
+    return member_row(job, network.genome, network.objectives, network.search_accuracy, network.test_accuracy)
 
 
 def hand_out(job: Job, run: RunDirectory, networks: Sequence[PartNetwork], done: dict[str, int]) -> list[FrontRow]:

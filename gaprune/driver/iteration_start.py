@@ -71,7 +71,9 @@ def _made(job: Job, path: Path, iteration: Iteration, row: FrontRow, reporter: R
             reporter.say(f"recovery failed: {error}")
             figures = Figures(row.flops_share, untrained, untrained, used=False, epochs=0, seconds=0.0)
         if not figures.used:
-            reporter.say("training made it no better on the search images: the next iteration starts from it untrained")
+            reporter.say(
+                "training made it worse on the search images, or failed: the next iteration starts from it untrained"
+            )
             network = _opened(job, path / row.path)
         metrics = {"search_accuracy": figures.after[0], "test_accuracy": figures.after[1]}
         save_compact(path / TRAINED, network, member_config(job), metrics)

@@ -150,15 +150,18 @@ def _report_polish(gains: list[float], reporter: Reporter) -> None:
         )
 
 
-def _make(job: Job, genome: Genome, built: Built, folder: Path) -> _Made:
+def member_row(
+    job: Job, genome: Genome, objectives: dict[str, float], search_accuracy: float, test_accuracy: float | None
+) -> FrontRow:
+    """A network's row, its costs counted in the job's space; not numbered."""
     masks = job.space.masks(genome)
     costs = job.space.costs(masks)
-    row = FrontRow(
+    return FrontRow(
         index=-1,
         key=genome.key,
-        objectives={objective.name: built.values[objective.name] for objective in job.objectives},
-        search_accuracy=built.measured.accuracy,
-        test_accuracy=job.evaluator.measure(built.network, job.splits.test).accuracy,
+        objectives=objectives,
+        search_accuracy=search_accuracy,
+        test_accuracy=test_accuracy,
         flops=costs.flops,
         flops_share=costs.flops / job.original.flops,
         params=costs.params,
@@ -166,7 +169,13 @@ def _make(job: Job, genome: Genome, built: Built, folder: Path) -> _Made:
         size_mb=costs.size / MEGABYTE,
         widths=tuple(int(masks.neurons[group.slice].sum()) for group in job.space.graph.groups),
     )
-    checked = _check_flops(job, built.network, masks, row)
+
+
+def _make(job: Job, genome: Genome, built: Built, folder: Path) -> _Made:
+    objectives = {objective.name: built.values[objective.name] for objective in job.objectives}
+    tested = job.evaluator.measure(built.network, job.splits.test).accuracy
+    row = member_row(job, genome, objectives, built.measured.accuracy, tested)
+    checked = _check_flops(job, built.network, job.space.masks(genome), row)
     save_compact(folder, built.network, member_config(job), _metrics(row, built, checked))
     save_genome(folder, genome, job.space.layout)
     return _Made(row, built.way, built.gain, tuple(built.minimised[o.name] for o in job.objectives), built.violation)
