@@ -111,6 +111,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         data_dir=options.data_dir,
         methods=QUICK_METHODS if options.quick else default_methods(Front(path)),
         epochs=1 if options.quick else options.epochs,
+        epoch_images=None if options.quick else options.epoch_images,
         threads=1 if options.quick else options.threads,
         output=table,
         given=frozenset({"data_dir"} if options.data_dir else ()),
@@ -132,6 +133,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "rows": [dataclasses.asdict(row) for row in rows],
         "unmatched": [row.chain for row in unmatched(rows)],
         "epochs": given.epochs,
+        "epoch_images": given.epoch_images,
         "threads": given.threads or torch.get_num_threads(),
         "baseline": manifest["baseline"],
         "search": {name: manifest["options"][name] for name in SEARCH} | {"evaluations": manifest.get("evaluations")},
@@ -180,6 +182,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, help="a finished search, which brings its network; default: one is made")
     parser.add_argument("--work", type=Path, help="where rows are kept; default: beside the results")
     parser.add_argument("--epochs", type=int, default=10, help="passes over the training images that a row may spend")
+    parser.add_argument("--epoch-images", type=int, help="of each pass, drawn anew; default: all training images")
     parser.add_argument("--threads", type=int, help="CPU threads; default: torch's own number")
 
 

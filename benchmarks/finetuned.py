@@ -275,7 +275,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     asked = (EVALUATIONS, POPULATION, options.epochs, options.seeds, options.finalists, tuple(options.budgets))
     settings: Row = dict(zip(QUICK, QUICK.values() if options.quick else asked, strict=True))
     usual = default_recipe(subject.network, subject.data, subject.device)
-    recipe = dataclasses.replace(usual, epochs=settings["epochs"], lr=GENTLER * usual.lr)
+    recipe = dataclasses.replace(
+        usual, epochs=settings["epochs"], epoch_images=options.epoch_images, lr=GENTLER * usual.lr
+    )
     kept = {"training": code_digest("training"), "recipe": dataclasses.asdict(recipe)}
     stem = options.output / f".finetuned-{subject.name}"
     work = WorkFile(stem.with_suffix(".jsonl"), subject.identity | kept)
@@ -315,6 +317,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_arguments(parser)
     parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, help="shares of the FLOPs")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of each fine-tuning")
+    parser.add_argument("--epoch-images", type=int, help="of each epoch, drawn anew; default: all training images")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="of the winners' fine-tuning")
     parser.add_argument("--finalists", type=int, default=FINALISTS, help="candidates of a side that are fine-tuned")
 

@@ -29,7 +29,7 @@ from harness import Goal, run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 
-from running import Setting, add_arguments, setting, trainings
+from running import Setting, add_arguments, setting
 
 from gaprune.progress import make_reporter
 from gaprune.runs import FrontRow, read_csv, read_manifest
@@ -81,7 +81,7 @@ def trained(here: Setting, source: Path, way: str, chosen: list[FrontRow], **opt
     rows = []
     epochs = options["epochs"] + options.get("polish_epochs", 0)
     for row in chosen:
-        one = [record for record in trainings(copy, row) if record["epochs"] == epochs][-1]
+        one = [record for record in here.trainings(copy, row) if record["epochs"] == epochs][-1]
         named = {"method": way, "member": row.index, "flops_share": row.flops_share, "params": row.params}
         before = {"search_accuracy": row.search_accuracy, "test_accuracy": row.test_accuracy}
         after = {name: one[name] for name in before}
@@ -121,7 +121,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "data": f"{here.name}-{here.data}",
         "device": "cuda" if manifest["device"].startswith("cuda") else manifest["device"],
         "threads": manifest["threads"],
-        "settings": settings | {"shared_epochs": together, "identity": manifest["identity"]},
+        "settings": settings
+        | {"shared_epochs": together, "epoch_images": here.epoch_images, "identity": manifest["identity"]},
         "original": manifest["original"],
         "figures": figures_of(here.name, rows),
         "rows": rows,

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from running import Setting, add_arguments, markdown, members_within, pathless, search_seconds, setting, trainings
+from running import Setting, add_arguments, markdown, members_within, pathless, search_seconds, setting
 
 from gaprune.baseline import Subject, default_recipe, held_out_size, train_baseline
 from gaprune.data import load_data, split
@@ -142,7 +142,7 @@ def reached(here: Setting, target: Target, settings: Row) -> Row:
         "test_accuracy": member.test_accuracy,
         "test_accuracy_before_training": member.untrained().test_accuracy,
         "trained_epochs": member.trained_epochs,
-        "training_seconds": round(sum(one["seconds"] for one in trainings(result.path, member)), 1),
+        "training_seconds": round(sum(one["seconds"] for one in here.trainings(result.path, member)), 1),
         "widths": list(member.widths),
     }
 

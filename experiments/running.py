@@ -49,6 +49,7 @@ class Setting:
         options: of a search, that say it all.
         work: folder of the runs.
         reporter: told how they go.
+        epoch_images: training images of an epoch, drawn anew for each; None is all of them.
     """
 
     name: str
@@ -56,10 +57,13 @@ class Setting:
     options: dict[str, Any]
     work: Path
     reporter: Reporter
+    epoch_images: int | None = None
 
     def search(self, name: str, **options: Any) -> SearchResult:
         """A search that is begun, gone on with, or read; options that may not change must be as they were."""
         path = self.work / name
+        if options.get("round_epochs") or options.get("iterations", 1) > 1:
+            options["epoch_images"] = self.epoch_images
         network, data = self.options["model"], self.options["data"]
         rest = {key: value for key, value in self.options.items() if key not in ("model", "data")}
         if (path / "manifest.json").exists():
@@ -74,8 +78,15 @@ class Setting:
         """Members trained on; those that were before are not trained again."""
         names = ("data_dir", "cache_dir", "checkpoint", "device", "threads")
         places = {name: self.options[name] for name in names if name in self.options}
-        found: SearchResult = gaprune.finetune(run.path, pick=choice, reporter=self.reporter, **places, **options)
+        found: SearchResult = gaprune.finetune(
+            run.path, pick=choice, epoch_images=self.epoch_images, reporter=self.reporter, **places, **options
+        )
         return found
+
+    def trainings(self, run: Path, row: FrontRow) -> list[dict[str, Any]]:
+        """Every fine-tuning of a member in epochs of as many images, oldest first."""
+        metrics: dict[str, Any] = json.loads((run / row.home / "metrics.json").read_text())
+        return [one for one in metrics.get("finetuned", []) if one["recipe"]["epoch_images"] == self.epoch_images]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +97,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, help="CIFAR-10 as torchvision or as an image folder has it")
     parser.add_argument("--cache-dir", type=Path, help="where data and baselines are kept")
     parser.add_argument("--work", type=Path, default=Path("runs"), help="folder of the runs, which are gone on with")
+    parser.add_argument("--search-size", type=int, help="images of the fitness; default: a fifth, at most 2,000")
+    parser.add_argument("--epoch-images", type=int, help="of each epoch, drawn anew; default: all training images")
 
 
 def setting(options: argparse.Namespace, experiment: str, reporter: Reporter) -> Setting:
@@ -96,11 +109,12 @@ def setting(options: argparse.Namespace, experiment: str, reporter: Reporter) ->
         small |= {"cache_dir": work / "cache", **QUICK_SIZES}
         return Setting("quick", "digits", small, work, reporter)
     named = {"model": options.model, "stem": options.stem, "data": "auto"}
-    places = {name: getattr(options, name) for name in ("checkpoint", "data_dir", "cache_dir")}
+    places = {name: getattr(options, name) for name in ("checkpoint", "data_dir", "cache_dir", "search_size")}
     given = named | {name: value for name, value in places.items() if value is not None}
     stem = "-imagenet" if options.model == "resnet18" and options.stem == "imagenet" else ""
     name = f"{options.model}{stem}"
-    return Setting(name, "cifar10", given, options.work / f"{experiment}-{name}", reporter)
+    work = options.work / f"{experiment}-{name}"
+    return Setting(name, "cifar10", given, work, reporter, options.epoch_images)
 
 
 def _quick_checkpoint(work: Path) -> Path:
@@ -128,12 +142,6 @@ def members_within(rows: list[FrontRow], rules: Iterable[str]) -> dict[str, Fron
         except OptionError:
             found[rule] = None
     return found
-
-
-def trainings(run: Path, row: FrontRow) -> list[dict[str, Any]]:
-    """Every fine-tuning of a member, oldest first."""
-    metrics: dict[str, Any] = json.loads((run / row.home / "metrics.json").read_text())
-    return list(metrics.get("finetuned", []))
 
 
 def search_seconds(run: Path) -> float | None:

@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 from paper import FROM_SCRATCH
-from running import Setting, add_arguments, markdown, members_within, search_seconds, setting, trainings
+from running import Setting, add_arguments, markdown, members_within, search_seconds, setting
 
 from gaprune.data import load_data, split
 from gaprune.device import pinned
@@ -84,7 +84,7 @@ def pruned_rows(here: Setting, result: SearchResult, member: FrontRow, budget: f
     wanted = list(itertools.product(settings["epochs"], range(settings["seeds"])))
     for epochs, seed in wanted:
         here.finetune(result, str(member.index), epochs=epochs, seed=seed)
-    done = {(one["epochs"], one["recipe"]["seed"]): one for one in trainings(result.path, member)}
+    done = {(one["epochs"], one["recipe"]["seed"]): one for one in here.trainings(result.path, member)}
     rows = [_row(UNTUNED, budget, 0, 0, member.untrained().test_accuracy, {"search": searching})]
     for epochs, seed in wanted:
         one = done[epochs, seed]
@@ -126,7 +126,8 @@ class Scratch:
 
     def __call__(self, member: FrontRow, budget: float, epochs: int, seed: int) -> Row:
         """One training in one schedule from one seed."""
-        key = f"{member.key} {epochs} {seed}"
+        images = self._here.epoch_images
+        key = f"{member.key} {epochs} {seed}" + ("" if images is None else f" {images}")
         return dict(self._work.row(key, lambda: self._trained(member, budget, epochs, seed, key)))
 
     def _trained(self, member: FrontRow, budget: float, epochs: int, seed: int, key: str) -> Row:
@@ -143,7 +144,7 @@ class Scratch:
                 mean=data.mean,
                 std=data.std,
                 flip=data.flip,
-                recipe=dataclasses.replace(usual, epochs=epochs),
+                recipe=dataclasses.replace(usual, epochs=epochs, epoch_images=self._here.epoch_images),
                 directory=states,
                 reporter=self._here.reporter,
             )
@@ -303,7 +304,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "data": f"{here.name}-{here.data}",
         "device": device,
         "threads": manifest["threads"],
-        "settings": settings | {"identity": manifest["identity"], "splits": manifest["data"]["splits"]},
+        "settings": settings
+        | {"identity": manifest["identity"], "splits": manifest["data"]["splits"]}
+        | {"epoch_images": here.epoch_images},
         "original": manifest["original"],
         "figures": figures_of(here.name, lines),
         "summary": lines,

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from running import Setting, add_arguments, markdown, members_within, setting, trainings
+from running import Setting, add_arguments, markdown, members_within, setting
 
 from gaprune.evolve import hypervolume
 from gaprune.progress import make_reporter
@@ -82,14 +82,14 @@ def rows_of(here: Setting, name: str, result: SearchResult, epochs: int) -> list
         result = here.finetune(result, ",".join(within), epochs=epochs)
     found = members_within(result.rows, rules)
     return [
-        _row(name, budget, result, member, epochs)
+        _row(here, name, budget, result, member, epochs)
         for budget, rule in zip(BUDGETS, rules, strict=True)
         if (member := found[rule]) is not None
     ]
 
 
-def _row(name: str, budget: float, result: SearchResult, member: FrontRow, epochs: int) -> Row:
-    (training,) = [one for one in trainings(result.path, member) if one["epochs"] == epochs]
+def _row(here: Setting, name: str, budget: float, result: SearchResult, member: FrontRow, epochs: int) -> Row:
+    (training,) = [one for one in here.trainings(result.path, member) if one["epochs"] == epochs]
     return {
         "side": name,
         "budget": budget,
@@ -168,7 +168,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "data": f"{here.name}-{here.data}",
         "device": device,
         "threads": manifest["threads"],
-        "settings": settings | {"identity": manifest["identity"], "splits": manifest["data"]["splits"]},
+        "settings": settings
+        | {"identity": manifest["identity"], "splits": manifest["data"]["splits"]}
+        | {"epoch_images": here.epoch_images},
         "figures": figures_of(here.name, volumes, rows),
         "hypervolume": volumes,
         "evaluations": {name: evaluations(result) for name, result in found.items()},

@@ -31,7 +31,6 @@ from running import (
     pathless,
     search_seconds,
     setting,
-    trainings,
 )
 
 from gaprune.progress import make_reporter
@@ -121,29 +120,29 @@ def own_way(here: Setting, settings: Row, paper: Network | None, params: int) ->
     The later budgets have a search of their own, which looks at networks within the first of them alone.
     """
     budgets = budgets_of(paper, params)
-    sizes = {name: settings[name] for name in ("population", "generations")}
+    sizes = {name: settings[name] for name in ("population", "generations", "polish")}
     split = 0 if settings["quick"] else len(budgets) // 2
     whole, small = ("own", budgets[:split], {}), ("own-small", budgets[split:], {"max_params": budgets[split][0]})
     parts: list[tuple[str, Budgets, Row]] = [part for part in (whole, small) if part[1]]
     rows = []
     for name, part, limits in parts:
-        result = here.search(name, objectives=("accuracy", "params"), polish=True, **sizes, **limits)
+        result = here.search(name, objectives=("accuracy", "params"), **sizes, **limits)
         rules = [f"params<={share:.6f}" for share, _ in part]
         within = [rule for rule, row in members_within(result.rows, rules).items() if row is not None]
         if within:
             result = here.finetune(result, ",".join(within), epochs=settings["epochs"])
         found = members_within(result.rows, rules)
         for (share, top1), rule in zip(part, rules, strict=True):
-            rows.append(_budget_row(result, found[rule], share, top1, params))
+            rows.append(_budget_row(here, result, found[rule], share, top1, params))
     return rows
 
 
-def _budget_row(result: SearchResult, member: Any, share: float, top1: float | None, params: int) -> Row:
+def _budget_row(here: Setting, result: SearchResult, member: Any, share: float, top1: float | None, params: int) -> Row:
     row: Row = {"method": "gaprune", "budget_params": round(share * params), "paper_top1": top1}
     if member is None:
         return row | {"missing": "no member is so small"}
     before = member.untrained()
-    seconds = [one["seconds"] for one in trainings(result.path, member)]
+    seconds = [one["seconds"] for one in here.trainings(result.path, member)]
     return row | {
         "params": member.params,
         "flops": member.flops,
@@ -261,7 +260,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Rounds without and with training, then our own way."""
     here = setting(options, "structural-distillation", make_reporter())
     asked = {name: getattr(options, name) for name in QUICK}
-    settings: Row = {**(QUICK if options.quick else asked), "quick": options.quick}
+    settings: Row = {**(QUICK if options.quick else asked), "quick": options.quick, "polish": options.polish}
+    settings["epoch_images"] = here.epoch_images
     paper = None if options.quick else NETWORKS[options.model]
     rounds, result = {}, None
     for epochs in (0, settings["round_epochs"]):
@@ -301,6 +301,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--population", type=int, default=POPULATION, help="of our own search")
     parser.add_argument("--generations", type=int, default=GENERATIONS, help="of our own search")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of fine-tuning at each budget")
+    parser.add_argument(
+        "--polish", action=argparse.BooleanOptionalAction, default=True, help="our search's front before fine-tuning"
+    )
 
 
 if __name__ == "__main__":

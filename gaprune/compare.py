@@ -97,6 +97,7 @@ class Options:
     )
     search_size: int | None = option(None, "number of these images; none is a fifth, at most 2,000")
     epochs: int = option(10, "passes over the training images that a row may spend, all its trainings together")
+    epoch_images: int | None = option(None, "images of a pass, drawn anew for each; none is all training images")
     threads: int | None = option(None, "CPU threads; none is torch's own number")
     batch: int = option(128, "the larger batch that is timed; the other is 1")
     seed: int = option(0, "decides splits, initial weights and the order of images")
@@ -241,6 +242,7 @@ def _task(options: Options, front: Front | None, reporter: Reporter) -> ImageTas
         splits=dataclasses.replace(splits, **moved),
         original=baseline,
         epochs=options.epochs,
+        epoch_images=options.epoch_images,
         device=device,
         threads=options.threads or torch.get_num_threads(),
         seed=options.seed,
@@ -269,7 +271,8 @@ def _with_run(options: Options, front: Front | None) -> Options:
 
 
 def _check(options: Options) -> None:
-    for name, least in (("epochs", 1), ("threads", 1), ("batch", 2), ("seed", 0), ("search_size", 1)):
+    ones = ("epochs", "epoch_images", "threads", "search_size")
+    for name, least in (*((name, 1) for name in ones), ("batch", 2), ("seed", 0)):
         value = getattr(options, name)
         if value is not None and value < least:
             raise OptionError(f"{name.replace('_', '-')} must be at least {least}, got {value}")

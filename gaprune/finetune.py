@@ -61,6 +61,7 @@ class FinetuneOptions:
         "knee", "members: all, indices and rules, such as 3,7,flops<=0.3; with --shared all by default", metavar="LIST"
     )
     epochs: int = option(10, "passes over the training images, for each member")
+    epoch_images: int | None = option(None, "images of an epoch, drawn anew for each; none is all training images")
     distill: float = option(0.9, "weight of the original's softened answers, 0 (labels alone) to 1 (no labels)")
     temperature: float = option(4.0, "that softens the answers, above 0")
     shared: bool = option(False, "train members together on one set of weights, four a step, then cut them out")
@@ -82,7 +83,14 @@ class FinetuneOptions:
             OptionError: one line that names the option, the rule and the value.
         """
         check_choice(self.pick)
-        for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0), ("threads", 1), ("polish_epochs", 0)):
+        for name, least in (
+            ("epochs", 1),
+            ("batch_size", 2),
+            ("seed", 0),
+            ("threads", 1),
+            ("polish_epochs", 0),
+            ("epoch_images", 1),
+        ):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int) and value >= least):
                 raise OptionError(f"{name.replace('_', '-')} must be a whole number of at least {least}, got {value!r}")
@@ -233,7 +241,7 @@ def _anew(options: FinetuneOptions) -> dict[str, Any]:
 
 
 def _recipe(options: FinetuneOptions, job: Job) -> Recipe:
-    recipe = dataclasses.replace(gentle_recipe(job, options.epochs), seed=options.seed)
+    recipe = dataclasses.replace(gentle_recipe(job, options.epochs, options.epoch_images), seed=options.seed)
     changes = {name: getattr(options, name) for name in ("batch_size", "lr")}
     return dataclasses.replace(recipe, **{name: value for name, value in changes.items() if value is not None})
 
@@ -243,11 +251,13 @@ def _polish(options: FinetuneOptions, job: Job) -> Recipe | None:
 
 
 def _method(options: FinetuneOptions) -> str:
+    short = "" if options.epoch_images is None else f"in epochs of {options.epoch_images:,} images, "
     if options.distill == 0:
-        return "on the labels alone"
+        return f"{short}on the labels alone"
     alone = f", then {options.polish_epochs} epochs alone" if options.polish_epochs else ""
     together = f"in shared weights{alone}, " if options.shared else ""
-    return f"{together}distilled from the original (weight {options.distill:g}, temperature {options.temperature:g})"
+    teacher = f"distilled from the original (weight {options.distill:g}, temperature {options.temperature:g})"
+    return f"{short}{together}{teacher}"
 
 
 callable_module(__name__, finetune)

@@ -266,6 +266,7 @@ def test_a_longer_search_keeps_what_its_members_were_trained_to(
         ({"pick": "flops<=0.000001"}, "no network of the front has flops<=0.000001"),
         ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
         ({"epochs": 1.5}, "epochs must be a whole number of at least 1, got 1.5"),
+        ({"epoch_images": 0}, "epoch-images must be a whole number of at least 1, got 0"),
         ({"batch_size": 1}, "batch-size must be a whole number of at least 2, got 1"),
         ({"lr": 0}, "lr must be a number above 0, got 0"),
         ({"temperature": float("nan")}, "temperature must be a number above 0, got nan"),

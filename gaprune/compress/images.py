@@ -28,7 +28,7 @@ from gaprune.prune.calibration import recalibrate
 from gaprune.prune.costs import count_flops
 from gaprune.prune.folding import fold
 from gaprune.prune.graph import build_graph
-from gaprune.training import Distillation, Recipe, fit
+from gaprune.training import Distillation, Recipe, fit, images_per_epoch
 from gaprune.training.subject import default_recipe
 
 BATCH = 128
@@ -53,6 +53,7 @@ class ImageTask(Task):
         threads: CPU threads meanwhile.
         seed: of trainings.
         member: front members of a run, where there is one.
+        epoch_images: images of such a pass, drawn anew for each; None is all of them.
         criterion: see ``Task``.
         input_names: see ``Task``.
         varying: see ``Task``.
@@ -68,6 +69,7 @@ class ImageTask(Task):
     threads: int
     seed: int = 0
     member: Member | None = None
+    epoch_images: int | None = None
 
     criterion: str = "l1"
     input_names: tuple[str, ...] = ("images",)
@@ -139,12 +141,14 @@ class ImageTask(Task):
                 reporter=reporter,
             )
         seconds = sum(record.seconds for record in records)
-        return {"passes": recipe.epochs, "seconds": seconds, "search accuracy": records[-1].accuracy}
+        passes = recipe.epochs * images_per_epoch(recipe, len(self.splits.train)) / len(self.splits.train)
+        return {"passes": round(passes, 3), "seconds": seconds, "search accuracy": records[-1].accuracy}
 
     def recipe(self, fresh: bool, share: float) -> Recipe:
         """How a network is trained that may spend a share of the passes: one at least."""
         usual = default_recipe(self.model_name, self.data, self.device, seed=self.seed)
-        return replace(usual, epochs=max(1, round(self.epochs * share)), lr=usual.lr * (1 if fresh else GENTLER))
+        epochs, rate = max(1, round(self.epochs * share)), usual.lr * (1 if fresh else GENTLER)
+        return replace(usual, epochs=epochs, epoch_images=self.epoch_images, lr=rate)
 
     def settle(self, model: nn.Module) -> None:
         """See ``Task``."""

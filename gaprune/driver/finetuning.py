@@ -26,7 +26,7 @@ from gaprune.runs import FrontRow, RunDirectory
 from gaprune.runs.files import atomic_write, read_json_object
 from gaprune.runs.front import FINETUNED
 from gaprune.saved import METRICS, load, load_genome, save_compact, save_genome
-from gaprune.training import Lesson, Recipe, estimate_seconds
+from gaprune.training import Lesson, Recipe, estimate_seconds, images_per_epoch
 from gaprune.training.digest import digest_images, digest_json, digest_tensors
 
 STATES = "finetuning"
@@ -130,9 +130,10 @@ class Tuner:
         (low, least), *more = sorted(seconds.items())
         high, most = more[0] if more else (low + 1, least)
         total = sum(float(np.interp(row.flops, (low, high), (least, most))) for row in rows)
+        images = images_per_epoch(self.recipe, len(self.job.splits.train))
         members = "1 member" if len(rows) == 1 else f"{len(rows)} members"
         self.reporter.say(
-            f"fine-tuning {members}, {self.recipe.epochs} epochs of {len(self.job.splits.train):,} images each, "
+            f"fine-tuning {members}, {self.recipe.epochs} epochs of {images:,} images each, "
             f"{self.method}: about {duration(total)} on this machine"
         )
 

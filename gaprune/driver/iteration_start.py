@@ -62,7 +62,8 @@ def _made(job: Job, path: Path, iteration: Iteration, row: FrontRow, reporter: R
         kernels = present_kernels(job.space.graph, job.space.masks(genome))
         lesson = distillation(job, temperature=Distillation.temperature, weight=Distillation.weight)
         try:
-            made = recover(job, network, kernels, gentle_recipe(job, epochs), path / STATES, reporter, lesson=lesson)
+            recipe = gentle_recipe(job, epochs, job.options.epoch_images)
+            made = recover(job, network, kernels, recipe, path / STATES, reporter, lesson=lesson)
             trained = (made.found.accuracy, made.tested)
             figures = Figures(
                 row.flops_share, untrained, trained, trained[0] >= untrained[0], epochs, round(made.seconds, 3)

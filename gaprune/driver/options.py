@@ -122,6 +122,9 @@ class SearchOptions:
         "with rounds: share of the genes that each round removes, the last one for all that follow",
     )
     round_epochs: int = option(0, "with rounds: epochs of training after each round")
+    epoch_images: int | None = option(
+        None, "with round-epochs or iterations: images of an epoch, drawn anew for each; none is all training images"
+    )
     selected: int = option(5, "with rounds: genomes that become parents, best loss first")
     cut: float = option(0.6, "with rounds: where parents are cut, as a share of the chromosome")
     mutation_rate: float = option(0.6, "with rounds: probability that a child is mutated")
@@ -172,7 +175,15 @@ class SearchOptions:
             ("max_retries", 0),
         ):
             _check_least(name, getattr(self, name), least)
-        for name in ("search_size", "statistics_size", "round_to", "threads", "workers", "threads_per_worker"):
+        for name in (
+            "search_size",
+            "statistics_size",
+            "round_to",
+            "threads",
+            "workers",
+            "threads_per_worker",
+            "epoch_images",
+        ):
             if getattr(self, name) is not None:
                 _check_least(name, getattr(self, name), 1)
         for name, valid in CHOICES.items():
@@ -217,6 +228,8 @@ class SearchOptions:
             for name in ONLY_WITH_ITERATIONS:
                 if name in self.given:
                     raise OptionError(f"{name.replace('_', '-')} says nothing to a single search: add --iterations 2")
+            if "epoch_images" in self.given and not self.round_epochs:
+                raise OptionError("epoch-images says nothing where nothing is trained: add round-epochs or iterations")
         if self.iterations > 1 and self.connection_groups > 1:
             raise OptionError("iterations cannot prune networks with grouped convolutions again: leave one of them out")
 

@@ -99,10 +99,10 @@ def measured(job: Job, network: nn.Module, records: list[EpochRecord]) -> Recove
     return Recovered(found, tested, records)
 
 
-def gentle_recipe(job: Job, epochs: int) -> Recipe:
-    """The default recipe for the data, gentler and for so many epochs."""
+def gentle_recipe(job: Job, epochs: int, epoch_images: int | None) -> Recipe:
+    """The default recipe for the data, gentler and for so many epochs, of so many images if not of all."""
     usual = default_recipe(job.model_name, job.data, job.splits.search.images.device, seed=job.options.seed)
-    return replace(usual, epochs=epochs, lr=GENTLER * usual.lr)
+    return replace(usual, epochs=epochs, epoch_images=epoch_images, lr=GENTLER * usual.lr)
 
 
 def distillation(job: Job, *, temperature: float, weight: float) -> Lesson:

@@ -41,7 +41,7 @@ def retrain(
         The result with the trained network in the place of the one that was found.
     """
     network = load(directory.path.parent / result.place, model=job.own.model).to(job.splits.search.images.device)
-    recipe = gentle_recipe(job, job.options.round_epochs)
+    recipe = gentle_recipe(job, job.options.round_epochs, job.options.epoch_images)
     made = recover(job, network, kernels, recipe, directory.path / STATES, reporter)
     values, _, _ = job.evaluator.judge(genome, made.found)
     trained = replace(

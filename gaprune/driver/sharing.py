@@ -19,7 +19,7 @@ from gaprune.progress import duration
 from gaprune.prune.grouped import GroupedConvolution
 from gaprune.prune.masks import Grouping, Masks
 from gaprune.runs import FrontRow
-from gaprune.training import Distillation, EpochRecord, Recipe, estimate_seconds
+from gaprune.training import Distillation, EpochRecord, Recipe, estimate_seconds, images_per_epoch
 from gaprune.training.digest import digest_json
 from gaprune.training.shared import SharedFront, SharedLesson
 
@@ -86,8 +86,9 @@ class Together:
         sizes = {"validation_images": len(splits.search), "lesson": lesson}
         with pinned(job.threads):
             seconds = estimate_seconds(shared, shape, recipe, len(splits.train), **sizes)  # type: ignore[arg-type]
+            images = images_per_epoch(recipe, len(splits.train))
             reporter.say(
-                f"training {len(shared)} members in shared weights, {recipe.epochs} epochs of {len(splits.train):,} "
+                f"training {len(shared)} members in shared weights, {recipe.epochs} epochs of {images:,} "
                 f"images, {self.tuner.method}: about {duration(seconds)} on this machine"
             )
         return train(job, shared, recipe, lesson, directory, reporter)

@@ -11,7 +11,7 @@ from torch import nn
 
 from gaprune.data.images import ImageSet
 from gaprune.training.lesson import LABELS, Lesson
-from gaprune.training.recipe import Recipe, steps_per_epoch
+from gaprune.training.recipe import Recipe, images_per_epoch, steps_per_epoch
 from gaprune.training.state import Course, reproducible, start, train_step
 
 TIMED_STEPS = 3
@@ -32,12 +32,12 @@ def estimate_seconds(
         model: the network, on the device that it will be trained on; left as it is.
         image_shape: (C, H, W) of an image.
         recipe: the numbers of the training.
-        images: number of training images.
+        images: number of training images, of which an epoch goes through those that the recipe asks for.
         validation_images: number of images that each epoch ends with.
         lesson: what is learnt from the images.
     """
     device = next(model.parameters()).device
-    steps = steps_per_epoch(recipe, images)
+    steps, images = steps_per_epoch(recipe, images), images_per_epoch(recipe, images)
     sample = min(images, recipe.batch_size)
     with reproducible(recipe.seed, device) as generator:
         pixels = torch.randint(0, 256, (sample, *image_shape), dtype=torch.uint8, device=device)

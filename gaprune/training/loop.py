@@ -100,7 +100,7 @@ def _epoch(epoch: int, state: TrainingState, course: Course, task: Task) -> Epoc
     state.model.train()
     total = torch.zeros((), device=device)
     with reproducible(course.recipe.seed * SEED_STRIDE + epoch, device) as generator:
-        order = torch.randperm(len(course.train), generator=generator, device=device)
+        order = torch.randperm(len(course.train), generator=generator, device=device)[: course.images_per_epoch]
         for number, indices in enumerate(order.tensor_split(course.steps_per_epoch), start=1):
             total += train_step(state, course, indices, generator) * len(indices)
             if number % LOSS_CHECK_STEPS == 0:
@@ -109,7 +109,7 @@ def _epoch(epoch: int, state: TrainingState, course: Course, task: Task) -> Epoc
     _check_finite(float(total), epoch, course.recipe)
     result = course.check(state.averaged)
     _check_finite(result.loss, epoch, course.recipe)
-    return EpochRecord(epoch, float(total) / len(course.train), result.accuracy, time.monotonic() - began)
+    return EpochRecord(epoch, float(total) / course.images_per_epoch, result.accuracy, time.monotonic() - began)
 
 
 def _check_finite(loss: float, epoch: int, recipe: Recipe) -> None:

@@ -19,7 +19,7 @@ class Recipe:
     """One-cycle SGD with Nesterov momentum (Smith and Topin 2018, arXiv:1708.07120).
 
     Attributes:
-        epochs: passes over the training images.
+        epochs: passes over the training images, or over as many of them as ``epoch_images`` says.
         batch_size: most images in a step; an epoch is cut into steps of equal size.
         lr: peak learning rate, reached after the first quarter of all steps.
         momentum: of Nesterov's method.
@@ -29,6 +29,7 @@ class Recipe:
         pad: most pixels that a training image is shifted by.
         seed: of the order of the images, of their augmentation and of dropout.
         amp: whether convolutions run in bfloat16; weights and statistics stay in float32.
+        epoch_images: images of an epoch, drawn anew for each; None, or more than there are, is all of them.
     """
 
     epochs: int = 30
@@ -41,11 +42,17 @@ class Recipe:
     pad: int = 4
     seed: int = 0
     amp: bool = False
+    epoch_images: int | None = None
+
+
+def images_per_epoch(recipe: Recipe, images: int) -> int:
+    """Number of images that an epoch goes through, of ``images`` to train on."""
+    return images if recipe.epoch_images is None else min(recipe.epoch_images, images)
 
 
 def steps_per_epoch(recipe: Recipe, images: int) -> int:
-    """Number of steps that ``images`` training images make, each of at most ``recipe.batch_size``."""
-    return math.ceil(images / recipe.batch_size)
+    """Number of steps of an epoch, each of at most ``recipe.batch_size`` images, of ``images`` to train on."""
+    return math.ceil(images_per_epoch(recipe, images) / recipe.batch_size)
 
 
 def learning_rate(recipe: Recipe, step: int, total: int) -> float:

@@ -15,7 +15,7 @@ from gaprune.data.augment import augment
 from gaprune.data.images import ImageSet, normalise
 from gaprune.evaluate.measure import Measurement, measure
 from gaprune.training.lesson import LABELS, Batch, Lesson
-from gaprune.training.recipe import Recipe, ema_decay, learning_rate, steps_per_epoch
+from gaprune.training.recipe import Recipe, ema_decay, images_per_epoch, learning_rate, steps_per_epoch
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,11 @@ class Course:
     flip: bool
     recipe: Recipe
     lesson: Lesson = LABELS
+
+    @property
+    def images_per_epoch(self) -> int:
+        """Number of images that each epoch goes through."""
+        return images_per_epoch(self.recipe, len(self.train))
 
     @property
     def steps_per_epoch(self) -> int:

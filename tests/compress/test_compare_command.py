@@ -106,6 +106,9 @@ def test_members_of_a_run_stand_beside_the_others(run: Path, tmp_path: Path, arg
     assert factored.params < raw.params
     manifest = json.loads((tmp_path / "table" / "manifest.json").read_text())
     assert manifest["options"]["model"] == "tiny_factory:small_residual", "taken from the run"
+    (short,) = compare(replace(options, methods=(methods[2],), epoch_images=30, output=tmp_path / "short"))
+    images = manifest["data"]["splits"]["train"]["images"]
+    assert short.passes == pytest.approx(2 * 30 / images, abs=1e-3), "passes are over all training images"
 
 
 def test_members_of_another_front_are_not_added_to_a_table(

@@ -28,3 +28,5 @@ def test_an_estimate_counts_every_image_of_every_epoch(
     assert estimate_seconds(new_net(), (3, 8, 8), recipe, 10) == pytest.approx(3 * 10 / 4)
     with_validation = estimate_seconds(new_net(), (3, 8, 8), recipe, 10, validation_images=8)
     assert with_validation == pytest.approx(3 * (10 / 4 + 8 / 4))
+    short = Recipe(epochs=3, batch_size=4, epoch_images=6)
+    assert estimate_seconds(new_net(), (3, 8, 8), short, 10) == pytest.approx(3 * 6 / 4)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from gaprune.data.images import ImageSet
 from gaprune.errors import RunError, TrainingError
 from gaprune.evaluate.measure import measure
-from gaprune.training import EpochRecord, Recipe, fit
+from gaprune.training import EpochRecord, Recipe, fit, loop
+from gaprune.training.state import Course, TrainingState, train_step
 
 RECIPE = Recipe(epochs=4, batch_size=16, lr=0.1, pad=1)
 MEAN, STD = (64.0, 64.0, 64.0), (60.0, 60.0, 60.0)
@@ -46,6 +48,27 @@ def test_a_tiny_network_learns_colours(fit_tiny: Fit, new_net: NewNet) -> None:
     assert [record.epoch for record in records] == list(range(1, 13))
     assert records[-1].loss < records[0].loss
     assert records[-1].accuracy > 0.9
+
+
+def test_an_epoch_draws_as_many_images_as_it_is_told_each_time_others(
+    fit_tiny: Fit, new_net: NewNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[set[int]] = []
+
+    def step(state: TrainingState, course: Course, indices: Tensor, generator: torch.Generator) -> Tensor:
+        drawn.append(set(indices.tolist()))
+        return train_step(state, course, indices, generator)
+
+    monkeypatch.setattr(loop, "train_step", step)
+    records = fit_tiny(new_net(), dataclasses.replace(RECIPE, epochs=2, epoch_images=20))
+    assert [len(indices) for indices in drawn] == [10, 10, 10, 10], "two steps an epoch, of at most 16"
+    first, second = set.union(*drawn[:2]), set.union(*drawn[2:])
+    assert len(first) == len(second) == 20
+    assert first != second
+    assert all(0 < record.loss < 3 for record in records), "a mean over the images that were drawn"
+    drawn.clear()
+    fit_tiny(new_net(), dataclasses.replace(RECIPE, epochs=1, epoch_images=1000))
+    assert set.union(*drawn) == set(range(50)), "never more than there are"
 
 
 def test_the_network_ends_as_it_was_validated(fit_tiny: Fit, new_net: NewNet, held_out_images: ImageSet) -> None:
