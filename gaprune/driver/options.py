@@ -9,6 +9,7 @@ from typing import Any
 from gaprune.cli import differences, option, options_from_record, options_record
 from gaprune.errors import OptionError, RunError, choice_error
 from gaprune.evaluate import Constraints
+from gaprune.evolve import settled_name
 from gaprune.prune.compensation import FORMS
 from gaprune.runs import check_rule
 
@@ -285,6 +286,10 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     may_change = _may_change(saved)
     refused = {name: value for name, value in changed.items() if name not in may_change}
     before = {**saved, "threads_per_worker": settled["threads"]}
+    if "algorithm" in refused:  # by its own name is the same as auto
+        count = len(manifest.get("objectives", saved["objectives"]))
+        for options in (before, refused):
+            options["algorithm"] = settled_name(options["algorithm"], count)
     apart = differences({name: before.get(name) for name in refused}, refused)
     if apart:
         raise OptionError(f"cannot change on resume: {'; '.join(apart)} (leave it out, or start a new run)")

@@ -6,7 +6,7 @@ from gaprune.evolve.hypervolume import hypervolume
 from gaprune.evolve.nsga2 import NSGA2
 from gaprune.evolve.nsga3 import nsga3
 from gaprune.evolve.random_search import RandomSearch
-from gaprune.evolve.registry import algorithm_names, make_algorithm
+from gaprune.evolve.registry import algorithm_names, make_algorithm, settled_name
 from gaprune.evolve.rounds import Rounds
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "hypervolume",
     "make_algorithm",
     "nsga3",
+    "settled_name",
 ]

@@ -37,13 +37,20 @@ def algorithm_names() -> tuple[str, ...]:
     return (AUTO, *_MAKERS)
 
 
+def settled_name(name: str, objectives: int) -> str:
+    """The algorithm that a name stands for: ``auto`` is ``nsga2`` for two objectives, ``nsga3`` for three and more."""
+    if name == AUTO:
+        return "nsga2" if objectives < 3 else "nsga3"
+    return name
+
+
 def make_algorithm(
     name: str, space: Space, *, objectives: int, population: int, seed: int, largest: float = 1.0
 ) -> Algorithm:
     """A fresh search algorithm.
 
     Args:
-        name: one of ``algorithm_names()``; ``auto`` is ``nsga2`` for two objectives, ``nsga3`` for three and more.
+        name: one of ``algorithm_names()``.
         space: what to search.
         objectives: number of objectives, all minimised.
         population: genomes a generation, at least 4.
@@ -55,7 +62,5 @@ def make_algorithm(
     """
     if name not in algorithm_names():
         raise choice_error("algorithm", name, algorithm_names())
-    if name == AUTO:
-        name = "nsga2" if objectives < 3 else "nsga3"
-    initial = partial(informed, largest=largest)
-    return _MAKERS[name](space, objectives=objectives, population=population, seed=seed, initial=initial)
+    initial, make = partial(informed, largest=largest), _MAKERS[settled_name(name, objectives)]
+    return make(space, objectives=objectives, population=population, seed=seed, initial=initial)

@@ -41,6 +41,15 @@ def test_an_option_typed_at_its_default_counts() -> None:
         resumed_options(typed(population=default.population), manifest(population=8))
 
 
+def test_an_algorithm_by_its_own_name_is_no_other_than_auto() -> None:
+    assert resumed_options(typed(algorithm="nsga2"), manifest()).algorithm == "auto"
+    assert resumed_options(typed(algorithm="auto"), manifest(algorithm="nsga2")).algorithm == "nsga2"
+    three = {**manifest(), "objectives": ["accuracy", "flops", "params"]}
+    assert resumed_options(typed(algorithm="nsga3"), three).algorithm == "auto"
+    with pytest.raises(OptionError, match="algorithm: nsga3 -> nsga2"):
+        resumed_options(typed(algorithm="nsga2"), three)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("seed", 3), ("genes", "both"), ("objectives", ("loss", "flops")), ("threads", 1), ("output", Path("x"))],
