@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         given=frozenset({"data_dir"} if options.data_dir else ()),
     )
     if (table / MANIFEST_NAME).exists():
-        given = dataclasses.replace(given, resume=table, given=frozenset({"methods"}))
+        typed = {"methods", "run", "epochs", "epoch_images"} | given.given  # what differs from the table is refused
+        typed |= {"threads"} if given.threads else set()
+        given = dataclasses.replace(given, resume=table, given=frozenset(typed))
     rows = compare(given)
     name, device = f"{network}-{manifest['data']['name']}", choose_device("auto").type
     for picture in (BY_SIZE, BY_TIME):
@@ -125,7 +128,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         shutil.copy(table / picture, options.output / target)
     shutil.copy(table / MARKDOWN, options.output / f"compare_methods-{name}-{device}{_quick(options)}.md")
     if options.quick:
-        shutil.rmtree(work)
+        for made in (work / "search", table):
+            shutil.rmtree(made)
+        (work / "weights.safetensors").unlink()
+        with suppress(OSError):  # a folder that was named may hold more
+            work.rmdir()
     return {
         "data": name,
         "device": device,

@@ -72,7 +72,18 @@ METHODS = (
 MEMBERS = 4
 """Members that a comparison takes from a front unless told which."""
 
-_OF_THE_RUN = ("model", "stem", "checkpoint", "data", "data_dir", "test_share", "search_from", "search_size", "seed")
+_OF_THE_RUN = (
+    "model",
+    "stem",
+    "checkpoint",
+    "data",
+    "data_dir",
+    "test_share",
+    "search_from",
+    "search_size",
+    "seed",
+    "cache_dir",
+)
 _MAY_CHANGE = ("methods", "data_dir", "checkpoint", "cache_dir", "run")
 
 
@@ -142,7 +153,7 @@ def compare(options: Options) -> list[Row]:
                 return _go(resumed_options(options, directory, _MAY_CHANGE, _usual), directory, reporter)
         _check(options)
         front = Front(options.run) if options.run is not None else None
-        options = _with_run(options, front)
+        options = _named(_with_run(options, front), front)
         _chains(options, front)
         _names(options)
         if options.output is not None:
@@ -160,9 +171,12 @@ def compare(options: Options) -> list[Row]:
 
 def _go(options: Options, directory: RunDirectory, reporter: Reporter) -> list[Row]:
     front = Front(options.run) if options.run is not None else None
+    options = _named(options, front)
     _chains(options, front)
     task = _task(options, front, reporter)
-    apart = differences(directory.manifest.get("identity", {}), _identity(task))
+    before = directory.manifest.get("identity", {})
+    now = {name: value for name, value in _identity(task).items() if name in before}
+    apart = differences(before, now)
     if apart:
         raise RunError(f"{directory.path} was made with other weights, images or device: {'; '.join(apart)}")
     _chains(options, front, task.work().outline)  # what cannot be must not stay in the list
@@ -200,6 +214,13 @@ def _chains(options: Options, front: Front | None, outline: Outline | None = Non
     return parse_chains(wanted, {"ours": "gaprune.compress.ours:Ours"}, front, outline or Outline(criterion="l1"))
 
 
+def _named(options: Options, front: Front | None) -> Options:
+    """The options with every member that a chain names by its index, as rows and the manifest have it."""
+    if front is None or options.methods is None:
+        return options
+    return dataclasses.replace(options, methods=tuple(front.canonical(chain) for chain in options.methods))
+
+
 def _usual(saved: Options, now: Options) -> tuple[str, ...]:
     """The chains of a comparison that named none when it was begun; its run may lie elsewhere now."""
     return default_methods(None if saved.run is None or now.run is None else Front(now.run))
@@ -232,6 +253,7 @@ def _task(options: Options, front: Front | None, reporter: Reporter) -> ImageTas
     reporter.say(f"network: {options.model}, {baseline.source}")
     if front is not None:
         front.check_original(baseline.identity["weights_sha256"])
+        front.check_splits(splits.record)
     calibration = first(splits.calibration, CALIBRATION)
     on_device = {"search": splits.search, "calibration": calibration, "test": splits.test}
     moved: dict[str, Any] = {name: part.to(device) for name, part in on_device.items()}
@@ -252,7 +274,7 @@ def _task(options: Options, front: Front | None, reporter: Reporter) -> ImageTas
 
 def _search_options(options: Options) -> SearchOptions:
     """The same data, splits and weights as a search with these options has."""
-    names = (*_OF_THE_RUN, "cache_dir", "device")
+    names = (*_OF_THE_RUN, "device")
     return SearchOptions(**{name: getattr(options, name) for name in names}, given=options.given & set(names))
 
 
@@ -313,6 +335,7 @@ def _identity(task: ImageTask) -> dict[str, Any]:
         "train": digest_images(task.splits.train),
         "device": task.device.type,
         "threads": task.threads,
+        "hardware": {name: _machine()[name] for name in ("cpu", "cuda_devices")},
     }
 
 

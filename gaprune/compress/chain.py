@@ -85,6 +85,8 @@ def parse_chain(
         name, *words = part.strip().split(":")
         known = {**METHODS, **own}
         if name not in known:
+            if name == ORIGINAL:
+                raise MethodError(f"{text}: {ORIGINAL} is the original, which no chain needs to name: leave it out")
             raise choice_error("method", name, (ORIGINAL, *known))
         made = _class(known[name])(words, context=context) if name in own else _class(known[name])(words)
         methods.append(made)

@@ -32,7 +32,7 @@ class Distill(Method):
 
     def after(self, outline: Outline) -> Outline:
         """See ``Method``."""
-        return Outline(outline.kind, (*outline.methods, self.name), None)
+        return Outline(outline.kind, (*outline.methods, self.name), None, criterion=outline.criterion)
 
     def apply(self, work: Work, session: Session) -> Work:
         """See ``Method``."""

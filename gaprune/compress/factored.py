@@ -5,6 +5,8 @@ Here are the module trees only, made from the layer and the ranks; ``tucker`` fi
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 
 FACTORABLE = (nn.Conv2d, nn.Linear, nn.Embedding)
@@ -21,12 +23,12 @@ def factored(layer: nn.Module, ranks: tuple[int, int]) -> Factored:
 
     Args:
         layer: a dense ``Conv2d``, ``Linear`` or ``Embedding``.
-        ranks: of the input and output channels of a convolution (Tucker-2: 1 x 1, k x k core, 1 x 1); of a matrix both
-            are the same, its core being multiplied into a factor.
+        ranks: of the input and output channels of a convolution (Tucker-2: 1 x 1, k x k core, 1 x 1); of a matrix, and
+            so of a 1 x 1 convolution, both are the same, its core being multiplied into a factor.
     """
-    if isinstance(layer, nn.Conv2d):
-        return _convolution(layer, *ranks)
     rank = min(ranks)
+    if isinstance(layer, nn.Conv2d):
+        return _convolution(layer, *ranks) if math.prod(layer.kernel_size) > 1 else _pointwise(layer, rank)
     if isinstance(layer, nn.Embedding):
         return Factored(
             nn.Embedding(layer.num_embeddings, rank, padding_idx=layer.padding_idx),
@@ -55,6 +57,19 @@ def _convolution(layer: nn.Conv2d, inputs: int, outputs: int) -> Factored:
         core,
         nn.Conv2d(outputs, layer.out_channels, 1, bias=layer.bias is not None),
     )
+
+
+def _pointwise(layer: nn.Conv2d, rank: int) -> Factored:
+    first = nn.Conv2d(
+        layer.in_channels,
+        rank,
+        1,
+        layer.stride,  # type: ignore[arg-type]
+        layer.padding,  # type: ignore[arg-type]
+        bias=False,
+        padding_mode=layer.padding_mode,
+    )
+    return Factored(first, nn.Conv2d(rank, layer.out_channels, 1, bias=layer.bias is not None))
 
 
 def place(network: nn.Module, path: str, factors: Factored) -> None:

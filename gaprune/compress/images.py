@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from gaprune.baseline import Baseline
 from gaprune.compress.method import Inputs, Predict, Student, Task, Work
 from gaprune.compress.metrics import classification
-from gaprune.compress.students import THIN, thin_student
+from gaprune.compress.students import THIN, is_thin, thin_student
 from gaprune.compress.widths import cut_by_l1
+from gaprune.compress.words import OURS
 from gaprune.data import ImageData, ImageSet, Splits, normalise
 from gaprune.device import pinned
 from gaprune.driver.recovery import GENTLER
@@ -32,7 +33,6 @@ from gaprune.training import Distillation, Recipe, fit, images_per_epoch
 from gaprune.training.subject import default_recipe
 
 BATCH = 128
-OURS = "ours"
 
 Member = Callable[[str], tuple[nn.Module, dict[str, Any]]]
 """From a rule (``knee``, ``03``, ``flops<=0.1``; empty for the picked one) to a front member and what is told of it."""
@@ -203,8 +203,8 @@ def _batches(images: Tensor) -> list[Tensor]:
 def build_network(base: Mapping[str, Any]) -> nn.Module:
     """The module tree that a saved network's tensors fill: the original, or the student, untrained."""
     student = str(base.get("student", ""))
-    named = student and not student.startswith((THIN, OURS))
-    return build(student if named else base["model"], len(base["classes"]), stem=base["stem"])
+    own_form = not student or is_thin(student) or student.partition(":")[0] == OURS
+    return build(base["model"] if own_form else student, len(base["classes"]), stem=base["stem"])
 
 
 def untrained(base: Mapping[str, Any], seed: int) -> nn.Module:
@@ -217,7 +217,7 @@ def untrained(base: Mapping[str, Any], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build_network(base)
-        if student.startswith(THIN):
+        if is_thin(student):
             channels, height, width = base["image_shape"]
             return thin_student(network, (channels, height, width), student)
         return network

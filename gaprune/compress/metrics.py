@@ -9,7 +9,7 @@ from torch import Tensor
 def classification(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Accuracy and macro F1: the mean over all classes of 2 hits / (said + true), 0 to 1.
 
-    A class that neither occurs nor is said counts as 0, as in scikit-learn.
+    A class that neither occurs nor is said is left out, as in scikit-learn.
 
     Args:
         logits: (N, classes).
@@ -19,5 +19,5 @@ def classification(logits: Tensor, labels: Tensor) -> dict[str, float]:
     said = logits.argmax(1)
     hits = torch.bincount(labels[said == labels], minlength=classes).double()
     both = (torch.bincount(labels, minlength=classes) + torch.bincount(said, minlength=classes)).double()
-    scores = 2 * hits / both.clamp_min(1)
+    scores = (2 * hits / both)[both > 0]
     return {"accuracy": float((said == labels).double().mean()), "f1": float(scores.mean())}

@@ -11,7 +11,7 @@ from torch import nn
 
 from gaprune.compress.method import CONVOLUTIONS, Method, Outline, Session, Work
 from gaprune.compress.prune import train_on
-from gaprune.compress.words import RAW, flag, method_text
+from gaprune.compress.words import OURS, RAW, flag, method_text
 from gaprune.errors import MethodError, OptionError, RunError
 from gaprune.runs import FrontRow, pick, read_csv, read_manifest
 from gaprune.saved import load
@@ -28,7 +28,7 @@ class Ours(Method):
         context: a ``Front``.
     """
 
-    name = "ours"
+    name = OURS
     applies_to = (CONVOLUTIONS,)
 
     def __init__(self, words: Sequence[str] = (), context: Front | None = None) -> None:
@@ -78,11 +78,42 @@ class Front:
         self.rows = [row for row in read_csv(run / FRONT) if row.path]
         if not self.rows:
             raise RunError(f"the front of {run} has no saved member")
+        asked = self.manifest.get("options", {})
+        if asked.get("iterations", 1) > 1 or asked.get("round_epochs", 0) > 0:
+            raise RunError(
+                f"{run} trained networks between its searches, in passes that no other row has: "
+                "compare a run without --iterations and --round-epochs"
+            )
 
     def check_original(self, weights_sha256: str) -> None:
         """Raise ``RunError`` unless the run began with these weights."""
         if self.manifest.get("identity", {}).get("weights_sha256") != weights_sha256:
             raise RunError(f"{self.run} searched another network: compare with the weights that it began with")
+
+    def check_splits(self, record: dict[str, Any]) -> None:
+        """Raise ``RunError`` unless members were chosen on images that are held out here as well.
+
+        Args:
+            record: the comparison's splits, see ``Splits``.
+        """
+        theirs = self.manifest.get("data", {}).get("splits", {})
+        apart = [part for part in ("train", "search", "test") if theirs.get(part) != record[part]]
+        if apart:
+            raise RunError(
+                f"{self.run} held out other {' and '.join(apart)} images: compare with its --seed, --search-from and "
+                "--search-size, or leave them out, and start a new comparison"
+            )
+
+    def canonical(self, chain: str) -> str:
+        """A chain with every member by its index, so that a rule cannot come to mean another: ``ours:03+quantize``."""
+        return "+".join(self._named(part.strip().split(":")) for part in chain.split("+"))
+
+    def _named(self, words: list[str]) -> str:
+        if OURS not in words[:2]:
+            return ":".join(words)
+        start = words.index(OURS) + 1
+        end = len(words) - (words[-1] == RAW)
+        return ":".join([*words[:start], f"{self.row(':'.join(words[start:end])).index:02d}", *words[end:]])
 
     def digest(self) -> str:
         """Names the members, in their order, and what they reached before any fine-tuning."""

@@ -20,13 +20,13 @@ from gaprune.compress.chain import ORIGINAL, Chain
 from gaprune.compress.method import Session, Work
 from gaprune.compress.storage import is_saved, load_work, save_work, shipped_bytes
 from gaprune.compress.timing import BATCHES, seconds_of, timed_devices
+from gaprune.compress.words import OURS
 from gaprune.errors import CheckpointError, MethodError, RunError, TrainingError
 from gaprune.progress import Reporter
 from gaprune.runs.files import read_json_object, write_json
 
 MEGABYTE = 1e6
 WORKS, ROWS, TRAINING = "works", "rows", "training"
-OURS = "ours"
 
 
 @dataclass(frozen=True)

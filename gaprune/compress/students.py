@@ -21,6 +21,11 @@ PARAMS_SHARE = 0.02
 BISECTIONS = 20
 
 
+def is_thin(name: str) -> bool:
+    """Whether a student's name is ``thin`` or ``thin=SHARE``."""
+    return name.partition("=")[0] == THIN
+
+
 def thin_student(original: nn.Module, image_shape: tuple[int, int, int], name: str) -> nn.Module:
     """The original with all widths cut by one factor, its weights drawn anew from torch's global random state.
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from gaprune.errors import OptionError, choice_error
 
+OURS = "ours"
+"""The method, and the kind of student, that is a member of a search's front."""
+
 RAW = "raw"
 """Leaves a network as the method made it, without training."""
 

@@ -56,6 +56,7 @@ def test_an_impossible_order_is_refused_with_the_reason(text: str, expected: str
         ("prune:l2", "unknown setting of prune 'l2'"),
         ("ours", "unknown method 'ours'"),
         ("distill+", "unknown method ''"),
+        ("none+quantize", "none+quantize: none is the original, which no chain needs to name: leave it out"),
     ],
 )
 def test_a_wrong_word_is_answered_with_the_right_ones(text: str, expected: str) -> None:
@@ -67,7 +68,11 @@ def test_a_wrong_word_is_answered_with_the_right_ones(text: str, expected: str) 
 
 @pytest.mark.parametrize(
     ("text", "criterion", "valid"),
-    [("prune:taylor", "l1", "prune:l1 or prune:l1-global"), ("prune", "taylor", "prune:taylor or prune:taylor-global")],
+    [
+        ("distill+prune:taylor", "l1", "prune:l1 or prune:l1-global"),
+        ("prune:taylor", "l1", "prune:l1 or prune:l1-global"),
+        ("prune", "taylor", "prune:taylor or prune:taylor-global"),
+    ],
 )
 def test_structures_are_ranked_by_what_the_task_ranks_them_by(text: str, criterion: str, valid: str) -> None:
     with pytest.raises(MethodError, match=f"has no meaning for this network: write {valid}$"):

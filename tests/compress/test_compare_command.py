@@ -126,6 +126,51 @@ def test_members_of_another_front_are_not_added_to_a_table(
     assert f"compares members of another front than that of {moved}" in line
 
 
+def test_a_member_is_written_by_its_index_whatever_named_it(
+    run: Path, tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    front, output = Front(run), tmp_path / "table"
+    knee, picked = (f"{front.row(rule).index:02d}" for rule in ("knee", ""))
+    assert front.canonical("ours:raw+quantize") == f"ours:{picked}:raw+quantize"
+    assert front.canonical("distill:ours:knee+quantize") == f"distill:ours:{knee}+quantize"
+    assert front.canonical("tucker:size=0.5+quantize") == "tucker:size=0.5+quantize"
+    fast = ["--device", "cpu", "--threads", "1"]
+    assert main(["--run", str(run), "--methods", "none,ours:raw", *fast, "--output", str(output)]) == 0
+    manifest = json.loads((run / "manifest.json").read_text())
+    other = next(row.index for row in front.rows if row.index != int(picked))
+    (run / "manifest.json").write_text(json.dumps({**manifest, "picked": other}))
+    capsys.readouterr()
+    assert main(["--resume", str(output), "--methods", "ours:raw"]) == 0
+    printed = capsys.readouterr().out
+    assert f"| ours:{picked}:raw |" in printed, "what was measured stays what it was"
+    assert f"| ours:{other:02d}:raw |" in printed
+
+
+@pytest.mark.parametrize(("name", "value"), [("iterations", 2), ("round_epochs", 3)])
+def test_a_run_that_trained_between_its_searches_is_refused(
+    run: Path, capsys: pytest.CaptureFixture[str], name: str, value: int
+) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["options"][name] = value
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    assert "trained networks between its searches" in error_of(["--run", str(run)], capsys)
+
+
+def test_a_run_that_held_out_other_images_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = error_of(["--run", str(run), "--methods", "none", "--seed", "1"], capsys)
+    assert f"{run} held out other train and search images: compare with its --seed" in line
+
+
+def test_another_machine_is_refused(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "table"
+    assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
+    monkeypatch.setattr("gaprune.compare.environment", lambda names: {"cpu": "another", "cuda_devices": []})
+    capsys.readouterr()
+    assert "hardware.cpu: " in error_of(["--resume", str(output), "--methods", "onnx"], capsys)
+
+
 def test_default_chains_can_be_and_are_written_once(run: Path) -> None:
     front = Front(run)
     texts = default_methods(front)

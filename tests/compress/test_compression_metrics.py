@@ -15,4 +15,4 @@ def test_accuracy_and_macro_f1_are_scikit_learns(pairs: list[tuple[int, int]]) -
     said, labels = (np.array(values) for values in zip(*pairs, strict=True))
     found = classification(torch.eye(5)[said], torch.from_numpy(labels))
     assert found["accuracy"] == pytest.approx(accuracy_score(labels, said))
-    assert found["f1"] == pytest.approx(f1_score(labels, said, labels=range(5), average="macro", zero_division=0))
+    assert found["f1"] == pytest.approx(f1_score(labels, said, average="macro"))

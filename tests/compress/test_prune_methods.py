@@ -83,6 +83,18 @@ def test_uniform_keeps_the_same_share_of_every_layer_and_global_need_not(origina
     assert sum(widths["global"]) == sum(widths["uniform"])
 
 
+def test_filters_that_an_addition_joins_count_no_more_than_others(original: Work) -> None:
+    network = copy.deepcopy(original.network)
+    with torch.no_grad():
+        for name in ("stem.0", "conv1", "conv2"):
+            weight = network.get_parameter(f"{name}.weight")
+            weight.fill_(1.0)
+            weight[::2] *= 0.5
+    cut = cut_by_l1(network, (3, 8, 8), 0.5, "global")
+    widths = [len(cut.get_parameter(f"{name}.weight")) for name in ("stem.0", "conv1", "conv2")]
+    assert widths == [6, 8, 8], "every second filter, in joined layers and in others"
+
+
 def test_the_filters_of_smallest_norm_are_the_ones_that_go(original: Work) -> None:
     network = copy.deepcopy(original.network)
     weight = network.get_parameter("conv1.weight")

@@ -46,6 +46,24 @@ def low(task: ImageTask) -> Work:
     return Work.of(low_rank_network(4), task, task.base())
 
 
+def test_a_one_tap_convolution_is_a_matrix(task: ImageTask, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shortcut = nn.Conv2d(32, 48, 1, stride=2, padding=1)
+    with torch.no_grad():
+        shortcut.weight.copy_((torch.randn(48, 4) @ torch.randn(4, 32) / 12)[..., None, None])
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 3))
+    network = nn.Sequential(nn.Conv2d(3, 32, 3), shortcut, *head).eval()
+    work = Work.of(network, task, task.base())
+    made = Tucker(["energy=0.999999", "raw"]).apply(work, Session())
+    assert torch.allclose(logits(made), logits(work), atol=1e-4)
+    layer = next(entry for entry in made.steps[-1].report["layers"] if entry["layer"] == "1")
+    assert (layer["ranks"], layer["params left"]) == ([4, 4], 4 * (32 + 48))
+    assert isinstance(made.network.get_submodule("1"), Factored)
+    assert made.params == work.params - (32 * 48 - 4 * (32 + 48)) - sum(
+        entry["params"] - entry["params left"] for entry in made.steps[-1].report["layers"] if entry["layer"] != "1"
+    )
+
+
 def test_layers_of_low_rank_lose_parameters_and_nothing_else(low: Work) -> None:
     made = Tucker(["energy=0.999999", "raw"]).apply(low, Session())
     assert torch.allclose(logits(made), logits(low), atol=1e-4)
