@@ -60,7 +60,9 @@ def run(
     *,
     arguments: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> int:
-    """Run or check a benchmark; the exit status: 1 where a checked goal is missed, 2 where the input cannot be used.
+    """Run or check a benchmark; the exit status.
+
+    1 where a checked goal is missed, 2 where the input cannot be used, 130 after Ctrl-C.
 
     Args:
         script: the script's ``__file__``.
@@ -83,6 +85,9 @@ def run(
     except GapruneError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: stopped; what is finished is kept, go on with the same command", file=sys.stderr)
+        return 130
     suffix = "-quick" if options.quick else ""
     file = options.output / f"{path.stem}-{result['data']}-{result['device']}{suffix}.json"
     options.output.mkdir(parents=True, exist_ok=True)

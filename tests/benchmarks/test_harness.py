@@ -54,6 +54,17 @@ def test_a_quick_run_is_never_taken_for_a_result(script: Path) -> None:
     assert "no committed results" in checked.stdout
 
 
+def test_ctrl_c_is_one_line_and_leaves_no_result(script: Path, tmp_path: Path) -> None:
+    script.write_text(
+        script.read_text().replace('    return {"data"', '    raise KeyboardInterrupt\n    return {"data"')
+    )
+    stopped = run(script)
+    assert stopped.returncode == 130
+    (line,) = stopped.stderr.splitlines()
+    assert line.endswith("claims.py: stopped; what is finished is kept, go on with the same command")
+    assert not (tmp_path / "results").exists()
+
+
 @pytest.mark.slow
 def test_the_benchmark_of_connection_groups_runs(tmp_path: Path) -> None:
     made = run(BENCHMARKS / "connection_groups.py", "--quick", "--output", str(tmp_path))
