@@ -143,7 +143,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "epoch_images": given.epoch_images,
         "threads": given.threads or torch.get_num_threads(),
         "baseline": manifest["baseline"],
-        "search": {name: manifest["options"][name] for name in SEARCH} | {"evaluations": manifest.get("evaluations")},
+        "search": {name: manifest["options"][name] for name in (*SEARCH, "objectives")}
+        | {"evaluations": manifest.get("evaluations")},
     }
 
 
