@@ -16,7 +16,6 @@ import torch
 
 from gaprune.cli import (
     Interrupted,
-    differences,
     fail,
     option,
     options_from_record,
@@ -30,7 +29,7 @@ from gaprune.compress.images import ImageTask
 from gaprune.compress.method import Outline
 from gaprune.compress.ours import Front
 from gaprune.compress.report import report
-from gaprune.compress.resuming import COMPARISONS, KIND, PROG, resumed_options
+from gaprune.compress.resuming import COMPARISONS, KIND, PROG, check_identity, resumed_options
 from gaprune.compress.rows import Row
 from gaprune.data import data_names
 from gaprune.device import DEVICES, choose_device
@@ -162,9 +161,7 @@ def _go(options: Options, directory: RunDirectory, reporter: Reporter) -> list[R
     front = Front(options.run) if options.run is not None else None
     _chains(options, front)
     task = _task(options, front, reporter)
-    apart = differences(directory.manifest.get("identity", {}), _identity(task))
-    if apart:
-        raise RunError(f"{directory.path} was made with other weights, images or device: {'; '.join(apart)}")
+    check_identity(directory, _identity(task))
     _chains(options, front, task.work().outline)  # what cannot be must not stay in the list
     _check_front(front, directory)
     directory.update_manifest(options=_record(options), **({} if front is None else {"front": front.digest()}))
