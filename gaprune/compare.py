@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from gaprune.cli import (
 )
 from gaprune.compress.chain import Chain, parse_chains
 from gaprune.compress.extras import needed
-from gaprune.compress.images import ImageTask
+from gaprune.compress.images import ImageTask, check_student
 from gaprune.compress.method import Outline
 from gaprune.compress.ours import Front
 from gaprune.compress.report import report
@@ -194,7 +195,10 @@ def _made(
 
 def _chains(options: Options, front: Front | None, outline: Outline | None = None) -> tuple[Chain, ...]:
     wanted = default_methods(front) if options.methods is None else options.methods
-    return parse_chains(wanted, {"ours": "gaprune.compress.ours:Ours"}, front, outline or Outline(criterion="l1"))
+    if outline is None:
+        member = None if front is None else front.row
+        outline = Outline(criterion="l1", check_student=partial(check_student, stem=options.stem, member=member))
+    return parse_chains(wanted, {"ours": "gaprune.compress.ours:Ours"}, front, outline)
 
 
 def _usual(saved: Options, now: Options) -> tuple[str, ...]:

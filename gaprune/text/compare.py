@@ -27,7 +27,7 @@ from gaprune.text.encoder import PAPER, check_encoder
 from gaprune.text.original import Original, fine_tuned, load_original
 from gaprune.text.rows import USUAL
 from gaprune.text.table import Figures, paper_table
-from gaprune.text.task import Settings, TextTask
+from gaprune.text.task import Settings, TextTask, check_student
 from gaprune.text.training import Recipe
 from gaprune.training.recipe import bfloat16_pays
 
@@ -200,7 +200,7 @@ def _checked(options: Options) -> Options:
 
 
 def _chains(methods: Iterable[str]) -> tuple[Chain, ...]:
-    return parse_chains(methods, outline=Outline(criterion=TextTask.criterion))
+    return parse_chains(methods, outline=Outline(criterion=TextTask.criterion, check_student=check_student))
 
 
 def _manifest(options: Options, original: Original) -> dict[str, Any]:

@@ -28,7 +28,7 @@ CALIBRATION = 256
 IMPORTANCE = 512
 """Training texts that heads and neurons are judged on."""
 
-STUDENT, AUGMENTED = "bilstm", "bilstm-augmented"
+STUDENTS = STUDENT, AUGMENTED = "bilstm", "bilstm-augmented"
 COPIES = 10
 AGAIN = 0.3
 """Of its learning rate, what a student that has been trained is trained on with."""
@@ -157,12 +157,11 @@ class TextTask:
 
     def students(self) -> tuple[str, ...]:
         """See ``gaprune.compress.Task``."""
-        return (STUDENT, AUGMENTED)
+        return STUDENTS
 
     def student(self, name: str) -> Student:
         """See ``gaprune.compress.Task``: its vocabulary is learnt from the training texts."""
-        if name not in self.students():
-            raise choice_error("student", name, self.students())
+        check_student(name)
         settings, texts = self.settings, self.data.train.texts
         tokens = StudentTokens(texts, settings.vocabulary, settings.limit)
         seed = settings.student.seed
@@ -208,6 +207,12 @@ class TextTask:
         labels, seed = self.data.train.labels, self.settings.encoder.seed
         found: list[int] = stratified(labels, min(count, len(labels)), purpose="calibration", seed=seed).tolist()
         return found
+
+
+def check_student(name: str) -> None:
+    """Raise ``OptionError`` where a text task has no student of that name."""
+    if name not in STUDENTS:
+        raise choice_error("student", name, STUDENTS)
 
 
 def logits_of(encoded: Encoded, predict: Predict, device: torch.device, advance: Any = None) -> Tensor:

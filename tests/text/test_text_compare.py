@@ -137,6 +137,7 @@ def test_a_resumed_comparison_keeps_its_threads_and_its_device(
         (("--lr", "0"), "--lr must be above 0, got 0"),
         (("--methods", "tuker"), "unknown method 'tuker': choose one of none, quantize, tucker"),
         (("--methods", "quantize+tucker"), "tucker cannot follow quantize"),
+        (("--methods", "none,distill:gru"), "unknown student 'gru': choose one of bilstm, bilstm-augmented"),
         (("--encoder", "./nowhere"), "--encoder ./nowhere: no such folder"),
         (("--data", "imdb"), "unknown data 'imdb': choose one of sst2, sms-spam, or a .tsv or .csv file"),
         (("--model", "bert", "--stem", "cifar"), "unknown option '--stem'"),
