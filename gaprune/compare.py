@@ -8,6 +8,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,7 @@ from gaprune.driver.setup import check_names, find_baseline, load_images, split_
 from gaprune.errors import MethodError, OptionError, RunError
 from gaprune.models import build
 from gaprune.progress import Reporter, make_reporter
-from gaprune.runs import RunDirectory, check_free, default_run_path, environment
+from gaprune.runs import RunDirectory, check_free, default_run_path, environment, read_manifest
 from gaprune.training.digest import digest_images
 
 TEXT = "bert"
@@ -323,12 +324,21 @@ def _machine() -> dict[str, Any]:
 
 
 def _model_of(words: Sequence[str]) -> str | None:
-    """What ``--model`` says, before the options of either kind are known."""
+    """What ``--model`` says, or the comparison of ``--resume``, before the options of either kind are known."""
+    model, resume = _typed(words, "--model"), _typed(words, "--resume")
+    if model is None and resume is not None:
+        with suppress(RunError, KeyError, TypeError):  # what is wrong with the folder is told when it is opened
+            return str(read_manifest(Path(resume).expanduser())["options"]["model"])
+    return model
+
+
+def _typed(words: Sequence[str], flag: str) -> str | None:
+    """The value of an option among the words of a command."""
     for number, word in enumerate(words):
-        if word == "--model" and number + 1 < len(words):
+        if word == flag and number + 1 < len(words):
             return words[number + 1]
-        if word.startswith("--model="):
-            return word.removeprefix("--model=")
+        if word.startswith(f"{flag}="):
+            return word.removeprefix(f"{flag}=")
     return None
 
 

@@ -216,6 +216,8 @@ def test_resume_goes_on_with_a_comparison_only_and_as_it_was_begun(
     run: Path, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "is no comparison" in error_of(["--resume", str(run)], capsys)
+    nowhere = tmp_path / "nowhere"
+    assert f"{nowhere} is not a run directory: there is no such" in error_of([f"--resume={nowhere}"], capsys)
     output = tmp_path / "table"
     assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
     capsys.readouterr()

@@ -80,8 +80,10 @@ def test_the_command_makes_a_table_beside_the_papers_and_goes_on(
     added = (output / "paper.md").read_text().splitlines()
     assert added[: 3 + len(ROWS)] == table.splitlines()[: 3 + len(ROWS)]
     assert "`tucker:size=0.2:raw`" in added[3 + len(ROWS)]
-    chains = [row["chain"] for row in json.loads((output / "table.json").read_text())["rows"]]
+    chains = [row["chain"] for row in _json(output / "table.json")["rows"]]
     assert chains == ["none", "distill", "tucker:size=0.2", "tucker:size=0.2:raw"]
+    assert "| accuracy % | macro F1 % |" in (output / "table.md").read_text()
+    assert compare.main([f"--resume={output}"]) == 0, "the folder knows its model"
 
 
 def test_another_encoder_is_refused_on_resume_and_not_written_down(
