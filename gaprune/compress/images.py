@@ -186,6 +186,10 @@ class ImageTask(Task):
         except (ModelError, OptionError) as error:
             raise MethodError(f"prune: {error}") from error
 
+    def structures(self, model: nn.Module) -> list[dict[str, int]]:
+        """See ``Task``: filters."""
+        return [{"filters": layer.out_channels} for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+
     def flops(self, model: nn.Module) -> int | None:
         """See ``Task``."""
         return count_flops(model, self.data.image_shape)

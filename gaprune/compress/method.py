@@ -105,6 +105,10 @@ class Task(Protocol):
         """
         ...
 
+    def structures(self, model: nn.Module) -> list[dict[str, int]]:
+        """By layer, first to last, how many structures of each kind there are that ``pruned`` removes."""
+        ...
+
     def flops(self, model: nn.Module) -> int | None:
         """FLOPs of one sample as fvcore counts them; None where that is not known."""
         ...

@@ -54,8 +54,8 @@ class Options:
         None, "chains such as none, quantize:linear, distill+tucker:size=0.15; none is the paper's ten, and onnx"
     )
     epochs: int = option(3, "passes over the training texts of the original, and of each row that is trained on")
-    batch_size: int = option(32, "texts in a training step")
-    lr: float = option(5e-5, "peak learning rate")
+    batch_size: int = option(32, "texts in a training step of the encoder; a student has its own number")
+    lr: float = option(5e-5, "peak learning rate of the encoder; a student has its own")
     student_epochs: int = option(20, "passes over the training texts of a student, all its trainings together")
     max_length: int = option(128, "tokens that a text keeps; what is longer is cut, and counted")
     threads: int | None = option(None, "CPU threads; none is torch's own number")

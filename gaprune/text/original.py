@@ -47,14 +47,13 @@ class Original:
     def described(self) -> list[str]:
         """The data and the encoder in a few lines: counts, the positive class, what was cut."""
         data, task = self.task.data, self.task
-        total = len(data.train) + len(data.test)
         lines = [
             f"data: {data.name}: {data.source}; {len(data.train):,} to train on, {len(data.test):,} to test on",
             f"positive class: {data.classes[1]} (the other: {data.classes[0]})",
             f"encoder: {self.encoder}",
         ]
         if task.cut:
-            lines.append(f"{task.cut:,} of {total:,} texts are longer than {task.settings.limit} tokens and were cut")
+            lines.append(task.told_cut())
         return lines
 
 
