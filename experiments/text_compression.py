@@ -32,18 +32,20 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from harness import Goal, run
 
+from gaprune.cli import GIVEN
 from gaprune.compress import Session, Work
 from gaprune.compress.chain import ORIGINAL, parse_chain
 from gaprune.compress.rows import MEGABYTE, Row
 from gaprune.compress.storage import save_work, shipped_bytes
 from gaprune.compress.table import JSON
-from gaprune.device import choose_device
+from gaprune.errors import RunError
 from gaprune.progress import make_reporter
+from gaprune.runs.directory import MANIFEST_NAME
 from gaprune.runs.files import atomic_write, read_json_object
 from gaprune.text.compare import Options, compare, figures_of
 from gaprune.text.encoder import PAPER
 from gaprune.text.networks import bert_base, build_network
-from gaprune.text.rows import ROWS, STUDENT_TUCKER, TUCKER
+from gaprune.text.rows import ROWS, STUDENT_TUCKER, TUCKER, USUAL
 from gaprune.text.sizes import PAPER_RANK, PAPER_SHAPE, megabytes
 from gaprune.text.table import Figures, misplaced, overlaps, paper_table
 
@@ -58,6 +60,8 @@ STUDENTS = tuple(
 )
 QUICK = ("none", "quantize", TUCKER, "distill")
 """Chains of a smoke run."""
+ANEW = {"output", "resume", "methods", "cache_dir", GIVEN}
+"""Options of a comparison that are not asked again when it is gone on with; of all others its own must be as asked."""
 PAPER_MB = {"none": 711, "quantize:linear": 454, "quantize": 179}
 
 
@@ -84,7 +88,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         return _shape(options.quick)
     seeds = range(1 if options.quick else options.seeds)
     made = [_comparison(options, seed) for seed in seeds]
-    name, device = Path(options.data).stem, choose_device("auto").type
+    name, device = Path(options.data).stem, made[0].record["identity"]["device"]
     by_chain = _by_chain([one.figures for one in made])
     means = {chain: _mean(figures) for chain, figures in by_chain.items()}
     text = paper_table(means, f"{_note(len(seeds))}\n\n{differences(made[0].record)}", by_chain)
@@ -122,41 +126,60 @@ class Made:
 
 
 def _comparison(options: argparse.Namespace, seed: int) -> Made:
-    """The comparison of one seed, that is made, gone on with, or finished already."""
+    """The comparison of one seed, that is made, gone on with, or finished already.
+
+    Raises:
+        GapruneError: it was begun with another encoder, data or options than are asked.
+        RunError: a chain has no row.
+    """
     folder = options.work / f"text-{Path(options.data).stem}-seed{seed}{'-quick' if options.quick else ''}"
-    if (folder / "manifest.json").exists():
-        asked = Options(resume=folder, given=frozenset(("resume",)))
-    else:
-        asked = Options(
-            encoder=options.encoder,
-            data=options.data,
-            data_dir=options.data_dir,
-            threads=options.threads,
-            seed=seed,
-            output=folder,
-        )
-        if options.quick:
-            asked = dataclasses.replace(asked, epochs=1, student_epochs=2, batch=4, methods=QUICK)
     print(f"seed {seed}: {folder.name}")
-    rows: Sequence[Row] = compare(asked, make_reporter())
+    rows: Sequence[Row] = compare(_asked(options, folder, seed), make_reporter())
     record = read_json_object(folder / JSON)
-    return Made({row.chain: figures_of(row, record["batch"]) for row in rows}, record)
+    figures = {row.chain: figures_of(row, record["batch"]) for row in rows}
+    missing = [chain for chain in (QUICK if options.quick else USUAL) if chain not in figures]
+    if missing:
+        reasons = [f"{chain} ({record['failures'].get(chain, 'not asked for')})" for chain in missing]
+        raise RunError(f"seed {seed} has no row of {', '.join(reasons)}: see {folder}")
+    return Made(figures, record)
+
+
+def _asked(options: argparse.Namespace, folder: Path, seed: int) -> Options:
+    """The options of one seed's comparison; where its folder is there, it goes on only if it was begun with these."""
+    asked = Options(
+        encoder=options.encoder,
+        data=options.data,
+        data_dir=options.data_dir,
+        threads=options.threads or torch.get_num_threads(),
+        seed=seed,
+        output=folder,
+    )
+    if options.quick:
+        asked = dataclasses.replace(asked, epochs=1, student_epochs=2, batch=4, methods=QUICK)
+    if not (folder / MANIFEST_NAME).exists():
+        return asked
+    given = {field.name for field in dataclasses.fields(Options)} - ANEW
+    return dataclasses.replace(asked, resume=folder, output=None, given=frozenset(given))
 
 
 def _figures(name: str, tables: Sequence[Mapping[str, Figures]]) -> dict[str, float]:
-    """What the goals speak of."""
+    """What the goals speak of, as far as there is every row that they speak of."""
     order, apart = _names(name)
-    sizes = [misplaced({chain: figures.size for chain, figures in table.items()}) for table in tables]
-    missed = sum(not overlaps(table[chain], table["none"]) for table in tables for chain in KEPT if chain in table)
-    found: dict[str, float] = {order: max(map(len, sizes)), apart: missed}
-    if name == "sms-spam":
-        lost = [statistics.mean(t["none"].f1 - t[chain].f1 for t in tables) for chain in STUDENTS if chain in tables[0]]
-        found[LOST] = max(lost)
+    common = set(_by_chain(tables))
+    found: dict[str, float] = {}
+    if common.issuperset(row.chain for row in ROWS):
+        found[order] = max(len(misplaced({chain: table[chain].size for chain in common})) for table in tables)
+    if common.issuperset(("none", *KEPT)):
+        found[apart] = sum(not overlaps(table[chain], table["none"]) for table in tables for chain in KEPT)
+    if name == "sms-spam" and common.issuperset(("none", *STUDENTS)):
+        found[LOST] = max(statistics.mean(t["none"].f1 - t[chain].f1 for t in tables) for chain in STUDENTS)
     return found
 
 
 def _by_chain(tables: Sequence[Mapping[str, Figures]]) -> dict[str, list[Figures]]:
-    return {chain: [table[chain] for table in tables] for chain in tables[0]}
+    """Each seed's figures, of the chains that all of them have."""
+    common = [chain for chain in tables[0] if all(chain in table for table in tables)]
+    return {chain: [table[chain] for table in tables] for chain in common}
 
 
 def _mean(figures: Sequence[Figures]) -> Figures:

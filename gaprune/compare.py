@@ -8,7 +8,9 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ import torch
 
 from gaprune.cli import (
     Interrupted,
-    differences,
     fail,
     option,
     options_from_record,
@@ -26,11 +27,11 @@ from gaprune.cli import (
 )
 from gaprune.compress.chain import Chain, parse_chains
 from gaprune.compress.extras import needed
-from gaprune.compress.images import ImageTask
+from gaprune.compress.images import ImageTask, check_student
 from gaprune.compress.method import Outline
 from gaprune.compress.ours import Front
 from gaprune.compress.report import report
-from gaprune.compress.resuming import COMPARISONS, KIND, PROG, resumed_options
+from gaprune.compress.resuming import COMPARISONS, KIND, PROG, check_identity, resumed_options
 from gaprune.compress.rows import Row
 from gaprune.data import data_names
 from gaprune.device import DEVICES, choose_device
@@ -41,7 +42,7 @@ from gaprune.driver.setup import check_names, find_baseline, load_images, split_
 from gaprune.errors import MethodError, OptionError, RunError
 from gaprune.models import build
 from gaprune.progress import Reporter, make_reporter
-from gaprune.runs import RunDirectory, check_free, default_run_path, environment
+from gaprune.runs import RunDirectory, check_free, default_run_path, environment, read_manifest
 from gaprune.training.digest import digest_images
 
 TEXT = "bert"
@@ -174,11 +175,7 @@ def _go(options: Options, directory: RunDirectory, reporter: Reporter) -> list[R
     options = _named(options, front)
     _chains(options, front)
     task = _task(options, front, reporter)
-    before = directory.manifest.get("identity", {})
-    now = {name: value for name, value in _identity(task).items() if name in before}
-    apart = differences(before, now)
-    if apart:
-        raise RunError(f"{directory.path} was made with other weights, images or device: {'; '.join(apart)}")
+    check_identity(directory, _identity(task), later=("hardware",))
     _chains(options, front, task.work().outline)  # what cannot be must not stay in the list
     _check_front(front, directory)
     directory.update_manifest(options=_record(options), **({} if front is None else {"front": front.digest()}))
@@ -211,7 +208,10 @@ def _made(
 
 def _chains(options: Options, front: Front | None, outline: Outline | None = None) -> tuple[Chain, ...]:
     wanted = default_methods(front) if options.methods is None else options.methods
-    return parse_chains(wanted, {"ours": "gaprune.compress.ours:Ours"}, front, outline or Outline(criterion="l1"))
+    if outline is None:
+        member = None if front is None else front.row
+        outline = Outline(criterion="l1", check_student=partial(check_student, stem=options.stem, member=member))
+    return parse_chains(wanted, {"ours": "gaprune.compress.ours:Ours"}, front, outline)
 
 
 def _named(options: Options, front: Front | None) -> Options:
@@ -345,12 +345,21 @@ def _machine() -> dict[str, Any]:
 
 
 def _model_of(words: Sequence[str]) -> str | None:
-    """What ``--model`` says, before the options of either kind are known."""
+    """What ``--model`` says, or the comparison of ``--resume``, before the options of either kind are known."""
+    model, resume = _typed(words, "--model"), _typed(words, "--resume")
+    if model is None and resume is not None:
+        with suppress(RunError, KeyError, TypeError):  # what is wrong with the folder is told when it is opened
+            return str(read_manifest(Path(resume).expanduser())["options"]["model"])
+    return model
+
+
+def _typed(words: Sequence[str], flag: str) -> str | None:
+    """The value of an option among the words of a command."""
     for number, word in enumerate(words):
-        if word == "--model" and number + 1 < len(words):
+        if word == flag and number + 1 < len(words):
             return words[number + 1]
-        if word.startswith("--model="):
-            return word.removeprefix("--model=")
+        if word.startswith(f"{flag}="):
+            return word.removeprefix(f"{flag}=")
     return None
 
 

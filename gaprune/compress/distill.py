@@ -29,6 +29,8 @@ class Distill(Method):
                 f"write distill first{advice}"
             )
         super().check(outline)
+        if self.student and outline.check_student is not None:
+            outline.check_student(self.student)
 
     def after(self, outline: Outline) -> Outline:
         """See ``Method``."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gaprune.baseline import Baseline
 from gaprune.compress.method import Inputs, Predict, Student, Task, Work
 from gaprune.compress.metrics import classification
-from gaprune.compress.students import THIN, is_thin, thin_student
+from gaprune.compress.students import THIN, is_thin, thin_share, thin_student
 from gaprune.compress.widths import cut_by_l1
 from gaprune.compress.words import OURS
 from gaprune.data import ImageData, ImageSet, Splits, normalise
@@ -33,7 +33,9 @@ from gaprune.training import Distillation, Recipe, fit, images_per_epoch
 from gaprune.training.subject import default_recipe
 
 BATCH = 128
+STUDENTS = (THIN, f"{THIN}=SHARE", *model_names(), "package.module:factory", f"{OURS}:RULE")
 
+Found = TypeVar("Found")
 Member = Callable[[str], tuple[nn.Module, dict[str, Any]]]
 """From a rule (``knee``, ``03``, ``flops<=0.1``; empty for the picked one) to a front member and what is told of it."""
 
@@ -158,7 +160,7 @@ class ImageTask(Task):
 
     def students(self) -> tuple[str, ...]:
         """See ``Task``: the original's form made thin; any other network by its name; a front member."""
-        return (THIN, f"{THIN}=SHARE", *model_names(), "package.module:factory", f"{OURS}:RULE")
+        return STUDENTS
 
     def student(self, name: str) -> Student:
         """See ``Task``.
@@ -169,16 +171,12 @@ class ImageTask(Task):
         """
         first, _, rest = name.partition(":")
         if first == OURS:
-            if self.member is None:
-                raise MethodError(f"the student {name} is a front member: give --run RUN")
-            network, found = self.member(rest)
+            network, found = _front(name, self.member)(rest)
             return Student(network, self, self.base(student=name, member=found), trained=True)
         try:
             network = untrained(self.base(student=name), self.seed)
         except (ModelError, OptionError) as error:
-            raise OptionError(
-                f"unknown student {name!r} ({error}): choose one of {', '.join(self.students())}"
-            ) from error
+            raise _unknown_student(name, error) from error
         return Student(network, self, self.base(student=name))
 
     def pruned(self, work: Work, keep: float, scope: str) -> nn.Module:
@@ -187,6 +185,10 @@ class ImageTask(Task):
             return cut_by_l1(work.network, self.data.image_shape, keep, scope)
         except (ModelError, OptionError) as error:
             raise MethodError(f"prune: {error}") from error
+
+    def structures(self, model: nn.Module) -> list[dict[str, int]]:
+        """See ``Task``: filters."""
+        return [{"filters": layer.out_channels} for layer in model.modules() if isinstance(layer, nn.Conv2d)]
 
     def flops(self, model: nn.Module) -> int | None:
         """See ``Task``."""
@@ -221,3 +223,39 @@ def untrained(base: Mapping[str, Any], seed: int) -> nn.Module:
             channels, height, width = base["image_shape"]
             return thin_student(network, (channels, height, width), student)
         return network
+
+
+def check_student(name: str, stem: str, member: Callable[[str], object] | None) -> None:
+    """Refuse the name of a student that no image task has, without the data.
+
+    Args:
+        name: as ``ImageTask.student`` takes it.
+        stem: first layers of ``resnet18``.
+        member: raises where a front has no member by a rule; None without a run.
+
+    Raises:
+        OptionError: there is no such student.
+        MethodError: ``ours`` without a run.
+    """
+    first, _, rest = name.partition(":")
+    if first == OURS:
+        _front(name, member)(rest)
+        return
+    try:
+        if is_thin(name):
+            thin_share(name)
+            return
+        with torch.random.fork_rng(devices=[]):
+            build(name, num_classes=2, stem=stem)
+    except (ModelError, OptionError) as error:
+        raise _unknown_student(name, error) from error
+
+
+def _front(name: str, member: Callable[[str], Found] | None) -> Callable[[str], Found]:
+    if member is None:
+        raise MethodError(f"the student {name} is a front member: give --run RUN")
+    return member
+
+
+def _unknown_student(name: str, error: Exception) -> OptionError:
+    return OptionError(f"unknown student {name!r} ({error}): choose one of {', '.join(STUDENTS)}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -105,6 +105,10 @@ class Task(Protocol):
         """
         ...
 
+    def structures(self, model: nn.Module) -> list[dict[str, int]]:
+        """By layer, first to last, how many structures of each kind there are that ``pruned`` removes."""
+        ...
+
     def flops(self, model: nn.Module) -> int | None:
         """FLOPs of one sample as fvcore counts them; None where that is not known."""
         ...
@@ -146,6 +150,8 @@ class Outline:
         layers: the kinds of layers in the network; None where they are not known yet.
         zeros: whether single weights were set to zero.
         criterion: what the task ranks structures by; None where that is not known yet.
+        check_student: raises ``OptionError`` or ``MethodError`` for a name that the task has no student of; None where
+            that is not known.
     """
 
     kind: str = "torch"
@@ -153,6 +159,7 @@ class Outline:
     layers: frozenset[str] | None = None
     zeros: bool = False
     criterion: str | None = None
+    check_student: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,8 @@ class Prune(Method):
         else:
             criterion, scope = STRUCTURES[self.kind]
             network = work.task.pruned(work, self.keep, scope)
-            report = {"keep": self.keep, "criterion": criterion, "scope": scope}
+            layers = work.task.structures(network)
+            report = {"keep": self.keep, "criterion": criterion, "scope": scope, "layers": layers}
         network.to(work.task.device)
         work.task.settle(network)
         if self.trains:

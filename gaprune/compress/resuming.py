@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,3 +52,20 @@ def resumed_options(
         changed = dataclasses.replace(changed, methods=tuple(dict.fromkeys((*before, *typed.methods))))
     resumed: Options = changed
     return resumed
+
+
+def check_identity(directory: RunDirectory, identity: dict[str, Any], later: Collection[str] = ()) -> None:
+    """Refuse to add rows to a comparison whose own were made of something else.
+
+    Args:
+        directory: of the comparison.
+        identity: what rows that are made now have in common.
+        later: names that manifests of earlier versions lack; where one does, it is not compared.
+
+    Raises:
+        RunError: something is not as it was; what, is told.
+    """
+    before = directory.manifest.get("identity", {})
+    apart = differences(before, {name: now for name, now in identity.items() if name in before or name not in later})
+    if apart:
+        raise RunError(f"{directory.path} was made with other weights, data or device: {'; '.join(apart)}")

@@ -26,6 +26,18 @@ def is_thin(name: str) -> bool:
     return name.partition("=")[0] == THIN
 
 
+def thin_share(name: str) -> float:
+    """The share of the original's parameters that ``thin`` or ``thin=SHARE`` stands for.
+
+    Raises:
+        OptionError: another name, or no share.
+    """
+    wanted = PARAMS_SHARE if name == THIN else share([name], THIN)
+    if wanted is None:
+        raise OptionError(f"unknown student {name!r}: a thin one is {THIN} or {THIN}=SHARE")
+    return wanted
+
+
 def thin_student(original: nn.Module, image_shape: tuple[int, int, int], name: str) -> nn.Module:
     """The original with all widths cut by one factor, its weights drawn anew from torch's global random state.
 
@@ -38,10 +50,7 @@ def thin_student(original: nn.Module, image_shape: tuple[int, int, int], name: s
         OptionError: another name, or no share.
         ModelError: the network cannot be cut.
     """
-    words = [name]
-    wanted = PARAMS_SHARE if name == THIN else share(words, THIN)
-    if wanted is None:
-        raise OptionError(f"unknown student {name!r}: a thin one is {THIN} or {THIN}=SHARE")
+    wanted = thin_share(name)
     graph = checked_graph(original, image_shape)
     cut, limit = Compactor(original, graph), wanted * _params(original)
     low, high = 0.0, 1.0

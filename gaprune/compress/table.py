@@ -24,7 +24,7 @@ KERNELS = "Times of PyTorch and ONNX Runtime come from different kernels: the ro
 def markdown(rows: Sequence[Row], *, notes: Sequence[str] = (), threads: int, sizes: Sequence[int]) -> str:
     """The table, with a closing line break, and notes below it."""
     devices = [f"{device} {batch}" for device in NAMES for batch in sizes]
-    headings = ["method", "MB", "accuracy %", "F1 %"]
+    headings = ["method", "MB", "accuracy %", "macro F1 %"]
     headings += [f"{NAMES[name.split()[0]]} s, batch {name.split()[1]}" for name in devices]
     headings += ["params", "FLOPs", "runtime", "passes"]
     lines = [headings, ["---", *["---:"] * (len(headings) - 3), "---", "---:"]]

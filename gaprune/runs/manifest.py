@@ -13,6 +13,8 @@ from typing import Any
 from gaprune import __version__
 
 PACKAGES = ("torch", "torchvision", "deap", "fvcore", "numpy", "ray", "safetensors")
+EXTRAS = ("accelerate", "onnx", "onnxruntime", "tensorly", "tokenizers", "transformers")
+"""Packages of the extras, told where they are installed."""
 
 
 def environment(cuda_devices: Sequence[str] = ()) -> dict[str, Any]:
@@ -21,12 +23,13 @@ def environment(cuda_devices: Sequence[str] = ()) -> dict[str, Any]:
     Args:
         cuda_devices: their names, as torch gives them; this package does not ask torch.
     """
+    versions = {name: _version(name) for name in (*PACKAGES, *EXTRAS)}
     return {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": {
             "gaprune": __version__,
             "python": platform.python_version(),
-            **{name: _version(name) for name in PACKAGES},
+            **{name: version for name, version in versions.items() if version is not None or name not in EXTRAS},
         },
         "platform": platform.platform(),
         "cpu": _cpu_model(),

@@ -15,7 +15,7 @@ from gaprune.cli import GIVEN, Interrupted, option, options_record, run_command,
 from gaprune.compress.chain import Chain, parse_chains
 from gaprune.compress.method import Outline
 from gaprune.compress.report import report
-from gaprune.compress.resuming import COMPARISONS, KIND, PROG, resumed_options
+from gaprune.compress.resuming import COMPARISONS, KIND, PROG, check_identity, resumed_options
 from gaprune.compress.rows import Row
 from gaprune.device import DEVICES, choose_device, pinned
 from gaprune.errors import OptionError, RunError
@@ -27,13 +27,15 @@ from gaprune.text.encoder import PAPER, check_encoder
 from gaprune.text.original import Original, fine_tuned, load_original
 from gaprune.text.rows import USUAL
 from gaprune.text.table import Figures, paper_table
-from gaprune.text.task import Settings, TextTask
+from gaprune.text.task import Settings, TextTask, check_student
 from gaprune.text.training import Recipe
 from gaprune.training.recipe import bfloat16_pays
 
 TABLE = "paper.md"
 ORIGINAL = "original"
 _MAY_CHANGE = ("methods", "data_dir", "encoder", "cache_dir")
+_LATER = ("device", "threads")
+"""Of a comparison's identity, what its manifest did not have at first."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ class Options:
         None, "chains such as none, quantize:linear, distill+tucker:size=0.15; none is the paper's ten, and onnx"
     )
     epochs: int = option(3, "passes over the training texts of the original, and of each row that is trained on")
-    batch_size: int = option(32, "texts in a training step")
-    lr: float = option(5e-5, "peak learning rate")
+    batch_size: int = option(32, "texts in a training step of the encoder; a student has its own number")
+    lr: float = option(5e-5, "peak learning rate of the encoder; a student has its own")
     student_epochs: int = option(20, "passes over the training texts of a student, all its trainings together")
     max_length: int = option(128, "tokens that a text keeps; what is longer is cut, and counted")
     threads: int | None = option(None, "CPU threads; none is torch's own number")
@@ -87,12 +89,8 @@ def compare(options: Options, reporter: Reporter | None = None) -> list[Row]:
     try:
         if options.resume is not None:
             with RunDirectory.open(options.resume) as directory:
-                options = resumed_options(options, directory, _MAY_CHANGE, lambda *_: USUAL)
-                _check(options)
-                original = _original(options, reporter)
-                directory.update_manifest(options=_record(options))
-                return _made(options, original, directory, reporter)
-        _check(options)
+                return _go(resumed_options(options, directory, _MAY_CHANGE, lambda *_: USUAL), directory, reporter)
+        options = _checked(options)
         if options.output is not None:
             check_free(options.output)
         original = _original(options, reporter)
@@ -103,6 +101,14 @@ def compare(options: Options, reporter: Reporter | None = None) -> list[Row]:
         known = path is not None and path.exists()
         again = f"{PROG} --model bert --resume {shlex.quote(str(path))}" if known else typed_command(PROG, options)
         raise Interrupted(f"stopped; nothing is lost, go on with: {again}") from None
+
+
+def _go(options: Options, directory: RunDirectory, reporter: Reporter) -> list[Row]:
+    options = _checked(options)
+    original = _original(options, reporter)
+    check_identity(directory, _identity(options, original), later=_LATER)
+    directory.update_manifest(options=_record(options))
+    return _made(options, original, directory, reporter)
 
 
 def figures_of(row: Row, batch: int) -> Figures:
@@ -137,8 +143,8 @@ def _original(options: Options, reporter: Reporter) -> Original:
 
 
 def _made(options: Options, original: Original, directory: RunDirectory, reporter: Reporter) -> list[Row]:
-    threads = options.threads or torch.get_num_threads()
-    chains = _chains(USUAL if options.methods is None else options.methods)
+    chains, threads = _chains(USUAL if options.methods is None else options.methods), options.threads
+    assert threads is not None, "settled where options are checked"
     with pinned(threads):
         work = fine_tuned(original, directory.path / ORIGINAL, reporter)
         rows = report(
@@ -154,7 +160,7 @@ def _made(options: Options, original: Original, directory: RunDirectory, reporte
                 "data": original.described(),
                 "encoder": original.encoder,
                 "batch": options.batch,
-                "identity": original.identity,
+                "identity": _identity(options, original),
             },
         )
     data = original.task.data
@@ -179,8 +185,8 @@ def _settings(options: Options, device: torch.device) -> Settings:
     return dataclasses.replace(usual, encoder=encoder, student=student, limit=options.max_length)
 
 
-def _check(options: Options) -> None:
-    """Wrong numbers, chains and encoders are told before data is read."""
+def _checked(options: Options) -> Options:
+    """The options, the number of threads settled; wrong numbers, chains and encoders are told before data is read."""
     least = {"epochs": 1, "student_epochs": 1, "batch_size": 1, "max_length": 4, "threads": 1, "batch": 2, "seed": 0}
     for name, smallest in least.items():
         value = getattr(options, name)
@@ -190,10 +196,11 @@ def _check(options: Options) -> None:
         raise OptionError(f"--lr must be above 0, got {options.lr:g}")
     _chains([] if options.methods is None else options.methods)
     check_encoder(options.encoder)
+    return dataclasses.replace(options, threads=options.threads or torch.get_num_threads())
 
 
 def _chains(methods: Iterable[str]) -> tuple[Chain, ...]:
-    return parse_chains(methods, outline=Outline(criterion=TextTask.criterion))
+    return parse_chains(methods, outline=Outline(criterion=TextTask.criterion, check_student=check_student))
 
 
 def _manifest(options: Options, original: Original) -> dict[str, Any]:
@@ -202,9 +209,14 @@ def _manifest(options: Options, original: Original) -> dict[str, Any]:
         "kind": KIND,
         "options": _record(options),
         "data": {"name": data.name, "source": data.source, "classes": list(data.classes)},
-        "identity": original.identity,
+        "identity": _identity(options, original),
         "environment": _machine(),
     }
+
+
+def _identity(options: Options, original: Original) -> dict[str, Any]:
+    """What rows of one table must have in common."""
+    return {**original.identity, "device": original.task.device.type, "threads": options.threads}
 
 
 def _record(options: Options) -> dict[str, Any]:

@@ -83,22 +83,26 @@ def load_texts(
         reporter: told of progress.
 
     Raises:
-        OptionError: an unknown name.
+        OptionError: an unknown name, or a column's name where ``data`` is no file.
         DataError: a file is missing or cannot be used; the columns found are named.
     """
     cache_dir = default_cache_dir() if cache_dir is None else cache_dir
+    if data in (SST2, SMS) and (text_column, label_column) != (None, None):
+        raise OptionError(
+            f"--text-column and --label-column are for a .tsv or .csv file; {data} has columns of its own"
+        )
     if data == SST2:
         folder = _folder(data_dir, SST2_FILES) if data_dir else sst2_folder(cache_dir, reporter)
         return _own_split(SST2, folder)
     if data == SMS:
         file = _folder(data_dir, (SMS_FILE,)) / SMS_FILE if data_dir else sms_file(cache_dir, reporter)
-        return _split(SMS, file, None, None, seed)
+        return _split(SMS, file, seed)
     path = Path(data).expanduser()
     if path.suffix.lower() not in (".tsv", ".csv"):
         raise OptionError(f"unknown data {data!r}: choose one of {SST2}, {SMS}, or a .tsv or .csv file")
     if data_dir is not None:
         raise OptionError(f"--data-dir is for {SST2} and {SMS}; {data} is a file of its own")
-    return _split(path.stem, path, text_column, label_column, seed)
+    return _split(path.stem, path, seed, text_column, label_column, may_be_named=True)
 
 
 def _folder(folder: Path, names: tuple[str, ...]) -> Path:
@@ -108,9 +112,11 @@ def _folder(folder: Path, names: tuple[str, ...]) -> Path:
     return folder
 
 
-def _split(name: str, path: Path, text: str | None, label: str | None, seed: int) -> TextData:
+def _split(
+    name: str, path: Path, seed: int, text: str | None = None, label: str | None = None, *, may_be_named: bool = False
+) -> TextData:
     table = read_table(path, [name for name in (text, label) if name is not None])
-    cleaned = _cleaned(table, *find_columns(table, text, label))
+    cleaned = _cleaned(table, *find_columns(table, text, label, may_be_named=may_be_named))
     classes = _classes(table, cleaned)
     whole = _texts(cleaned, classes)
     indices = stratified(whole.labels, round(TEST_SHARE * len(whole)), purpose="test", seed=seed, leave=1)
@@ -122,20 +128,22 @@ def _split(name: str, path: Path, text: str | None, label: str | None, seed: int
 def _own_split(name: str, folder: Path) -> TextData:
     """The set's own training and test texts; what stands in both stays in the test texts alone."""
     tables = {part: read_table(folder / f"{part}.tsv") for part in ("train", "test")}
-    cleaned = {part: _cleaned(table, *find_columns(table)) for part, table in tables.items()}
+    cleaned = {part: _cleaned(table, *find_columns(table, may_be_named=False)) for part, table in tables.items()}
     classes = _classes(tables["train"], cleaned["train"])
     if set(cleaned["test"].labels) - set(classes):
         raise DataError(f"{folder / 'test.tsv'} has other labels than train.tsv: {sorted(set(cleaned['test'].labels))}")
-    train, test = _texts(cleaned["train"], classes), _texts(cleaned["test"], classes)
+    whole, test = _texts(cleaned["train"], classes), _texts(cleaned["test"], classes)
     tested = {text.casefold() for text in test.texts}
-    alone = [index for index, text in enumerate(train.texts) if text.casefold() not in tested]
-    overlap = len(train) - len(alone)
+    alone = [index for index, text in enumerate(whole.texts) if text.casefold() not in tested]
+    train = whole.select(torch.tensor(alone, dtype=torch.int64))
+    _check_counts(f"{folder / 'train.tsv'}, without the texts of test.tsv,", train, classes, LEAST)
+    _check_counts(f"{folder / 'test.tsv'}", test, classes, 1)
     counts = f"{len(tables['train'].rows):,} and {len(tables['test'].rows):,} texts"
     source = (
         f"own split, {counts}{_dropped(cleaned['train'], cleaned['test'])}, "
-        f"{overlap} of the training texts are test texts and were left out"
+        f"{len(whole) - len(train)} of the training texts are test texts and were left out"
     )
-    return TextData(name, source, classes, train.select(torch.tensor(alone, dtype=torch.int64)), test)
+    return TextData(name, source, classes, train, test)
 
 
 def _cleaned(table: Table, text: int, label: int) -> Cleaned:
@@ -166,11 +174,16 @@ def _classes(table: Table, cleaned: Cleaned) -> tuple[str, str]:
         found = ", ".join(list(counts)[:6]) + (" ..." if len(counts) > 6 else "")
         problem = f"a single class, {found}," if len(counts) == 1 else f"{len(counts)} classes ({found})"
         raise DataError(f"{table.path} has {problem} where two were expected; {table.described()}")
-    for label, count in counts.items():
-        if count < LEAST:
-            raise DataError(f"{table.path} has only {count} texts of class {label}, expected at least {LEAST}")
     negative, positive = counts
+    _check_counts(f"{table.path}", _texts(cleaned, (negative, positive)), (negative, positive), LEAST)
     return negative, positive
+
+
+def _check_counts(where: str, texts: Texts, classes: tuple[str, str], least: int) -> None:
+    """Raise ``DataError`` where a class has fewer texts than ``least``."""
+    for label, count in zip(classes, texts.labels.bincount(minlength=2).tolist(), strict=True):
+        if count < least:
+            raise DataError(f"{where} has only {count} texts of class {label}, expected at least {least}")
 
 
 def _texts(cleaned: Cleaned, classes: tuple[str, str]) -> Texts:

@@ -35,34 +35,25 @@ class Original:
         tokenizer: of the library.
         task: without a teacher.
         encoder: what it is called in tables.
+        identity: what must be the same for a fine-tuned network to be taken from a folder; of the weights before it.
     """
 
     model: BertClassifier
     tokenizer: Any
     task: TextTask
     encoder: str
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What must be the same for a fine-tuned network to be taken from a folder."""
-        data, settings = self.task.data, self.task.settings
-        return {
-            "encoder": digest_tensors(self.model.state_dict()),
-            "texts": digest_json([[list(part.texts), part.labels.tolist()] for part in (data.train, data.test)]),
-            "settings": dataclasses.asdict(settings),
-        }
+    identity: dict[str, Any]
 
     def described(self) -> list[str]:
         """The data and the encoder in a few lines: counts, the positive class, what was cut."""
         data, task = self.task.data, self.task
-        total = len(data.train) + len(data.test)
         lines = [
             f"data: {data.name}: {data.source}; {len(data.train):,} to train on, {len(data.test):,} to test on",
             f"positive class: {data.classes[1]} (the other: {data.classes[0]})",
             f"encoder: {self.encoder}",
         ]
         if task.cut:
-            lines.append(f"{task.cut:,} of {total:,} texts are longer than {task.settings.limit} tokens and were cut")
+            lines.append(task.told_cut())
         return lines
 
 
@@ -76,7 +67,7 @@ def load_original(encoder: str, data: TextData, settings: Settings, device: torc
     limit = int(min(settings.limit, tokenizer.model_max_length, model.bert.config.max_position_embeddings))
     settings = dataclasses.replace(settings, limit=limit)
     task = TextTask(data, BertTokens(tokenizer, limit), settings, device)
-    return Original(model, tokenizer, task, encoder_name(encoder, model))
+    return Original(model, tokenizer, task, encoder_name(encoder, model), _identity(model, task))
 
 
 def fine_tuned(original: Original, folder: Path, reporter: Reporter = SILENT) -> Work:
@@ -106,6 +97,15 @@ def fine_tuned(original: Original, folder: Path, reporter: Reporter = SILENT) ->
     teacher = Teacher(runner.model.to(task.device), task.tokens)
     taught = TextTask(task.data, task.tokens, task.settings, task.device, teacher=teacher)
     return Work.of(runner.model, taught, base)
+
+
+def _identity(model: BertClassifier, task: TextTask) -> dict[str, Any]:
+    data = task.data
+    return {
+        "encoder": digest_tensors(model.state_dict()),
+        "texts": digest_json([[list(part.texts), part.labels.tolist()] for part in (data.train, data.test)]),
+        "settings": dataclasses.asdict(task.settings),
+    }
 
 
 def _save_tokenizers(original: Original, folder: Path) -> None:

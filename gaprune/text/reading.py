@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def _numbered(path: Path, content: str) -> list[tuple[int, tuple[str, ...]]]:
     """The lines that are not blank, as cells, each with its number."""
     delimiter = _delimiter(path)
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    lines = content.splitlines(keepends=True) if delimiter == "," else content.split("\n")
+    lines = io.StringIO(content, newline="") if delimiter == "," else content.split("\n")
     reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
     before = csv.field_size_limit(min(len(content) + 1, _LARGEST))  # long texts are cut later, and counted
     try:
@@ -76,11 +77,19 @@ def _numbered(path: Path, content: str) -> list[tuple[int, tuple[str, ...]]]:
         csv.field_size_limit(before)
 
 
-def find_columns(table: Table, text: str | None = None, label: str | None = None) -> tuple[int, int]:
+def find_columns(
+    table: Table, text: str | None = None, label: str | None = None, *, may_be_named: bool = True
+) -> tuple[int, int]:
     """The indices of the texts' and the labels' columns.
 
     A column is taken by its name where the caller gives one. Else the label is the column with two values (a known name
     decides between several), and the text the one with a known name, or the longest cells.
+
+    Args:
+        table: the cells.
+        text: the name of the texts' column.
+        label: likewise of the labels'.
+        may_be_named: whether the user can name them, which errors then advise.
 
     Raises:
         DataError: no such column, no column with two values, or several that could be meant; all are listed.
@@ -90,7 +99,7 @@ def find_columns(table: Table, text: str | None = None, label: str | None = None
         raise DataError(
             f"{table.path} has one column, expected a text and a label separated by {separator}; {table.described()}"
         )
-    at_label = _named(table, label, "label") if label is not None else _label_column(table)
+    at_label = _named(table, label, "label") if label is not None else _label_column(table, may_be_named)
     at_text = _named(table, text, "text") if text is not None else _text_column(table, at_label)
     if at_text == at_label:
         raise DataError(f"{table.path}: text and label are the same column; {table.described()}")
@@ -178,7 +187,7 @@ def _named(table: Table, name: str, what: str) -> int:
     return lowered.index(name.casefold())
 
 
-def _label_column(table: Table) -> int:
+def _label_column(table: Table, may_be_named: bool) -> int:
     values = [set(table.cells(column)) for column in range(len(table.columns))]
     two = [column for column, found in enumerate(values) if len(found) == 2 and "" not in found]
     named = [column for column, name in enumerate(table.columns) if name.casefold() in LABEL_NAMES]
@@ -189,7 +198,8 @@ def _label_column(table: Table) -> int:
         cell = table.rows[0][single[0]].strip()
         raise DataError(f"{table.path} has a single class, {cell!r}, expected two; {table.described()}")
     problem = "several columns that could be labels" if candidates else "no column of two values"
-    raise DataError(f"{table.path} has {problem}: name it with --label-column; {table.described()}")
+    advice = ": name it with --label-column" if may_be_named else ""
+    raise DataError(f"{table.path} has {problem}{advice}; {table.described()}")
 
 
 def _text_column(table: Table, label: int) -> int:

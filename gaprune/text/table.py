@@ -54,15 +54,13 @@ def paper_table(
     return "\n".join([*lines, "", f"Paper: {PAPER}.", KERNELS, *([note] if note else [])])
 
 
-def order_of_sizes(sizes: Mapping[str, float]) -> list[str]:
-    """The paper's chains among ``sizes`` (MB by chain), largest first."""
-    chains = [row.chain for row in ROWS if row.chain in sizes]
-    return sorted(chains, key=lambda chain: sizes[chain], reverse=True)
-
-
 def misplaced(sizes: Mapping[str, float]) -> Sequence[str]:
-    """Neighbours in the paper's order of sizes that stand the other way round by ours, as ``larger < smaller``."""
-    wanted = [row.chain for row in sorted(ROWS, key=lambda row: row.size, reverse=True) if row.chain in sizes]
+    """Neighbours in the paper's order of sizes that stand the other way round by ours, as ``larger < smaller``.
+
+    Args:
+        sizes: MB of each of the paper's chains.
+    """
+    wanted = [row.chain for row in sorted(ROWS, key=lambda row: row.size, reverse=True)]
     pairs = itertools.pairwise(wanted)
     return [f"{larger} < {smaller}" for larger, smaller in pairs if sizes[larger] <= sizes[smaller]]
 

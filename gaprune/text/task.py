@@ -28,7 +28,7 @@ CALIBRATION = 256
 IMPORTANCE = 512
 """Training texts that heads and neurons are judged on."""
 
-STUDENT, AUGMENTED = "bilstm", "bilstm-augmented"
+STUDENTS = STUDENT, AUGMENTED = "bilstm", "bilstm-augmented"
 COPIES = 10
 AGAIN = 0.3
 """Of its learning rate, what a student that has been trained is trained on with."""
@@ -122,6 +122,11 @@ class TextTask:
         """How many training and test texts are longer than the limit, and lose their end."""
         return self.train_ids.cut + self.test_ids.cut
 
+    def told_cut(self) -> str:
+        """A line that says how many texts lose their end."""
+        total, whose = len(self.train_ids) + len(self.test_ids), " of the student's" if self.is_student else ""
+        return f"{self.cut:,} of {total:,} texts are longer than {self.settings.limit}{whose} tokens and were cut"
+
     def inputs(self, count: int) -> Inputs:
         """See ``gaprune.compress.Task``: test texts of all lengths in proportion; of one text, the median."""
         by_length = sorted(range(len(self.test_ids)), key=lambda index: len(self.test_ids.ids[index]))
@@ -142,7 +147,9 @@ class TextTask:
     ) -> dict[str, Any]:
         """See ``gaprune.compress.Task``: labels, and the distance to the original's logits."""
         answers = None if self.teacher is None else self.teacher.answers(self.texts, reporter)
-        return train(
+        if self.is_student and fresh and self.cut:
+            reporter.say(self.told_cut())
+        report = train(
             model,
             Examples(self.train_ids, self.labels, answers),
             self._recipe(fresh, share),
@@ -151,18 +158,19 @@ class TextTask:
             reporter=reporter,
             name=f"training the {'student' if self.is_student else 'encoder'}",
         )
+        passes = report["passes"] * len(self.texts) / len(self.data.train)
+        return report | {"passes": round(passes, 3), "cut texts": self.cut}
 
     def settle(self, model: nn.Module) -> None:
         """Nothing: there is no batch norm."""
 
     def students(self) -> tuple[str, ...]:
         """See ``gaprune.compress.Task``."""
-        return (STUDENT, AUGMENTED)
+        return STUDENTS
 
     def student(self, name: str) -> Student:
         """See ``gaprune.compress.Task``: its vocabulary is learnt from the training texts."""
-        if name not in self.students():
-            raise choice_error("student", name, self.students())
+        check_student(name)
         settings, texts = self.settings, self.data.train.texts
         tokens = StudentTokens(texts, settings.vocabulary, settings.limit)
         seed = settings.student.seed
@@ -193,8 +201,8 @@ class TextTask:
         """None: texts differ in length."""
         return None
 
-    def described(self, model: nn.Module) -> list[dict[str, int]]:
-        """Heads and neurons that the layers of a BERT have."""
+    def structures(self, model: nn.Module) -> list[dict[str, int]]:
+        """See ``gaprune.compress.Task``: heads and feed-forward neurons."""
         return shapes(model)
 
     def _recipe(self, fresh: bool, share: float) -> Recipe:
@@ -208,6 +216,12 @@ class TextTask:
         labels, seed = self.data.train.labels, self.settings.encoder.seed
         found: list[int] = stratified(labels, min(count, len(labels)), purpose="calibration", seed=seed).tolist()
         return found
+
+
+def check_student(name: str) -> None:
+    """Raise ``OptionError`` where a text task has no student of that name."""
+    if name not in STUDENTS:
+        raise choice_error("student", name, STUDENTS)
 
 
 def logits_of(encoded: Encoded, predict: Predict, device: torch.device, advance: Any = None) -> Tensor:

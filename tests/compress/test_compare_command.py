@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gaprune.compare import METHODS, Options, _usual, compare, default_methods, main
+from gaprune.compare import METHODS, Options, _chains, _usual, compare, default_methods, main
 from gaprune.compress import parse_chain
 from gaprune.compress.ours import Front
 from gaprune.compress.rows import Comparison
@@ -36,6 +36,10 @@ def run(arguments: list[str], tmp_path: Path) -> Path:
     fast = ["--population", "4", "--generations", "2", "--calibration-size", "30", "--statistics-size", "30"]
     assert search([*arguments, *fast, "--output", str(tmp_path / "run")]) == 0
     return tmp_path / "run"
+
+
+def _no_data(*arguments: object) -> None:
+    raise AssertionError("data was read")
 
 
 def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -208,6 +212,10 @@ def test_ctrl_c_prints_the_command_that_goes_on(
         (["--model", "vgg17"], "unknown model 'vgg17': choose one of vgg16, resnet18"),
         (["--methods", "shrink"], "unknown method 'shrink': choose one of none, quantize, tucker, distill, prune"),
         (["--methods", "none,quantize+tucker"], "tucker cannot follow quantize"),
+        (["--methods", "distill:gru"], "unknown student 'gru'"),
+        (["--methods", "distill:thin=2"], "thin must be a share above 0 and up to 1, got 'thin=2'"),
+        (["--methods", "distill:nowhere:network"], "nowhere:network cannot be imported: ModuleNotFoundError"),
+        (["--methods", "distill:ours:03+tucker"], "the student ours:03 is a front member: give --run RUN"),
         (["--methods", "ours:03"], "ours:03 is a member of a search's front: give --run RUN"),
         (["--methods", "quantize:embeddings"], "applies to embeddings, and the network has none"),
         (["--epochs", "0"], "epochs must be at least 1, got 0"),
@@ -224,6 +232,21 @@ def test_a_wrong_option_is_one_line(
     assert not (output / "works").exists()
 
 
+@pytest.mark.parametrize("student", ["thin=0.5", "resnet18", "tiny_factory:tiny_cnn"])
+def test_a_student_that_there_is_is_not_refused(arguments: list[str], student: str) -> None:
+    (chain,) = _chains(Options(methods=(f"distill:{student}",)), None)
+    assert chain.text == f"distill:{student}"
+
+
+def test_a_wrong_student_is_told_before_data_is_read(
+    arguments: list[str], run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gaprune.compare.load_images", _no_data)
+    assert "unknown student 'gru'" in error_of([*arguments, "--methods", "none,distill:gru"], capsys)
+    line = error_of(["--run", str(run), "--methods", "distill:ours:99"], capsys)
+    assert "has no member 99" in line
+
+
 def test_a_run_of_other_weights_is_refused(
     run: Path, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], trained: torch.nn.Module
 ) -> None:
@@ -238,6 +261,8 @@ def test_resume_goes_on_with_a_comparison_only_and_as_it_was_begun(
     run: Path, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "is no comparison" in error_of(["--resume", str(run)], capsys)
+    nowhere = tmp_path / "nowhere"
+    assert f"{nowhere} is not a run directory: there is no such" in error_of([f"--resume={nowhere}"], capsys)
     output = tmp_path / "table"
     assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
     capsys.readouterr()

@@ -63,6 +63,10 @@ def test_single_zeros_make_a_file_smaller_only_where_it_is_stored_sparsely(origi
 def test_structures_really_go(original: Work, scope: str, tmp_path: Path) -> None:
     made = apply(f"prune:{scope}:keep=0.5:raw", original)
     assert made.params < 0.5 * original.params
+    layers, whole = made.steps[-1].report["layers"], original.task.structures(original.network)
+    counts = [(left["filters"], layer["filters"]) for left, layer in zip(layers, whole, strict=True)]
+    assert all(0 < left <= before for left, before in counts)
+    assert any(left < before for left, before in counts)
     assert original.flops is not None
     assert made.flops is not None
     assert made.flops < 0.6 * original.flops

@@ -8,6 +8,8 @@ import sys
 from datetime import datetime
 from importlib import metadata
 
+import pytest
+
 from gaprune.runs import environment
 
 
@@ -21,6 +23,20 @@ def test_the_environment_names_versions_hardware_and_date() -> None:
     assert record["cpu_count"] >= 1
     assert datetime.fromisoformat(record["date"]).tzinfo is not None
     assert json.loads(json.dumps(record)) == record
+
+
+def test_packages_of_the_extras_are_told_where_they_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = metadata.version
+
+    def version(name: str) -> str:
+        if name == "accelerate":
+            raise metadata.PackageNotFoundError(name)
+        return "5.1" if name == "transformers" else installed(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    versions = environment()["versions"]
+    assert versions["transformers"] == "5.1"
+    assert "accelerate" not in versions
 
 
 def test_the_environment_does_not_tell_the_host() -> None:

@@ -40,6 +40,15 @@ def test_a_quote_in_a_tsv_is_a_character(tmp_path: Path) -> None:
     assert read_table(tmp_path / "a.tsv").cells(1) == ['"say "x"', "c", "d"]
 
 
+@pytest.mark.parametrize("character", ["\x85", "\u2028", "\f", "\x1c", "\v"])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_a_line_ends_where_the_csv_module_says_and_nowhere_else(tmp_path: Path, name: str, character: str) -> None:
+    separator = "," if name == "a.csv" else "\t"
+    rows = [f"ham{separator}one{character}text", f"spam{separator}c", f"ham{separator}d"]
+    (tmp_path / name).write_bytes("\r\n".join(rows).encode())
+    assert read_table(tmp_path / name).cells(1) == [f"one{character}text", "c", "d"]
+
+
 def test_columns_can_be_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("one,two,three,four\nlong text,0,short,1\nother text,1,tiny,0\nmore text,1,x,1\n")
     table = read_table(tmp_path / "a.csv")

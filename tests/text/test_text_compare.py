@@ -3,12 +3,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tiny_texts import write_tsv
+import torch
+from tiny_texts import write_encoder, write_tsv
 
 from gaprune import compare
 from gaprune.compress import rows as comparison_rows
+from gaprune.text import training
 from gaprune.text.rows import ROWS
 
 QUICK = (
@@ -25,6 +28,15 @@ QUICK = (
     "--batch",
     "4",
 )
+
+
+def _interrupted(*arguments: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _json(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
 
 
 def _words(encoder: Path, tmp_path: Path, *more: str) -> list[str]:
@@ -68,8 +80,56 @@ def test_the_command_makes_a_table_beside_the_papers_and_goes_on(
     added = (output / "paper.md").read_text().splitlines()
     assert added[: 3 + len(ROWS)] == table.splitlines()[: 3 + len(ROWS)]
     assert "`tucker:size=0.2:raw`" in added[3 + len(ROWS)]
-    chains = [row["chain"] for row in json.loads((output / "table.json").read_text())["rows"]]
+    chains = [row["chain"] for row in _json(output / "table.json")["rows"]]
     assert chains == ["none", "distill", "tucker:size=0.2", "tucker:size=0.2:raw"]
+    assert "| accuracy % | macro F1 % |" in (output / "table.md").read_text()
+    assert compare.main([f"--resume={output}"]) == 0, "the folder knows its model"
+
+
+def test_another_encoder_is_refused_on_resume_and_not_written_down(
+    encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, other = tmp_path / "out", write_encoder(tmp_path / "other", seed=1)
+    resume = ["--model", "bert", "--resume", str(output)]
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_stretch", _interrupted)
+        assert compare.main(_words(encoder_folder, tmp_path, "--output", str(output), "--methods", "none")) == 130
+    before = (output / "manifest.json").read_text()
+    for _ in ("in the fine-tuning", "finished"):
+        capsys.readouterr()
+        assert compare.main([*resume, "--encoder", str(other)]) == 2
+        assert f"{output} was made with other weights, data or device: encoder: " in capsys.readouterr().err
+        assert (output / "manifest.json").read_text() == before
+        assert compare.main(resume) == 0
+    identity = _json(output / "table.json")["identity"]
+    assert identity == _json(output / "manifest.json")["identity"], "also of weights before they are trained"
+
+
+def test_a_resumed_comparison_keeps_its_threads_and_its_device(
+    encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, file = tmp_path / "out", tmp_path / "out" / "manifest.json"
+    words = _words(encoder_folder, tmp_path, "--output", str(output), "--methods", "none")
+    words[words.index("--threads") : words.index("--threads") + 2] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: 1)
+        patch.setattr(training, "_stretch", _interrupted)
+        assert compare.main(words) == 130
+    resume = ["--model", "bert", "--resume", str(output)]
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: 2)
+        assert compare.main(resume) == 0
+    assert _json(output / "table.json")["threads"] == 1
+    capsys.readouterr()
+    assert compare.main([*resume, "--threads", "2"]) == 2
+    assert "cannot change on resume: threads: 1 -> 2" in capsys.readouterr().err
+    manifest = _json(file)
+    file.write_text(json.dumps(manifest | {"identity": manifest["identity"] | {"device": "cuda"}}))
+    assert compare.main(resume) == 2
+    assert "was made with other weights, data or device: device: cuda -> cpu" in capsys.readouterr().err
+    plain = {name: value for name, value in manifest["identity"].items() if name not in ("device", "threads")}
+    file.write_text(json.dumps(manifest | {"identity": plain}))
+    assert compare.main(resume) == 0, "begun by a version that wrote neither down"
 
 
 @pytest.mark.parametrize(
@@ -79,6 +139,7 @@ def test_the_command_makes_a_table_beside_the_papers_and_goes_on(
         (("--lr", "0"), "--lr must be above 0, got 0"),
         (("--methods", "tuker"), "unknown method 'tuker': choose one of none, quantize, tucker"),
         (("--methods", "quantize+tucker"), "tucker cannot follow quantize"),
+        (("--methods", "none,distill:gru"), "unknown student 'gru': choose one of bilstm, bilstm-augmented"),
         (("--encoder", "./nowhere"), "--encoder ./nowhere: no such folder"),
         (("--data", "imdb"), "unknown data 'imdb': choose one of sst2, sms-spam, or a .tsv or .csv file"),
         (("--model", "bert", "--stem", "cifar"), "unknown option '--stem'"),

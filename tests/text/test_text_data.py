@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_texts import reviews, write_tsv
 
-from gaprune.errors import DataError
+from gaprune.errors import DataError, OptionError
 from gaprune.text import download
 from gaprune.text.cleaning import clean, clean_labelled
 from gaprune.text.data import load_texts
@@ -67,6 +67,32 @@ def test_an_own_split_keeps_its_test_texts_out_of_training(tmp_path: Path) -> No
     data = load_texts("sst2", data_dir=_sst2(tmp_path / "sst2"))
     assert (len(data.train), len(data.test)) == (40, 20)
     assert "5 of the training texts are test texts" in data.source
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        (slice(0, 20), slice(0, 20), r"train.tsv, without the texts of test.tsv, has only 0 texts of class 0"),
+        (slice(0, 20), slice(0, 20, 2), r"train.tsv, without the texts of test.tsv, has only 0 texts of class 0"),
+        (slice(0, 20), slice(20, 40, 2), r"test.tsv has only 0 texts of class 1, expected at least 1"),
+    ],
+)
+def test_an_own_split_needs_both_classes_on_both_sides(tmp_path: Path, train: slice, test: slice, message: str) -> None:
+    rows = [f"{text}\t{int(label == 'pos')}\n" for text, label in reviews(60)]
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\n" + "".join(rows[train]))
+    (tmp_path / "test.tsv").write_text("sentence\tlabel\n" + "".join(rows[test]))
+    with pytest.raises(DataError, match=message):
+        load_texts("sst2", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["sst2", "sms-spam"])
+def test_columns_of_a_named_set_are_its_own(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OptionError, match=f"are for a .tsv or .csv file; {name} has columns of its own"):
+        load_texts(name, data_dir=tmp_path, text_column="sentence")
+    for file in ("train.tsv", "test.tsv", "SMSSpamCollection"):
+        (tmp_path / file).write_text("one\ttwo\na\tx\nb\ty\nc\tz\n")
+    with pytest.raises(DataError, match=r"has no column of two values; columns found: one, two"):
+        load_texts(name, data_dir=tmp_path)
 
 
 def test_a_folder_without_the_files_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from gaprune.compress import OnnxRunner, Session, Work
 from gaprune.compress.chain import parse_chain
 from gaprune.compress.storage import load_runner, save_work
 from gaprune.errors import MethodError, OptionError
-from gaprune.progress import SILENT
+from gaprune.progress import SILENT, make_reporter
 from gaprune.text.data import TextData
 from gaprune.text.networks import BiLstm, bert_base, bilstm_base
 from gaprune.text.rows import ROWS, PaperRow
@@ -65,7 +67,24 @@ def test_an_augmented_student_is_taught_by_answers_alone_where_labels_are_not_kn
     assert len(student.task.texts) > 1.5 * known
     assert (student.task.labels[known:] == -1).all()
     report = student.task.fit(student.model, fresh=True, share=0.5, directory=None, reporter=SILENT)
-    assert report["steps"] > 0
+    epochs = report["steps"] / math.ceil(len(student.task.texts) / 16)
+    assert report["passes"] == round(epochs * len(student.task.texts) / known, 3), "over the training texts"
+
+
+def test_texts_that_a_student_cuts_are_told_when_it_is_trained(
+    trained_task: TextTask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = dataclasses.replace(trained_task.settings, limit=6)
+    task = TextTask(trained_task.data, trained_task.tokens, settings, CPU, teacher=trained_task.teacher)
+    student = task.student("bilstm")
+    report = student.task.fit(student.model, fresh=True, share=0.1, directory=None, reporter=make_reporter())
+    assert f"{report['cut texts']} of 200 texts are longer than 6 of the student's tokens" in capsys.readouterr().out
+    assert 0 < report["cut texts"] < 200
+
+
+def test_what_is_left_of_each_layer_is_reported(made: dict[str, Work]) -> None:
+    pruned = parse_chain("prune:taylor:keep=0.5:raw").methods[0].apply(made["none"], Session())
+    assert pruned.steps[-1].report["layers"] == [{"heads": 2, "neurons": 16}] * 2
 
 
 def test_an_unknown_student_is_refused(trained_task: TextTask) -> None:
