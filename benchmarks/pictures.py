@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+MOST_TICKS = 16
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,15 @@ class Curve:
     points: Sequence[tuple[float, float]]
     style: str = "o-"
     spread: Sequence[tuple[float, float]] = ()
+
+
+def apart(ticks: Sequence[float]) -> list[float]:
+    """Of sorted positive ticks those whose labels do not overlap on a logarithmic axis, the first included."""
+    found = list(ticks[:1])
+    for tick in ticks[1:]:
+        if math.log(tick / found[-1]) >= math.log(ticks[-1] / ticks[0]) / MOST_TICKS:
+            found.append(tick)
+    return found
 
 
 def draw_accuracy(path: Path, curves: Iterable[Curve], budget: str, title: str, original: float | None = None) -> None:
@@ -53,8 +65,9 @@ def draw_accuracy(path: Path, curves: Iterable[Curve], budget: str, title: str, 
             least, most = ([100 * curve.spread[place][end] for place in order] for end in (0, 1))
             axes.fill_between(x, least, most, alpha=0.2, color=line.get_color())
         ticks |= {float(f"{value:.2g}") for value in x}
+    shown = apart(sorted(ticks))
     axes.set_xscale("log")
-    axes.set_xticks(sorted(ticks), [f"{tick:g}" for tick in sorted(ticks)], fontsize=7)
+    axes.set_xticks(shown, [f"{tick:g}" for tick in shown], fontsize=7)
     axes.minorticks_off()
     axes.set(xlabel=f"{budget} (log)", ylabel="test accuracy, %", title=title)
     axes.grid(alpha=0.3)

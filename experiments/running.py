@@ -86,7 +86,7 @@ class Setting:
     def trainings(self, run: Path, row: FrontRow) -> list[dict[str, Any]]:
         """Every fine-tuning of a member in epochs of as many images, oldest first."""
         metrics: dict[str, Any] = json.loads((run / row.home / "metrics.json").read_text())
-        return [one for one in metrics.get("finetuned", []) if one["recipe"]["epoch_images"] == self.epoch_images]
+        return [one for one in metrics.get("finetuned", []) if one["recipe"].get("epoch_images") == self.epoch_images]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

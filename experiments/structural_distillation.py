@@ -171,7 +171,7 @@ def report(here: Setting, paper: Network | None, original: Row, rounds: dict[int
     parts.append(f"## Table 1: the network\n\n{_table_1(here, paper, original)}")
     implied = [] if paper is None else implied_counts(paper)
     for epochs, rows in rounds.items():
-        how = f"{epochs} epochs of training after each round" if epochs else "no training"
+        how = f"{_counted(epochs)} of training after each round" if epochs else "no training"
         parts.append(f"## Tables 2 and 3: round by round, {how}\n\n{_table_2(paper, rows, implied)}")
         parts.append(f"## Table 5: neurons left in each convolution, {how}\n\n{_table_5(paper, rows)}")
     parts.append(f"## The paper's parameter budgets, our search and fine-tuning\n\n{_own_table(own)}")
@@ -242,12 +242,16 @@ def _own_table(own: list[Row]) -> str:
     return markdown([*headings, "training seconds"], lines)
 
 
+def _counted(epochs: int) -> str:
+    return f"{epochs} epoch{'s' * (epochs != 1)}"
+
+
 def curves_of(paper: Network | None, rounds: dict[int, list[Row]], own: Sequence[Row]) -> list[Curve]:
     """Accuracy against millions of parameters: the paper's, its rounds here, and our own way."""
     printed = [] if paper is None else [(one.params, one.top1) for one in paper.rounds]
     curves = [Curve("the paper, as printed", printed, "s-")]
     for epochs, rows in rounds.items():
-        how = f"{epochs} epochs after each" if epochs else "no training"
+        how = f"{_counted(epochs)} after each" if epochs else "no training"
         points = [(row["params"] / 1e6, row["test_accuracy"]) for row in rows[1:]]
         curves.append(Curve(f"its rounds in gaprune, {how}", points, "^--"))
     for name, label in (("test_accuracy_before_training", "gaprune, before training"), ("test_accuracy", "gaprune")):

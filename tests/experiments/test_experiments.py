@@ -10,6 +10,7 @@ from pathlib import Path
 
 import gpu_goals
 import harness
+import pictures
 import pytest
 import scratch_vs_pruned
 import search_and_recover
@@ -289,3 +290,10 @@ def test_both_sides_are_compared_where_both_have_a_member() -> None:
     figures = search_and_recover.figures_of("vgg16", {iterated: 0.7, once: 0.6}, rows)
     assert list(figures.values()) == [pytest.approx(0.1), pytest.approx(5.0), pytest.approx(-2.0)]
     assert list(figures) == [goal.name for goal in search_and_recover.GOALS[:3]]
+
+
+def test_labels_of_a_logarithmic_axis_do_not_overlap() -> None:
+    ticks = [0.097, 0.1, 0.13, 0.14, 0.3, 2.8, 3.0, 10.0, 11.0]
+    assert pictures.apart(ticks) == [0.097, 0.14, 0.3, 2.8, 10.0]
+    assert pictures.apart([]) == []
+    assert pictures.apart([5.0]) == [5.0]
