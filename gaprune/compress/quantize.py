@@ -32,7 +32,9 @@ class Quantize(Method):
     """8-bit integers: ``everything`` (default), ``linear`` layers or ``embeddings`` only.
 
     ``everything`` of a network with convolutions is static: weights by output channel and activations by tensor, whose
-    ranges are taken on the calibration set. All else is dynamic: activations get their range when they are computed.
+    ranges are taken on the calibration set. Activations are unsigned: on x86, kernels for two signed operands take
+    three times as long (ResNet18, one thread, AVX-VNNI), longer than float32. All else is dynamic: activations get
+    their range when they are computed.
     """
 
     name = "quantize"
@@ -73,7 +75,7 @@ def _static(work: Work) -> tuple[Any, Any]:
             path,
             reader,
             quant_format=quantization.QuantFormat.QDQ,
-            activation_type=quantization.QuantType.QInt8,
+            activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
         )
