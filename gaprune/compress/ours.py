@@ -152,8 +152,13 @@ class Front:
         }
 
     def spread(self, count: int) -> list[str]:
-        """Indices of ``count`` members, about evenly far apart in the logarithm of their size, smallest first."""
-        ordered = sorted(self.rows, key=lambda row: row.size_mb)
+        """Indices of ``count`` members, about evenly far apart in the logarithm of their size, smallest first.
+
+        Ends of a front that know less than half of what its best member does are left out.
+        """
+        enough = max(row.untrained().search_accuracy for row in self.rows) / 2
+        useful = [row for row in self.rows if row.untrained().search_accuracy >= enough]
+        ordered = sorted(useful, key=lambda row: row.size_mb)
         least, most = (math.log(row.size_mb) for row in (ordered[0], ordered[-1]))
         wanted = [least + (most - least) * step / max(count - 1, 1) for step in range(count)]
         found = [min(ordered, key=lambda row: abs(math.log(row.size_mb) - at)) for at in wanted]

@@ -47,8 +47,8 @@ def test_the_best_chain_of_a_size_is_the_most_accurate_then_the_smallest(results
         found = images.best(part, training=training)
         return None if found is None else found.chain
 
-    quarter, tenth, fiftieth = choosing.PARTS
-    assert chain(quarter, False) == chain(quarter, True) == "quantize"
+    third, tenth, fiftieth = choosing.PARTS
+    assert chain(third, False) == chain(third, True) == "quantize"
     assert (chain(tenth, False), chain(tenth, True)) == ("ours:07:raw", "ours:07+quantize")
     assert (chain(fiftieth, False), chain(fiftieth, True)) == (None, "ours:07+quantize")
     assert images.best(11, training=True) is not None
