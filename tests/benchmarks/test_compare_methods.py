@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,8 +62,10 @@ def test_the_benchmark_runs_and_keeps_every_row(tmp_path: Path) -> None:
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     result = json.loads((tmp_path / "compare_methods-small-digits-cpu-quick.json").read_text())
-    assert tuple(row["chain"] for row in result["rows"]) == compare_methods.QUICK_METHODS
+    chains = [row["chain"] for row in result["rows"]]
+    named = tuple(re.sub(r"ours:\d\d", "ours", chain) for chain in chains)  # members are told by their index
+    assert named == compare_methods.QUICK_METHODS
     assert len(list(tmp_path.glob("*-quick.png"))) == 2
     table = (tmp_path / "compare_methods-small-digits-cpu-quick.md").read_text()
-    assert all(f"| {chain} |" in table for chain in compare_methods.QUICK_METHODS)
+    assert all(f"| {chain} |" in table for chain in chains)
     assert not [path for path in tmp_path.glob(".*") if path.is_dir()]
