@@ -288,8 +288,8 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     before = {**saved, "threads_per_worker": settled["threads"]}
     if "algorithm" in refused:  # by its own name is the same as auto
         count = len(manifest.get("objectives", saved["objectives"]))
-        for options in (before, refused):
-            options["algorithm"] = settled_name(options["algorithm"], count)
+        if settled_name(refused["algorithm"], count) == settled_name(before["algorithm"], count):
+            del refused["algorithm"]
     apart = differences({name: before.get(name) for name in refused}, refused)
     if apart:
         raise OptionError(f"cannot change on resume: {'; '.join(apart)} (leave it out, or start a new run)")
