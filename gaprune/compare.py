@@ -31,7 +31,7 @@ from gaprune.compress.images import ImageTask, check_student
 from gaprune.compress.method import Outline
 from gaprune.compress.ours import Front
 from gaprune.compress.report import report
-from gaprune.compress.resuming import COMPARISONS, KIND, PROG, check_identity, resumed_options
+from gaprune.compress.resuming import COMPARISONS, KIND, PROG, TEXT, check_identity, resumed_options
 from gaprune.compress.rows import Row
 from gaprune.data import data_names
 from gaprune.device import DEVICES, choose_device
@@ -44,9 +44,6 @@ from gaprune.models import build
 from gaprune.progress import Reporter, make_reporter
 from gaprune.runs import RunDirectory, check_free, default_run_path, environment, read_manifest
 from gaprune.training.digest import digest_images
-
-TEXT = "bert"
-"""The model that ``gaprune.text`` compares; its options are others."""
 
 TEXT_EXTRA, TEXT_LIBRARIES = "text", ("accelerate", "tokenizers", "transformers")
 """What the text classifier needs beyond images: the package's extra, and what it installs."""

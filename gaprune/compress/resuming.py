@@ -14,6 +14,8 @@ from gaprune.runs import RunDirectory
 PROG = "python -m gaprune.compare"
 COMPARISONS = Path("comparisons")
 KIND = "comparison"
+TEXT = "bert"
+"""The model whose comparisons have other options: those of ``gaprune.text.compare``."""
 
 Options = TypeVar("Options")
 
@@ -33,7 +35,7 @@ def resumed_options(
         usual: from the saved options and those of now to the chains of a comparison that was begun without naming any.
 
     Raises:
-        RunError: the directory is of no such comparison.
+        RunError: the directory is of no such comparison, or of one of the other kind of networks.
         OptionError: an option was typed that cannot change.
     """
     typed: Any = options
@@ -45,6 +47,9 @@ def resumed_options(
     apart = differences({name: record.get(name) for name in now}, now)
     if apart:
         raise OptionError(f"cannot change on resume: {'; '.join(apart)} (leave it out, or start a new comparison)")
+    if (record.get("model") == TEXT) != (typed.model == TEXT):
+        other = "gaprune.text.compare" if record.get("model") == TEXT else "gaprune.compare"
+        raise RunError(f"{directory.path} compares {record.get('model')}: {other} goes on with it")
     saved: Any = options_from_record(type(options), record)
     changed: Any = dataclasses.replace(saved, **{name: getattr(typed, name) for name in given}, resume=typed.resume)
     if "methods" in given:
