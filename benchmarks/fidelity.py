@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import Goal, run
+from harness import DONE, Goal, run
 from subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 
 from gaprune.data import ImageSet
@@ -281,10 +281,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     suffix = "-quick" if options.quick else ""
     picture = options.output / f"fidelity-{subject.name}-{subject.device.type}{suffix}.png"
     draw(picture, rows, f"{subject.name}: what a candidate's fitness tells")
-    work.remove()
     return {
         "data": subject.name,
         "device": subject.device.type,
+        DONE: work.remove,
         "threads": torch.get_num_threads(),
         "settings": settings | {"network": subject.identity, "precision": subject.precision, "resamples": RESAMPLES},
         "figures": figures_of(found),

@@ -25,12 +25,13 @@ import shutil
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from harness import Goal, run
+from harness import DONE, Goal, are_shares, at_least, run
 from oneshot import POLISH_IMAGES, QUICK_CRITERIA, QUICK_POLISH_IMAGES, Bench, peer_sweep
 from pictures import Curve, draw_accuracy
 from search import Judge, Recorder, searched
@@ -40,6 +41,7 @@ from torch_pruning_peer import SCOPES, criteria, pruned
 
 from gaprune.driver.engine import first
 from gaprune.driver.recovery import GENTLER
+from gaprune.errors import OptionError
 from gaprune.evaluate.measure import measure as top1
 from gaprune.evolve import NSGA2
 from gaprune.progress import Reporter, make_reporter
@@ -56,6 +58,9 @@ POPULATION = 25
 EPOCHS = 10
 SEEDS = 3
 FINALISTS = 3
+ALL_SEEDS = ("resnet18-imagenet",)
+"""Networks whose goals want every seed."""
+
 QUICK = {"evaluations": 24, "population": 8, "epochs": 1, "seeds": 2, "finalists": 2, "budgets": (0.5, 0.2)}
 
 PEER, OURS = "Torch-Pruning", "gaprune"
@@ -79,11 +84,13 @@ class Candidate:
         side: whose.
         name: how it was made.
         make: builds it, in eval mode.
+        code: of what made it, where that may change under the same name.
     """
 
     side: str
     name: str
     make: Callable[[], nn.Module]
+    code: str = ""
 
 
 class FineTuning:
@@ -109,7 +116,7 @@ class FineTuning:
 
     def __call__(self, candidate: Candidate, budget: float, seed: int) -> Row:
         """One network fine-tuned from one seed."""
-        key = f"{candidate.side}, {candidate.name}, {budget}, seed {seed}"
+        key = ", ".join(filter(None, (candidate.side, candidate.name, str(budget), f"seed {seed}", candidate.code)))
         return dict(self._work.row(key, functools.partial(self._tuned, candidate, budget, seed, key)))
 
     def _tuned(self, candidate: Candidate, budget: float, seed: int, key: str) -> Row:
@@ -140,10 +147,8 @@ class FineTuning:
         return {f"{part}_accuracy": top1(network, getattr(splits, part), *norm).accuracy for part in ("search", "test")}
 
 
-def peers(bench: Bench, budgets: tuple[float, ...], count: int, reporter: Reporter) -> dict[float, list[Candidate]]:
+def peers(bench: Bench, sweep: list[Row], budgets: tuple[float, ...], count: int) -> dict[float, list[Candidate]]:
     """The peer's best settings of each budget on the sweep's test images, batch norm recalibrated."""
-    with reporter.task("settings of the peer", len(bench.criteria) * len(SCOPES)) as task:
-        sweep = peer_sweep(bench, budgets, task)
     found = {}
     for budget in budgets:
         done = [row for row in sweep if row["budget"] == budget and "sweep_accuracy" in row]
@@ -151,7 +156,14 @@ def peers(bench: Bench, budgets: tuple[float, ...], count: int, reporter: Report
         found[budget] = [
             Candidate(PEER, f"{row['criterion']}, {row['scope']}", functools.partial(_peer, bench, row)) for row in best
         ]
+    _check_all(found)
     return found
+
+
+def _check_all(found: dict[float, list[Candidate]]) -> None:
+    for budget, candidates in found.items():
+        if not candidates:
+            raise OptionError(f"budgets must be shares of the FLOPs that both sides reach: {budget:g} is not")
 
 
 def _peer(bench: Bench, setting: Row) -> nn.Module:
@@ -174,7 +186,8 @@ class Own:
         moments, self._space = study(subject, reporter)
         compensator = Compensator(subject.model, subject.graph, moments)
         others = fixed_sample(subject.splits.test, 1)  # this search is not told of test images
-        name = f"{code_digest()} "  # another version would judge otherwise
+        self._code = code_digest()  # another version would judge, and make, otherwise
+        name = f"{self._code} "
         self._judge = Judge(subject, self._space, compensator, subject.splits.search, others, work, name)
         images = first(subject.splits.calibration, polish_images)
         with reporter.task("targets of the polish", len(images)) as task:
@@ -192,8 +205,10 @@ class Own:
             within = {genome.key: (genome, told) for genome, told in recorder.asked if told[1] <= budget}
             best = sorted(within.values(), key=lambda pair: float(pair[1][0]))[: settings["finalists"]]
             found[budget] = [
-                Candidate(OURS, genome.key[:12], functools.partial(self._network, genome)) for genome, _ in best
+                Candidate(OURS, genome.key[:12], functools.partial(self._network, genome), self._code)
+                for genome, _ in best
             ]
+        _check_all(found)
         return found
 
     def _network(self, genome: Genome) -> nn.Module:
@@ -221,13 +236,14 @@ def compared(tune: FineTuning, candidates: Iterable[Candidate], budget: float, s
 
 
 def figures_of(network: str, rows: list[Row]) -> dict[str, float]:
-    """The figures that goals speak of: the winners' means, ours less the peer's, in points."""
+    """The figures that goals speak of: the winners' means, ours less the peer's, in points; none of too few seeds."""
     figures = {}
+    fewest = SEEDS if network in ALL_SEEDS else 1
     for budget in sorted({row["budget"] for row in rows}, reverse=True):
         means = {}
         for side in (OURS, PEER):
             values = [row["test_accuracy"] for row in rows if _wins(row, side, budget)]
-            if values:
+            if len(values) >= fewest:
                 means[side] = statistics.mean(values)
         if len(means) == 2:
             figures[f"{network}: ahead of {PEER} at {budget:.0%}"] = round(100 * (means[OURS] - means[PEER]), 3)
@@ -270,6 +286,8 @@ def _wins(row: Row, side: str, budget: float) -> bool:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Both sides at every budget."""
+    at_least(options, epochs=1, epoch_images=1, seeds=1, finalists=1)
+    are_shares(options, "budgets")
     reporter = make_reporter()
     subject = load_subject(options, reporter)
     asked = (EVALUATIONS, POPULATION, options.epochs, options.seeds, options.finalists, tuple(options.budgets))
@@ -284,7 +302,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     chosen = [one for one in criteria() if not options.quick or one.name in QUICK_CRITERIA]
     bench = Bench(subject, work, chosen)
     tune = FineTuning(subject, recipe, work, stem.with_name(f"{stem.name}-states"), bench, reporter)
-    theirs = peers(bench, settings["budgets"], settings["finalists"], reporter)
+    with reporter.task("settings of the peer", len(bench.criteria) * len(SCOPES)) as task:
+        sweep = peer_sweep(bench, settings["budgets"], task)
+    theirs = peers(bench, sweep, settings["budgets"], settings["finalists"])
     own = Own(subject, work, QUICK_POLISH_IMAGES if options.quick else POLISH_IMAGES, reporter)
     ours = own.candidates(settings)
     rows: list[Row] = []
@@ -293,8 +313,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             for candidates, chosen_by in ((ours, "search_accuracy"), (theirs, "test_accuracy")):
                 rows += compared(tune, candidates[budget], budget, settings["seeds"], chosen_by)
                 task.advance(1)
-    work.remove()
-    shutil.rmtree(stem.with_name(f"{stem.name}-states"), ignore_errors=True)
     original = {part: top1(subject.model, getattr(subject.splits, part), *subject.norm) for part in ("search", "test")}
     suffix = "-quick" if options.quick else ""
     picture = options.output / f"finetuned-{subject.name}-{subject.device.type}{suffix}.png"
@@ -303,13 +321,23 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "data": subject.name,
         "device": subject.device.type,
+        DONE: functools.partial(_forget, work, stem.with_name(f"{stem.name}-states")),
         "threads": torch.get_num_threads(),
         "settings": settings | {"network": subject.identity, "recipe": dataclasses.asdict(recipe)},
         "original": {part: found.accuracy for part, found in original.items()},
         "figures": figures_of(subject.variant, rows),
         "summary": summary(rows),
         "rows": rows,
+        "torch_pruning": metadata.version("torch-pruning"),
+        "sweep_images": len(bench.sweep),
+        "peer_sweep": sweep,
     }
+
+
+def _forget(work: WorkFile, states: Path) -> None:
+    """The work is done: forget how far it was."""
+    work.remove()
+    shutil.rmtree(states, ignore_errors=True)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

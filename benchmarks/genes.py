@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import Goal, run
+from harness import DONE, Goal, run
 from search import Judge, Recorder, searched
 from subjects import Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject
 from torch import nn
@@ -241,11 +241,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     suffix = "-quick" if options.quick else ""
     picture = options.output / f"genes-{subject.name}-{subject.device.type}{suffix}.png"
     draw(picture, rows, f"{subject.name}: {settings['evaluations']} evaluations a kind of gene, no training")
-    work.remove()
     by_latency = within_latency(rows)
     return {
         "data": subject.name,
         "device": subject.device.type,
+        DONE: work.remove,
         "threads": torch.get_num_threads(),
         "settings": settings | {"network": subject.identity, "precision": subject.precision},
         "figures": figures_of(by_kind, by_latency),

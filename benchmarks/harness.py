@@ -11,21 +11,23 @@ import json
 import operator
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gaprune.errors import GapruneError
+from gaprune.errors import GapruneError, OptionError
 from gaprune.runs import environment
 from gaprune.runs.files import write_json
 
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le}
 
+DONE = "done"
+
 Measure = Callable[[argparse.Namespace], dict[str, Any]]
 """Runs the benchmark. Returns ``data`` and ``device`` (for the file's name), ``figures`` (by goal name),
-``rows`` and whatever else the result should keep."""
+``rows`` and whatever else the result should keep; under ``DONE`` what to call once the result is written."""
 
 
 @dataclass(frozen=True)
@@ -91,17 +93,49 @@ def run(
     suffix = "-quick" if options.quick else ""
     file = options.output / f"{path.stem}-{result['data']}-{result['device']}{suffix}.json"
     options.output.mkdir(parents=True, exist_ok=True)
+    done = result.pop(DONE, None)
     write_json(file, _described(result))
     print(f"written: {file}")
+    if done is not None:
+        done()
     for goal in goals:
         if goal.name in result["figures"]:
             print(goal.line(result["figures"][goal.name])[1])
     return 0
 
 
+def at_least(options: argparse.Namespace, **least: int) -> None:
+    """Refuse a number, or one of a list, that is below its least value; ``None`` is not given.
+
+    Raises:
+        OptionError: which, and what would be right.
+    """
+    for name, number in least.items():
+        for value in _each(getattr(options, name)):
+            if value < number:
+                raise OptionError(f"{name.replace('_', '-')} must be at least {number}, got {value}")
+
+
+def are_shares(options: argparse.Namespace, name: str) -> None:
+    """Refuse a number, or one of a list, that is no share of something.
+
+    Raises:
+        OptionError: which, and what would be right.
+    """
+    for value in _each(getattr(options, name)):
+        if not 0 < value <= 1:
+            raise OptionError(f"{name.replace('_', '-')} must be shares above 0 and at most 1, got {value:g}")
+
+
+def _each(given: Any) -> Sequence[Any]:
+    if given is None:
+        return ()
+    return given if isinstance(given, (list, tuple)) else (given,)
+
+
 def _described(result: dict[str, Any]) -> dict[str, Any]:
     script = Path(sys.argv[0]).parent.name + "/" + Path(sys.argv[0]).name
-    given = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]  # no machine's paths
+    given = [_placeless(word) for word in sys.argv[1:]]
     command = " ".join(["python", script, *given])
     return {
         "command": command,
@@ -112,11 +146,14 @@ def _described(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _placeless(word: str) -> str:
+    """A word of a command without the machine's folders."""
+    name, equals, value = word.rpartition("=")
+    return f"{name}{equals}{Path(value).name}" if Path(value).is_absolute() else word
+
+
 def _check(name: str, goals: tuple[Goal, ...], folder: Path) -> int:
     files = [file for file in sorted(folder.glob(f"{name}-*.json")) if not file.stem.endswith("-quick")]
-    if not files:
-        print(f"no committed results of {name} in {folder}")
-        return 1
     kept = total = 0
     measured = {file.name: json.loads(file.read_text())["figures"] for file in files}
     for goal in goals:

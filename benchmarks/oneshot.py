@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import Goal, run
+from harness import DONE, Goal, run
 from subjects import (
     SEED,
     Subject,
@@ -131,7 +131,8 @@ def peer_sweep(bench: Bench, budgets: tuple[float, ...], task: Task) -> list[Row
     """Every setting of the peer at every budget, on the sweep's test images; where one fails, why."""
     rows: list[Row] = []
     for criterion, scope in itertools.product(bench.criteria, SCOPES):
-        rows += bench.work.row(f"{criterion} {scope}", functools.partial(_setting, bench, criterion, scope, budgets))
+        key = f"{criterion} {scope} {list(budgets)}"
+        rows += bench.work.row(key, functools.partial(_setting, bench, criterion, scope, budgets))
         task.advance(1, setting=f"{criterion}, {scope}")
     return rows
 
@@ -366,10 +367,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     suffix = "-quick" if options.quick else ""
     picture = options.output / f"oneshot-{subject.name}-{subject.device.type}{suffix}.png"
     draw(picture, original["test_accuracy"], rows, f"{subject.name}: accuracy right after pruning")
-    work.remove()
     return {
         "data": subject.name,
         "device": subject.device.type,
+        DONE: work.remove,
         "threads": torch.get_num_threads(),
         "settings": _settings(subject, budgets, polish_images),
         "figures": figures_of(subject.network, original["test_accuracy"], rows),

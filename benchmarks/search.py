@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import Goal, run
+from harness import DONE, Goal, run
 from subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 
 from gaprune.data import ImageSet
@@ -398,10 +398,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         rows,
         f"{subject.name}: {settings['evaluations']} evaluations, no training",
     )
-    work.remove()
     return {
         "data": subject.name,
         "device": subject.device.type,
+        DONE: work.remove,
         "threads": torch.get_num_threads(),
         "settings": measured,
         "figures": figures_of(rows),

@@ -25,17 +25,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import Goal, run
+import torch
+from harness import Goal, at_least, run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 
 from running import Setting, add_arguments, setting
 
+from gaprune.device import choose_device
+from gaprune.driver.members import CSV
+from gaprune.errors import OptionError
 from gaprune.progress import make_reporter
 from gaprune.runs import FrontRow, read_csv, read_manifest
 from gaprune.search import SearchResult
+from gaprune.training.digest import digest_json
 from gaprune.training.shared import BETWEEN
 
+ALONE, SHARED = "alone", "shared"
 A_STEP = BETWEEN + 2
 MEMBERS = 12
 EPOCHS = 4
@@ -60,17 +66,17 @@ def shared_epochs(members: int, epochs: int, polish: int) -> int:
     """Epochs together that use the passes that are left: 4 S + N P = N E, rounded down.
 
     Raises:
-        ValueError: nothing is left.
+        OptionError: nothing is left.
     """
-    found = members * (epochs - polish) // min(A_STEP, members)
-    if found < 1:
-        raise ValueError(f"polish-epochs must be below the {epochs} epochs of a member alone, got {polish}")
-    return found
+    if polish >= epochs:
+        raise OptionError(f"polish-epochs must be below the {epochs} epochs of a member alone, got {polish}")
+    return members * (epochs - polish) // min(A_STEP, members)
 
 
 def trained(here: Setting, source: Path, way: str, chosen: list[FrontRow], **options: Any) -> list[Row]:
-    """Members of a copy of the run trained in one way."""
-    copy = here.work / way
+    """Members of a copy of the run trained in one way; another front, or another choice of members, has its own."""
+    members = digest_json([(row.index, row.key) for row in chosen])
+    copy = here.work / f"{way}-{members[:12]}"
     if not copy.exists():
         partial = copy.with_name(f"{way}.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -81,7 +87,7 @@ def trained(here: Setting, source: Path, way: str, chosen: list[FrontRow], **opt
     rows = []
     epochs = options["epochs"] + options.get("polish_epochs", 0)
     for row in chosen:
-        one = [record for record in here.trainings(copy, row) if record["epochs"] == epochs][-1]
+        one = [one for one in here.trainings(copy, row) if _is(one, way, options["epochs"], epochs)][-1]
         named = {"method": way, "member": row.index, "flops_share": row.flops_share, "params": row.params}
         before = {"search_accuracy": row.search_accuracy, "test_accuracy": row.test_accuracy}
         after = {name: one[name] for name in before}
@@ -89,11 +95,32 @@ def trained(here: Setting, source: Path, way: str, chosen: list[FrontRow], **opt
     return rows
 
 
+def _is(training: Row, way: str, epochs: int, whole: int) -> bool:
+    together = "shared" in training["lesson"]
+    return together == (way == SHARED) and training["recipe"]["epochs"] == epochs and training["epochs"] == whole
+
+
+def source_of(here: Setting, run: Path) -> Path:
+    """The finished search that members are taken from.
+
+    Raises:
+        OptionError: it is none, or one of another network.
+    """
+    manifest = read_manifest(run)
+    asked = {name: manifest["options"].get(name) for name in ("model", "stem")}
+    if not (run / CSV).exists():
+        raise OptionError(f"run must be a finished search, {run} is not: python -m gaprune.search --resume {run}")
+    if here.options["model"] != asked["model"] or here.options.get("stem", asked["stem"]) != asked["stem"]:
+        words = " ".join(f"--{name} {value}" for name, value in asked.items())
+        raise OptionError(f"run is of another network: give {words} with {run}")
+    return run
+
+
 def figures_of(name: str, rows: list[Row]) -> dict[str, float]:
     """The figures that goals speak of, in points."""
     means = {way: statistics.mean(row["test_accuracy"] for row in rows if row["method"] == way) for way in ways(rows)}
     before = statistics.mean(row["before"]["test_accuracy"] for row in rows)
-    figures = {f"{name}: shared above alone": round(100 * (means["shared"] - means["alone"]), 3)}
+    figures = {f"{name}: shared above alone": round(100 * (means[SHARED] - means[ALONE]), 3)}
     for way, mean in means.items():
         figures[f"{name}: {way} above untrained"] = round(100 * (mean - before), 3)
     return figures
@@ -106,21 +133,23 @@ def ways(rows: list[Row]) -> list[str]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """One front, both ways."""
+    at_least(options, members=2, epochs=1, polish_epochs=0, population=1, generations=1, epoch_images=1)
+    shared_epochs(options.members, options.epochs, options.polish_epochs)
     here = setting(options, "shared", make_reporter())
     asked = {name: getattr(options, name) for name in QUICK}
     settings: Row = QUICK if options.quick else asked
     sizes = {name: settings[name] for name in ("population", "generations")}
-    source = options.run or here.search("search", polish=True, **sizes).path
+    source = source_of(here, options.run) if options.run else here.search("search", polish=True, **sizes).path
     chosen = spread([row.untrained() for row in read_csv(source / "front.csv")], settings["members"])
     together = shared_epochs(len(chosen), settings["epochs"], settings["polish_epochs"])
-    rows = trained(here, source, "alone", chosen, epochs=settings["epochs"])
+    rows = trained(here, source, ALONE, chosen, epochs=settings["epochs"])
     polish = settings["polish_epochs"]
-    rows += trained(here, source, "shared", chosen, epochs=together, shared=True, polish_epochs=polish)
+    rows += trained(here, source, SHARED, chosen, epochs=together, shared=True, polish_epochs=polish)
     manifest = read_manifest(source)
     return {
         "data": f"{here.name}-{here.data}",
-        "device": "cuda" if manifest["device"].startswith("cuda") else manifest["device"],
-        "threads": manifest["threads"],
+        "device": choose_device(here.options.get("device", "auto")).type,
+        "threads": here.options.get("threads") or torch.get_num_threads(),
         "settings": settings
         | {"shared_epochs": together, "epoch_images": here.epoch_images, "identity": manifest["identity"]},
         "original": manifest["original"],

@@ -32,7 +32,7 @@ from gaprune.training import Distillation, Recipe, estimate_seconds
 from gaprune.training.subject import new_network
 
 # the folder of benchmarks is on the path by now
-from harness import Goal, run  # isort: skip
+from harness import Goal, at_least, run  # isort: skip
 
 
 @dataclass(frozen=True)
@@ -131,18 +131,12 @@ def reached(here: Setting, target: Target, settings: Row) -> Row:
     (member,) = members_within(result.rows if result.satisfied else [], [rule]).values()
     if member is None:
         return row | {"missing": "no member keeps to the limits"}
-    tuned = here.finetune(result, str(member.index), epochs=settings["epochs"])
-    (member,) = members_within(tuned.rows, [rule]).values()
-    assert member is not None
+    here.finetune(result, str(member.index), epochs=settings["epochs"])
     return row | {
         "flops": member.flops,
         "flops_share": member.flops_share,
         "params": member.params,
-        "search_accuracy": member.search_accuracy,
-        "test_accuracy": member.test_accuracy,
-        "test_accuracy_before_training": member.untrained().test_accuracy,
-        "trained_epochs": member.trained_epochs,
-        "training_seconds": round(sum(one["seconds"] for one in here.trainings(result.path, member)), 1),
+        **here.outcome(result.path, member, settings["epochs"]),
         "widths": list(member.widths),
     }
 
@@ -173,6 +167,7 @@ def report(here: Setting, original: Row, rows: Sequence[Row]) -> str:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Baseline, searches, fine-tunings."""
+    at_least(options, baseline_epochs=1, epochs=1, population=1, generations=1, epoch_images=1)
     here = setting(options, "gpu-goals", make_reporter())
     if not options.quick and options.stem != "cifar":
         raise OptionError(f"stem must be cifar, which the goals are for, got {options.stem}")
@@ -196,6 +191,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "data": f"{here.name}-{here.data}",
         "device": device,
         "threads": manifest["threads"],
+        "versions": here.versions(),
         "settings": settings | {"identity": manifest["identity"], "splits": manifest["data"]["splits"]},
         "original": manifest["original"] | {"source": pathless(manifest["baseline"])},
         "figures": figures_of(rows),

@@ -18,15 +18,19 @@ from torch import nn
 
 import gaprune
 from gaprune.data import load_data
-from gaprune.errors import OptionError
+from gaprune.errors import OptionError, RunError
 from gaprune.progress import Reporter
-from gaprune.runs import FrontRow, choose, pick, read_manifest
+from gaprune.runs import FrontRow, choose, environment, pick, read_manifest
 from gaprune.runs.directory import SECONDS
+from gaprune.runs.files import write_json
 from gaprune.search import SearchResult
 from gaprune.training import Recipe, fit
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+from subjects import code_digest  # isort: skip
+
+VERSIONS = "versions.json"
 QUICK_SIZES = {"search_size": 120, "calibration_size": 64, "statistics_size": 240, "device": "cpu", "threads": 1}
 
 
@@ -67,12 +71,27 @@ class Setting:
         network, data = self.options["model"], self.options["data"]
         rest = {key: value for key, value in self.options.items() if key not in ("model", "data")}
         if (path / "manifest.json").exists():
-            places = {key: rest[key] for key in ("data_dir", "cache_dir", "checkpoint") if key in rest}
+            places = {key: rest[key] for key in ("data_dir", "cache_dir", "checkpoint", "search_size") if key in rest}
             found = gaprune.search(network, data, resume=path, reporter=self.reporter, **places, **options)
         else:
             found = gaprune.search(network, data, output=path, reporter=self.reporter, **rest, **options)
         result: SearchResult = found
+        searched = read_manifest(result.path)["data"]["name"]
+        if searched != self.data:
+            raise RunError(f"{result.path} was searched on {searched}: name {self.data} by --data-dir")
+        self._note_version()
         return result
+
+    def _note_version(self) -> None:
+        """Add the code and the machine of now to those that this folder's work was done with."""
+        now = {"code": code_digest(), "cpu": environment()["cpu"]}
+        write_json(self.work / VERSIONS, [*(one for one in self.versions() if one != now), now])
+
+    def versions(self) -> list[dict[str, str]]:
+        """Digests of gaprune's sources, and machines, that worked in this folder, the last one last."""
+        file = self.work / VERSIONS
+        found: list[dict[str, str]] = json.loads(file.read_text()) if file.exists() else []
+        return found
 
     def finetune(self, run: SearchResult, choice: str, **options: Any) -> SearchResult:
         """Members trained on; those that were before are not trained again."""
@@ -87,6 +106,21 @@ class Setting:
         """Every fine-tuning of a member in epochs of as many images, oldest first."""
         metrics: dict[str, Any] = json.loads((run / row.home / "metrics.json").read_text())
         return [one for one in metrics.get("finetuned", []) if one["recipe"].get("epoch_images") == self.epoch_images]
+
+    def outcome(self, run: Path, row: FrontRow, epochs: int) -> dict[str, Any]:
+        """A member after so many epochs alone, or as the search left it where that is better on the search images."""
+        before = row.untrained()
+        alone = [one for one in self.trainings(run, row) if one["epochs"] == epochs and "shared" not in one["lesson"]]
+        after = alone[-1]
+        better = after["search_accuracy"] > before.search_accuracy
+        best = after if better else {name: getattr(before, name) for name in ("search_accuracy", "test_accuracy")}
+        return {
+            "search_accuracy": best["search_accuracy"],
+            "test_accuracy": best["test_accuracy"],
+            "test_accuracy_before_training": before.test_accuracy,
+            "trained_epochs": epochs if better else 0,
+            "training_seconds": round(after["seconds"], 1),
+        }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

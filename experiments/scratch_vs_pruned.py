@@ -42,7 +42,7 @@ from gaprune.training import fit
 from gaprune.training.subject import default_recipe
 
 # the folder of benchmarks is on the path by now
-from harness import Goal, run  # isort: skip
+from harness import Goal, are_shares, at_least, run  # isort: skip
 from pictures import Curve, draw_accuracy  # isort: skip
 from subjects import WorkFile, code_digest  # isort: skip
 
@@ -50,6 +50,9 @@ BUDGETS = (0.5, 0.25, 0.1)
 EPOCHS = (5, 10)
 SCRATCH_EPOCHS = (10, 20, 40)
 SEEDS = 3
+LEAST = 2
+"""Budgets, and seeds, that a goal wants."""
+
 ACCURACIES = (0.7, 0.75, 0.8)
 QUICK = {
     "budgets": (0.5,),
@@ -68,6 +71,8 @@ GOALS = (
 )
 
 PRUNED, UNTUNED, SCRATCH = "pruned, fine-tuned", "pruned, not fine-tuned", "from scratch"
+
+BREAK = "\n\n"
 
 Row = dict[str, Any]
 
@@ -223,15 +228,28 @@ def _summary(rows: Sequence[Row]) -> Row:
     return {**named, "seeds": len(rows), "test_accuracy": spread, "seconds": seconds}
 
 
-def figures_of(name: str, lines: Sequence[Row]) -> dict[str, float]:
-    """The figure that a goal speaks of; none where scratch was never given as much time."""
+def figures_of(name: str, lines: Sequence[Row], budgets: Sequence[float]) -> dict[str, float]:
+    """The figure that a goal speaks of.
+
+    None where scratch was never given as much time, a budget has no member, or all rests on one budget or one seed.
+    """
     ours = [line for line in lines if line["method"] == PRUNED]
-    if not ours or not all(line["scratch_had_as_much_time"] for line in ours):
+    met = {line["budget"] for line in ours}
+    if met != set(budgets) or len(met) < LEAST or any(line["seeds"] < LEAST for line in lines if line["epochs"]):
+        return {}
+    if not all(line["scratch_had_as_much_time"] for line in ours):
         return {}
     return {f"{name}: {AHEAD}": min(line["above_scratch"] for line in ours)}
 
 
-def report(here: Setting, lines: Sequence[Row], times: Sequence[Row]) -> str:
+def check_machines(here: Setting) -> None:
+    """Raise ``RunError`` where the work was begun on another machine: seconds are what is compared."""
+    machines = sorted({one["cpu"] for one in here.versions()})
+    if len(machines) > 1:
+        raise RunError(f"{here.work} was worked on by {' and '.join(machines)}: name another folder by --work")
+
+
+def report(here: Setting, lines: Sequence[Row], times: Sequence[Row], missing: Sequence[float]) -> str:
     """The comparison as Markdown, the paper's Table 4 below."""
     rows = []
     for line in lines:
@@ -248,6 +266,7 @@ def report(here: Setting, lines: Sequence[Row], times: Sequence[Row]) -> str:
     paper = [[name, *values] for name, values in FROM_SCRATCH.items()]
     return (
         f"# {here.name} on {here.data}: pruned against trained from scratch\n\n{markdown(headings, rows)}\n\n"
+        f"{''.join(f'No member has at most {budget:.0%} of the FLOPs.{BREAK}' for budget in missing)}"
         "Seconds of the pruned networks are those of the whole search, start to front, and of fine-tuning.\n\n"
         "## Seconds to reach an accuracy\n\n"
         f"{markdown(['FLOPs at most', 'top-1, %', 'pruned', 'from scratch'], reaching)}\n\n"
@@ -271,26 +290,31 @@ def curves_of(lines: Sequence[Row]) -> list[Curve]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """One search, then both ways at every budget."""
+    at_least(options, **dict.fromkeys(("epochs", "scratch_epochs", "seeds", "population", "generations"), 1))
+    at_least(options, epoch_images=1)
+    are_shares(options, "budgets")
     here = setting(options, "scratch-vs-pruned", make_reporter())
     asked = {name: getattr(options, name) for name in QUICK}
     settings: Row = QUICK if options.quick else asked
     sizes = {name: settings[name] for name in ("population", "generations")}
     result = here.search("search", polish=True, **sizes)
     manifest = read_manifest(result.path)
+    check_machines(here)
     identity = {"search": manifest["identity"], "training": code_digest("training")}
     work = WorkFile(here.work / ".rows.jsonl", identity)
-    scratch, rows = Scratch(result, work, here), []
+    scratch, rows, missing = Scratch(result, work, here), [], []
     for budget in settings["budgets"]:
         (member,) = members_within(result.rows, [f"flops<={budget}"]).values()
         if member is None:
             here.reporter.say(f"no member has at most {budget:.0%} of the FLOPs")
+            missing.append(budget)
             continue
         rows += pruned_rows(here, result, member, budget, settings)
         schedules = [(epochs, seed) for epochs in settings["scratch_epochs"] for seed in range(settings["seeds"])]
         rows += [scratch(member, budget, epochs, seed) for epochs, seed in schedules]
     lines = compared(rows)
     times = times_to_reach(lines, settings["accuracies"])
-    text = report(here, lines, times)
+    text = report(here, lines, times, missing)
     print(text)
     suffix = "-quick" if options.quick else ""
     options.output.mkdir(parents=True, exist_ok=True)
@@ -308,7 +332,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         | {"identity": manifest["identity"], "splits": manifest["data"]["splits"]}
         | {"epoch_images": here.epoch_images},
         "original": manifest["original"],
-        "figures": figures_of(here.name, lines),
+        "versions": here.versions(),
+        "figures": figures_of(here.name, lines, settings["budgets"]),
+        "missing_budgets": missing,
         "summary": lines,
         "seconds_to_reach": times,
         "rows": rows,

@@ -30,9 +30,12 @@ from gaprune.runs import FrontRow, read_manifest
 from gaprune.search import SearchResult
 
 # the folder of benchmarks is on the path by now
-from harness import Goal, run  # isort: skip
+from harness import Goal, at_least, run  # isort: skip
 
 BUDGETS = (0.25, 0.1, 0.05)
+LEAST = 2
+"""Iterations that make a comparison."""
+
 QUICK = {"iterations": 2, "iteration_epochs": 1, "epochs": 1, "population": 6, "generations": 2}
 FULL = {"iterations": 2, "iteration_epochs": 5, "epochs": 5, "population": 24, "generations": 6}
 
@@ -89,7 +92,7 @@ def rows_of(here: Setting, name: str, result: SearchResult, epochs: int) -> list
 
 
 def _row(here: Setting, name: str, budget: float, result: SearchResult, member: FrontRow, epochs: int) -> Row:
-    (training,) = [one for one in here.trainings(result.path, member) if one["epochs"] == epochs]
+    training = [one for one in here.trainings(result.path, member) if one["epochs"] == epochs][-1]
     return {
         "side": name,
         "budget": budget,
@@ -103,8 +106,17 @@ def _row(here: Setting, name: str, budget: float, result: SearchResult, member: 
     }
 
 
-def figures_of(network: str, volumes: dict[str, float], rows: Sequence[Row]) -> dict[str, float]:
-    """The figures that goals speak of, over the budgets that both sides have a member for."""
+def figures_of(network: str, iterations: int, volumes: dict[str, float], rows: Sequence[Row]) -> dict[str, float]:
+    """The figures that goals speak of; of accuracies none where a side has no member within one of the budgets.
+
+    Args:
+        network: its name.
+        iterations: that took place; one alone is the same search on both sides.
+        volumes: hypervolume by side.
+        rows: of both sides.
+    """
+    if iterations < LEAST:
+        return {}
     sides = {name: {row["budget"]: row for row in rows if row["side"] == name} for name in (ITERATED, ONCE)}
     both = sorted(sides[ITERATED].keys() & sides[ONCE].keys())
 
@@ -112,7 +124,7 @@ def figures_of(network: str, volumes: dict[str, float], rows: Sequence[Row]) -> 
         return 100 * statistics.mean(sides[ITERATED][b][column] - sides[ONCE][b][column] for b in both)
 
     figures = {f"{network}: {GAIN}": round(volumes[ITERATED] - volumes[ONCE], 5)}
-    if both:
+    if both == sorted(BUDGETS):
         figures[f"{network}: {PRUNED}"] = round(ahead("test_accuracy_before_training"), 3)
         figures[f"{network}: {TUNED}"] = round(ahead("test_accuracy"), 3)
     return figures
@@ -142,14 +154,22 @@ as many evaluations {volumes[ONCE]:.4f}.
 
 {markdown(headings, lines)}
 
-What each iteration gained:
+{_missing(rows)}What each iteration gained:
 
 {iterations}
 """
 
 
+def _missing(rows: Sequence[Row]) -> str:
+    there = {(row["side"], row["budget"]) for row in rows}
+    wanted = [(side, budget) for side in (ITERATED, ONCE) for budget in BUDGETS]
+    lacking = [f"{side} at {budget:.0%}" for side, budget in wanted if (side, budget) not in there]
+    return f"No member within the budget: {', '.join(lacking)}.\n\n" if lacking else ""
+
+
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Both searches, then fine-tuning."""
+    at_least(options, **dict.fromkeys(FULL, 1) | {"iterations": LEAST}, epoch_images=1)
     here = setting(options, "search-and-recover", make_reporter())
     settings: Row = dict(QUICK) if options.quick else {name: getattr(options, name) for name in FULL}
     found, table = searches(here, settings)
@@ -171,7 +191,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "settings": settings
         | {"identity": manifest["identity"], "splits": manifest["data"]["splits"]}
         | {"epoch_images": here.epoch_images},
-        "figures": figures_of(here.name, volumes, rows),
+        "versions": here.versions(),
+        "figures": figures_of(here.name, len(table), volumes, rows),
         "hypervolume": volumes,
         "evaluations": {name: evaluations(result) for name, result in found.items()},
         "iterations": table,

@@ -34,11 +34,11 @@ from running import (
 )
 
 from gaprune.progress import make_reporter
-from gaprune.runs import read_manifest
+from gaprune.runs import FrontRow, read_manifest
 from gaprune.search import SearchResult
 
 # the folder of benchmarks is on the path by now
-from harness import Goal, run  # isort: skip
+from harness import Goal, at_least, run  # isort: skip
 from pictures import Curve, draw_accuracy  # isort: skip
 
 AHEAD = "test accuracy above the paper's, least over its parameter budgets"
@@ -133,26 +133,20 @@ def own_way(here: Setting, settings: Row, paper: Network | None, params: int) ->
             result = here.finetune(result, ",".join(within), epochs=settings["epochs"])
         found = members_within(result.rows, rules)
         for (share, top1), rule in zip(part, rules, strict=True):
-            rows.append(_budget_row(here, result, found[rule], share, top1, params))
+            row = {"method": "gaprune", "budget_params": round(share * params), "paper_top1": top1}
+            rows.append(row | _member_row(here, result, found[rule], settings["epochs"]))
     return rows
 
 
-def _budget_row(here: Setting, result: SearchResult, member: Any, share: float, top1: float | None, params: int) -> Row:
-    row: Row = {"method": "gaprune", "budget_params": round(share * params), "paper_top1": top1}
+def _member_row(here: Setting, result: SearchResult, member: FrontRow | None, epochs: int) -> Row:
     if member is None:
-        return row | {"missing": "no member is so small"}
-    before = member.untrained()
-    seconds = [one["seconds"] for one in here.trainings(result.path, member)]
-    return row | {
+        return {"missing": "no member is so small"}
+    return {
         "params": member.params,
         "flops": member.flops,
         "megabytes": round(member.size_mb * 1e6 / MEBIBYTE, 3),
-        "search_accuracy": member.search_accuracy,
-        "test_accuracy": member.test_accuracy,
-        "test_accuracy_before_training": before.test_accuracy,
-        "trained_epochs": member.trained_epochs,
+        **here.outcome(result.path, member, epochs),
         "search_seconds": search_seconds(result.path),
-        "training_seconds": round(sum(seconds), 1),
         "neurons": list(member.widths),
     }
 
@@ -262,6 +256,8 @@ def curves_of(paper: Network | None, rounds: dict[int, list[Row]], own: Sequence
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Rounds without and with training, then our own way."""
+    counts = ("rounds", "round_generations", "round_epochs", "population", "generations", "epochs")
+    at_least(options, **dict.fromkeys(counts, 1), epoch_images=1)
     here = setting(options, "structural-distillation", make_reporter())
     asked = {name: getattr(options, name) for name in QUICK}
     settings: Row = {**(QUICK if options.quick else asked), "quick": options.quick, "polish": options.polish}
@@ -288,6 +284,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "data": f"{here.name}-{here.data}",
         "device": device,
         "threads": manifest["threads"],
+        "versions": here.versions(),
         "settings": settings | {"identity": manifest["identity"], "splits": manifest["data"]["splits"]},
         "figures": figures_of(here.name, own),
         "original": original,

@@ -11,6 +11,8 @@ import pytest
 from scripts import load_script
 from subjects import Subject
 
+from gaprune.errors import OptionError
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "finetuned.py"
 
 
@@ -36,9 +38,22 @@ def test_a_goal_for_one_stem_is_not_checked_with_the_other(
 ) -> None:
     named = dataclasses.replace(subject, name=f"{name}-{subject.data.name}")
     sides = (finetuned.OURS, finetuned.PEER)
-    rows = [row(side, 0, 0.8) | {"budget": budget} for budget in finetuned.BUDGETS for side in sides]
+    wanted = [(side, budget, seed) for side in sides for budget in finetuned.BUDGETS for seed in range(3)]
+    rows = [row(side, seed, 0.8) | {"budget": budget} for side, budget, seed in wanted]
     figures = finetuned.figures_of(named.variant, rows)
     assert len(figures.keys() & {goal.name for goal in finetuned.GOALS}) == goals
+
+
+def test_goals_that_want_three_seeds_are_not_held_by_two(finetuned: ModuleType) -> None:
+    rows = [row(side, seed, 0.8) for side in (finetuned.OURS, finetuned.PEER) for seed in range(2)]
+    assert finetuned.figures_of("resnet18-imagenet", rows) == {}
+    assert finetuned.figures_of("vgg16", rows)
+
+
+def test_a_budget_that_a_side_cannot_reach_is_told_before_anything_is_trained(finetuned: ModuleType) -> None:
+    sweep = [{"budget": 0.5, "failure": "no ratio gets down to this budget"}]
+    with pytest.raises(OptionError, match=r"shares of the FLOPs that both sides reach: 0\.5 is not"):
+        finetuned.peers(None, sweep, (0.5,), 2)
 
 
 def test_every_finalist_is_tuned_once_and_the_best_from_every_seed(finetuned: ModuleType) -> None:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from harness import are_shares, at_least
+
+from gaprune.errors import OptionError
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -51,7 +56,11 @@ def test_a_quick_run_is_never_taken_for_a_result(script: Path) -> None:
     assert run(script, "--quick").returncode == 0
     checked = run(script, "--check")
     assert checked.returncode == 1
-    assert "no committed results" in checked.stdout
+    assert checked.stdout.splitlines() == [
+        "no result: missed: speed >= 2 times: not measured",
+        "no result: missed: loss <= 1 points: not measured",
+        "0 of 2 goals held",
+    ]
 
 
 def test_ctrl_c_is_one_line_and_leaves_no_result(script: Path, tmp_path: Path) -> None:
@@ -63,6 +72,40 @@ def test_ctrl_c_is_one_line_and_leaves_no_result(script: Path, tmp_path: Path) -
     (line,) = stopped.stderr.splitlines()
     assert line.endswith("claims.py: stopped; what is finished is kept, go on with the same command")
     assert not (tmp_path / "results").exists()
+
+
+def test_work_is_forgotten_when_its_result_is_written(script: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.touch()
+    text = script.read_text().replace('"rows": []}', f'"rows": [], "done": Path({str(work)!r}).unlink}}')
+    script.write_text(f"from pathlib import Path\n{text}")
+    (tmp_path / "results").touch()
+    assert run(script).returncode != 0
+    assert work.exists(), "the result could not be written"
+    (tmp_path / "results").unlink()
+    assert run(script).returncode == 0
+    assert not work.exists()
+    assert "done" not in json.loads((tmp_path / "results" / "claims-none-cpu.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"scratch_epochs": [3, 0]}, "scratch-epochs must be at least 1, got 0"),
+        ({"budgets": [0.5, 50]}, "budgets must be shares above 0 and at most 1, got 50"),
+        ({"budgets": (0.0,)}, "budgets must be shares above 0 and at most 1, got 0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_told_in_one_line(given: dict[str, Any], line: str) -> None:
+    options = argparse.Namespace(**({"epochs": 1, "scratch_epochs": None, "budgets": [1.0]} | given))
+
+    def check() -> None:
+        at_least(options, epochs=1, scratch_epochs=1)
+        are_shares(options, "budgets")
+
+    with pytest.raises(OptionError, match=f"^{line}$"):
+        check()
 
 
 @pytest.mark.slow
@@ -92,9 +135,10 @@ def test_a_goal_is_checked_in_the_results_that_speak_of_it_and_missed_where_none
     assert lines[-1] == "1 of 3 goals held"
 
 
-def test_a_result_names_no_path_of_its_machine(script: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["--output {}", "--output={}"])
+def test_a_result_names_no_path_of_its_machine(script: Path, tmp_path: Path, form: str) -> None:
     output = tmp_path / "elsewhere"
-    assert run(script, "--output", str(output)).returncode == 0
+    assert run(script, *form.format(output).split()).returncode == 0
     result = json.loads((output / "claims-none-cpu.json").read_text())
-    assert result["command"].endswith("--output elsewhere")
+    assert result["command"].endswith(form.format("elsewhere"))
     assert str(tmp_path) not in json.dumps(result)

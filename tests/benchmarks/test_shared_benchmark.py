@@ -10,6 +10,8 @@ from types import ModuleType
 import pytest
 from scripts import load_script
 
+from gaprune.errors import OptionError
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "shared.py"
 
 
@@ -29,7 +31,7 @@ def test_both_ways_take_as_many_passes(
 
 
 def test_polish_may_not_take_all_passes(shared: ModuleType) -> None:
-    with pytest.raises(ValueError, match="polish-epochs must be below the 2 epochs of a member alone, got 2"):
+    with pytest.raises(OptionError, match="polish-epochs must be below the 2 epochs of a member alone, got 2"):
         shared.shared_epochs(12, 2, 2)
 
 

@@ -19,8 +19,10 @@ import torch
 from paper import NETWORKS, Network
 from running import Setting
 
+from gaprune.errors import RunError
 from gaprune.models import build
 from gaprune.progress import SILENT
+from gaprune.runs import FrontRow
 from gaprune.search import SearchResult
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -184,16 +186,59 @@ def line(method: str, accuracy: float, seconds: float, epochs: int = 1) -> dict[
     return {"method": method, "budget": 0.5, "epochs": epochs, "test_accuracy": accuracy, "seconds": seconds}
 
 
+def scratch_figures(lines: list[dict[str, object]]) -> dict[str, float]:
+    """Figures of lines of one budget and one seed, taken for two of each."""
+    both = [one | {"budget": budget, "seeds": 2} for one in lines for budget in (0.5, 0.1)]
+    return scratch_vs_pruned.figures_of("vgg16", both, (0.5, 0.1))
+
+
+def test_a_goal_wants_several_budgets_all_of_those_asked_for_and_several_seeds() -> None:
+    ours = line(scratch_vs_pruned.PRUNED, 0.8, 10) | {"above_scratch": 1.0, "scratch_had_as_much_time": True}
+    lines = [ours | {"budget": budget, "seeds": 2} for budget in (0.5, 0.1)]
+    assert scratch_vs_pruned.figures_of("vgg16", lines, (0.5, 0.1)) == {scratch_vs_pruned.GOALS[0].name: 1.0}
+    assert scratch_vs_pruned.figures_of("vgg16", lines, (0.5, 0.25, 0.1)) == {}, "no member at 25%"
+    assert scratch_vs_pruned.figures_of("vgg16", lines[:1], (0.5,)) == {}, "one budget"
+    assert scratch_vs_pruned.figures_of("vgg16", [one | {"seeds": 1} for one in lines], (0.5, 0.1)) == {}
+
+
+def test_seconds_of_two_machines_are_not_compared(tmp_path: Path) -> None:
+    here = Setting("vgg16", "cifar10", {}, tmp_path, SILENT)
+    versions = tmp_path / "versions.json"
+    versions.write_text(json.dumps([{"code": "a", "cpu": "x"}, {"code": "b", "cpu": "x"}]))
+    scratch_vs_pruned.check_machines(here)
+    versions.write_text(json.dumps([{"code": "a", "cpu": "x"}, {"code": "a", "cpu": "y"}]))
+    with pytest.raises(RunError, match="was worked on by x and y: name another folder by --work"):
+        scratch_vs_pruned.check_machines(here)
+
+
+def test_a_schedule_is_told_by_its_own_training_or_by_none(tmp_path: Path) -> None:
+    row = FrontRow(0, "key", {}, 0.7, 0.65, 100, 0.1, 10, 0.1, 0.1, path="front/00")
+    home = tmp_path / row.home
+    home.mkdir(parents=True)
+    one = {"recipe": {"epoch_images": None}, "lesson": {}, "seconds": 9.04, "test_accuracy": 0.6}
+    trainings = [{"epochs": 4, "search_accuracy": 0.8}, {"epochs": 10, "search_accuracy": 0.9}]
+    trainings += [
+        {"epochs": 4, "search_accuracy": 1.0, "lesson": {"shared": "x"}},
+        {"epochs": 2, "search_accuracy": 0.6},
+    ]
+    (home / "metrics.json").write_text(json.dumps({"finetuned": [one | training for training in trainings]}))
+    here = Setting("vgg16", "cifar10", {}, tmp_path, SILENT)
+    found = {epochs: here.outcome(tmp_path, row, epochs) for epochs in (2, 4, 10)}
+    assert {epochs: one["search_accuracy"] for epochs, one in found.items()} == {2: 0.7, 4: 0.8, 10: 0.9}
+    assert {epochs: one["trained_epochs"] for epochs, one in found.items()} == {2: 0, 4: 4, 10: 10}
+    assert found[2]["training_seconds"] == 9.0
+
+
 def test_scratch_is_judged_by_the_first_schedule_with_as_much_time() -> None:
     pruned, scratch = scratch_vs_pruned.PRUNED, scratch_vs_pruned.SCRATCH
     rows = [line(pruned, 0.80, 10), line(pruned, 0.82, 10), line(scratch, 0.70, 5), line(scratch, 0.79, 12, 2)]
     ours, *_ = scratch_vs_pruned.compared([*rows, line(scratch, 0.9, 40, 3)])
     assert ours["above_scratch"] == pytest.approx(2.0)
     assert ours["scratch_reaches_it_in_seconds"] == 40
-    assert scratch_vs_pruned.figures_of("vgg16", [ours]) == {scratch_vs_pruned.GOALS[0].name: pytest.approx(2.0)}
+    assert scratch_figures([ours]) == {scratch_vs_pruned.GOALS[0].name: pytest.approx(2.0)}
     short, *_ = scratch_vs_pruned.compared(rows[:3])
     assert short["scratch_reaches_it_in_seconds"] is None
-    assert scratch_vs_pruned.figures_of("vgg16", [short]) == {}, "scratch never had as much time"
+    assert scratch_figures([short]) == {}, "scratch never had as much time"
 
 
 def test_every_schedule_of_ours_counts_towards_the_goal_and_what_is_not_fine_tuned_does_not() -> None:
@@ -201,7 +246,7 @@ def test_every_schedule_of_ours_counts_towards_the_goal_and_what_is_not_fine_tun
     rows = [line(pruned, 0.80, 10, 5), line(pruned, 0.85, 20, 10), line(scratch, 0.81, 15), line(scratch, 0.82, 30, 2)]
     lines = scratch_vs_pruned.compared([*rows, line(scratch_vs_pruned.UNTUNED, 0.1, 5, 0)])
     assert [one.get("above_scratch") for one in lines] == [pytest.approx(-1.0), pytest.approx(3.0), None, None, None]
-    assert scratch_vs_pruned.figures_of("vgg16", lines) == {scratch_vs_pruned.GOALS[0].name: pytest.approx(-1.0)}
+    assert scratch_figures(lines) == {scratch_vs_pruned.GOALS[0].name: pytest.approx(-1.0)}
 
 
 def test_the_time_to_an_accuracy_is_that_of_the_shortest_schedule_that_reaches_it() -> None:
@@ -280,16 +325,21 @@ def test_searching_again_is_compared_with_one_search_of_as_many_evaluations(tmp_
     assert "search, recover, search again" in text
 
 
-def test_both_sides_are_compared_where_both_have_a_member() -> None:
+def test_both_sides_are_compared_where_both_have_every_member() -> None:
     iterated, once = search_and_recover.ITERATED, search_and_recover.ONCE
-    numbers = ((iterated, 0.25, 0.5, 0.8), (iterated, 0.1, 0.4, 0.6), (once, 0.25, 0.45, 0.82))
     rows = [
         {"side": side, "budget": budget, "test_accuracy_before_training": before, "test_accuracy": after}
-        for side, budget, before, after in numbers
+        for side, before, after in ((iterated, 0.5, 0.8), (once, 0.45, 0.82))
+        for budget in search_and_recover.BUDGETS
     ]
-    figures = search_and_recover.figures_of("vgg16", {iterated: 0.7, once: 0.6}, rows)
+    volumes = {iterated: 0.7, once: 0.6}
+    figures = search_and_recover.figures_of("vgg16", 2, volumes, rows)
     assert list(figures.values()) == [pytest.approx(0.1), pytest.approx(5.0), pytest.approx(-2.0)]
     assert list(figures) == [goal.name for goal in search_and_recover.GOALS[:3]]
+    assert list(search_and_recover.figures_of("vgg16", 2, volumes, rows[:-1])) == [search_and_recover.GOALS[0].name]
+    assert search_and_recover.figures_of("vgg16", 1, volumes, rows) == {}, "one iteration is the other side's search"
+    assert search_and_recover._missing(rows) == ""
+    assert search_and_recover._missing(rows[:-1]) == "No member within the budget: one search at 5%.\n\n"
 
 
 def test_labels_of_a_logarithmic_axis_do_not_overlap() -> None:
