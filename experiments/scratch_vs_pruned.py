@@ -30,6 +30,7 @@ import torch
 from paper import FROM_SCRATCH
 from running import Setting, add_arguments, markdown, members_within, search_seconds, setting
 
+from gaprune.compress.students import draw_weights
 from gaprune.data import load_data, split
 from gaprune.device import pinned
 from gaprune.errors import RunError
@@ -160,7 +161,7 @@ class Scratch:
 
 
 def fresh(network: torch.nn.Module, seed: int) -> torch.nn.Module:
-    """The same architecture with weights drawn anew by each layer's own rule.
+    """The same architecture with weights drawn anew, as the package's networks draw theirs.
 
     Raises:
         ValueError: a parameter belongs to a module that has no such rule.
@@ -172,6 +173,7 @@ def fresh(network: torch.nn.Module, seed: int) -> torch.nn.Module:
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
                 ruled |= {id(parameter) for parameter in module.parameters(recurse=False)}
+        draw_weights(network)
     left = [name for name, parameter in network.named_parameters() if id(parameter) not in ruled]
     if left:
         raise ValueError(f"{left[0]} cannot be drawn anew: its module has no reset_parameters")

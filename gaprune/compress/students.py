@@ -61,11 +61,11 @@ def thin_student(original: nn.Module, image_shape: tuple[int, int, int], name: s
         else:
             low = middle
     network = cut(Masks(uniform(graph, low)))
-    _draw(network)
+    draw_weights(network)
     return network.eval()
 
 
-def _draw(network: nn.Module) -> None:
+def draw_weights(network: nn.Module) -> None:
     """Random weights: He et al. (2015) for convolutions, torch's own for what else can draw itself anew."""
     for module in network.modules():
         if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
