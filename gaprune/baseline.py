@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ import torch
 from torch import nn
 
 from gaprune.data import ImageData, ImageSet
-from gaprune.errors import CheckpointError
+from gaprune.errors import CheckpointError, RunError
 from gaprune.models import ShippedWeights, load_weights, read_weights, shipped_weights
 from gaprune.progress import SILENT, Reporter
 from gaprune.training import Recipe
 from gaprune.training.digest import digest_images, digest_tensors
-from gaprune.training.produce import FORMAT, baseline_directory, train_baseline
+from gaprune.training.produce import BASELINES, FORMAT, WEIGHTS, baseline_directory, train_baseline
 from gaprune.training.subject import Subject, default_recipe, held_out_size, new_network
 
 __all__ = [
@@ -63,6 +64,7 @@ def resolve_baseline(
     device: torch.device,
     checkpoint: Path | None = None,
     recipe: Recipe | None = None,
+    wanted: str | None = None,
     reporter: Reporter = SILENT,
 ) -> Baseline:
     """The trained network for ``data``: the checkpoint if given, else shipped, else cached, else trained now.
@@ -80,20 +82,27 @@ def resolve_baseline(
         device: where the network is wanted.
         checkpoint: file of weights that goes before everything else.
         recipe: how to train; ``default_recipe`` by default.
+        wanted: ``weights_sha256`` of the network that a run was made with: it is found, whatever recipe made it, and
+            none is trained in its place.
         reporter: told how long a training will take, and how it goes.
 
     Raises:
         CheckpointError: the checkpoint does not fit the network or the data.
         ModelError: the network cannot be built or cannot take these images.
         TrainingError: the training diverged.
-        RunError: another process is training this baseline, or the cache cannot be written.
+        RunError: another process is training this baseline, the cache cannot be written, or the network that is
+            wanted is not there.
     """
     subject = Subject(model_name, stem, data, train, validate, device)
     if checkpoint is not None:
         return load_baseline(subject, checkpoint)
     shipped = shipped_weights(model_name, stem, data.classes, data.image_shape)
     if shipped is not None and _fits_split(shipped, train):
-        return _load_shipped(subject, shipped)
+        found = _load_shipped(subject, shipped)
+        if wanted in (None, found.identity["weights_sha256"]):
+            return found
+    if wanted is not None:
+        return load_baseline(subject, _cached(cache_dir, wanted))
     recipe = default_recipe(model_name, data, device) if recipe is None else recipe
     path = train_baseline(subject, recipe, baseline_directory(cache_dir, subject, recipe), reporter)
     return load_baseline(subject, path)
@@ -131,6 +140,16 @@ def load_baseline(subject: Subject, path: Path) -> Baseline:
         f"from {path}" + ("" if unseen else "; its training images were others than this split's")
     )
     return _baseline(subject, model, mean, std, source, saw_all=not unseen)
+
+
+def _cached(cache_dir: Path, wanted: str) -> Path:
+    """The file of the cached baseline whose weights have a digest."""
+    folder = cache_dir / BASELINES
+    for path in sorted(folder.glob(f"*/{WEIGHTS}")):
+        with suppress(CheckpointError):  # a damaged one is none
+            if digest_tensors(read_weights(path)[0]) == wanted:
+                return path
+    raise RunError(f"the original's weights are not in {folder}: name their file by --checkpoint")
 
 
 def _fits_split(shipped: ShippedWeights, train: ImageSet) -> bool:

@@ -246,7 +246,8 @@ def _task(options: Options, front: Front | None, reporter: Reporter) -> ImageTas
     device, wanted = choose_device(options.device), _search_options(options)
     data = load_images(wanted, reporter)
     splits = split_images(wanted, data, False, reporter)
-    baseline = find_baseline(wanted, data, splits, device, None, reporter)
+    weights = None if front is None else front.manifest.get("identity", {}).get("weights_sha256")
+    baseline = find_baseline(wanted, data, splits, device, None, reporter, weights)
     reporter.say(f"network: {options.model}, {baseline.source}")
     if front is not None:
         front.check_original(baseline.identity["weights_sha256"])
@@ -290,8 +291,8 @@ def _with_run(options: Options, front: Front | None) -> Options:
 
 
 def _check(options: Options) -> None:
-    ones = ("epochs", "epoch_images", "threads", "search_size")
-    for name, least in (*((name, 1) for name in ones), ("batch", 2), ("seed", 0)):
+    ones = ("epochs", "threads", "search_size")
+    for name, least in (*((name, 1) for name in ones), ("epoch_images", 2), ("batch", 2), ("seed", 0)):
         value = getattr(options, name)
         if value is not None and value < least:
             raise OptionError(f"{name.replace('_', '-')} must be at least {least}, got {value}")

@@ -21,14 +21,16 @@ from gaprune.data import ImageData
 from gaprune.device import DEVICES, pinned
 from gaprune.driver.finetuning import Tuner
 from gaprune.driver.members import CSV
+from gaprune.driver.options import LARGEST_SEED
 from gaprune.driver.own import Own
 from gaprune.driver.picture import PICTURE, draw, logged
 from gaprune.driver.recovery import distillation, gentle_recipe
 from gaprune.driver.reopen import finished_front, reopened
 from gaprune.driver.setup import Job
-from gaprune.driver.sharing import Together
+from gaprune.driver.sharing import SHARED_NEEDS, Together
 from gaprune.driver.trained import settled
 from gaprune.errors import OptionError, RunError, choice_error
+from gaprune.evaluate import Objective
 from gaprune.progress import Reporter, make_reporter
 from gaprune.runs import (
     FrontRow,
@@ -38,6 +40,7 @@ from gaprune.runs import (
     environment,
     front_table,
     plain_table,
+    read_manifest,
     write_csv,
 )
 from gaprune.runs.picking import ALL
@@ -45,7 +48,6 @@ from gaprune.search import SearchResult
 from gaprune.training import Recipe
 
 PROG = "python -m gaprune.finetune"
-LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class FinetuneOptions:
             ("seed", 0),
             ("threads", 1),
             ("polish_epochs", 0),
-            ("epoch_images", 1),
+            ("epoch_images", 2),
         ):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int) and value >= least):
@@ -104,6 +106,8 @@ class FinetuneOptions:
             raise OptionError("polish-epochs is for members that were trained together: add --shared")
         if not isinstance(self.distill, (int, float)) or not 0 <= self.distill <= 1:
             raise OptionError(f"distill must be 0 to 1, got {self.distill!r}")
+        if self.shared and self.distill == 0:
+            raise OptionError(SHARED_NEEDS)
 
 
 def settled_options(options: FinetuneOptions) -> FinetuneOptions:
@@ -122,6 +126,7 @@ def finetune(
     *,
     model: nn.Module | None = None,
     data: ImageData | None = None,
+    objectives: Sequence[str | Objective] | None = None,
     reporter: Reporter | None = None,
     **options: Any,
 ) -> SearchResult:
@@ -131,6 +136,7 @@ def finetune(
         run: the run directory.
         model: the network, where the search was given it as an object.
         data: the data, where the search was given it as an object.
+        objectives: names and objects, where the search was given some as objects.
         reporter: where progress goes; by default as the command shows it.
         **options: any other option of the command, by its name with underscores (``epochs=30``).
 
@@ -147,15 +153,13 @@ def finetune(
     places = ("checkpoint", "data_dir", "cache_dir")
     typed: dict[str, Any] = {k: Path(v) if k in places and v is not None else v for k, v in options.items()}
     made = FinetuneOptions(run=Path(run), **typed, given=frozenset(typed))
-    return _run(made, Own(model, data), make_reporter() if reporter is None else reporter)
+    return _run(made, Own(model, data, objectives), make_reporter() if reporter is None else reporter)
 
 
 def _command(options: FinetuneOptions) -> None:
     reporter = make_reporter()
     result = _run(options, Own(), reporter)
-    with RunDirectory.open(result.path) as run:
-        original = run.manifest["original"]
-    _show(result, original, reporter)
+    _show(result, read_manifest(result.path)["original"], reporter)
 
 
 def _show(result: SearchResult, original: dict[str, Any], reporter: Reporter) -> None:
@@ -190,6 +194,9 @@ def _run(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult
 def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
     rows = finished_front(run)
     chosen = choose(rows, options.pick)
+    if options.shared and len(chosen) < 2:
+        raise OptionError(SHARED_NEEDS)
+    own.check_options(options.given)
     own.check_resume(run.manifest, run.path, "gaprune.finetune({path}, ...) and {objects} by name")
     job = reopened(run, own, _anew(options), reporter)
     lesson = distillation(job, temperature=options.temperature, weight=options.distill)
@@ -206,7 +213,7 @@ def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: R
 
 
 def _alone(tuner: Tuner, rows: Sequence[FrontRow]) -> None:
-    """Train members one after the other; the table follows each."""
+    """Train members one after the other."""
     with pinned(tuner.job.threads):
         pending = tuner.pending(rows)
         if pending:
@@ -214,7 +221,6 @@ def _alone(tuner: Tuner, rows: Sequence[FrontRow]) -> None:
     with tuner.reporter.task("members", len(rows)) as task:
         for row in rows:
             tuner(row)
-            _tabled(tuner.run, finished_front(tuner.run))
             task.advance(1)
 
 

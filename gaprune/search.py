@@ -271,7 +271,8 @@ def _satisfied(job: Job, rows: list[FrontRow], reporter: Reporter) -> bool:
 
 def _picked(rows: list[FrontRow], rule: str, reporter: Reporter) -> FrontRow | None:
     try:
-        return pick(rows, rule)
+        index = pick([row.untrained() for row in rows], rule).index
+        return next(row for row in rows if row.index == index)
     except OptionError as error:
         reporter.say(f"nothing picked: {error}")
         return None

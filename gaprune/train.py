@@ -22,6 +22,7 @@ from gaprune.baseline import (
 from gaprune.cli import Interrupted, option, options_record, run_command
 from gaprune.data import ImageSet, Splits, data_names, default_cache_dir, load_data, split
 from gaprune.device import DEVICES, choose_device
+from gaprune.driver.options import LARGEST_SEED
 from gaprune.errors import OptionError
 from gaprune.evaluate.measure import measure
 from gaprune.models import build, shipped_weights
@@ -31,7 +32,6 @@ from gaprune.training import Recipe
 PROG = "python -m gaprune.train"
 SEARCH = "python -m gaprune.search"
 _OF_THE_SEARCH = ("model", "stem", "data", "data_dir", "test_share", "search_size", "seed", "device", "cache_dir")
-_LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ def _check(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and value < least:
             raise OptionError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
-    if options.seed > _LARGEST_SEED:
-        raise OptionError(f"--seed must be at most {_LARGEST_SEED}, got {options.seed}")
+    if options.seed > LARGEST_SEED:
+        raise OptionError(f"--seed must be at most {LARGEST_SEED}, got {options.seed}")
     if options.lr is not None and options.lr <= 0:
         raise OptionError(f"--lr must be above 0, got {options.lr:g}")
 

@@ -106,6 +106,16 @@ def test_the_second_search_finds_the_trained_baseline(resolve: Resolve, tmp_path
     assert [path.name for path in directory.iterdir() if path.name[0] != "."] == ["model.safetensors"]
 
 
+def test_the_network_of_a_run_is_found_whatever_recipe_made_it_and_never_trained_anew(resolve: Resolve) -> None:
+    wanted = resolve().identity["weights_sha256"]
+    other, listener = dataclasses.replace(RECIPE, amp=True, epochs=9), Listener()
+    found = resolve(recipe=other, wanted=wanted, reporter=listener)
+    assert found.identity["weights_sha256"] == wanted
+    assert listener.steps == []
+    with pytest.raises(RunError, match=r"weights are not in .*baselines: name their file by --checkpoint"):
+        resolve(recipe=other, wanted="0" * 64)
+
+
 def test_no_held_out_image_changes_the_weights(subject: Subject, resolve: Resolve, tmp_path: Path) -> None:
     first = resolve()
     other_test = dataclasses.replace(subject.data, test=squares(12, seed=8))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import shutil
@@ -12,12 +13,15 @@ import pytest
 import torch
 from listener import Listener
 from safetensors.torch import load_file, save_file
+from stopping import interrupted_after
 from torch import nn
 
 import gaprune
 from gaprune.data import ImageData, split
+from gaprune.driver import finetuning
+from gaprune.driver.trained import settled
 from gaprune.errors import GapruneError, OptionError, RunError
-from gaprune.evaluate import measure
+from gaprune.evaluate import Candidate, Objective, measure
 from gaprune.finetune import FinetuneOptions, main
 from gaprune.progress import SILENT
 from gaprune.runs import front_table, plain_table, read_csv
@@ -209,6 +213,75 @@ def test_stopped_anywhere_and_called_again_it_ends_as_if_never_stopped(
     assert left_by(other) == left_by(run.path)
 
 
+PLACES = {"the old one aside": ("rename", 1), "the new one not there": ("rename", 2), "not noted": ("note", 1)}
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_stopped_while_a_better_network_takes_the_place_of_an_earlier_one(
+    searched: Callable[..., SearchResult],
+    tune: Tune,
+    faint: ImageData,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    run = searched(compensation="none")
+    search = split(faint, search_size=60, calibration_size=45, seed=0).search
+    first = tune(run.path, pick="1", epochs=2).rows[1]
+    other = shutil.copytree(run.path, tmp_path / "other")
+    whole = tune(run.path, pick="1", epochs=8)
+    assert whole.rows[1].search_accuracy > first.search_accuracy > first.untrained().search_accuracy
+    what, times = PLACES[where]
+    with monkeypatch.context() as patch:
+        if what == "note":
+            patch.setattr(finetuning, "note_training", interrupted_after(finetuning.note_training, times - 1))
+        else:
+            patch.setattr(Path, "rename", interrupted_after(Path.rename, times - 1))
+        with pytest.raises(KeyboardInterrupt):
+            tune(other, pick="1", epochs=8)
+    left = settled(other, first)
+    network = SearchResult(other, [left], left, whole.model).load()
+    assert measure(network, search, faint.mean, faint.std).accuracy == left.search_accuracy
+    monkeypatch.setattr(training_loop, "train_step", None)
+    assert tune(other, pick="1", epochs=8).rows == whole.rows
+    assert left_by(other) == left_by(run.path)
+    kept = [one["kept"] for one in metrics(other / first.home)["finetuned"]]
+    assert kept == [False, True]
+
+
+def test_members_of_a_frozen_original_are_trained(faint: ImageData, original: nn.Module, tmp_path: Path) -> None:
+    frozen = copy.deepcopy(original).requires_grad_(False)
+    options = {**SMALL, "generations": 1, "genes": "both", "compensation": "none", "output": tmp_path / "run"}
+    run = gaprune.search(frozen, faint, **options)  # type: ignore[operator]
+    assert not any(parameter.requires_grad for parameter in run.load(run.rows[0]).parameters())
+    tuned = gaprune.finetune(run.path, model=frozen, data=faint, pick="0", **TUNE)  # type: ignore[operator]
+    (record,) = metrics(run.path / tuned.rows[0].home)["finetuned"]
+    assert record["course"][0]["loss"] > record["course"][-1]["loss"]
+
+
+def _flops(candidate: Candidate) -> float:
+    return candidate.costs.flops
+
+
+def _flops_share(candidate: Candidate) -> float:
+    return candidate.costs.flops / candidate.original.flops
+
+
+def test_a_search_for_an_objective_of_ones_own_can_be_trained_on(
+    faint: ImageData, original: nn.Module, tmp_path: Path
+) -> None:
+    depth = Objective("depth", "multiplications in a row", _flops, _flops_share)
+    goals: list[str | Objective] = ["accuracy", depth]
+    options = {**SMALL, "generations": 1, "output": tmp_path / "run"}
+    run = gaprune.search(original, faint, objectives=goals, **options)  # type: ignore[operator]
+    with pytest.raises(OptionError, match=r"as objects: go on with gaprune.finetune\(.*\) and objectives by name"):
+        gaprune.finetune(run.path, model=original, data=faint, **TUNE)  # type: ignore[operator]
+    tuned = gaprune.finetune(  # type: ignore[operator]
+        run.path, model=original, data=faint, objectives=goals, pick="0", **TUNE
+    )
+    assert metrics(run.path / tuned.rows[0].home)["finetuned"]
+
+
 def test_what_was_trained_in_the_same_way_is_not_trained_again(
     searched: Callable[..., SearchResult], tune: Tune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +327,9 @@ def test_a_longer_search_keeps_what_its_members_were_trained_to(
         if row.trained_epochs:
             assert row.search_accuracy == expected
             assert more.load(row)(torch.zeros(1, 3, 8, 8)).shape == (1, 3)
+            readme = (run.path / row.path / "README.md").read_text()
+            assert f'gaprune.load("{row.path}"' in readme
+            assert f"member {row.index} of the front" in readme
     assert read_csv(run.path / "front.csv") == more.rows
 
 
@@ -263,10 +339,12 @@ def test_a_longer_search_keeps_what_its_members_were_trained_to(
         ({"pick": "99"}, "the front has no member 99: its members are 0 to"),
         ({"pick": "best"}, "unknown choice 'best': choose all, an index such as 3, knee, flops<=SHARE"),
         ({"pick": "3,,5"}, "unknown choice ''"),
+        ({"pick": 3}, "pick must be a word such as knee, all or '3,7', got 3"),
+        ({"checkpoint": "elsewhere"}, "checkpoint has no meaning with model given as an object: leave it out"),
         ({"pick": "flops<=0.000001"}, "no network of the front has flops<=0.000001"),
         ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
         ({"epochs": 1.5}, "epochs must be a whole number of at least 1, got 1.5"),
-        ({"epoch_images": 0}, "epoch-images must be a whole number of at least 1, got 0"),
+        ({"epoch_images": 1}, "epoch-images must be a whole number of at least 2, got 1"),
         ({"batch_size": 1}, "batch-size must be a whole number of at least 2, got 1"),
         ({"lr": 0}, "lr must be a number above 0, got 0"),
         ({"temperature": float("nan")}, "temperature must be a number above 0, got nan"),

@@ -135,7 +135,7 @@ class Front:
         picked = self.manifest.get("picked")
         if not rule and picked is not None:
             return self.row(str(picked))
-        return pick(self.rows, rule or "knee")
+        return self.row(str(pick([row.untrained() for row in self.rows], rule or "knee").index))
 
     def member(self, rule: str) -> tuple[nn.Module, dict[str, Any]]:
         """The network that a rule names, on the CPU, as the search left it, and what its run says of it.

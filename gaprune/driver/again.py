@@ -28,7 +28,9 @@ from gaprune.runs.directory import LOG_NAME, MANIFEST_NAME
 from gaprune.saved import load
 from gaprune.training.digest import digest_tensors
 
-SEED_STRIDE = 1_000_003
+TRAINED, STATES = "trained", "training"
+"""Folders of a part of a run: the network that the next one starts from, and states of its training."""
+
 """Between the seeds of two searches of a run, so that no two runs share one."""
 
 

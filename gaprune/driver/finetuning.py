@@ -14,23 +14,24 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from gaprune.driver.members import member_config, member_readme
+from gaprune.driver.members import CSV, member_config, member_readme
 from gaprune.driver.recovery import Recovered, recover
+from gaprune.driver.reopen import finished_front
 from gaprune.driver.setup import Job
-from gaprune.driver.trained import note_training, settled, trainings
+from gaprune.driver.trained import handed_out, in_words, note_training, settled, trainings
 from gaprune.errors import RunError
 from gaprune.progress import Reporter, duration
 from gaprune.prune.genome import Bits, Genome
 from gaprune.prune.lineage import present_kernels
-from gaprune.runs import FrontRow, RunDirectory
-from gaprune.runs.files import atomic_write, read_json_object
+from gaprune.runs import FrontRow, RunDirectory, write_csv
+from gaprune.runs.files import atomic_write, put_back, read_json_object, take_place
 from gaprune.runs.front import FINETUNED
 from gaprune.saved import METRICS, load, load_genome, save_compact, save_genome
 from gaprune.training import Lesson, Recipe, estimate_seconds, images_per_epoch
 from gaprune.training.digest import digest_images, digest_json, digest_tensors
 
 STATES = "finetuning"
-"""Folder of a run: by member the states of trainings that are not finished."""
+"""Folder of a run: by fingerprint the states of trainings that are not finished."""
 
 PARTIAL = f"{FINETUNED}.partial"
 
@@ -60,6 +61,7 @@ def open_member(job: Job, run: RunDirectory, row: FrontRow) -> Member:
         CheckpointError: its folder is damaged.
     """
     home = run.path / row.home
+    put_back(home / FINETUNED)
     genome = load_genome(home, job.space.layout)
     if genome.key != row.key:
         raise RunError(f"{home} holds the genome {genome.key}, the front's table says {row.key}")
@@ -91,15 +93,14 @@ class Tuner:
         """Train a member, unless it was trained in this very way before; a stopped training goes on."""
         member = open_member(self.job, self.run, row)
         fingerprint = self.fingerprint(member.network)
+        states = self.run.path / STATES / fingerprint[:12]
         if self.done(row, fingerprint):
             self.reporter.say(f"member {row.index} was trained in this way before")
-            return
-        states = self.run.path / STATES / f"{Path(row.home).name}-{fingerprint[:12]}"
-        made = recover(self.job, member.network, member.kernels, self.recipe, states, self.reporter, lesson=self.lesson)
-        keep(self, member, made, fingerprint)
-        shutil.rmtree(states, ignore_errors=True)
-        with suppress(OSError):  # others may have states there
-            states.parent.rmdir()
+        else:
+            network, kernels = member.network, member.kernels
+            made = recover(self.job, network, kernels, self.recipe, states, self.reporter, lesson=self.lesson)
+            keep(self, member, made, fingerprint)
+        forget(states)
 
     def fingerprint(self, network: nn.Module) -> str:
         """Names a training of these weights: what it starts from, what it learns and how."""
@@ -140,7 +141,7 @@ class Tuner:
     def _seconds(self, row: FrontRow) -> float:
         splits = self.job.splits
         return estimate_seconds(
-            open_member(self.job, self.run, row).network,
+            open_member(self.job, self.run, row).network.requires_grad_(True),
             self.job.data.image_shape,
             self.recipe,
             len(splits.train),
@@ -149,11 +150,18 @@ class Tuner:
         )
 
 
+def forget(states: Path) -> None:
+    """Remove the states of a training that is over, and their common folder where it held no others."""
+    shutil.rmtree(states, ignore_errors=True)
+    with suppress(OSError):
+        states.parent.rmdir()
+
+
 def keep(tuner: Tuner, member: Member, made: Recovered, fingerprint: str) -> None:
     """Note what training gave, and hand the network out if no earlier one is as good on the search images."""
     job, run = tuner.job, tuner.run
     home, now = run.path / member.row.home, settled(run.path, member.row)
-    better = made.found.accuracy > now.search_accuracy
+    better = made.found.accuracy > now.search_accuracy or handed_out(home).get("fingerprint") == fingerprint
     values, _, _ = job.evaluator.judge(member.genome, made.found)
     record = {
         "fingerprint": fingerprint,
@@ -171,6 +179,7 @@ def keep(tuner: Tuner, member: Member, made: Recovered, fingerprint: str) -> Non
     if better:
         _hand_out(tuner, member, record)
     note_training(home, record)
+    write_csv([settled(run.path, row) for row in finished_front(run)], run.path / CSV)
     outcome = "kept" if better else "no better than before on the search images, not kept"
     tuner.reporter.say(
         f"member {member.row.index}: search {_percent(now.search_accuracy)} -> {_percent(made.found.accuracy)}, "
@@ -191,14 +200,13 @@ def _hand_out(tuner: Tuner, member: Member, record: dict[str, Any]) -> None:
     before = {"search_accuracy": plain.search_accuracy, "test_accuracy": plain.test_accuracy}
     metrics = {name: value for name, value in read_json_object(home / METRICS).items() if name != FINETUNED}
     metrics |= {name: record[name] for name in ("search_accuracy", "test_accuracy", "objectives")}
-    metrics |= {"made": f"fine-tuned for {record['epochs']} epochs, {tuner.method}", "before": before}
+    metrics |= {"made": in_words(record), "before": before}
     shutil.rmtree(home / PARTIAL, ignore_errors=True)
     save_compact(home / PARTIAL, member.network, member_config(job), metrics | {"training": record})
     save_genome(home / PARTIAL, member.genome, job.space.layout)
     readme = member_readme(job, trained, f"by a search, then {metrics['made']}")
     atomic_write(home / PARTIAL / "README.md", readme.encode())
-    shutil.rmtree(home / FINETUNED, ignore_errors=True)
-    (home / PARTIAL).rename(home / FINETUNED)
+    take_place(home / PARTIAL, home / FINETUNED)
 
 
 def _flops(row: FrontRow) -> int:

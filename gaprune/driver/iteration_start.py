@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from gaprune.driver.again import STATES, TRAINED
 from gaprune.driver.iteration_result import START, Figures, Iteration, NextStart, read_start
 from gaprune.driver.members import CSV, member_config
 from gaprune.driver.recovery import distillation, gentle_recipe, recover
@@ -17,9 +18,6 @@ from gaprune.prune.lineage import present_kernels
 from gaprune.runs import FrontRow, RunDirectory, read_csv
 from gaprune.saved import load, save_compact, save_genome
 from gaprune.training import Distillation
-
-TRAINED, STATES = "trained", "training"
-"""Folders of an iteration: the network that the next one starts from, and states of its training."""
 
 
 def next_start(

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from gaprune.driver.again import (
-    SEED_STRIDE,
+    TRAINED,
     PartsFound,
     Start,
     evaluated_in,
@@ -27,7 +27,7 @@ from gaprune.driver.again import (
 from gaprune.driver.backends import MakeBackend
 from gaprune.driver.hand_out import PartNetwork, hand_out
 from gaprune.driver.iteration_result import PART, RESULT, Iteration, NextStart, read_iteration
-from gaprune.driver.iteration_start import TRAINED, next_start
+from gaprune.driver.iteration_start import next_start
 from gaprune.driver.iterations_report import IterationRow, write_tables
 from gaprune.driver.kept import NAME as STATISTICS
 from gaprune.driver.loop import FLOPS_LEVELS, check_found, evolve
@@ -40,6 +40,7 @@ from gaprune.prune.masks import Masks
 from gaprune.runs import FrontRow, RunDirectory, read_csv
 from gaprune.runs.files import read_json_object
 from gaprune.saved import METRICS
+from gaprune.training.loop import SEED_STRIDE
 
 
 def run_iterations(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> PartsFound:

@@ -18,7 +18,7 @@ from gaprune.driver.build import Builder, Built
 from gaprune.driver.engine import MEGABYTE
 from gaprune.driver.loop import Found
 from gaprune.driver.setup import Job
-from gaprune.driver.trained import carry_over, settled
+from gaprune.driver.trained import carry_over, handed_out, in_words, settled
 from gaprune.errors import RunError
 from gaprune.evolve.dominance import is_efficient
 from gaprune.progress import Reporter
@@ -82,6 +82,10 @@ def show(job: Job, run: RunDirectory, rows: list[FrontRow], done: dict[str, Any]
     (run.path / CSV).unlink(missing_ok=True)
     take_place(run.path / PARTIAL, run.path / FRONT)
     rows = [settled(run.path, row) for row in rows]
+    for row in rows:
+        if row.trained_epochs:  # its number may be another by now
+            readme = member_readme(job, row, f"by a search, then {in_words(handed_out(run.path / row.home))}")
+            atomic_write(run.path / row.path / "README.md", readme.encode())
     write_csv(rows, run.path / CSV)
     run.note_seconds(job.since, **done)
     return rows

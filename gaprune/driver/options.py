@@ -183,10 +183,11 @@ class SearchOptions:
             "threads",
             "workers",
             "threads_per_worker",
-            "epoch_images",
         ):
             if getattr(self, name) is not None:
                 _check_least(name, getattr(self, name), 1)
+        if self.epoch_images is not None:
+            _check_least("epoch_images", self.epoch_images, 2)
         for name, valid in CHOICES.items():
             if getattr(self, name) not in valid:
                 raise choice_error(name.replace("_", "-"), getattr(self, name), valid)

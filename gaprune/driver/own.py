@@ -63,5 +63,5 @@ class Own:
         recorded, now = manifest.get("objects", {}), self.record()
         missing = [what for what in ("model", "data", "objectives") if recorded.get(what) and not now[what]]
         if missing:
-            advice = call.format(objects="model, data", path=f'"{path}"')
+            advice = call.format(objects=", ".join(missing), path=f'"{path}"')
             raise OptionError(f"{path} was given its {' and '.join(missing)} as objects: go on with {advice}")

@@ -67,6 +67,7 @@ def recover(
         reporter: told how it goes.
         lesson: what is learnt.
     """
+    network.requires_grad_(True)  # a frozen original passes that on to what is cut out of it
     with masked_gradients(network, kernels):
         records = train(job, network, recipe, lesson, directory, reporter)
     return measured(job, network, records)

@@ -63,8 +63,9 @@ def reopened(run: RunDirectory, own: Own, anew: Mapping[str, Any], reporter: Rep
     local = {name: getattr(default, name) for name in PLACES} | {"backend": "local"}
     light = {"compensation": "none", "importance": "l2", "precision": "float32", "polish": False}
     options = resumed_options(SearchOptions(resume=run.path), run.manifest)
-    options = dataclasses.replace(options, **{**local, **light, **anew, "given": frozenset()})
-    job = prepare(options, own, reporter)
+    there = {"search_from": run.manifest["data"]["splits"]["search_from"]}  # where a checkpoint given anew has no say
+    options = dataclasses.replace(options, **{**local, **light, **there, **anew, "given": frozenset()})
+    job = prepare(options, own, reporter, wanted=run.manifest.get("identity", {}).get("weights_sha256"))
     check_identity(job, run, OF_THE_DEVICE)
     return job
 

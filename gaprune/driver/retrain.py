@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 
+from gaprune.driver.again import STATES, TRAINED
 from gaprune.driver.members import member_config
 from gaprune.driver.recovery import gentle_recipe, recover
 from gaprune.driver.round_result import RoundResult
@@ -14,9 +14,6 @@ from gaprune.progress import Reporter
 from gaprune.prune.genome import Bits, Genome
 from gaprune.runs import RunDirectory
 from gaprune.saved import load, save_compact, save_genome
-
-TRAINED = "trained"
-STATES = "training"
 
 
 def retrain(
@@ -60,5 +57,4 @@ def retrain(
     }
     save_compact(directory.path / TRAINED, network, member_config(job), metrics)
     save_genome(directory.path / TRAINED, genome, job.space.layout)
-    shutil.rmtree(directory.path / STATES, ignore_errors=True)
     return trained

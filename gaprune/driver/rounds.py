@@ -7,13 +7,14 @@ going on with a run needs none of the finished rounds' networks but the last.
 from __future__ import annotations
 
 import itertools
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from gaprune.driver.again import (
-    SEED_STRIDE,
+    STATES,
     PartsFound,
     Start,
     evaluated_in,
@@ -35,6 +36,7 @@ from gaprune.prune.lineage import present_kernels
 from gaprune.prune.masks import Masks
 from gaprune.runs import RunDirectory
 from gaprune.runs.directory import SECONDS
+from gaprune.training.loop import SEED_STRIDE
 
 
 def run_rounds(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> PartsFound:
@@ -62,6 +64,7 @@ def run_rounds(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter:
             result = _Round(job, run, number, done[-1] if done else None, reporter).result(make_backend)
             run.note_seconds(job.since)
             _say(result, job, reporter)
+        shutil.rmtree(path / STATES, ignore_errors=True)
         done.append(result)
         write_tables(job, run.path, done)
     rows = save_rounds(job, run, done)

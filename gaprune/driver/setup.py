@@ -133,7 +133,13 @@ def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
     return (resolve_selector(wanted),) if options.algorithm == ROUNDS else resolve_objectives(wanted)
 
 
-def prepare(options: SearchOptions, own: Own, reporter: Reporter, directory: Path | None = None) -> Job:
+def prepare(
+    options: SearchOptions,
+    own: Own,
+    reporter: Reporter,
+    directory: Path | None = None,
+    wanted: str | None = None,
+) -> Job:
     """Make a search ready to run; the baseline is trained here if there is none.
 
     Args:
@@ -141,6 +147,7 @@ def prepare(options: SearchOptions, own: Own, reporter: Reporter, directory: Pat
         own: what was given as objects.
         reporter: told what is used and why, and how long things take.
         directory: of a run to go on with, which may have kept statistics.
+        wanted: digest of the weights that a run was made with; no baseline is trained in their place.
 
     Raises:
         GapruneError: anything that the user can mend, in one line.
@@ -153,7 +160,7 @@ def prepare(options: SearchOptions, own: Own, reporter: Reporter, directory: Pat
             build(options.model, num_classes=2, stem=options.stem)  # a wrong name is told before data is read
     data = own.data or load_images(options, reporter)
     splits = split_images(options, data, own.model is not None, reporter)
-    baseline = find_baseline(options, data, splits, device, own.model, reporter)
+    baseline = find_baseline(options, data, splits, device, own.model, reporter, wanted)
     reporter.say(f"network: {name}, {baseline.source}")
     if baseline.saw_all_training_images and splits.record["search_from"] == "train":
         reporter.say("these weights may have seen the search images in training: --search-from test avoids that")
@@ -263,8 +270,9 @@ def find_baseline(
     device: torch.device,
     model: nn.Module | None,
     reporter: Reporter,
+    wanted: str | None = None,
 ) -> Baseline:
-    """The trained network that the options name, or the caller's own."""
+    """The trained network that the options name, or the caller's own; ``wanted`` as ``resolve_baseline`` has it."""
     if model is not None:
         return Baseline(
             model=copy.deepcopy(model).to(device).eval(),
@@ -284,6 +292,7 @@ def find_baseline(
         device=device,
         checkpoint=options.checkpoint,
         recipe=default_recipe(options.model, data, device, seed=options.seed),
+        wanted=wanted,
         reporter=reporter,
     )
 

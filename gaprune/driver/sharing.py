@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from gaprune.device import pinned
-from gaprune.driver.finetuning import STATES, Member, Tuner, keep, open_member
+from gaprune.driver.finetuning import STATES, Member, Tuner, forget, keep, open_member
 from gaprune.driver.recovery import Recovered, measured, recover, train
 from gaprune.driver.setup import Job
 from gaprune.errors import OptionError
@@ -22,6 +20,8 @@ from gaprune.runs import FrontRow
 from gaprune.training import Distillation, EpochRecord, Recipe, estimate_seconds, images_per_epoch
 from gaprune.training.digest import digest_json
 from gaprune.training.shared import SharedFront, SharedLesson
+
+SHARED_NEEDS = "shared is for two members or more (--pick all) and a teacher (--distill above 0)"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Together:
         """
         tuner, teacher = self.tuner, self.tuner.lesson
         if len(rows) < 2 or not isinstance(teacher, Distillation):
-            raise OptionError("shared is for two members or more (--pick all) and a teacher (--distill above 0)")
+            raise OptionError(SHARED_NEEDS)
         members = [open_member(tuner.job, tuner.run, row) for row in sorted(rows, key=lambda row: row.flops)]
         masks = [saved_masks(tuner.job, member) for member in members]
         networks = [member.network for member in members]
@@ -54,19 +54,20 @@ class Together:
         polish = None if self.polish is None else vars(self.polish)
         fingerprint = digest_json({**whole.way, "polish": polish})
         pending = [place for place, member in enumerate(members) if not whole.done(member.row, fingerprint)]
+        states = tuner.run.path / STATES / f"shared-{fingerprint[:12]}"
         if not pending:
             tuner.reporter.say("these members were trained in this way before")
+            forget(states)
             return
-        states = tuner.run.path / STATES / f"shared-{fingerprint[:12]}"
+        if self.polish is not None:
+            replace(tuner, recipe=self.polish, method="alone, after training together").announce(rows)
         records = self._fit(shared, lesson, states / "together")
         with tuner.reporter.task("members", len(members)) as task:
             for place, member in enumerate(members):
                 if place in pending:
                     self._take_out(shared, whole, place, member, records, fingerprint, states)
                 task.advance(1)
-        shutil.rmtree(states, ignore_errors=True)
-        with suppress(OSError):  # others may have states there
-            states.parent.rmdir()
+        forget(states)
 
     def _lesson(self, shared: SharedFront, teacher: Distillation) -> SharedLesson:
         job = self.tuner.job

@@ -36,6 +36,22 @@ def note_training(home: Path, record: dict[str, Any]) -> None:
     write_json(home / METRICS, {**_metrics(home), FINETUNED: [*earlier, record]})
 
 
+def handed_out(home: Path) -> dict[str, Any]:
+    """The training whose network lies in a member's folder ``finetuned/``; empty where there is none.
+
+    Raises:
+        RunError: the folder's metrics are missing or damaged.
+    """
+    place = home / FINETUNED
+    found: dict[str, Any] = _metrics(place)["training"] if place.is_dir() else {}
+    return found
+
+
+def in_words(training: dict[str, Any]) -> str:
+    """What a training was."""
+    return f"fine-tuned for {training['epochs']} epochs, {training['method']}"
+
+
 def settled(path: Path, row: FrontRow) -> FrontRow:
     """The row with the better of a member's networks, as its folder tells.
 
@@ -48,10 +64,9 @@ def settled(path: Path, row: FrontRow) -> FrontRow:
     """
     home = path / row.home
     plain = replace(row.untrained(), path=row.home, objectives=_metrics(home)["objectives"])
-    kept = [one for one in trainings(home) if one["kept"] and one["search_accuracy"] > plain.search_accuracy]
-    if not kept or not (home / FINETUNED).is_dir():
+    best = handed_out(home)
+    if not best or best["search_accuracy"] <= plain.search_accuracy:
         return plain
-    (best,) = kept
     return replace(
         plain,
         path=f"{row.home}/{FINETUNED}",

@@ -54,6 +54,8 @@ def check_choice(choice: str) -> None:
     Raises:
         OptionError: it does not; the valid forms are listed.
     """
+    if not isinstance(choice, str):
+        raise OptionError(f"pick must be a word such as knee, all or '3,7', got {choice!r}")
     for part in _parts(choice):
         if part != ALL and not part.isdecimal():
             _check_part(part)

@@ -28,6 +28,9 @@ from gaprune.training.subject import Subject, new_network
 
 FORMAT = "gaprune-baseline-1"
 WEIGHTS = "model.safetensors"
+BASELINES = "baselines"
+"""Folder of the cache: by network, data and recipe the weights that were trained."""
+
 _STATES = "training"
 
 
@@ -35,7 +38,7 @@ def baseline_directory(cache_dir: Path, subject: Subject, recipe: Recipe) -> Pat
     """Where the cache keeps the baseline of this network, data, training images and recipe."""
     parts = (subject.model_name, subject.stem, subject.data.name)
     name = "-".join(re.sub(r"[^\w.]+", "_", part) for part in parts)
-    return cache_dir / "baselines" / f"{name}-{_fingerprint(subject, recipe)[:12]}"
+    return cache_dir / BASELINES / f"{name}-{_fingerprint(subject, recipe)[:12]}"
 
 
 def train_baseline(subject: Subject, recipe: Recipe, directory: Path, reporter: Reporter = SILENT) -> Path:

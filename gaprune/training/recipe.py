@@ -51,8 +51,13 @@ def images_per_epoch(recipe: Recipe, images: int) -> int:
 
 
 def steps_per_epoch(recipe: Recipe, images: int) -> int:
-    """Number of steps of an epoch, each of at most ``recipe.batch_size`` images, of ``images`` to train on."""
-    return math.ceil(images_per_epoch(recipe, images) / recipe.batch_size)
+    """Number of steps of an epoch, about equally many images each, of ``images`` to train on.
+
+    A step has ``recipe.batch_size`` images at most, or one more where one would be left alone, of which batch norm
+    cannot learn.
+    """
+    count = images_per_epoch(recipe, images)
+    return max(1, min(math.ceil(count / recipe.batch_size), count // 2))
 
 
 def learning_rate(recipe: Recipe, step: int, total: int) -> float:

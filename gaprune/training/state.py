@@ -14,6 +14,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from gaprune.data.augment import augment
 from gaprune.data.images import ImageSet, normalise
 from gaprune.evaluate.measure import Measurement, measure
+from gaprune.prune.tensors import first_names
 from gaprune.training.lesson import LABELS, Batch, Lesson
 from gaprune.training.recipe import Recipe, ema_decay, images_per_epoch, learning_rate, steps_per_epoch
 
@@ -139,14 +140,16 @@ def reproducible(seed: int, device: torch.device) -> Iterator[torch.Generator]:
     devices = [device] if device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices=devices),
-        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
     ):
         torch.manual_seed(seed)
         yield torch.Generator(device).manual_seed(seed)
 
 
 def _average(state: TrainingState, decay: float) -> None:
-    averaged, current = state.averaged.state_dict(), state.model.state_dict()
+    first = {name for name, earlier in first_names(state.averaged).items() if name == earlier}
+    averaged = {name: tensor for name, tensor in state.averaged.state_dict().items() if name in first}
+    current = state.model.state_dict()
     fractional = [name for name, tensor in averaged.items() if tensor.is_floating_point()]
     update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
     update([averaged[name] for name in fractional], [current[name] for name in fractional], None)

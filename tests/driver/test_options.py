@@ -79,7 +79,7 @@ def test_every_option_can_be_typed() -> None:
         (SearchOptions(population=3), "population must be at least 4, got 3"),
         (SearchOptions(search_size=0), "search-size must be at least 1, got 0"),
         (SearchOptions(seed=-1), "seed must be at least 0, got -1"),
-        (SearchOptions(epoch_images=0), "epoch-images must be at least 1, got 0"),
+        (SearchOptions(epoch_images=0), "epoch-images must be at least 2, got 0"),
         (
             SearchOptions(epoch_images=9, given=frozenset({"epoch_images"})),
             "epoch-images says nothing where nothing is trained: add round-epochs or iterations",

@@ -13,7 +13,8 @@ from gaprune.data.images import ImageSet
 from gaprune.errors import RunError, TrainingError
 from gaprune.evaluate.measure import measure
 from gaprune.training import EpochRecord, Recipe, fit, loop
-from gaprune.training.state import Course, TrainingState, train_step
+from gaprune.training.recipe import steps_per_epoch
+from gaprune.training.state import Course, TrainingState, _average, start, train_step
 
 RECIPE = Recipe(epochs=4, batch_size=16, lr=0.1, pad=1)
 MEAN, STD = (64.0, 64.0, 64.0), (60.0, 60.0, 60.0)
@@ -69,6 +70,25 @@ def test_an_epoch_draws_as_many_images_as_it_is_told_each_time_others(
     drawn.clear()
     fit_tiny(new_net(), dataclasses.replace(RECIPE, epochs=1, epoch_images=1000))
     assert set.union(*drawn) == set(range(50)), "never more than there are"
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "expected"), [(5, 2, [3, 2]), (3, 2, [3]), (2, 1, [2]), (129, 128, [65, 64])]
+)
+def test_no_step_is_of_one_image_alone(images: int, batch: int, expected: list[int]) -> None:
+    steps = steps_per_epoch(dataclasses.replace(RECIPE, batch_size=batch), images)
+    assert [len(part) for part in torch.arange(images).tensor_split(steps)] == expected
+
+
+def test_tied_weights_are_averaged_once() -> None:
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    model[1].weight = model[0].weight
+    state = start(model, dataclasses.replace(RECIPE, ema_decay=0.9))
+    before = state.averaged.state_dict()["0.weight"].clone()
+    with torch.no_grad():
+        model[0].weight += 1.0
+    _average(state, 0.9)
+    assert torch.allclose(state.averaged.state_dict()["1.weight"], before + 0.1)
 
 
 def test_the_network_ends_as_it_was_validated(fit_tiny: Fit, new_net: NewNet, held_out_images: ImageSet) -> None:

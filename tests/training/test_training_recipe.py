@@ -25,12 +25,13 @@ def test_the_rate_rises_once_to_its_peak_and_falls_to_almost_nothing(total: int,
         assert peak == pytest.approx(total / 4, abs=2)
 
 
-@given(images=st.integers(1, 10_000), batch_size=st.integers(1, 512))
+@given(images=st.integers(2, 10_000), batch_size=st.integers(2, 512))
 def test_steps_hold_all_images_and_none_is_too_large(images: int, batch_size: int) -> None:
     steps = steps_per_epoch(Recipe(batch_size=batch_size), images)
     sizes = [len(part) for part in torch.arange(images).tensor_split(steps)]
     assert sum(sizes) == images
-    assert max(sizes) <= batch_size
+    assert max(sizes) <= batch_size + 1
+    assert min(sizes) >= 2
     assert max(sizes) - min(sizes) <= 1
 
 
