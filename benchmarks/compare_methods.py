@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import shutil
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from harness import Goal, run
+from harness import Goal, at_least, pathless, run
 from safetensors.torch import save_file
 from subjects import load_subject, small_network
 from torch import nn
@@ -29,7 +31,7 @@ from torch import nn
 from gaprune.compare import Options, compare, default_methods
 from gaprune.compress.ours import Front
 from gaprune.compress.rows import Row, slug, unmatched
-from gaprune.compress.table import BY_SIZE, BY_TIME, MARKDOWN
+from gaprune.compress.table import BY_SIZE, BY_TIME, JSON, MARKDOWN
 from gaprune.device import choose_device
 from gaprune.progress import SILENT, Reporter, make_reporter
 from gaprune.runs import read_manifest
@@ -71,13 +73,19 @@ def quick_network(num_classes: int) -> nn.Module:
     return small_network(num_classes)
 
 
-def figures_of(network: str, rows: list[Row]) -> dict[str, float]:
-    """The figures that goals speak of, as far as the rows tell."""
+def figures_of(network: str, rows: list[Row], failures: Collection[str] = ()) -> dict[str, float]:
+    """The figures that goals speak of, as far as the rows tell.
+
+    Args:
+        network: its name.
+        rows: of the table.
+        failures: chains that have no row; how many chains are matched is not told without them.
+    """
     by_chain = {row.chain: row for row in rows}
     found: dict[str, float] = {}
     others = [row for row in rows if not row.ours and row.chain != "none"]
     ours = [row for row in rows if row.ours]
-    if others and ours:
+    if others and ours and not failures:
         found[MATCHED] = 100 * (1 - len(unmatched(rows)) / len(others))
     if "none" in by_chain:
         limit = by_chain["none"].size_mb / 10
@@ -100,6 +108,7 @@ def _accuracy(row: Row) -> float:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Search if there is no run, compare, and say what came of it."""
+    at_least(options, epochs=1, epoch_images=2, threads=1)
     reporter = SILENT if options.quick else make_reporter()
     network = network_name(options)
     work = options.work or options.output / f".compare_methods-{network}"
@@ -122,10 +131,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         typed |= {"threads"} if given.threads else set()
         given = dataclasses.replace(given, resume=table, given=frozenset(typed))
     rows = compare(given)
+    failures = json.loads((table / JSON).read_text())["failures"]
     name, device = f"{network}-{manifest['data']['name']}", choose_device("auto").type
     for picture in (BY_SIZE, BY_TIME):
-        target = f"compare_methods-{name}-{Path(picture).stem.removeprefix('accuracy-')}{_quick(options)}.png"
-        shutil.copy(table / picture, options.output / target)
+        axis = Path(picture).stem.removeprefix("accuracy-")
+        shutil.copy(table / picture, options.output / f"compare_methods-{name}-{device}-{axis}{_quick(options)}.png")
     shutil.copy(table / MARKDOWN, options.output / f"compare_methods-{name}-{device}{_quick(options)}.md")
     if options.quick:
         for made in (work / "search", table):
@@ -136,13 +146,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "data": name,
         "device": device,
-        "figures": figures_of(manifest["options"]["model"], rows),
+        "figures": figures_of(manifest["options"]["model"], rows, failures),
         "rows": [dataclasses.asdict(row) for row in rows],
+        "failures": failures,
         "unmatched": [row.chain for row in unmatched(rows)],
         "epochs": given.epochs,
         "epoch_images": given.epoch_images,
         "threads": given.threads or torch.get_num_threads(),
-        "baseline": manifest["baseline"],
+        "baseline": pathless(manifest["baseline"]),
         "search": {name: manifest["options"][name] for name in (*SEARCH, "objectives")}
         | {"evaluations": manifest.get("evaluations")},
     }
@@ -158,7 +169,7 @@ def _searched(options: argparse.Namespace, path: Path, reporter: Reporter) -> Pa
         search(QUICK_MODEL, "digits", output=path, reporter=reporter, **given)
         return path
     if (path / MANIFEST_NAME).exists():
-        search(options.model, "auto", resume=path, reporter=reporter)
+        search(options.model, "auto", stem=options.stem, resume=path, reporter=reporter)
         return path
     places = {name: getattr(options, name) for name in ("data_dir", "checkpoint") if getattr(options, name) is not None}
     search(options.model, "auto", stem=options.stem, output=path, reporter=reporter, **places, **SEARCH)

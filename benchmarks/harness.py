@@ -10,6 +10,7 @@ import argparse
 import json
 import operator
 import platform
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -131,6 +132,11 @@ def _each(given: Any) -> Sequence[Any]:
     if given is None:
         return ()
     return given if isinstance(given, (list, tuple)) else (given,)
+
+
+def pathless(text: str) -> str:
+    """Without the paths of this machine."""
+    return re.sub(r",? (in|from) /[^\s,]+", "", text)
 
 
 def _described(result: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from running import Setting, add_arguments, markdown, members_within, pathless, search_seconds, setting
+from running import Setting, add_arguments, markdown, members_within, search_seconds, setting
 
 from gaprune.baseline import Subject, default_recipe, held_out_size, train_baseline
 from gaprune.data import load_data, split
@@ -32,7 +32,7 @@ from gaprune.training import Distillation, Recipe, estimate_seconds
 from gaprune.training.subject import new_network
 
 # the folder of benchmarks is on the path by now
-from harness import Goal, at_least, run  # isort: skip
+from harness import Goal, at_least, pathless, run  # isort: skip
 
 
 @dataclass(frozen=True)

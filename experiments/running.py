@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -182,11 +181,6 @@ def search_seconds(run: Path) -> float | None:
     """Wall time of a search, start to front, over all sessions; ``None`` where an earlier version kept none."""
     seconds: float | None = read_manifest(run).get(SECONDS)
     return seconds
-
-
-def pathless(text: str) -> str:
-    """Without the paths of this machine."""
-    return re.sub(r",? (in|from) /[^\s,]+", "", text)
 
 
 def markdown(headings: list[str], rows: Iterable[Iterable[object]]) -> str:

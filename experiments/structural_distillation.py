@@ -28,7 +28,6 @@ from running import (
     add_arguments,
     markdown,
     members_within,
-    pathless,
     search_seconds,
     setting,
 )
@@ -38,7 +37,7 @@ from gaprune.runs import FrontRow, read_manifest
 from gaprune.search import SearchResult
 
 # the folder of benchmarks is on the path by now
-from harness import Goal, at_least, run  # isort: skip
+from harness import Goal, at_least, pathless, run  # isort: skip
 from pictures import Curve, draw_accuracy  # isort: skip
 
 AHEAD = "test accuracy above the paper's, least over its parameter budgets"

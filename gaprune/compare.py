@@ -236,9 +236,7 @@ def default_methods(front: Front | None) -> tuple[str, ...]:
         for member in dict.fromkeys((smallest, middle))
         for more in ("", "+quantize")
     ]
-    own += [
-        f"distill:ours:{member}{more}" for member in dict.fromkeys((smallest, middle)) for more in ("", "+quantize")
-    ]
+    own.append(f"distill:ours:{middle}")  # the same training as the member's own: one says so
     return (*METHODS, *own)
 
 

@@ -38,6 +38,12 @@ def test_the_figures_are_what_the_rows_say() -> None:
     }
 
 
+def test_a_chain_without_a_row_is_not_taken_for_matched() -> None:
+    with_all = figures_of("net", ROWS)
+    with_all.pop(f"net: {MATCHED}")
+    assert figures_of("net", ROWS, ["tucker:size=0.1"]) == with_all
+
+
 def test_every_goal_speaks_of_a_figure_that_a_run_makes() -> None:
     made = {name for network in ("vgg16", "resnet18") for name in figures_of(network, ROWS)}
     assert {goal.name for goal in compare_methods.GOALS} == made
