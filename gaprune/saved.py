@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from gaprune.errors import CheckpointError
+from gaprune.errors import CheckpointError, RunError
 from gaprune.models import build
 from gaprune.prune.compact import fill, fit_attributes, place_grouped
 from gaprune.prune.genome import Genome, Layout
@@ -74,6 +74,27 @@ def save_compact(directory: Path, network: nn.Module, config: Config, metrics: d
     write_json(directory / CONFIG, asdict(config) | structure(network))
     write_json(directory / METRICS, metrics)
     atomic_write(directory / WEIGHTS, save(stored_tensors(network), metadata={"format": FORMAT}))
+
+
+def read_metrics(directory: Path, *needed: str) -> dict[str, Any]:
+    """What is known of a saved network.
+
+    Args:
+        directory: that it was saved in.
+        needed: names that must be there.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    file = directory / METRICS
+    try:
+        found = read_json_object(file)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read: {error}") from error
+    for name in needed:
+        if name not in found:
+            raise RunError(f"{file} is damaged: it has no {name}")
+    return found
 
 
 def structure(network: nn.Module) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from gaprune.cli import differences
 from gaprune.device import pinned
 from gaprune.driver.engine import MEGABYTE, Origin, make_evaluator
 from gaprune.driver.kept import Kept
+from gaprune.driver.logged import logged_outcomes
 from gaprune.driver.setup import Job, statistics_key
 from gaprune.errors import RunError
 from gaprune.evaluate import Outcome
@@ -23,7 +24,7 @@ from gaprune.progress import Reporter
 from gaprune.prune.genome import Genome
 from gaprune.prune.lineage import compose, present_kernels
 from gaprune.prune.masks import Masks
-from gaprune.runs import EvaluationLog, FrontRow, RunDirectory, read_manifest
+from gaprune.runs import FrontRow, RunDirectory, read_manifest
 from gaprune.runs.directory import LOG_NAME, MANIFEST_NAME
 from gaprune.saved import load
 from gaprune.training.digest import digest_tensors
@@ -164,7 +165,7 @@ def read_record(path: Path, name: str, from_record: Callable[[dict[str, Any]], K
 def evaluated_in(parts: Iterable[Path]) -> dict[str, Outcome]:
     """Every outcome that parts of a run have logged, by the part's number, from 1, and genome key."""
     return {
-        f"{number}/{record['key']}": Outcome.from_record(record)
+        f"{number}/{outcome.key}": outcome
         for number, path in enumerate(parts, start=1)
-        for record in EvaluationLog(path / LOG_NAME).load()
+        for _, outcome in logged_outcomes(path / LOG_NAME)
     }

@@ -12,8 +12,8 @@ from gaprune.driver.members import FRONT, member_readme, member_row, new_front, 
 from gaprune.driver.setup import Job
 from gaprune.prune.genome import Genome
 from gaprune.runs import FrontRow, RunDirectory
-from gaprune.runs.files import atomic_write, read_json_object, write_json
-from gaprune.saved import METRICS, save_genome
+from gaprune.runs.files import atomic_write, write_json
+from gaprune.saved import METRICS, read_metrics, save_genome
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def hand_out(job: Job, run: RunDirectory, networks: Sequence[PartNetwork], done:
 
 def _copy(job: Job, network: PartNetwork, row: FrontRow, folder: Path) -> None:
     shutil.copytree(network.source, folder)
-    metrics = read_json_object(network.source / METRICS)
+    metrics = read_metrics(network.source)
     own = {name: value for name, value in vars(row).items() if name not in ("index", "path")}
     write_json(folder / METRICS, {**metrics, **own, "widths": list(row.widths), **network.part})
     save_genome(folder, network.genome, job.space.layout)

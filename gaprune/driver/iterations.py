@@ -38,8 +38,7 @@ from gaprune.evolve.dominance import is_efficient
 from gaprune.progress import Reporter
 from gaprune.prune.masks import Masks
 from gaprune.runs import FrontRow, RunDirectory, read_csv
-from gaprune.runs.files import read_json_object
-from gaprune.saved import METRICS
+from gaprune.saved import read_metrics
 from gaprune.training.loop import SEED_STRIDE
 
 
@@ -132,7 +131,7 @@ def _members(job: Job, run: RunDirectory, iteration: Iteration) -> list[_Member]
     path = _path(run, iteration.number)
     found = []
     for row, genome in zip(read_csv(path / CSV), iteration.genomes, strict=True):
-        metrics = read_json_object(path / row.path / METRICS)
+        metrics = read_metrics(path / row.path, "made", "minimised", "violation")
         after = "" if iteration.number == 1 else f", from what iteration {iteration.number - 1} left, trained on"
         network = PartNetwork(
             source=path / row.path,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gaprune.driver.engine import largest_budget
+from gaprune.driver.logged import logged_outcomes
 from gaprune.driver.setup import Job
 from gaprune.errors import RunError
 from gaprune.evaluate import Backend, Floors, Outcome, expected_matrix, objective_matrix, violations
@@ -99,13 +100,10 @@ def _known(run: RunDirectory, generation: int) -> tuple[dict[str, Outcome], list
     """
     known: dict[str, Outcome] = {}
     settled = []
-    try:
-        for record in run.log.load():
-            known[record["key"]] = outcome = Outcome.from_record(record)
-            if record["generation"] < generation:
-                settled.append(outcome)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{run.log.path} has a line that is no evaluation: {error!r}") from error
+    for asked_in, outcome in logged_outcomes(run.log.path):
+        known[outcome.key] = outcome
+        if asked_in < generation:
+            settled.append(outcome)
     return known, settled
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gaprune.driver.again import PARTS
+from gaprune.driver.logged import logged_outcomes
 from gaprune.driver.setup import Job
 from gaprune.evaluate import Outcome
-from gaprune.runs import EvaluationLog, FrontRow, RunDirectory, plot_front
+from gaprune.runs import FrontRow, RunDirectory, plot_front
 from gaprune.runs.directory import LOG_NAME
 
 PICTURE = "front.png"
@@ -33,7 +34,7 @@ def draw(
 def logged(run: RunDirectory) -> list[Outcome]:
     """Every outcome that a run or its parts have logged."""
     logs = [run.path / LOG_NAME, *(log for part in PARTS for log in sorted(run.path.glob(f"{part}-*/{LOG_NAME}")))]
-    return [Outcome.from_record(record) for log in logs if log.exists() for record in EvaluationLog(log).load()]
+    return [outcome for log in logs for _, outcome in logged_outcomes(log)]
 
 
 def _training(job: Job, rows: Sequence[FrontRow]) -> str:

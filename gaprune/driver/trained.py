@@ -15,9 +15,9 @@ from typing import Any
 
 from gaprune.errors import RunError
 from gaprune.runs import FrontRow
-from gaprune.runs.files import read_json_object, write_json
+from gaprune.runs.files import write_json
 from gaprune.runs.front import FINETUNED
-from gaprune.saved import METRICS
+from gaprune.saved import METRICS, read_metrics
 
 
 def trainings(home: Path) -> list[dict[str, Any]]:
@@ -26,14 +26,14 @@ def trainings(home: Path) -> list[dict[str, Any]]:
     Raises:
         RunError: its metrics are missing or damaged.
     """
-    found: list[dict[str, Any]] = _metrics(home).get(FINETUNED, [])
+    found: list[dict[str, Any]] = read_metrics(home).get(FINETUNED, [])
     return found
 
 
 def note_training(home: Path, record: dict[str, Any]) -> None:
     """Add a training to a member's metrics; one that is kept takes the place of an earlier one."""
     earlier = [{**one, "kept": one["kept"] and not record["kept"]} for one in trainings(home)]
-    write_json(home / METRICS, {**_metrics(home), FINETUNED: [*earlier, record]})
+    write_json(home / METRICS, {**read_metrics(home), FINETUNED: [*earlier, record]})
 
 
 def handed_out(home: Path) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def handed_out(home: Path) -> dict[str, Any]:
         RunError: the folder's metrics are missing or damaged.
     """
     place = home / FINETUNED
-    found: dict[str, Any] = _metrics(place)["training"] if place.is_dir() else {}
+    found: dict[str, Any] = read_metrics(place, "training")["training"] if place.is_dir() else {}
     return found
 
 
@@ -63,7 +63,7 @@ def settled(path: Path, row: FrontRow) -> FrontRow:
         RunError: the folder's metrics are missing or damaged.
     """
     home = path / row.home
-    plain = replace(row.untrained(), path=row.home, objectives=_metrics(home)["objectives"])
+    plain = replace(row.untrained(), path=row.home, objectives=read_metrics(home, "objectives")["objectives"])
     best = handed_out(home)
     if not best or best["search_accuracy"] <= plain.search_accuracy:
         return plain
@@ -89,26 +89,19 @@ def carry_over(old: Path, new: Path, rows: Sequence[FrontRow]) -> None:
     """
     homes = {}
     for home in old.glob("*"):
-        with suppress(RunError, KeyError):  # what is damaged has nothing to carry over
+        with suppress(RunError):  # what is damaged has nothing to carry over
             if trainings(home):
                 homes[_origin(home)] = home
     for row in rows:
         target = new / Path(row.home).name
         if _origin(target) in homes:
             source = homes[_origin(target)]
-            write_json(target / METRICS, {**_metrics(target), FINETUNED: trainings(source)})
+            write_json(target / METRICS, {**read_metrics(target), FINETUNED: trainings(source)})
             if (source / FINETUNED).is_dir():
                 shutil.copytree(source / FINETUNED, target / FINETUNED)
 
 
 def _origin(home: Path) -> tuple[str, int | None]:
     """Names the network that a search left: two iterations may find the same genome, each with weights of its own."""
-    metrics = _metrics(home)
+    metrics = read_metrics(home, "key")
     return metrics["key"], metrics.get("iteration")
-
-
-def _metrics(home: Path) -> dict[str, Any]:
-    try:
-        return read_json_object(home / METRICS)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{home / METRICS} cannot be read: {error}") from error
