@@ -20,7 +20,7 @@ import gaprune
 from gaprune.data import ImageData, split
 from gaprune.driver import finetuning
 from gaprune.driver.trained import settled
-from gaprune.errors import GapruneError, OptionError, RunError
+from gaprune.errors import GapruneError, OptionError, RunError, TrainingError
 from gaprune.evaluate import Candidate, Objective, measure
 from gaprune.finetune import FinetuneOptions, main
 from gaprune.progress import SILENT
@@ -372,6 +372,11 @@ def test_another_original_or_other_images_are_refused(
         gaprune.finetune(run.path, model=other, data=faint, **TUNE)  # type: ignore[operator]
     with pytest.raises(OptionError, match="was given its model and data as objects"):
         gaprune.finetune(run.path, **TUNE)  # type: ignore[operator]
+
+
+def test_a_member_whose_training_diverges_is_named(searched: Callable[..., SearchResult], tune: Tune) -> None:
+    with pytest.raises(TrainingError, match=r"^member 1: .*diverged in epoch 1"):
+        tune(searched(generations=1).path, pick="1", lr=1e30)
 
 
 def test_a_damaged_member_is_named(searched: Callable[..., SearchResult], tune: Tune) -> None:

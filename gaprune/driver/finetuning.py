@@ -19,7 +19,7 @@ from gaprune.driver.recovery import Recovered, recover
 from gaprune.driver.reopen import finished_front
 from gaprune.driver.setup import Job
 from gaprune.driver.trained import handed_out, in_words, note_training, settled, trainings
-from gaprune.errors import RunError
+from gaprune.errors import RunError, TrainingError
 from gaprune.progress import Reporter, duration
 from gaprune.prune.genome import Bits, Genome
 from gaprune.prune.lineage import present_kernels
@@ -98,7 +98,10 @@ class Tuner:
             self.reporter.say(f"member {row.index} was trained in this way before")
         else:
             network, kernels = member.network, member.kernels
-            made = recover(self.job, network, kernels, self.recipe, states, self.reporter, lesson=self.lesson)
+            try:
+                made = recover(self.job, network, kernels, self.recipe, states, self.reporter, lesson=self.lesson)
+            except TrainingError as error:
+                raise TrainingError(f"member {row.index}: {error}") from error
             keep(self, member, made, fingerprint)
         forget(states)
 

@@ -10,6 +10,7 @@ from gaprune.driver.members import member_config
 from gaprune.driver.recovery import gentle_recipe, recover
 from gaprune.driver.round_result import RoundResult
 from gaprune.driver.setup import Job
+from gaprune.errors import TrainingError
 from gaprune.progress import Reporter
 from gaprune.prune.genome import Bits, Genome
 from gaprune.runs import RunDirectory
@@ -35,11 +36,15 @@ def retrain(
         reporter: told how it goes.
 
     Returns:
-        The result with the trained network in the place of the one that was found.
+        The result with the trained network in the place of the one that was found; as it was, if training diverged.
     """
     network = load(directory.path.parent / result.place, model=job.own.model).to(job.splits.search.images.device)
     recipe = gentle_recipe(job, job.options.round_epochs, job.options.epoch_images)
-    made = recover(job, network, kernels, recipe, directory.path / STATES, reporter)
+    try:
+        made = recover(job, network, kernels, recipe, directory.path / STATES, reporter)
+    except TrainingError as error:
+        reporter.say(f"training failed, the round keeps the network that it found: {error}")
+        return result
     values, _, _ = job.evaluator.judge(genome, made.found)
     trained = replace(
         result,

@@ -17,7 +17,8 @@ from torch import nn
 
 import gaprune
 from gaprune.data import ImageData, load_data, split
-from gaprune.errors import GapruneError, OptionError, RunError
+from gaprune.driver import retrain
+from gaprune.errors import GapruneError, OptionError, RunError, TrainingError
 from gaprune.evaluate import Evaluator, Objective, measure
 from gaprune.progress import SILENT
 from gaprune.prune.costs import count_flops
@@ -218,6 +219,21 @@ def test_training_between_rounds_never_sees_the_search_or_the_test_images(
     held_out = {image.numpy().tobytes() for part in (parts.search, parts.test) for image in part.images}
     assert seen
     assert not seen & held_out
+
+
+def test_a_round_whose_training_diverges_keeps_the_network_that_it_found(
+    search: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverging(*arguments: Any, **options: Any) -> None:
+        raise TrainingError("diverged in epoch 1")
+
+    plain, listener = search(output=tmp_path / "plain", rounds=2), Listener()
+    monkeypatch.setattr(retrain, "recover", diverging)
+    result = search(output=tmp_path / "run", round_epochs=1, rounds=2, reporter=listener)
+    assert [row.key for row in result.rows] == [row.key for row in plain.rows]
+    assert [row.search_accuracy for row in result.rows] == [row.search_accuracy for row in plain.rows]
+    told = [line for line in listener.lines if line.startswith("training failed, the round keeps")]
+    assert len(told) == 2
 
 
 @pytest.mark.parametrize(("genes", "epochs"), [("neurons", 0), ("both", 2)])
