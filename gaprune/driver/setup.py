@@ -134,11 +134,7 @@ def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
 
 
 def prepare(
-    options: SearchOptions,
-    own: Own,
-    reporter: Reporter,
-    directory: Path | None = None,
-    wanted: str | None = None,
+    options: SearchOptions, own: Own, reporter: Reporter, directory: Path | None = None, wanted: str | None = None
 ) -> Job:
     """Make a search ready to run; the baseline is trained here if there is none.
 
@@ -154,10 +150,7 @@ def prepare(
     """
     objectives = check_names(options, own)
     device = choose_device(options.device)
-    name = options.model if own.model is None else type(own.model).__name__
-    if own.model is None:
-        with torch.random.fork_rng(devices=[]):
-            build(options.model, num_classes=2, stem=options.stem)  # a wrong name is told before data is read
+    name = _network_name(options, own)
     data = own.data or load_images(options, reporter)
     splits = split_images(options, data, own.model is not None, reporter)
     baseline = find_baseline(options, data, splits, device, own.model, reporter, wanted)
@@ -200,6 +193,15 @@ def prepare(
         },
         since=since,
     )
+
+
+def _network_name(options: SearchOptions, own: Own) -> str:
+    """What the network is called; a name that stands for none is told at once."""
+    if own.model is not None:
+        return type(own.model).__name__
+    with torch.random.fork_rng(devices=[]):
+        build(options.model, num_classes=2, stem=options.stem)
+    return options.model
 
 
 def _identity(data: ImageData, splits: Splits) -> dict[str, Any]:
