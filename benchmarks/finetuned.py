@@ -286,7 +286,7 @@ def _wins(row: Row, side: str, budget: float) -> bool:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Both sides at every budget."""
-    at_least(options, epochs=1, epoch_images=1, seeds=1, finalists=1)
+    at_least(options, epochs=1, epoch_images=2, seeds=1, finalists=1)
     are_shares(options, "budgets")
     reporter = make_reporter()
     subject = load_subject(options, reporter)

@@ -133,7 +133,7 @@ def ways(rows: list[Row]) -> list[str]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """One front, both ways."""
-    at_least(options, members=2, epochs=1, polish_epochs=0, population=1, generations=1, epoch_images=1)
+    at_least(options, members=2, epochs=1, polish_epochs=0, population=1, generations=1, epoch_images=2)
     shared_epochs(options.members, options.epochs, options.polish_epochs)
     here = setting(options, "shared", make_reporter())
     asked = {name: getattr(options, name) for name in QUICK}

@@ -167,7 +167,7 @@ def report(here: Setting, original: Row, rows: Sequence[Row]) -> str:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Baseline, searches, fine-tunings."""
-    at_least(options, baseline_epochs=1, epochs=1, population=1, generations=1, epoch_images=1)
+    at_least(options, baseline_epochs=1, epochs=1, population=1, generations=1, epoch_images=2)
     here = setting(options, "gpu-goals", make_reporter())
     if not options.quick and options.stem != "cifar":
         raise OptionError(f"stem must be cifar, which the goals are for, got {options.stem}")

@@ -38,7 +38,7 @@ from gaprune.device import pinned
 from gaprune.errors import RunError
 from gaprune.evaluate.measure import measure as top1
 from gaprune.progress import make_reporter
-from gaprune.runs import FrontRow, read_manifest
+from gaprune.runs import FrontRow, environment, read_manifest
 from gaprune.saved import load
 from gaprune.search import SearchResult
 from gaprune.training import fit
@@ -261,9 +261,9 @@ def figures_of(name: str, lines: Sequence[Row], budgets: Sequence[float]) -> dic
     return {f"{name}: {AHEAD}": min(line["above_scratch"] for line in ours)}
 
 
-def check_machines(here: Setting) -> None:
-    """Raise ``RunError`` where the work was begun on another machine: seconds are what is compared."""
-    machines = sorted({one["cpu"] for one in here.versions()})
+def check_machines(here: Setting, now: Iterable[str] = ()) -> None:
+    """Raise ``RunError`` where work was done on several machines, ``now`` included: seconds are what is compared."""
+    machines = sorted({*now, *(one["cpu"] for one in here.versions())})
     if len(machines) > 1:
         raise RunError(f"{here.work} was worked on by {' and '.join(machines)}: name another folder by --work")
 
@@ -310,15 +310,15 @@ def curves_of(lines: Sequence[Row]) -> list[Curve]:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """One search, then both ways at every budget."""
     at_least(options, **dict.fromkeys(("epochs", "scratch_epochs", "seeds", "population", "generations"), 1))
-    at_least(options, epoch_images=1)
+    at_least(options, epoch_images=2)
     are_shares(options, "budgets")
     here = setting(options, "scratch-vs-pruned", make_reporter())
+    check_machines(here, [environment()["cpu"]])
     asked = {name: getattr(options, name) for name in QUICK}
     settings: Row = QUICK if options.quick else asked
     sizes = {name: settings[name] for name in ("population", "generations")}
     result = here.search("search", polish=True, **sizes)
     manifest = read_manifest(result.path)
-    check_machines(here)
     identity = {"search": manifest["identity"], "training": code_digest("training")}
     work = WorkFile(here.work / ".rows.jsonl", identity)
     scratch, rows, missing = Scratch(result, work, here), [], []

@@ -169,7 +169,7 @@ def _missing(rows: Sequence[Row]) -> str:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Both searches, then fine-tuning."""
-    at_least(options, **dict.fromkeys(FULL, 1) | {"iterations": LEAST}, epoch_images=1)
+    at_least(options, **dict.fromkeys(FULL, 1) | {"iterations": LEAST}, epoch_images=2)
     here = setting(options, "search-and-recover", make_reporter())
     settings: Row = dict(QUICK) if options.quick else {name: getattr(options, name) for name in FULL}
     found, table = searches(here, settings)

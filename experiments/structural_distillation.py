@@ -256,7 +256,7 @@ def curves_of(paper: Network | None, rounds: dict[int, list[Row]], own: Sequence
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Rounds without and with training, then our own way."""
     counts = ("rounds", "round_generations", "round_epochs", "population", "generations", "epochs")
-    at_least(options, **dict.fromkeys(counts, 1), epoch_images=1)
+    at_least(options, **dict.fromkeys(counts, 1), epoch_images=2)
     here = setting(options, "structural-distillation", make_reporter())
     asked = {name: getattr(options, name) for name in QUICK}
     settings: Row = {**(QUICK if options.quick else asked), "quick": options.quick, "polish": options.polish}

@@ -19,7 +19,7 @@ from gaprune.callables import callable_module
 from gaprune.cli import GIVEN, Interrupted, argument, option, options_record, run_command, typed_command
 from gaprune.data import ImageData
 from gaprune.device import DEVICES, pinned
-from gaprune.driver.finetuning import Tuner
+from gaprune.driver.finetuning import Tuner, tabled
 from gaprune.driver.members import CSV
 from gaprune.driver.options import LARGEST_SEED
 from gaprune.driver.own import Own
@@ -28,7 +28,6 @@ from gaprune.driver.recovery import distillation, gentle_recipe
 from gaprune.driver.reopen import finished_front, reopened
 from gaprune.driver.setup import Job
 from gaprune.driver.sharing import SHARED_NEEDS, Together
-from gaprune.driver.trained import settled
 from gaprune.errors import OptionError, RunError, choice_error
 from gaprune.evaluate import Objective
 from gaprune.progress import Reporter, make_reporter
@@ -41,7 +40,6 @@ from gaprune.runs import (
     front_table,
     plain_table,
     read_manifest,
-    write_csv,
 )
 from gaprune.runs.picking import ALL
 from gaprune.search import SearchResult
@@ -192,8 +190,7 @@ def _run(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult
 
 
 def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
-    rows = finished_front(run)
-    chosen = choose(rows, options.pick)
+    chosen = choose(finished_front(run), options.pick)
     if options.shared and len(chosen) < 2:
         raise OptionError(SHARED_NEEDS)
     own.check_options(options.given)
@@ -205,7 +202,7 @@ def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: R
         Together(tuner, _polish(options, job))(chosen)
     else:
         _alone(tuner, chosen)
-    rows = _tabled(run, rows)
+    rows = tabled(run)
     picked = next(row for row in rows if row.index == chosen[0].index) if len(chosen) == 1 else None
     draw(job, run, logged(run), rows, picked)
     _note(job, run, options)
@@ -222,13 +219,6 @@ def _alone(tuner: Tuner, rows: Sequence[FrontRow]) -> None:
         for row in rows:
             tuner(row)
             task.advance(1)
-
-
-def _tabled(run: RunDirectory, rows: Sequence[FrontRow]) -> list[FrontRow]:
-    """The table of the front, brought to what the members' folders say."""
-    found = [settled(run.path, row) for row in rows]
-    write_csv(found, run.path / CSV)
-    return found
 
 
 def _note(job: Job, run: RunDirectory, options: FinetuneOptions) -> None:

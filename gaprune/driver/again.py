@@ -32,8 +32,6 @@ from gaprune.training.digest import digest_tensors
 TRAINED, STATES = "trained", "training"
 """Folders of a part of a run: the network that the next one starts from, and states of its training."""
 
-"""Between the seeds of two searches of a run, so that no two runs share one."""
-
 
 Kind = TypeVar("Kind")
 

@@ -182,12 +182,19 @@ def keep(tuner: Tuner, member: Member, made: Recovered, fingerprint: str) -> Non
     if better:
         _hand_out(tuner, member, record)
     note_training(home, record)
-    write_csv([settled(run.path, row) for row in finished_front(run)], run.path / CSV)
+    tabled(run)
     outcome = "kept" if better else "no better than before on the search images, not kept"
     tuner.reporter.say(
         f"member {member.row.index}: search {_percent(now.search_accuracy)} -> {_percent(made.found.accuracy)}, "
         f"test {_percent(now.test_accuracy)} -> {_percent(made.tested)}, {duration(made.seconds)}: {outcome}"
     )
+
+
+def tabled(run: RunDirectory) -> list[FrontRow]:
+    """The table of the front, brought to what the members' folders say."""
+    found = [settled(run.path, row) for row in finished_front(run)]
+    write_csv(found, run.path / CSV)
+    return found
 
 
 def _hand_out(tuner: Tuner, member: Member, record: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from gaprune.training.state import Course, EpochRecord, TrainingState, reproduci
 
 LOSS_CHECK_STEPS = 32
 SEED_STRIDE = 1_000_003
+"""Between the seeds of two trainings, and of two searches of a run, so that no two share one."""
 
 
 def fit(
