@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import copy
-import functools
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from listener import Listener
 from safetensors.torch import load_file, save_file
 from stopping import interrupted_after
 from torch import nn
+from tuning import SMALL, TUNE, Tune, left_by, metrics, stopped_after
 
 import gaprune
 from gaprune.data import ImageData, split
@@ -22,85 +21,13 @@ from gaprune.driver import finetuning
 from gaprune.driver.trained import settled
 from gaprune.errors import GapruneError, OptionError, RunError, TrainingError
 from gaprune.evaluate import Candidate, Objective, measure
-from gaprune.finetune import FinetuneOptions, main
+from gaprune.finetune import main
 from gaprune.progress import SILENT
 from gaprune.runs import front_table, plain_table, read_csv
 from gaprune.runs.lock import DirectoryLock
 from gaprune.search import SearchResult
 from gaprune.search import main as search_main
 from gaprune.training import loop as training_loop
-
-SMALL: dict[str, Any] = {
-    "population": 6,
-    "search_size": 60,
-    "calibration_size": 45,
-    "device": "cpu",
-    "threads": 1,
-    "reporter": SILENT,
-}
-TUNE: dict[str, Any] = {"epochs": 3, "device": "cpu", "threads": 1, "lr": 0.05, "reporter": SILENT}
-
-Tune = Callable[..., SearchResult]
-
-
-@pytest.fixture(scope="module")
-def make(original: nn.Module, faint: ImageData, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A finished search, each one made once; not to be changed."""
-
-    @functools.cache
-    def made(**options: Any) -> Path:
-        path = tmp_path_factory.mktemp("runs") / "run"
-        options = options if "rounds" in options else {"generations": 2, **options}
-        gaprune.search(original, faint, output=path, **{**SMALL, **options})  # type: ignore[operator]
-        return path
-
-    return made
-
-
-@pytest.fixture
-def searched(make: Callable[..., Path], original: nn.Module, tmp_path: Path) -> Callable[..., SearchResult]:
-    """A copy of a finished search."""
-
-    def copied(**options: Any) -> SearchResult:
-        path = shutil.copytree(make(**options), tmp_path / "run")
-        return SearchResult(path, read_csv(path / "front.csv"), None, original)
-
-    return copied
-
-
-@pytest.fixture
-def tune(original: nn.Module, faint: ImageData) -> Tune:
-    return lambda run, **options: gaprune.finetune(  # type: ignore[operator]
-        run, model=original, data=faint, **{**TUNE, **options}
-    )
-
-
-def left_by(path: Path) -> dict[str, bytes]:
-    """Networks, genes and the table of a run."""
-    names = ("*.safetensors", "genome.json", "config.json", "front.csv", "README.md")
-    files = {file for name in names for file in path.rglob(name) if file.name != "statistics.safetensors"}
-    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(files)}
-
-
-def metrics(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((path / "metrics.json").read_text())
-    return found
-
-
-@contextmanager
-def stopped_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Meanwhile a training is interrupted, as by Ctrl-C, after so many steps."""
-    real, taken = training_loop.train_step, []
-
-    def stopping(*arguments: Any) -> Any:
-        taken.append(None)
-        if len(taken) > steps:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training_loop, "train_step", stopping)
-        yield
 
 
 def test_members_are_trained_beside_what_the_search_left(
@@ -458,93 +385,3 @@ def test_a_run_that_is_searching_or_was_stopped_is_refused(
     (run.path / "front.csv").unlink()
     with pytest.raises(RunError, match=r"has no front yet: its search is not finished, go on with: .* --resume"):
         tune(run.path)
-
-
-@pytest.mark.parametrize("genes", ["neurons", "both", "tied"])
-def test_a_front_trained_together_is_cut_out_beside_the_old_one(
-    searched: Callable[..., SearchResult], tune: Tune, faint: ImageData, genes: str
-) -> None:
-    options = {"genes": "both", "connection_groups": 2} if genes == "tied" else {"genes": genes}
-    run = searched(compensation="none", **options)  # such members have much to learn
-    result = tune(run.path, pick="all", shared=True, polish_epochs=1)
-    trained = [row for row in result.rows if row.trained_epochs]
-    assert trained
-    assert all(row.trained_epochs == 4 for row in trained), "three epochs together, one alone"
-    search = split(faint, search_size=60, calibration_size=45, seed=0).search
-    for row in result.rows:
-        old, new = (load_file(run.path / place / "model.safetensors") for place in (row.home, row.path))
-        assert old.keys() == new.keys()
-        for name, tensor in old.items():
-            assert tensor.shape == new[name].shape
-            if tensor.ndim == 4:
-                assert torch.equal(tensor.flatten(2).any(2), new[name].flatten(2).any(2))
-        assert measure(result.load(row), search, faint.mean, faint.std).accuracy == row.search_accuracy
-        (record,) = metrics(run.path / row.home)["finetuned"]
-        assert record["method"].startswith("in shared weights, then 1 epochs alone")
-    assert not (run.path / "finetuning").exists()
-
-
-@pytest.mark.parametrize("steps", [4, 20, 30])
-def test_a_shared_training_stopped_anywhere_ends_as_if_never_stopped(
-    searched: Callable[..., SearchResult], tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
-) -> None:
-    run = searched(compensation="none")
-    other = shutil.copytree(run.path, tmp_path / "other")
-    options: dict[str, Any] = {"pick": "all", "shared": True, "polish_epochs": 1, "epochs": 2}
-    whole = tune(run.path, **options)
-    with stopped_after(steps, monkeypatch), pytest.raises(KeyboardInterrupt, match="whole epochs are kept"):
-        tune(other, **options)
-    assert tune(other, **options).rows == whole.rows
-    assert left_by(other) == left_by(run.path)
-    monkeypatch.setattr(training_loop, "train_step", None)
-    assert tune(other, **options).rows == whole.rows, "nothing is trained twice"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "picked"),
-    [
-        (["run", "--shared"], "all"),
-        (["run", "--shared", "--pick", "knee"], "knee"),
-        (["run"], "knee"),
-    ],
-)
-def test_all_members_share_weights_unless_some_are_named(
-    arguments: list[str], picked: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-
-    class Opened:
-        @staticmethod
-        def open(path: Path) -> Any:
-            raise RunError("far enough")
-
-    def check(options: FinetuneOptions) -> None:
-        asked.append(options.pick)
-
-    monkeypatch.setattr("gaprune.finetune.RunDirectory", Opened)
-    monkeypatch.setattr(FinetuneOptions, "check", check)
-    assert main(arguments) == 2
-    assert asked == [picked]
-
-
-def test_a_front_is_trained_together_by_the_command_as_it_is_written(
-    searched: Callable[..., SearchResult], tune: Tune
-) -> None:
-    run = searched(compensation="none")
-    tune(run.path, shared=True, epochs=1)
-    assert all(metrics(run.path / row.home)["finetuned"] for row in run.rows)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"shared": True, "pick": "0"}, "shared is for two members or more"),
-        ({"shared": True, "pick": "all", "distill": 0.0}, "shared is for two members or more"),
-        ({"polish_epochs": 2}, "polish-epochs is for members that were trained together: add --shared"),
-    ],
-)
-def test_what_sharing_cannot_do_is_refused(
-    searched: Callable[..., SearchResult], tune: Tune, options: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(OptionError, match=message):
-        tune(searched().path, **options)
