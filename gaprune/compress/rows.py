@@ -1,7 +1,8 @@
 """One row of the comparison a chain, each made once: works and rows are kept in the run directory.
 
 ``works/`` holds every model that a chain made on its way (chains that begin alike share them), ``rows/`` what was
-measured of each chain's last. What is measured was saved and loaded again before, so it is what ships.
+measured of each chain's last. What is measured was saved and loaded again before, so it is what ships. Times are taken
+when all rows are there, in one sitting; a table with a new row is timed anew.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gaprune.compress.chain import ORIGINAL, Chain
 from gaprune.compress.method import Session, Work
+from gaprune.compress.sitting import TIMES, Sitting, sit
 from gaprune.compress.storage import is_saved, load_work, save_work, shipped_bytes
-from gaprune.compress.timing import BATCHES, seconds_of, timed_devices
+from gaprune.compress.timing import BATCHES
 from gaprune.compress.words import OURS
 from gaprune.errors import CheckpointError, MethodError, RunError, TrainingError
 from gaprune.progress import Reporter
@@ -38,6 +41,7 @@ class Row:
         size_mb: of the files that ship, in 10^6 bytes.
         metrics: on the test set, at least ``accuracy`` and ``f1``, 0 to 1.
         seconds: by ``device batch``, such as ``cpu 128``, median seconds a batch; None where it cannot run.
+        spread: how many times as long as the fastest round of the timing the slowest took.
         params: number of parameters (of a quantized network: before).
         flops: of one sample, likewise; None where not known.
         runtime: whose kernels ran.
@@ -49,11 +53,12 @@ class Row:
     chain: str
     size_mb: float
     metrics: dict[str, float]
-    seconds: dict[str, float | None]
     params: int
     flops: int | None
     runtime: str
     passes: float
+    seconds: dict[str, float | None] = field(default_factory=dict)
+    spread: float | None = None
     steps: list[dict[str, Any]] = field(default_factory=list)
     path: str = ""
 
@@ -84,8 +89,12 @@ class Comparison:
         self._batches = tuple(batches)
 
     def rows(self, chains: Sequence[Chain]) -> tuple[list[Row], dict[str, str]]:
-        """The rows of all chains in order, those of an earlier process included; and why some chains have none."""
-        found, failures = [], {}
+        """The rows of all chains in order, those of an earlier process included; and why some chains have none.
+
+        Raises:
+            RunError: the run directory cannot be written.
+        """
+        found, failures = {}, {}
         with self._reporter.task("rows", len(chains)) as task:
             for chain in chains:
                 try:
@@ -95,12 +104,18 @@ class Comparison:
                     self._reporter.say(f"{chain.text}: {error}")
                     task.advance()
                     continue
-                found.append(row)
+                found[chain] = row
                 task.advance(row=chain.text, accuracy=f"{row.metrics['accuracy']:.4f}", MB=f"{row.size_mb:.2f}")
-        return found, failures
+        sitting, untimed = self._sitting(list(found))
+        timed = [
+            dataclasses.replace(row, seconds=sitting.seconds(row.chain), spread=sitting.spread(row.chain))
+            for row in found.values()
+            if row.chain not in untimed
+        ]
+        return timed, failures | untimed
 
     def row(self, chain: Chain) -> Row:
-        """One row: from disk, or made now.
+        """One row, without times: from disk, or made now.
 
         Raises:
             MethodError: a method of the chain does not apply.
@@ -109,11 +124,12 @@ class Comparison:
         """
         file = self._folder / ROWS / f"{slug(chain.text)}.json"
         kept = _read(file)
-        if kept is not None:
+        if kept is not None and is_saved(self._folder / kept.path):
             return kept
         work, place = self._made(chain)
         row = self._measured(chain, work, place)
         try:
+            (self._folder / TIMES).unlink(missing_ok=True)
             file.parent.mkdir(exist_ok=True)
             write_json(file, dataclasses.asdict(row))
         except OSError as error:
@@ -127,9 +143,6 @@ class Comparison:
             chain=chain.text,
             size_mb=shipped_bytes(place) / MEGABYTE,
             metrics=metrics,
-            seconds={
-                f"{on} {batch}": self._seconds(work, on, batch) for on in timed_devices() for batch in self._batches
-            },
             params=work.params,
             flops=work.flops,
             runtime=work.runner.runtime,
@@ -138,10 +151,21 @@ class Comparison:
             path=str(place.relative_to(self._folder)),
         )
 
-    def _seconds(self, work: Work, device: str, batch: int) -> float | None:
-        if device not in work.runner.devices:
-            return None
-        return seconds_of(work, device, batch, self._threads)
+    def _sitting(self, chains: Sequence[Chain]) -> tuple[Sitting, dict[str, str]]:
+        """The times of all rows, from disk or taken now; and why some have none."""
+        before = Sitting.load(self._folder)
+        if before.covers([chain.text for chain in chains], self._batches):
+            return before, {}
+        works = {chain.text: partial(self._work, chain) for chain in chains}
+        sitting, failures = sit(works, self._batches, self._threads, self._reporter)
+        try:
+            sitting.save(self._folder)
+        except OSError as error:
+            raise RunError(f"cannot write in {self._folder}: {error.strerror or error}") from error
+        return sitting, failures
+
+    def _work(self, chain: Chain) -> Work:
+        return self._made(chain)[0]
 
     def _made(self, chain: Chain) -> tuple[Work, Path]:
         """The chain's last work as it was loaded again, and its folder."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from gaprune.compress.chain import ORIGINAL
 from gaprune.compress.rows import Row, unmatched
+from gaprune.compress.sitting import ROUNDS
 from gaprune.runs.display import plain_number
 from gaprune.runs.files import atomic_write, write_json
 
@@ -31,7 +32,8 @@ def markdown(rows: Sequence[Row], *, notes: Sequence[str] = (), threads: int, si
     lines += [_cells(row, devices) for row in rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     text = [
-        f"Times are medians of one batch after warm-up, {threads} CPU thread{'s' if threads > 1 else ''}. {KERNELS} "
+        f"Times are medians of one batch after warm-up, {threads} CPU thread{'s' if threads > 1 else ''}"
+        f"{_rounds(rows)}. {KERNELS} "
         "Parameters and FLOPs of quantized rows are those of the network that was quantized. Passes are over the "
         "training data.",
         *notes,
@@ -122,6 +124,13 @@ def _scatter(path: Path, points: Sequence[tuple[Row, float]], label: str, title:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
     atomic_write(path, picture.getvalue())
+
+
+def _rounds(rows: Sequence[Row]) -> str:
+    spreads = [row.spread for row in rows if row.spread is not None]
+    if not spreads:
+        return ""
+    return f", of {ROUNDS} rounds through all rows: a row's slowest took at most {max(spreads):.2f} times its fastest"
 
 
 def _cells(row: Row, devices: Sequence[str]) -> list[str]:

@@ -12,9 +12,9 @@ from gaprune.compress.method import Work
 from gaprune.device import pinned
 
 BATCHES = (1, 128)
-WARM_UP = 2
-LEAST_REPEATS, MOST_REPEATS = 5, 50
-ENOUGH_SECONDS = 1.0
+WARM_UP = 1
+LEAST_REPEATS, MOST_REPEATS = 3, 50
+ENOUGH_SECONDS = 0.3
 """Measured after which no further repeats are made, if there are enough."""
 
 
@@ -43,7 +43,7 @@ def seconds_of(work: Work, device: str, batch: int, threads: int) -> float:
 
 
 def median_seconds(call: Callable[[], object], device: torch.device) -> float:
-    """Median time of a call, after two that do not count."""
+    """Median time of a call, after one that does not count."""
     for _ in range(WARM_UP):
         call()
     times: list[float] = []

@@ -16,7 +16,7 @@ from gaprune.compress.rows import Row
 
 def row(chain: str, size: float, accuracy: float, seconds: float = 1.0) -> Row:
     metrics = {"accuracy": accuracy, "f1": accuracy}
-    return Row(chain, size, metrics, {"cpu 1": 0.1, "cpu 128": seconds}, 1, 1, "PyTorch", 0)
+    return Row(chain, size, metrics, 1, 1, "PyTorch", 0, {"cpu 1": 0.1, "cpu 128": seconds})
 
 
 ROWS = [

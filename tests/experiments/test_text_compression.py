@@ -59,7 +59,7 @@ def test_a_row_that_failed_is_told_with_its_seed(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures = {"f1_positive": 0.9, "f1_positive_low": 0.8, "f1_positive_high": 1.0}
-    rows = [Row(chain, 1.0, figures, {}, 1, None, "PyTorch", 0) for chain in USUAL if chain != "distill"]
+    rows = [Row(chain, 1.0, figures, 1, None, "PyTorch", 0) for chain in USUAL if chain != "distill"]
     folder = tmp_path / "text-sms-spam-seed1"
     folder.mkdir()
     (folder / "table.json").write_text(json.dumps({"batch": 128, "failures": {"distill": "training diverged"}}))
