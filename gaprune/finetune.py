@@ -44,6 +44,7 @@ from gaprune.runs import (
 from gaprune.runs.picking import ALL
 from gaprune.search import SearchResult
 from gaprune.training import Recipe
+from gaprune.training.lesson import HOTTEST
 
 PROG = "python -m gaprune.finetune"
 
@@ -63,7 +64,7 @@ class FinetuneOptions:
     epochs: int = option(10, "passes over the training images, for each member")
     epoch_images: int | None = option(None, "images of an epoch, drawn anew for each; none is all training images")
     distill: float = option(0.9, "weight of the original's softened answers, 0 (labels alone) to 1 (no labels)")
-    temperature: float = option(4.0, "that softens the answers, above 0")
+    temperature: float = option(4.0, f"that softens the answers, above 0, at most {HOTTEST:g}")
     shared: bool = option(False, "train members together on one set of weights, four a step, then cut them out")
     polish_epochs: int = option(0, "with --shared: passes over the training images for each member alone, afterwards")
     batch_size: int | None = option(None, "images in a step; none suits the data")
@@ -96,10 +97,10 @@ class FinetuneOptions:
                 raise OptionError(f"{name.replace('_', '-')} must be a whole number of at least {least}, got {value!r}")
         if self.seed > LARGEST_SEED:
             raise OptionError(f"seed must be at most {LARGEST_SEED}, got {self.seed}")
-        for name in ("lr", "temperature"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, (int, float)) and 0 < value < math.inf):
-                raise OptionError(f"{name} must be a number above 0, got {value!r}")
+        if self.lr is not None and not (isinstance(self.lr, (int, float)) and 0 < self.lr < math.inf):
+            raise OptionError(f"lr must be a number above 0, got {self.lr!r}")
+        if not isinstance(self.temperature, (int, float)) or not 0 < self.temperature <= HOTTEST:
+            raise OptionError(f"temperature must be above 0 and at most {HOTTEST:g}, got {self.temperature!r}")
         if not self.shared and self.polish_epochs:
             raise OptionError("polish-epochs is for members that were trained together: add --shared")
         if not isinstance(self.distill, (int, float)) or not 0 <= self.distill <= 1:

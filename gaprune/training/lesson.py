@@ -77,6 +77,10 @@ class Labels:
         return {}
 
 
+HOTTEST = 1000.0
+"""The highest temperature: far below it all softened answers are alike already, and its square must be finite."""
+
+
 @dataclass(frozen=True)
 class Distillation(Labels):
     """Cross-entropy and the divergence from a teacher (Hinton et al. 2015, arXiv:1503.02531).
@@ -86,7 +90,7 @@ class Distillation(Labels):
 
     Attributes:
         teacher: in eval mode, on the images' device; never trained.
-        temperature: T, above 0.
+        temperature: T, above 0, at most ``HOTTEST``.
         weight: w, 0 to 1.
     """
 
@@ -95,8 +99,8 @@ class Distillation(Labels):
     weight: float = 0.9
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise OptionError(f"temperature must be above 0, got {self.temperature:g}")
+        if not 0 < self.temperature <= HOTTEST:
+            raise OptionError(f"temperature must be above 0 and at most {HOTTEST:g}, got {self.temperature:g}")
         if not 0 <= self.weight <= 1:
             raise OptionError(f"distill must be 0 to 1, got {self.weight:g}")
 

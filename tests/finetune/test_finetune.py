@@ -274,7 +274,7 @@ def test_a_longer_search_keeps_what_its_members_were_trained_to(
         ({"epoch_images": 1}, "epoch-images must be a whole number of at least 2, got 1"),
         ({"batch_size": 1}, "batch-size must be a whole number of at least 2, got 1"),
         ({"lr": 0}, "lr must be a number above 0, got 0"),
-        ({"temperature": float("nan")}, "temperature must be a number above 0, got nan"),
+        ({"temperature": float("nan")}, "temperature must be above 0 and at most 1000, got nan"),
         ({"distill": 2}, "distill must be 0 to 1, got 2"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"epoch": 3}, "unknown option 'epoch': choose one of epochs"),

@@ -65,7 +65,11 @@ def test_the_teacher_gets_no_gradient_and_a_student_that_agrees_none_either() ->
 
 @pytest.mark.parametrize(
     ("temperature", "weight", "message"),
-    [(0.0, 0.5, "temperature must be above 0, got 0"), (1.0, 1.5, "distill must be 0 to 1, got 1.5")],
+    [
+        (0.0, 0.5, "temperature must be above 0 and at most 1000, got 0"),
+        (1e200, 0.5, "temperature must be above 0 and at most 1000, got 1e\\+200"),
+        (1.0, 1.5, "distill must be 0 to 1, got 1.5"),
+    ],
 )
 def test_numbers_that_make_no_sense_are_refused(temperature: float, weight: float, message: str) -> None:
     with pytest.raises(OptionError, match=message):
