@@ -250,13 +250,14 @@ def _summary(rows: Sequence[Row]) -> Row:
 def figures_of(name: str, lines: Sequence[Row], budgets: Sequence[float]) -> dict[str, float]:
     """The figure that a goal speaks of.
 
-    None where scratch was never given as much time, a budget has no member, or all rests on one budget or one seed.
+    None where scratch was never given as much time and is behind so far, a budget has no member, or all rests on one
+    budget or one seed.
     """
     ours = [line for line in lines if line["method"] == PRUNED]
     met = {line["budget"] for line in ours}
     if met != set(budgets) or len(met) < LEAST or any(line["seeds"] < LEAST for line in lines if line["epochs"]):
         return {}
-    if not all(line["scratch_had_as_much_time"] for line in ours):
+    if not all(line["scratch_had_as_much_time"] or line["above_scratch"] < 0 for line in ours):
         return {}
     return {f"{name}: {AHEAD}": min(line["above_scratch"] for line in ours)}
 

@@ -153,7 +153,7 @@ def typed_command(prog: str, options: Any) -> str:
         elif name in options.given and isinstance(value, bool):
             words.append(_flag(name if value else f"no_{name}"))
         elif name in options.given:
-            words += [_flag(name), shlex.quote(",".join(value) if isinstance(value, list) else str(value))]
+            words += [_flag(name), shlex.quote(",".join(map(str, value)) if isinstance(value, list) else str(value))]
     return " ".join(words)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import logging
-import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,7 +22,6 @@ from gaprune.cli import (
     options_from_record,
     options_record,
     run_command,
-    typed_command,
 )
 from gaprune.compress.chain import Chain, parse_chains
 from gaprune.compress.extras import needed
@@ -31,12 +29,20 @@ from gaprune.compress.images import ImageTask, check_student
 from gaprune.compress.method import Outline
 from gaprune.compress.ours import Front
 from gaprune.compress.report import report
-from gaprune.compress.resuming import COMPARISONS, KIND, PROG, TEXT, check_identity, resumed_options
+from gaprune.compress.resuming import (
+    COMPARISONS,
+    KIND,
+    PROG,
+    TEXT,
+    again_command,
+    check_identity,
+    resumed_options,
+)
 from gaprune.compress.rows import Row
 from gaprune.data import data_names
 from gaprune.device import DEVICES, choose_device
 from gaprune.driver.engine import first
-from gaprune.driver.options import SearchOptions
+from gaprune.driver.options import SearchOptions, with_known_data
 from gaprune.driver.own import Own
 from gaprune.driver.setup import check_names, find_baseline, load_images, split_images
 from gaprune.errors import MethodError, OptionError, RunError
@@ -152,6 +158,7 @@ def compare(options: Options) -> list[Row]:
         _check(options)
         front = Front(options.run) if options.run is not None else None
         options = _named(_with_run(options, front), front)
+        options = dataclasses.replace(options, threads=options.threads or torch.get_num_threads())
         _chains(options, front)
         _names(options)
         if options.output is not None:
@@ -162,9 +169,7 @@ def compare(options: Options) -> list[Row]:
         with RunDirectory.create(path, _manifest(options, task, front)) as directory:
             return _made(options, task, front, directory, reporter)
     except KeyboardInterrupt:
-        known = path is not None and path.exists()
-        again = f"{PROG} --resume {shlex.quote(str(path))}" if known else typed_command(PROG, options)
-        raise Interrupted(f"stopped; nothing is lost, go on with: {again}") from None
+        raise Interrupted(f"stopped; nothing is lost, go on with: {again_command(options, path)}") from None
 
 
 def _go(options: Options, directory: RunDirectory, reporter: Reporter) -> list[Row]:
@@ -278,10 +283,8 @@ def _with_run(options: Options, front: Front | None) -> Options:
     """The options, with those of the run where nothing was typed."""
     if front is None:
         return options
-    if any(front.manifest.get("objects", {}).values()):
-        raise RunError(f"{front.run} was made with objects from Python, which a command cannot have")
     try:
-        saved = options_from_record(SearchOptions, front.manifest["options"])
+        saved = options_from_record(SearchOptions, with_known_data(front.manifest["options"], front.manifest))
     except (KeyError, TypeError) as error:
         raise RunError(f"the manifest of {front.run} has no options: it is no run of this version") from error
     taken = {name: getattr(saved, name) for name in _OF_THE_RUN if name not in options.given}

@@ -140,6 +140,17 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(resolve: Resolve, t
     assert resumed.identity == resolve(cache_dir=tmp_path / "elsewhere").identity
 
 
+def test_a_training_that_was_watched_on_other_images_is_not_in_the_way(
+    subject: Subject, resolve: Resolve, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        resolve(reporter=Listener(raise_at="epoch 2/3"))
+    found = resolve(validate=subject.validate.select(torch.arange(5)))
+    assert found.identity == resolve(cache_dir=tmp_path / "elsewhere").identity
+    (directory,) = (tmp_path / "cache" / "baselines").iterdir()
+    assert [path.name for path in directory.iterdir() if path.name[0] != "."] == ["model.safetensors"]
+
+
 def test_a_checkpoint_goes_before_everything(
     subject: Subject, resolve: Resolve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

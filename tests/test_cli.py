@@ -208,6 +208,7 @@ def test_a_command_works_in_a_thread_too() -> None:
 class Typed(Options):
     """Options that know which of them were typed."""
 
+    shares: tuple[float, ...] = option((0.5,), "shares")
     given: frozenset[str] = frozenset()
 
 
@@ -218,6 +219,7 @@ class Typed(Options):
         ["--population", "40", "--data-dir", "a b", "--objectives", "flops,accuracy"],
         ["--no-verbose", "--rate", "0.5", "--seed", "3"],
         ["--verbose", "--model", "resnet18"],
+        ["--shares", "0.1,0.25"],
     ],
 )
 def test_a_typed_command_can_be_typed_again(argv: list[str]) -> None:

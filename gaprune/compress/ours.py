@@ -78,6 +78,8 @@ class Front:
         self.rows = [row for row in read_csv(run / FRONT) if row.path]
         if not self.rows:
             raise RunError(f"the front of {run} has no saved member")
+        if any(self.manifest.get("objects", {}).values()):
+            raise RunError(f"{run} was made with objects from Python, which a command cannot have")
         asked = self.manifest.get("options", {})
         if asked.get("iterations", 1) > 1 or asked.get("round_epochs", 0) > 0:
             raise RunError(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gaprune.cli import differences, options_from_record, options_record
+from gaprune.cli import differences, options_from_record, options_record, typed_command
+from gaprune.driver.options import AUTO, with_known_data
 from gaprune.errors import OptionError, RunError
 from gaprune.runs import RunDirectory
 
@@ -42,7 +44,8 @@ def resumed_options(
     record = directory.manifest.get("options")
     if not isinstance(record, dict) or directory.manifest.get("kind") != KIND:
         raise RunError(f"{directory.path} is no comparison: go on with a search by python -m gaprune.search --resume")
-    given = [name for name in typed.given if name != "resume"]
+    record = _settled(record, directory.manifest)
+    given = [name for name in typed.given if name != "resume" and (name, getattr(typed, name)) != ("data", AUTO)]
     now = {name: value for name, value in options_record(options).items() if name in given and name not in may_change}
     apart = differences({name: record.get(name) for name in now}, now)
     if apart:
@@ -57,6 +60,26 @@ def resumed_options(
         changed = dataclasses.replace(changed, methods=tuple(dict.fromkeys((*before, *typed.methods))))
     resumed: Options = changed
     return resumed
+
+
+def _settled(record: dict[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded options with the data and the number of threads that were found where nobody said."""
+    record = with_known_data(record, manifest)
+    threads = manifest.get("identity", {}).get("threads")
+    return record if record.get("threads") is not None or threads is None else {**record, "threads": threads}
+
+
+def again_command(options: Any, path: Path | None) -> str:
+    """What to type to go on with a comparison that was stopped.
+
+    Args:
+        options: as typed.
+        path: of its directory; nothing is there yet, or ``None``, where it was stopped early.
+    """
+    if options.resume is not None:
+        return typed_command(PROG, dataclasses.replace(options, given=options.given | {"resume"}))
+    known = path is not None and path.exists()
+    return f"{PROG} --resume {shlex.quote(str(path))}" if known else typed_command(PROG, options)
 
 
 def check_identity(directory: RunDirectory, identity: dict[str, Any], later: Collection[str] = ()) -> None:

@@ -20,11 +20,11 @@ from typing import Any
 
 from gaprune.compress.chain import ORIGINAL, Chain
 from gaprune.compress.method import Session, Work
-from gaprune.compress.sitting import TIMES, Sitting, sit
+from gaprune.compress.sitting import OF_A_ROW, TIMES, Sitting, sit
 from gaprune.compress.storage import is_saved, load_work, save_work, shipped_bytes
 from gaprune.compress.timing import BATCHES
 from gaprune.compress.words import OURS
-from gaprune.errors import CheckpointError, MethodError, RunError, TrainingError
+from gaprune.errors import CheckpointError, RunError, first_line
 from gaprune.progress import Reporter
 from gaprune.runs.files import read_json_object, write_json
 
@@ -99,9 +99,9 @@ class Comparison:
             for chain in chains:
                 try:
                     row = self.row(chain)
-                except (MethodError, TrainingError) as error:
-                    failures[chain.text] = str(error)
-                    self._reporter.say(f"{chain.text}: {error}")
+                except OF_A_ROW as error:
+                    failures[chain.text] = first_line(error)
+                    self._reporter.say(f"{chain.text}: {failures[chain.text]}")
                     task.advance()
                     continue
                 found[chain] = row

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gaprune.errors import MethodError, RunError
+from gaprune.errors import MethodError, RunError, first_line
 from gaprune.runs.files import atomic_write
 
 Inputs = tuple[Tensor, ...]
@@ -101,7 +101,10 @@ class OnnxRunner(Runner):
 
         def predict(inputs: Inputs) -> Tensor:
             arrays = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
-            return torch.from_numpy(session.run(None, arrays)[0]).float()
+            try:
+                return torch.from_numpy(session.run(None, arrays)[0]).float()
+            except Exception as error:  # its errors have no base of their own
+                raise MethodError(f"ONNX Runtime cannot run this: {first_line(error)}") from error
 
         return predict
 
@@ -122,7 +125,7 @@ def onnx_session(content: bytes, threads: int) -> Any:
     """An ONNX Runtime session on the CPU.
 
     Raises:
-        MethodError: ONNX Runtime is not installed.
+        MethodError: ONNX Runtime is not installed, or cannot run this.
     """
     from gaprune.compress.extras import needed
 
@@ -130,4 +133,7 @@ def onnx_session(content: bytes, threads: int) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    try:
+        return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no base of their own
+        raise MethodError(f"ONNX Runtime cannot run this: {first_line(error)}") from error

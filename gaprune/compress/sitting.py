@@ -10,9 +10,12 @@ from pathlib import Path
 
 from gaprune.compress.method import Work
 from gaprune.compress.timing import seconds_of, timed_devices
-from gaprune.errors import MethodError
+from gaprune.errors import CheckpointError, MethodError, TrainingError, first_line
 from gaprune.progress import Reporter
 from gaprune.runs.files import read_json_object, write_json
+
+OF_A_ROW = (MethodError, TrainingError, CheckpointError, RuntimeError, MemoryError)
+"""What costs one row only; torch tells of memory that is used up, and of what kernels refuse, by ``RuntimeError``."""
 
 ROUNDS = 3
 TIMES = "times.json"
@@ -76,9 +79,9 @@ def sit(
                 try:
                     if chain not in failures:
                         _time(load(), batches, threads, rounds[chain])
-                except MethodError as error:
-                    failures[chain] = str(error)
-                    reporter.say(f"{chain}: {error}")
+                except OF_A_ROW as error:
+                    failures[chain] = first_line(error)
+                    reporter.say(f"{chain}: {failures[chain]}")
                 task.advance()
     return Sitting({chain: taken for chain, taken in rounds.items() if chain not in failures}), failures
 

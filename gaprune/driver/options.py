@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gaprune.cli import differences, option, options_from_record, options_record
+from gaprune.data import data_names
 from gaprune.errors import OptionError, RunError, choice_error
 from gaprune.evaluate import Constraints
 from gaprune.evolve import settled_name
@@ -27,6 +29,8 @@ MAY_CHANGE_WITH_ITERATIONS = ("iterations", "pick", "cache_dir", "data_dir", "ch
 
 SETTLED = ("threads", "device", "round_to", "precision")
 """Options that a run has settled by itself where nobody said; a resumed one keeps what was settled."""
+
+AUTO = "auto"
 
 CHOICES = {
     "search_from": ("auto", "train", "test"),
@@ -282,7 +286,7 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     saved, settled, typed = manifest.get("options"), manifest.get("identity"), options_record(given)
     if not isinstance(saved, dict) or not isinstance(settled, dict) or not set(SETTLED) <= set(settled):
         raise RunError(f"the manifest of {given.resume} has no options: it is no run of this version")
-    saved = {**saved, **{name: settled[name] for name in SETTLED}}
+    saved = with_known_data({**saved, **{name: settled[name] for name in SETTLED}}, manifest)
     changed = {name: typed[name] for name in typed if name in given.given and name != "resume"}
     may_change = _may_change(saved)
     refused = {name: value for name, value in changed.items() if name not in may_change}
@@ -291,6 +295,8 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
         count = len(manifest.get("objectives", saved["objectives"]))
         if settled_name(refused["algorithm"], count) == settled_name(before["algorithm"], count):
             del refused["algorithm"]
+    if refused.get("data") == AUTO:  # which is what the run has made of it
+        del refused["data"]
     apart = differences({name: before.get(name) for name in refused}, refused)
     if apart:
         raise OptionError(f"cannot change on resume: {'; '.join(apart)} (leave it out, or start a new run)")
@@ -298,7 +304,20 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
         raise OptionError(f"iterations must be at least 2 on resume: {given.resume} is a run of several")
     merged = {**saved, **{name: value for name, value in changed.items() if name in may_change}}
     merged["resume"] = str(given.resume)
-    return options_from_record(SearchOptions, merged)
+    return replace(options_from_record(SearchOptions, merged), given=given.given & set(PLACES))
+
+
+def with_known_data(saved: dict[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded options with the data set that ``auto`` was, which may be another at another time or place.
+
+    Args:
+        saved: options as JSON values.
+        manifest: of the run or comparison that they are of.
+    """
+    name = manifest.get("data", {}).get("name")
+    if saved.get("data") != AUTO or saved.get("data_dir") is not None or name not in data_names():
+        return saved
+    return saved if manifest.get("objects", {}).get("data") else {**saved, "data": name}
 
 
 def _may_change(saved: dict[str, Any]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from gaprune.errors import OptionError
 ADDRESS = "RAY_ADDRESS"
 """Ray's own variable for the cluster to join; set where a script runs as a Ray job."""
 
-RAY_ONLY = ("workers", "gpus_per_worker", "threads_per_worker", "ray_address")
+RAY_ONLY = ("workers", "gpus_per_worker", "threads_per_worker", "ray_address", "max_retries")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from gaprune.errors import RunError
 from gaprune.runs import FrontRow
-from gaprune.runs.files import write_json
+from gaprune.runs.files import put_back, write_json
 from gaprune.runs.front import FINETUNED
 from gaprune.saved import METRICS, read_metrics
 
@@ -89,6 +89,7 @@ def carry_over(old: Path, new: Path, rows: Sequence[FrontRow]) -> None:
     """
     homes = {}
     for home in old.glob("*"):
+        put_back(home / FINETUNED)
         with suppress(RunError):  # what is damaged has nothing to carry over
             if trainings(home):
                 homes[_origin(home)] = home

@@ -100,7 +100,7 @@ def connect(address: str | None, needs: Needs, workers: int | None) -> Session:
         try:
             with _loopback_only(address == OWN), own_sigterm():
                 ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
-        except (RayError, ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        except (RayError, OSError, RuntimeError, ValueError) as error:  # also of its temporary folder
             raise _cannot_join(address, error) from error
         session = Session(address, owned=True)
         _printing(False)
@@ -206,6 +206,7 @@ def _cannot_join(address: str, error: Exception) -> BackendError:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return BackendError(f"Ray at {address} is of another version: {' '.join(lines)}")
     if address == OWN:
-        return BackendError(f"cannot start Ray on this machine: {first_line(error)}")
+        advice = "; name a shorter folder by RAY_TMPDIR" if "AF_UNIX" in str(error) else ""
+        return BackendError(f"cannot start Ray on this machine: {first_line(error)}{advice}")
     reason = (isinstance(error, OSError) and error.strerror) or first_line(error)
     return BackendError(f"no Ray cluster answers at {address}: {reason} (start one with: ray start --head)")

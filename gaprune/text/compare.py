@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 
 import torch
 
-from gaprune.cli import GIVEN, Interrupted, option, options_record, run_command, typed_command
+from gaprune.cli import GIVEN, Interrupted, option, options_record, run_command
 from gaprune.compress.chain import Chain, parse_chains
 from gaprune.compress.method import Outline
 from gaprune.compress.report import report
-from gaprune.compress.resuming import COMPARISONS, KIND, PROG, check_identity, resumed_options
+from gaprune.compress.resuming import COMPARISONS, KIND, PROG, again_command, check_identity, resumed_options
 from gaprune.compress.rows import Row
 from gaprune.device import DEVICES, choose_device, pinned
 from gaprune.errors import OptionError, RunError
@@ -34,7 +33,7 @@ from gaprune.training.recipe import bfloat16_pays
 TABLE = "paper.md"
 ORIGINAL = "original"
 _MAY_CHANGE = ("methods", "data_dir", "encoder", "cache_dir")
-_LATER = ("device", "threads")
+_LATER = ("device", "threads", "hardware")
 """Of a comparison's identity, what its manifest did not have at first."""
 
 
@@ -98,9 +97,7 @@ def compare(options: Options, reporter: Reporter | None = None) -> list[Row]:
         with RunDirectory.create(path, _manifest(options, original)) as directory:
             return _made(options, original, directory, reporter)
     except KeyboardInterrupt:
-        known = path is not None and path.exists()
-        again = f"{PROG} --model bert --resume {shlex.quote(str(path))}" if known else typed_command(PROG, options)
-        raise Interrupted(f"stopped; nothing is lost, go on with: {again}") from None
+        raise Interrupted(f"stopped; nothing is lost, go on with: {again_command(options, path)}") from None
 
 
 def _go(options: Options, directory: RunDirectory, reporter: Reporter) -> list[Row]:
@@ -216,7 +213,9 @@ def _manifest(options: Options, original: Original) -> dict[str, Any]:
 
 def _identity(options: Options, original: Original) -> dict[str, Any]:
     """What rows of one table must have in common."""
-    return {**original.identity, "device": original.task.device.type, "threads": options.threads}
+    hardware = {name: _machine()[name] for name in ("cpu", "cuda_devices")}
+    device = original.task.device.type
+    return {**original.identity, "device": device, "threads": options.threads, "hardware": hardware}
 
 
 def _record(options: Options) -> dict[str, Any]:

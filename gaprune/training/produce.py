@@ -31,7 +31,8 @@ WEIGHTS = "model.safetensors"
 BASELINES = "baselines"
 """Folder of the cache: by network, data and recipe the weights that were trained."""
 
-_STATES = "training"
+_STATES = "training-"
+"""Folders of unfinished trainings begin so; what they are watched on follows, which the baseline does not depend on."""
 
 
 def baseline_directory(cache_dir: Path, subject: Subject, recipe: Recipe) -> Path:
@@ -106,7 +107,7 @@ def _is_finished(path: Path, fingerprint: str, reporter: Reporter) -> bool:
 
 def _train(subject: Subject, model: nn.Module, recipe: Recipe, directory: Path, reporter: Reporter) -> None:
     """Train, write the weights, and only then drop the states that a resume would have needed."""
-    states = directory / _STATES
+    states = directory / f"{_STATES}{digest_images(subject.validate)[:12]}"
     reporter.say(_announcement(subject, model, recipe, saved_epochs(states)))
     records = fit(
         model,
@@ -124,7 +125,8 @@ def _train(subject: Subject, model: nn.Module, recipe: Recipe, directory: Path, 
         atomic_write(directory / WEIGHTS, save_tensors(tensors, metadata=_metadata(subject, recipe, records)))
     except OSError as error:
         raise RunError(f"cannot write {directory / WEIGHTS}: {error.strerror or error}") from error
-    shutil.rmtree(states, ignore_errors=True)
+    for left in directory.glob(f"{_STATES}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _announcement(subject: Subject, model: nn.Module, recipe: Recipe, done: int) -> str:

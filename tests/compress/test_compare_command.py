@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -206,6 +207,46 @@ def test_ctrl_c_prints_the_command_that_goes_on(
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.endswith(f"stopped; nothing is lost, go on with: python -m gaprune.compare --resume {output}")
     assert main(["--resume", str(output)]) == 0
+
+
+def test_a_resume_that_is_stopped_early_is_typed_again_with_its_new_rows(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    output = tmp_path / "table"
+    assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
+    monkeypatch.setattr("gaprune.compare.load_images", interrupted)
+    assert main(["--resume", str(output), "--methods", "prune:l1:raw"]) == 130
+    words = shlex.split(capsys.readouterr().err.splitlines()[-1].split("go on with: ")[1])
+    assert words[:3] == ["python", "-m", "gaprune.compare"]
+    assert sorted(words[3:]) == sorted(["--resume", str(output), "--methods", "prune:l1:raw"])
+
+
+def test_a_resumed_comparison_keeps_the_threads_that_it_found(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = arguments.index("--threads")
+    output, begun = tmp_path / "table", [*arguments[:at], *arguments[at + 2 :]]
+    assert main([*begun, "--methods", "none", "--output", str(output)]) == 0
+    made = json.loads((output / "manifest.json").read_text())
+    assert made["options"]["threads"] == made["identity"]["threads"] == torch.get_num_threads()
+    monkeypatch.setattr("torch.get_num_threads", lambda: 99)
+    assert main(["--resume", str(output)]) == 0
+    assert main(["--resume", str(output), "--threads", str(made["threads"])]) == 0
+    assert "cannot change on resume: threads" in error_of(["--resume", str(output), "--threads", "98"], capsys)
+
+
+def test_a_run_of_objects_is_refused_on_resume_too(
+    arguments: list[str], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "table"
+    assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "objects": {"model": True, "data": False}}))
+    line = error_of(["--resume", str(output), "--run", str(run), "--methods", "ours:00"], capsys)
+    assert "was made with objects from Python" in line
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from gaprune.compress import Session, Work, parse_chain
 from gaprune.compress.prune import Prune
@@ -115,6 +116,19 @@ def test_a_chain_that_cannot_be_made_costs_its_row_only(comparison: Comparison) 
     assert "no layer gets smaller" in failures["tucker:energy=1:raw"]
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("it is full"), CheckpointError("it is full")])
+def test_what_one_chain_meets_costs_its_row_only(
+    comparison: Comparison, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(self: Prune, work: Work, session: Session) -> Work:
+        raise error
+
+    monkeypatch.setattr(Prune, "apply", fails)
+    rows, failures = comparison.rows([parse_chain(text) for text in ("prune:l1:raw", "none")])
+    assert [made.chain for made in rows] == ["none"]
+    assert failures == {"prune:l1:raw": "it is full"}
+
+
 def test_all_rows_are_timed_in_turn_and_again_when_one_joins(
     comparison: Comparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,10 +160,13 @@ def test_times_of_another_batch_are_taken(comparison: Comparison, original: Work
     assert made.spread >= 1
 
 
-def test_a_row_that_cannot_be_timed_is_named(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [MethodError("no kernel"), torch.OutOfMemoryError("no kernel\nfor it")])
+def test_a_row_that_cannot_be_timed_is_named(
+    comparison: Comparison, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def seconds(work: Work, device: str, batch: int, threads: int) -> float:
         if work.steps:
-            raise MethodError("no kernel")
+            raise error
         return 1.0
 
     monkeypatch.setattr("gaprune.compress.sitting.seconds_of", seconds)
@@ -205,8 +222,6 @@ def test_tables_hold_every_row_and_every_failure(tmp_path: Path) -> None:
 
 def test_warm_up_does_not_count() -> None:
     import time
-
-    import torch
 
     calls = []
 

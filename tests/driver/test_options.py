@@ -41,6 +41,31 @@ def test_an_option_typed_at_its_default_counts() -> None:
         resumed_options(typed(population=default.population), manifest(population=8))
 
 
+def test_auto_stays_the_data_that_it_was() -> None:
+    made = {**manifest(), "data": {"name": "digits"}}
+    assert resumed_options(typed(), made).data == "digits"
+    assert resumed_options(typed(data="auto"), made).data == "digits"
+    assert resumed_options(typed(data="digits"), made).data == "digits"
+    with pytest.raises(OptionError, match="data: digits -> cifar10"):
+        resumed_options(typed(data="cifar10"), made)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {**manifest(data_dir="photos"), "data": {"name": "cifar10"}},
+        {**manifest(), "data": {"name": "digits"}, "objects": {"data": True}},
+        {**manifest(), "data": {"name": "photos"}},
+    ],
+)
+def test_a_folder_or_an_object_is_no_named_data(made: dict[str, object]) -> None:
+    assert resumed_options(typed(), made).data == "auto"
+
+
+def test_where_candidates_are_evaluated_is_still_known_as_typed() -> None:
+    assert resumed_options(typed(workers=4, generations=9), manifest()).given == {"workers"}
+
+
 def test_an_algorithm_by_its_own_name_is_no_other_than_auto() -> None:
     assert resumed_options(typed(algorithm="nsga2"), manifest()).algorithm == "auto"
     assert resumed_options(typed(algorithm="auto"), manifest(algorithm="nsga2")).algorithm == "nsga2"

@@ -85,7 +85,7 @@ def test_impossible_shares_of_gpus_are_refused(monkeypatch: pytest.MonkeyPatch, 
         place(options(device="cuda", backend="ray", gpus_per_worker=gpus))
 
 
-@pytest.mark.parametrize("name", ["workers", "gpus_per_worker", "threads_per_worker"])
+@pytest.mark.parametrize("name", ["workers", "gpus_per_worker", "threads_per_worker", "max_retries"])
 def test_what_only_ray_understands_is_refused_without_it(name: str) -> None:
     with pytest.raises(OptionError, match=rf"^{name.replace('_', '-')} is for Ray workers: add --backend ray$"):
         place(options(**{name: 2}))

@@ -202,6 +202,12 @@ def test_a_goal_wants_several_budgets_all_of_those_asked_for_and_several_seeds()
     assert scratch_vs_pruned.figures_of("vgg16", [one | {"seeds": 1} for one in lines], (0.5, 0.1)) == {}
 
 
+@pytest.mark.parametrize(("above", "told"), [(1.0, []), (-1.0, [-1.0])])
+def test_scratch_that_had_less_time_tells_something_only_where_it_is_ahead(above: float, told: list[float]) -> None:
+    ours = line(scratch_vs_pruned.PRUNED, 0.8, 10) | {"above_scratch": above, "scratch_had_as_much_time": False}
+    assert list(scratch_figures([ours]).values()) == told
+
+
 def test_where_no_schedule_from_scratch_takes_as_long_one_more_does() -> None:
     def scratch(member: None, budget: float, epochs: int, seed: int) -> dict[str, float]:
         return {"epochs": epochs, "seed": seed, "seconds": 2.0 * epochs + seed}
