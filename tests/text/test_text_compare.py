@@ -62,7 +62,7 @@ def test_the_command_makes_a_table_beside_the_papers_and_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(comparison_rows.Comparison, "row", interrupted)
         assert compare.main(words) == 130
-    again = f"python -m gaprune.compare --model bert --resume {output}"
+    again = f"python -m gaprune.compare --resume {output}"
     assert f"go on with: {again}" in capsys.readouterr().err
     assert compare.main(again.split()[3:]) == 0
     said = capsys.readouterr().out
