@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,6 +63,18 @@ def test_images_keep_their_labels() -> None:
     parts = split(numbered(), search_size=12, calibration_size=9)
     for images in (parts.train, parts.search, parts.calibration, parts.test):
         assert torch.equal(images.images[:, 0, 0, 0].long() % 3, images.labels)
+
+
+@pytest.mark.parametrize("search_from", ["train", "test"])
+def test_a_calibration_set_of_all_training_images_is_a_fair_sample_of_the_classes_too(search_from: str) -> None:
+    data = numbered()
+    by_class = data.train.labels.argsort(stable=True)
+    data = replace(data, train=data.train.select(by_class))
+    size = 48 if search_from == "train" else 60
+    parts = split(data, search_from=search_from, search_size=12, calibration_size=size)  # type: ignore[arg-type]
+    assert len(parts.train) == size
+    for start in range(0, size, 6):
+        assert torch.bincount(parts.calibration.labels[start : start + 6]).tolist() == [2, 2, 2]
 
 
 def test_a_seed_repeats_a_split_and_the_record_tells_splits_apart() -> None:
