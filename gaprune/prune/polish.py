@@ -100,7 +100,9 @@ class Polisher:
         kept = torch.from_numpy(np.flatnonzero(masks.kept(layer.outputs))).to(outputs.device)
         pair = self._norms.get(layer.name)
         norm = None if pair is None else network.get_submodule(pair.norm)
-        return _Solver(positions, outputs.index_select(1, kept), norm, rectified=pair is not None and pair.rectified)
+        tracked = getattr(norm, "running_var", None) is not None  # else nobody knows what is cut off
+        rectified = pair is not None and pair.rectified and tracked
+        return _Solver(positions, outputs.index_select(1, kept), norm, rectified=rectified)
 
 
 class _Sampler:
@@ -125,7 +127,7 @@ class _Solver:
         positions: (images, s) output positions to fit.
         wanted: (images x s, out kept) what the original gives there.
         norm: the batch norm that takes the layer's output, if one alone does.
-        rectified: whether a rectifier alone follows it.
+        rectified: whether a rectifier alone follows it; its batch norm then has running statistics.
     """
 
     def __init__(self, positions: Tensor, wanted: Tensor, norm: nn.Module | None, *, rectified: bool) -> None:

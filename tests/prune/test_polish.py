@@ -115,6 +115,20 @@ def test_a_layer_without_bias_hands_its_constant_to_the_batch_norm_behind_it() -
     assert error(model, network) < 0.3
 
 
+def test_a_batch_norm_without_running_statistics_before_a_rectifier_is_no_obstacle() -> None:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(8, track_running_stats=False)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 8, 3), norm, nn.ReLU(), nn.Flatten()).eval()
+    graph = build_graph(model, SHAPE)
+    assert [pair.rectified for pair in graph.norms] == [True]
+    neurons = np.ones(graph.neurons, dtype=np.bool_)
+    neurons[:2] = False
+    network = Compactor(model, graph)(Masks(neurons))
+    before = error(model, network)
+    Polisher(model, graph, IMAGES, MEAN, STD)(network, Masks(neurons))
+    assert error(model, network) < before
+
+
 def test_behind_a_rectifier_outputs_that_are_cut_off_anyway_are_not_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     layers = (nn.Conv2d(3, 12, 3), nn.ReLU(), nn.Conv2d(12, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten())
