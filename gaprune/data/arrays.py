@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gaprune.data.images import ImageData, ImageSet
 from gaprune.data.normalisation import normalisation
-from gaprune.errors import DataError
+from gaprune.errors import DataError, first_line
 
 Array = Tensor | NDArray[Any]
 _CHANNELS = (1, 2, 3, 4)
@@ -71,12 +71,12 @@ def assemble(
 
 
 def _image_set(part: str, images: Array, labels: Array | Sequence[int]) -> ImageSet:
-    pixels = torch.tensor(np.asarray(images.cpu() if isinstance(images, Tensor) else images))
-    if pixels.dtype != torch.uint8 or pixels.ndim != 4:
+    found = _array(f"{part} images", images)
+    if found.dtype != np.uint8 or found.ndim != 4:
         raise DataError(
-            f"{part} images must be uint8 of shape (N, C, H, W) or (N, H, W, C), "
-            f"got {_name(pixels.dtype)} {tuple(pixels.shape)}"
+            f"{part} images must be uint8 of shape (N, C, H, W) or (N, H, W, C), got {found.dtype} {found.shape}"
         )
+    pixels = torch.tensor(found)
     if pixels.shape[1] not in _CHANNELS:
         if pixels.shape[3] not in _CHANNELS:
             raise DataError(f"{part} images need 1 to 4 channels at axis 1 or 3, got {tuple(pixels.shape)}")
@@ -85,16 +85,20 @@ def _image_set(part: str, images: Array, labels: Array | Sequence[int]) -> Image
 
 
 def _labels(part: str, labels: Array | Sequence[int], count: int) -> Tensor:
-    numbers = torch.tensor(np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels))
+    numbers = _array(f"{part} labels", labels)
     if numbers.ndim != 1 or len(numbers) != count or count == 0:
         raise DataError(
             f"{part} needs one label for each of its images and at least one image, "
-            f"got {count} images and labels of shape {tuple(numbers.shape)}"
+            f"got {count} images and labels of shape {numbers.shape}"
         )
-    if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool or numbers.min() < 0:
-        raise DataError(f"{part} labels must be whole numbers from 0 up, got {_name(numbers.dtype)} labels")
-    return numbers.to(torch.int64)
+    if numbers.dtype.kind not in "iu" or (whole := numbers.astype(np.int64)).min() < 0:
+        raise DataError(f"{part} labels must be whole numbers from 0 up, got {numbers.dtype} labels")
+    return torch.from_numpy(whole)
 
 
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def _array(what: str, values: Array | Sequence[int]) -> NDArray[Any]:
+    """Whatever a caller gave, as NumPy has it: of more types than torch knows."""
+    try:
+        return np.asarray(values.cpu() if isinstance(values, Tensor) else values)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} are no array: {first_line(error)}") from error

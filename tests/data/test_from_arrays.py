@@ -21,8 +21,11 @@ GOOD = (IMAGES, LABELS)
         (IMAGES.transpose(0, 2, 3, 1), LABELS.tolist()),
         (torch.from_numpy(IMAGES), torch.from_numpy(LABELS).to(torch.uint8)),
         (torch.from_numpy(IMAGES).permute(0, 2, 3, 1), LABELS.astype(np.int16)),
+        (IMAGES, LABELS.astype(np.uint16)),
+        (IMAGES, LABELS.astype(np.uint64)),
+        (IMAGES, torch.from_numpy(LABELS).to(torch.uint32)),
     ],
-    ids=["numpy-NCHW", "numpy-NHWC", "torch-NCHW", "torch-NHWC"],
+    ids=["numpy-NCHW", "numpy-NHWC", "torch-NCHW", "torch-NHWC", "uint16", "uint64", "torch-uint32"],
 )
 def test_every_layout_gives_the_same_data(images: Any, labels: Any) -> None:
     data = from_arrays("mine", (images, labels), GOOD)
@@ -56,6 +59,14 @@ def test_read_only_arrays_are_fine() -> None:
         ((IMAGES[:0], LABELS[:0]), "at least one image"),
         ((IMAGES, LABELS / 2), "whole numbers from 0 up, got float64"),
         ((IMAGES, LABELS - 1), "whole numbers from 0 up"),
+        ((IMAGES, LABELS == 1), "whole numbers from 0 up, got bool"),
+        ((IMAGES, np.array(["a", "b", "b", "a"])), "train labels must be whole numbers from 0 up, got <U1"),
+        ((IMAGES, [0, 1, None, 0]), "whole numbers from 0 up, got object"),
+        ((IMAGES, [0, 1, [1], 0]), "train labels are no array"),
+        ((IMAGES.astype(object), LABELS), r"train images must be uint8 .* got object \(4, 3, 5, 6\)"),
+        ((np.array([IMAGES[0], IMAGES[1, :1]], dtype=object), LABELS[:2]), r"must be uint8 .* got object"),
+        (([IMAGES[0], IMAGES[1, :1]], LABELS[:2]), "train images are no array"),
+        ((IMAGES, torch.from_numpy(LABELS).to(torch.bfloat16)), "labels are no array"),
         ((IMAGES, LABELS * 2), "label 2 has no name: 2 classes allow labels 0 to 1"),
         ((IMAGES[:, :, :4], LABELS), r"train images are \(C, H, W\) = \(3, 4, 6\), test images \(3, 5, 6\)"),
     ],
