@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gaprune.data.images import ImageSet, normaliser
+from gaprune.prune.calls import Keywords, Positional, input_of
 from gaprune.prune.graph import Graph, Layer
 from gaprune.prune.least_squares import ridge, solve
 from gaprune.prune.masks import Masks
@@ -84,7 +85,9 @@ class Polisher:
         """
         network.eval()
         handles = [
-            network.get_submodule(layer.name).register_forward_pre_hook(self._solver(network, layer, masks))
+            network.get_submodule(layer.name).register_forward_pre_hook(
+                self._solver(network, layer, masks), with_kwargs=True
+            )
             for weight, layer in self._layers.items()
             if weight in self._targets and masks.kernel_mask(layer) is None
         ]
@@ -114,8 +117,8 @@ class _Sampler:
         self._most = most
         self._generator = torch.Generator().manual_seed(seed)
 
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        positions = draw_positions(module, inputs[0], self._most, self._generator)
+    def __call__(self, module: nn.Module, inputs: Positional, keywords: Keywords, output: Tensor) -> None:
+        positions = draw_positions(module, input_of(inputs, keywords), self._most, self._generator)
         self.positions.append(positions)
         self.outputs.append(outputs_at(module, output, positions))
 
@@ -136,8 +139,8 @@ class _Solver:
         self._norm: Any = norm
         self._sweeps = SWEEPS if rectified else 1
 
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        x = patches_at(module, inputs[0], self._positions)
+    def __call__(self, module: nn.Module, inputs: Positional, keywords: Keywords) -> None:
+        x = patches_at(module, input_of(inputs, keywords), self._positions)
         centred = (
             getattr(module, "bias", None) is not None or self._norm is not None
         )  # else nothing can hold a constant
@@ -182,7 +185,10 @@ def _rectified(wanted: Tensor, given: Tensor, norm: Any) -> Tensor:
 @contextmanager
 def _hooked(model: nn.Module, layers: dict[str, Layer], samplers: dict[str, _Sampler]) -> Iterator[None]:
     """Meanwhile every call of a layer shows its input and output to its sampler."""
-    handles = [model.get_submodule(layer.name).register_forward_hook(samplers[w]) for w, layer in layers.items()]
+    handles = [
+        model.get_submodule(layer.name).register_forward_hook(samplers[weight], with_kwargs=True)
+        for weight, layer in layers.items()
+    ]
     try:
         yield
     finally:

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gaprune.data.images import ImageSet, normaliser
+from gaprune.prune.calls import Keywords, Positional, input_of
 from gaprune.prune.genome import Floats
 from gaprune.prune.graph import Graph, Layer
 from gaprune.prune.least_squares import best_damping
@@ -185,7 +185,7 @@ def collect(
 @contextmanager
 def _watching(modules: dict[str, nn.Module], watchers: dict[str, Watcher]) -> Iterator[None]:
     """Meanwhile every call of a layer shows its input to the layer's watcher."""
-    hooks = [module.register_forward_pre_hook(watchers[weight]) for weight, module in modules.items()]
+    hooks = [m.register_forward_pre_hook(watchers[weight], with_kwargs=True) for weight, m in modules.items()]
     try:
         yield
     finally:
@@ -225,9 +225,9 @@ class Watcher:
             self.sums = PatchSums(width, self._weight.device)
         self._positions = max(-(-SAMPLES_PER_INPUT * width // images), FEWEST_POSITIONS)
 
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def __call__(self, module: nn.Module, inputs: Positional, keywords: Keywords) -> None:
         """Take the input of one call."""
-        x: Tensor = inputs[0]
+        x = input_of(inputs, keywords)
         found = _moments(x, maps=isinstance(module, nn.Conv2d))
         self.moments[self.held] = self.moments[self.held] + found if self.held in self.moments else found
         if not self._pointwise and sum(map(len, self.samples)) < KEPT_SAMPLES:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gaprune.data.images import ImageSet, normaliser
+from gaprune.prune.calls import Keywords, Positional, input_of, with_input
 from gaprune.prune.genome import Floats
 from gaprune.prune.graph import Graph, Layer
 from gaprune.prune.modes import evaluating
@@ -85,7 +85,7 @@ class _Watch:
     def hooked(self) -> Iterator[None]:
         """Meanwhile every consumer reads a copy of its own, so that its gradient is apart from other readers'."""
         reading = [module for module, uses in self._uses.items() if any((use.inputs >= 0).any() for use in uses)]
-        handles = [module.register_forward_pre_hook(self._hook()) for module in reading]
+        handles = [module.register_forward_pre_hook(self._hook(), with_kwargs=True) for module in reading]
         try:
             yield
         finally:
@@ -107,13 +107,13 @@ class _Watch:
         self._calls.clear()
         return found
 
-    def _hook(self) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
-        def read(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _hook(self) -> Callable[[nn.Module, Positional, Keywords], tuple[Positional, Keywords]]:
+        def read(module: nn.Module, inputs: Positional, keywords: Keywords) -> tuple[Positional, Keywords]:
             call = self._calls.get(module, 0)
             self._calls[module] = call + 1
-            x: Tensor = inputs[0]
+            x = input_of(inputs, keywords)
             own = x.clone() if x.requires_grad else x.detach().clone().requires_grad_()
             self._read.append((self._uses[module][call], own))
-            return (own, *inputs[1:])
+            return with_input(inputs, keywords, own)
 
         return read
