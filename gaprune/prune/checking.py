@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,10 +14,13 @@ from gaprune.errors import ModelError, first_line
 from gaprune.prune.compact import Compactor, masked_network
 from gaprune.prune.graph import ChannelGroup, Graph, build_graph, without_groups
 from gaprune.prune.masks import Masks
+from gaprune.prune.modes import evaluating
 from gaprune.prune.tracing import BATCH
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 """Largest relative difference that rounding may cause; a wrong graph is off by far more."""
+
+DIFFER = "compact and masked networks differ"
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +33,12 @@ def checked_graph(model: nn.Module, image_shape: tuple[int, int, int]) -> Graph:
     that fail are left whole. Logs one warning for each layer left unpruned, with the reason.
 
     Raises:
-        ModelError: the network cannot be traced, or nothing remains that may be removed.
+        ModelError: the network cannot be traced, answers at random, or nothing remains that may be removed.
     """
     graph = build_graph(model, image_shape)
     example = _example(model, image_shape)
     if _failure(model, graph, graph.groups, example) is not None:
+        _check_repeats(model, example)
         failing = {group.name: _failure(model, graph, (group,), example) for group in graph.groups}
         graph = without_groups(graph, {name: reason for name, reason in failing.items() if reason is not None})
         reason = _failure(model, graph, graph.groups, example)
@@ -54,10 +59,24 @@ def _example(model: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:
 def _failure(model: nn.Module, graph: Graph, groups: tuple[ChannelGroup, ...], example: Tensor) -> str | None:
     """Why removing half of these groups' neurons goes wrong; ``None`` when it does not."""
     masks = _half(graph, groups)
+    return _apart(lambda: Compactor(model, graph)(masks)(example), lambda: masked_network(model, graph, masks)(example))
+
+
+def _check_repeats(model: nn.Module, example: Tensor) -> None:
+    """Raise ``ModelError`` where the network itself answers differently each time, so that nothing can be compared."""
+    with evaluating(model):
+        if _apart(lambda: model(example), lambda: model(example)) == DIFFER:
+            raise ModelError(
+                f"{type(model).__name__} gives other outputs for the same images each time, though in eval mode: "
+                "F.dropout without training=self.training?"
+            )
+
+
+def _apart(first: Callable[[], object], second: Callable[[], object]) -> str | None:
+    """Why two outputs are not the same; ``None`` where they are but for rounding."""
     try:
         with torch.no_grad():
-            found = Compactor(model, graph)(masks)(example)
-            wanted = masked_network(model, graph, masks)(example)
+            found, wanted = first(), second()
     except Exception as error:  # whatever a foreign forward raises is the reason
         reason = first_line(error)
         return f"it fails without some of its channels ({reason[:120]})"
@@ -65,7 +84,7 @@ def _failure(model: nn.Module, graph: Graph, groups: tuple[ChannelGroup, ...], e
         return "its output is not one tensor"
     scale = wanted.abs().max().clamp_min(1e-12)
     apart = float((found - wanted).abs().max() / scale)
-    return None if apart <= TOLERANCE.get(example.dtype, 0.05) else "compact and masked networks differ"
+    return None if apart <= TOLERANCE.get(wanted.dtype, 0.05) else DIFFER
 
 
 def _half(graph: Graph, groups: tuple[ChannelGroup, ...]) -> Masks:

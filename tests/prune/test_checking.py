@@ -107,6 +107,12 @@ def test_a_network_that_cannot_be_pruned_is_refused_in_one_line(model: nn.Module
     assert "\n" not in str(caught.value)
 
 
+def test_a_network_that_draws_at_random_is_told_so() -> None:
+    model = prepared(Net(lambda s, x: pooled(s, F.dropout(F.relu(s.conv1(x)))), conv1=conv(3, 6), head=nn.Linear(6, 3)))
+    with pytest.raises(ModelError, match=r"other outputs for the same images each time.*F\.dropout without training="):
+        checked_graph(model, SHAPE)
+
+
 @pytest.mark.parametrize("name", ["chain", "two names", "tied weights", "used twice"])
 def test_checking_leaves_the_callers_network_as_it_was(name: str) -> None:
     model = PRUNABLE[name]().train()
