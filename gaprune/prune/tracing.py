@@ -234,11 +234,17 @@ def _call(found: Trace, node: Node, rules: dict[Any, Rule]) -> Any:
         return whole[index] if whole is not None else None
     rule = rules.get(node.target)
     if rule is None:
-        return leave(found, node, f"{node.target} is not understood")
+        return None if _only_asserts(node) else leave(found, node, f"{node.target} is not understood")
     try:
         return rule(found, node)
     except Exception as error:  # a foreign network may use an operator in any way
         return leave(found, node, f"{node.target} is not understood here: {error}")
+
+
+def _only_asserts(node: Node) -> bool:
+    """Whether a call gives nothing and writes to nothing, as the assertions do that ``torch.export`` puts in."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and not schema.returns and not schema.is_mutable
 
 
 def leave(found: Trace, node: Node, reason: str) -> Any:

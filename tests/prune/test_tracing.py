@@ -219,6 +219,7 @@ FOLLOWED: dict[str, Callable[[], nn.Module]] = {
     "a constant map through a convolution": lambda: around(
         lambda s, x: x + s.same(s.start), same=conv(6, 6), start=torch.ones(1, 6, 8, 8)
     ),
+    "a change of type": lambda: around(lambda s, x: x.float().to(torch.float64)),
     "a pixel border cut off": lambda: around(lambda s, x: x[:, :, 1:-1, 1:-1]),
 }
 
