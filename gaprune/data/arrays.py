@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gaprune.data.images import ImageData, ImageSet
+from gaprune.data.names import own_name
 from gaprune.data.normalisation import normalisation
 from gaprune.errors import DataError, first_line
 
@@ -28,7 +29,7 @@ def from_arrays(
     """A data set from a caller's own images and labels, which are copied.
 
     Args:
-        name: short name for file names and tables.
+        name: short name for file names and tables; one that stands for other data is made longer.
         train: images, uint8 of shape (N, C, H, W) or (N, H, W, C) with 1 to 4 channels (read as the former
             where both would do), and their (N,) whole-number labels.
         test: the same for the images that report.
@@ -52,7 +53,8 @@ def from_arrays(
         raise DataError(f"data set {name!r} has {len(names)} class: at least 2 are needed")
     if highest >= len(names):
         raise DataError(f"label {highest} has no name: {len(names)} classes allow labels 0 to {len(names) - 1}")
-    return assemble(name, f"arrays given by the caller as {name!r}", names, train_set, test_set, flip=flip)
+    called = own_name(name, "arrays", names, train_set.images.shape)
+    return assemble(called, f"arrays given by the caller as {name!r}", names, train_set, test_set, flip=flip)
 
 
 def assemble(

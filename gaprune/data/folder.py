@@ -18,7 +18,7 @@ from gaprune.data.cache import fetch, store
 from gaprune.data.decode import decode
 from gaprune.data.images import ImageData, ImageSet
 from gaprune.data.listing import ImageFile, class_names, fingerprint, list_files
-from gaprune.data.normalisation import CIFAR10_CLASSES
+from gaprune.data.names import CIFAR10, is_cifar10, own_name
 from gaprune.data.stratify import complement, drawable, stratified
 from gaprune.errors import DataError
 from gaprune.progress import SILENT, Reporter
@@ -83,10 +83,10 @@ def load_folder(
 def _describe(root: Path, classes: tuple[str, ...], files: Sequence[ImageFile], images: Tensor) -> tuple[str, str]:
     """Name and source. A CIFAR-10 copy says how its pixels were saved, which moves accuracies."""
     kinds = ", ".join(sorted({Path(file.name).suffix.lower() for file in files}))
-    if classes == CIFAR10_CLASSES and tuple(images.shape[2:]) == (32, 32):
-        return "cifar10", f"CIFAR-10 as an image folder copy ({kinds} files) in {root}"
+    if is_cifar10(classes, images.shape):
+        return CIFAR10, f"CIFAR-10 as an image folder copy ({kinds} files) in {root}"
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.resolve().name).strip("-.") or "images"
-    return name, f"image folder ({kinds} files) {root}"
+    return own_name(name, "folder", classes, images.shape), f"image folder ({kinds} files) {root}"
 
 
 def _check_classes(root: Path, classes: tuple[str, ...], train: ImageSet, test: ImageSet) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gaprune.data import from_arrays
+from gaprune.data.normalisation import CIFAR10_CLASSES
 from gaprune.errors import DataError
 
 IMAGES = np.arange(4 * 3 * 5 * 6, dtype=np.uint8).reshape(4, 3, 5, 6)
@@ -79,3 +80,18 @@ def test_arrays_that_do_not_fit_are_refused(train: tuple[Any, Any], message: str
 def test_a_single_class_is_refused() -> None:
     with pytest.raises(DataError, match="'mine' has 1 class: at least 2"):
         from_arrays("mine", (IMAGES, LABELS * 0), (IMAGES, LABELS * 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "classes", "called"),
+    [
+        ("digits", 32, tuple("0123456789"), "digits-arrays"),
+        ("cifar10", 16, CIFAR10_CLASSES, "cifar10-arrays"),
+        ("cifar10", 32, CIFAR10_CLASSES, "cifar10"),
+    ],
+)
+def test_data_that_are_called_like_known_ones_are_not_taken_for_them(
+    name: str, size: int, classes: tuple[str, ...], called: str
+) -> None:
+    part = (np.zeros((2, 3, size, size), np.uint8), [0, 1])
+    assert from_arrays(name, part, part, classes=classes).name == called

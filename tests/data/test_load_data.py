@@ -76,6 +76,16 @@ def test_cifar10_takes_an_image_folder_only_if_it_is_cifar10(make_folder: Folder
         load_data("cifar10", data_dir=make_folder(), cache_dir=tmp_path / "cache")
 
 
+@pytest.mark.parametrize("name", ["cifar10", "digits"])
+def test_a_folder_that_is_called_like_known_data_is_not_taken_for_them(
+    name: str, make_folder: FolderMaker, tmp_path: Path
+) -> None:
+    root = make_folder(("cat", "dog"), {"train": 2, "test": 1}, (16, 16), name)
+    assert load_data(data_dir=root, cache_dir=tmp_path / "cache").name == f"{name}-folder"
+    with pytest.raises(DataError, match="is not CIFAR-10: it has 2 classes"):
+        load_data("cifar10", data_dir=root, cache_dir=tmp_path / "cache")
+
+
 def test_a_missing_folder_is_an_error_and_no_fallback(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         load_data(data_dir=tmp_path / "none", cache_dir=tmp_path / "cache")
