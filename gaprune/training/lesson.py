@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gaprune.errors import OptionError
+from gaprune.errors import ModelError, OptionError
 from gaprune.evaluate.measure import Measurement
 from gaprune.training.digest import digest_tensors
 
@@ -34,9 +34,18 @@ class Batch:
     generator: torch.Generator
 
     def logits(self, model: Callable[[Tensor], Any]) -> Tensor:
-        """(N, classes) float32, in the precision of the training."""
+        """(N, classes) float32, in the precision of the training.
+
+        Raises:
+            ModelError: the network gives something else, as some do in training mode alone.
+        """
         with torch.autocast(self.inputs.device.type, dtype=torch.bfloat16, enabled=self.amp):
-            logits: Tensor = model(self.inputs)
+            logits = model(self.inputs)
+        if not isinstance(logits, Tensor):
+            raise ModelError(
+                f"in training the network gives {type(logits).__name__}, expected one tensor of logits: "
+                "build it without auxiliary outputs (aux_logits=False)"
+            )
         return logits.float()
 
     def cross_entropy(self, logits: Tensor) -> Tensor:

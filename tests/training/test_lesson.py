@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gaprune.data.images import ImageSet
-from gaprune.errors import OptionError, RunError
+from gaprune.errors import ModelError, OptionError, RunError
 from gaprune.evaluate.measure import measure
 from gaprune.training import LABELS, Distillation, Recipe, estimate_seconds, fit
 from gaprune.training import loop as training_loop
@@ -149,3 +149,19 @@ def test_an_estimate_counts_the_teacher(new_net: NewNet, monkeypatch: pytest.Mon
     assert seconds > 0
     assert asked
     assert set(asked) == {16}
+
+
+def test_a_network_that_gives_more_in_training_is_refused_in_one_line(
+    new_net: NewNet, train_images: ImageSet, held_out_images: ImageSet
+) -> None:
+    class Auxiliary(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = new_net()
+
+        def forward(self, x: Tensor) -> Any:
+            logits = self.net(x)
+            return (logits, logits) if self.training else logits
+
+    with pytest.raises(ModelError, match=r"in training the network gives tuple, expected .*aux_logits=False"):
+        fit(Auxiliary(), train_images, held_out_images, mean=MEAN, std=STD, flip=True, recipe=RECIPE)
