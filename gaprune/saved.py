@@ -7,7 +7,6 @@ holds the cut tensors. Loading builds the original's module tree and puts the te
 from __future__ import annotations
 
 import base64
-import copy
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from gaprune.models import build
 from gaprune.prune.compact import fill, fit_attributes, place_grouped
 from gaprune.prune.genome import Genome, Layout
 from gaprune.prune.grouped import GroupedConvolution
+from gaprune.prune.modes import copied
 from gaprune.prune.tensors import first_names, state_tensors
 from gaprune.runs.files import atomic_write, read_json_object, write_json
 
@@ -171,7 +171,7 @@ def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
     tensors = _tensors(directory / WEIGHTS)
     try:
         if model is not None:
-            network = copy.deepcopy(model).cpu()
+            network = copied(model).cpu()
         else:
             with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to use up
                 network = build(config["model"], num_classes=len(config["classes"]), stem=config["stem"])

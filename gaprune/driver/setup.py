@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import time
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from gaprune.evolve import algorithm_names
 from gaprune.models import build, shipped_weights
 from gaprune.progress import Reporter
 from gaprune.prune.importances import importance_function
+from gaprune.prune.modes import copied
 from gaprune.prune.space import PruningSpace
 from gaprune.runs import Baseline as Original
 from gaprune.runs import environment
@@ -277,7 +277,7 @@ def find_baseline(
     """The trained network that the options name, or the caller's own; ``wanted`` as ``resolve_baseline`` has it."""
     if model is not None:
         return Baseline(
-            model=copy.deepcopy(model).to(device).eval(),
+            model=copied(model).to(device).eval(),
             mean=data.mean,
             std=data.std,
             source="given by the caller",

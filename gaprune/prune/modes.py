@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
+
+from gaprune.errors import ModelError, first_line
 
 
 @contextmanager
@@ -18,3 +21,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy that shares no memory with a caller's network.
+
+    Raises:
+        ModelError: it cannot be copied, as with tensors that are computed once and held (old ``nn.utils.weight_norm``).
+    """
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # a stranger's network may raise anything
+        raise ModelError(f"{type(model).__name__} cannot be copied: {first_line(error)}") from error
