@@ -19,7 +19,7 @@ from torch.nn.modules.conv import _ConvNd
 from gaprune.prune.graph import Graph, Layer
 from gaprune.prune.grouped import GroupedConvolution
 from gaprune.prune.masks import Grouping, Masks
-from gaprune.prune.tensors import first_names, state_tensors
+from gaprune.prune.tensors import WAS_GROUPED, first_names, state_tensors
 
 
 class Compactor:
@@ -121,6 +121,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], first: Mapping[str, 
         tensors: by first name.
         first: for each name the first name of the same tensor.
     """
+    remember_groups(network)
     made: dict[str, Tensor] = {}
     for name, source in first.items():
         made[source] = set_tensor(network, name, made.get(source, tensors[source]))
@@ -139,6 +140,16 @@ def set_tensor(network: nn.Module, name: str, tensor: Tensor) -> Tensor:
     else:
         module._buffers[leaf] = tensor
     return tensor
+
+
+def remember_groups(network: nn.Module) -> None:
+    """Mark grouped convolutions before they are cut: left with one channel a group they would look depthwise.
+
+    What later prunings remove must be what the first network can lose: index j of every group at once.
+    """
+    for module in network.modules():
+        if isinstance(module, _ConvNd) and 1 < module.groups < module.in_channels:
+            setattr(module, WAS_GROUPED, True)
 
 
 def fit_attributes(network: nn.Module) -> None:

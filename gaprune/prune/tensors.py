@@ -16,6 +16,15 @@ def first_names(model: nn.Module) -> dict[str, str]:
     return {name: first.setdefault(id(tensor), name) for name, tensor in _named(model)}
 
 
+WAS_GROUPED = "was_grouped"
+"""Attribute of convolutions of cut networks that were grouped, not depthwise, before they were cut."""
+
+
+def was_grouped(model: nn.Module, name: str) -> bool:
+    """Whether the tensor ``name`` is of a convolution that was grouped before the network was cut."""
+    return bool(getattr(model.get_submodule(name.rpartition(".")[0]), WAS_GROUPED, False))
+
+
 def sole_convolution(model: nn.Module, name: str) -> bool:
     """Whether the tensor ``name`` belongs to exactly one module, and that is a convolution."""
     path, _, leaf = name.rpartition(".")

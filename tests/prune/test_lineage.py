@@ -1,10 +1,25 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_networks import PRUNABLE, SHAPE, apart, chain, images, prepared, random_masks, residual, space_of
+from tiny_networks import (
+    PRUNABLE,
+    SHAPE,
+    Net,
+    apart,
+    chain,
+    conv,
+    images,
+    pooled,
+    prepared,
+    random_masks,
+    residual,
+    space_of,
+)
+from torch import nn
 
 from gaprune.prune.compact import Compactor
 from gaprune.prune.costs import cost_model, kept_kernels
@@ -14,6 +29,7 @@ from gaprune.prune.importance import l2
 from gaprune.prune.lineage import compose, present_kernels
 from gaprune.prune.masks import Masks
 from gaprune.prune.space import PruningSpace, SpaceOptions
+from gaprune.saved import fill_structure, stored_tensors, structure
 
 GENES = ("neurons", "connections", "both")
 
@@ -43,6 +59,33 @@ def test_pruned_three_times_is_pruned_once_by_the_composed_masks(name: str, gene
         assert np.array_equal(again.neurons, composed.neurons)
         assert space.costs(again) == space.costs(composed)
         now, network = later_space(space, composed, later), later
+
+
+def test_groups_of_one_channel_stay_tied_as_they_were() -> None:
+    model = prepared(
+        Net(
+            lambda s, x: pooled(s, s.after(s.grouped(s.before(x)))),
+            before=conv(3, 8),
+            grouped=conv(8, 8, groups=4),
+            after=conv(8, 8),
+            head=nn.Linear(8, 4),
+        )
+    )
+    graph = build_graph(model, SHAPE)
+    space = space_of(model, graph)
+    half = Masks.full(graph)
+    half.neurons[graph.layers[0].outputs[1::2]] = False  # one channel of two is left in each group
+    network, loaded = Compactor(model, graph)(half), copy.deepcopy(model)
+    fill_structure(loaded, structure(network), stored_tensors(network))
+    assert network.get_parameter("grouped.weight").shape[:2] == (8, 1)
+    for again in (network, loaded):
+        later = later_space(space, half, again)
+        masks = random_masks(later, 0, share=0.5)
+        composed = compose(graph, half, later.graph, masks)
+        assert space.costs(composed) == later.costs(masks)
+        assert (
+            apart(Compactor(model, graph)(composed)(images()), Compactor(again, later.graph)(masks)(images())) < 1e-10
+        )
 
 
 @pytest.mark.parametrize("name", PRUNABLE)

@@ -10,7 +10,7 @@ from torch.fx import Node
 
 from gaprune.prune.rules.common import arguments, per_index, single_channel
 from gaprune.prune.rules.norms import sole_norm
-from gaprune.prune.tensors import sole_convolution
+from gaprune.prune.tensors import sole_convolution, was_grouped
 from gaprune.prune.tracing import Axes, Elementwise, Trace, Use, is_tensor, layer_of, shape
 
 
@@ -25,7 +25,7 @@ def convolution(found: Trace, node: Node) -> Axes:
     if inputs is None:  # a single input channel carries no atoms
         inputs = found.atoms.new(channels)
         found.atoms.freeze(inputs, "it is a single channel")
-    depthwise = groups > 1 and per_group == 1
+    depthwise = groups > 1 and per_group == 1 and not was_grouped(found.model, found.names[weight])
     dense = groups == 1
     weight_axes = found.parameter(weight, (0, 1) if not depthwise else (0,))
     alone = sole_convolution(found.model, found.names[weight])
