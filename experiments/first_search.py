@@ -119,8 +119,12 @@ def _command(manifest: dict[str, Any]) -> str:
     for name, value in manifest["options"].items():
         if name in ("model", "output", "cache_dir") or value == default.get(name):
             continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+            continue
         shown = "DIR" if name in ("data_dir", "checkpoint") else value
-        words.append(f"--{name.replace('_', '-')} {shlex.quote(str(shown))}")
+        words.append(f"--{flag} {shlex.quote(str(shown))}")
     return " ".join(words)
 
 
