@@ -208,15 +208,12 @@ def test_a_search_submitted_as_a_job_is_shown_and_ends_as_it_does(
     assert "error: " in again.stdout
 
 
-def test_a_folder_too_long_for_rays_sockets_is_told_in_one_line(
-    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from gaprune.search import main
-
-    monkeypatch.syspath_prepend(str(TESTS))
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("long" * 30)))
-    assert main([*arguments, "--output", str(tmp_path / "run"), "--backend", "ray"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+def test_a_folder_too_long_for_rays_sockets_is_told_in_one_line(arguments: list[str], tmp_path: Path) -> None:
+    words = [*arguments, "--output", str(tmp_path / "run"), "--backend", "ray"]
+    far = environment(RAY_TMPDIR=str(tmp_path / ("long" * 30)))
+    made = subprocess.run(command(*words), env=far, capture_output=True, text=True)
+    assert made.returncode == 2, made.stderr
+    (line,) = made.stderr.splitlines()
     assert line.startswith("python -m gaprune.search: error: cannot start Ray on this machine: ")
     assert line.endswith("; name a shorter folder by RAY_TMPDIR")
     assert not (tmp_path / "run").exists()
