@@ -8,15 +8,17 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from gaprune.cli import GIVEN, options_from_record, typed_command
+from gaprune.driver.options import SearchOptions
 from gaprune.runs import Baseline, FrontRow, pick, plain_table, read_csv, read_manifest
 
 RESULTS = Path(__file__).parent / "results"
@@ -112,20 +114,11 @@ def _budgets(rows: list[FrontRow]) -> str:
 
 def _command(manifest: dict[str, Any]) -> str:
     """The command, paths left out."""
-    from gaprune.driver.options import SearchOptions, record
-
-    default = record(SearchOptions())
-    words = ["python -m gaprune.search", f"--model {manifest['options']['model']}"]
-    for name, value in manifest["options"].items():
-        if name in ("model", "output", "cache_dir") or value == default.get(name):
-            continue
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-            continue
-        shown = "DIR" if name in ("data_dir", "checkpoint") else value
-        words.append(f"--{flag} {shlex.quote(str(shown))}")
-    return " ".join(words)
+    options, default = options_from_record(SearchOptions, manifest["options"]), SearchOptions()
+    names = {one.name for one in dataclasses.fields(options)} - {"output", "cache_dir", GIVEN}
+    typed = {name for name in names if getattr(options, name) != getattr(default, name)} | {"model"}
+    paths: dict[str, Any] = {name: Path("DIR") for name in ("data_dir", "checkpoint") if name in typed}
+    return typed_command("python -m gaprune.search", dataclasses.replace(options, given=frozenset(typed), **paths))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 import gaprune
 from gaprune.runs.lock import DirectoryLock
 from gaprune.search import main
+from gaprune.training.recipe import bfloat16_pays
 
 TESTS = Path(__file__).parent
 TINY = "tiny_factory:small_residual"
@@ -59,6 +60,17 @@ def test_the_command_ends_with_a_table_and_a_network_to_load(
     assert network(torch.zeros(1, 3, 8, 8)).shape == (1, 3)
     assert main(["--resume", str(path)]) == 0
     assert line in capsys.readouterr().out.splitlines()
+
+
+def test_a_resumed_run_finds_its_baseline_whatever_this_machine_would_train(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, path = arguments.index("--checkpoint"), tmp_path / "run"
+    assert main([*arguments[:at], *arguments[at + 2 :], "--output", str(path)]) == 0
+    assert "training tiny_factory:small_residual on" in capsys.readouterr().out
+    monkeypatch.setattr("gaprune.training.subject.bfloat16_pays", lambda device: not bfloat16_pays(device))
+    assert main(["--resume", str(path)]) == 0
+    assert "training tiny_factory" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
