@@ -134,6 +134,10 @@ def test_a_resumed_comparison_keeps_its_threads_and_its_device(
     file.write_text(json.dumps(manifest | {"identity": manifest["identity"] | {"device": "cuda"}}))
     assert compare.main(resume) == 2
     assert "was made with other weights, data or device: device: cuda -> cpu" in capsys.readouterr().err
+    elsewhere = {"hardware": {**manifest["identity"]["hardware"], "cpu": "another"}}
+    file.write_text(json.dumps(manifest | {"identity": manifest["identity"] | elsewhere}))
+    assert compare.main(resume) == 2
+    assert "was made with other weights, data or device: hardware" in capsys.readouterr().err
     plain = {name: value for name, value in manifest["identity"].items() if name not in ("device", "threads")}
     file.write_text(json.dumps(manifest | {"identity": plain}))
     assert compare.main(resume) == 0, "begun by a version that wrote neither down"
