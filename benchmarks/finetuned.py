@@ -296,7 +296,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     recipe = dataclasses.replace(
         usual, epochs=settings["epochs"], epoch_images=options.epoch_images, lr=GENTLER * usual.lr
     )
-    kept = {"training": code_digest("training"), "recipe": dataclasses.asdict(recipe)}
+    kept = {"training": code_digest("training"), "recipe": recipe.record()}
     stem = options.output / f".finetuned-{subject.name}"
     work = WorkFile(stem.with_suffix(".jsonl"), subject.identity | kept)
     chosen = [one for one in criteria() if not options.quick or one.name in QUICK_CRITERIA]
@@ -323,7 +323,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "device": subject.device.type,
         DONE: functools.partial(_forget, work, stem.with_name(f"{stem.name}-states")),
         "threads": torch.get_num_threads(),
-        "settings": settings | {"network": subject.identity, "recipe": dataclasses.asdict(recipe)},
+        "settings": settings | {"network": subject.identity, "recipe": recipe.record()},
         "original": {part: found.accuracy for part, found in original.items()},
         "figures": figures_of(subject.variant, rows),
         "summary": summary(rows),

@@ -114,7 +114,7 @@ class Tuner:
         """JSON values: what is learnt from which images, and how."""
         return {
             "train": digest_images(self.job.splits.train),
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": self.recipe.record(),
             "lesson": self.lesson.description(),
         }
 
@@ -175,7 +175,7 @@ def keep(tuner: Tuner, member: Member, made: Recovered, fingerprint: str) -> Non
         "epochs": len(made.records),
         "seconds": round(made.seconds, 3),
         "method": tuner.method,
-        "recipe": dataclasses.asdict(tuner.recipe),
+        "recipe": tuner.recipe.record(),
         "lesson": tuner.lesson.description(),
         "course": [dataclasses.asdict(one) for one in made.records],
     }

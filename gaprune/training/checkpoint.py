@@ -24,7 +24,7 @@ def describe(course: Course) -> dict[str, Any]:
     """What must be the same for a training to go on: the recipe, the images, their normalisation and the lesson."""
     lesson = course.lesson.description()
     return {
-        "recipe": dataclasses.asdict(course.recipe),
+        "recipe": course.recipe.record(),
         "train": digest_images(course.train),
         "validate": digest_images(course.validate),
         "mean": list(course.mean),

@@ -18,6 +18,9 @@ from gaprune.training.recipe import Recipe
 from gaprune.training.state import Course, EpochRecord, TrainingState, reproducible, start, train_step
 
 LOSS_CHECK_STEPS = 32
+SAVE_SECONDS = {"cuda": 20.0}
+"""Least time between two saved epochs, by type of device: a GPU's epoch may be over before its state is saved."""
+
 SEED_STRIDE = 1_000_003
 """Between the seeds of two trainings, and of two searches of a run, so that no two share one."""
 
@@ -37,9 +40,10 @@ def fit(
 ) -> list[EpochRecord]:
     """Train ``model`` in place; it ends in eval mode with the averaged weights and batch norm statistics.
 
-    With a directory, every epoch is saved there, and a training that was stopped goes on from its last whole
-    epoch. It ends bit for bit (same machine, same number of threads) like one that was never stopped: each
-    epoch draws from its own seed, so there is no generator to carry over. A finished directory only loads.
+    With a directory, every epoch is saved there (on a GPU one in ``SAVE_SECONDS``), and a training that was
+    stopped goes on from its last saved epoch. It ends bit for bit (same machine, same number of threads) like one
+    that was never stopped: each epoch draws from its own seed, so there is no generator to carry over. A finished
+    directory only loads.
 
     Args:
         model: float32, on the images' device.
@@ -81,13 +85,17 @@ def _run(
     reporter: Reporter,
 ) -> None:
     recipe = course.recipe
+    least_apart = SAVE_SECONDS.get(course.train.images.device.type, 0.0)
+    saved = -math.inf
     with reporter.task("training", course.total_steps) as task:
         task.advance(state.step)
         for epoch in range(len(state.records) + 1, recipe.epochs + 1):
             record = _epoch(epoch, state, course, task)
             state.records.append(record)
-            if directory:
-                save(directory, state, description, finished=epoch == recipe.epochs)
+            finished = epoch == recipe.epochs
+            if directory and (finished or time.monotonic() - saved >= least_apart):
+                save(directory, state, description, finished=finished)
+                saved = time.monotonic()
             task.advance(0, epoch=f"{epoch}/{recipe.epochs}", accuracy=f"{record.accuracy:.4f}")
             reporter.say(
                 f"epoch {epoch}/{recipe.epochs}: loss {record.loss:.3f}, accuracy {record.accuracy:.4f} "

@@ -73,7 +73,7 @@ def _fingerprint(subject: Subject, recipe: Recipe) -> str:
             "std": list(subject.data.std),
             "flip": subject.data.flip,
             "train": digest_images(subject.train),
-            "recipe": dataclasses.asdict(recipe),
+            "recipe": recipe.record(),
         }
     )
 
@@ -157,7 +157,7 @@ def _metadata(subject: Subject, recipe: Recipe, records: list[EpochRecord]) -> d
         "accuracy": repr(records[-1].accuracy),
         "held_out_images": str(len(subject.validate)),
         "train_sha256": digest_images(subject.train),
-        "recipe": json.dumps(dataclasses.asdict(recipe)),
+        "recipe": json.dumps(recipe.record()),
         "epochs": json.dumps([dataclasses.asdict(record) for record in records]),
         "fingerprint": _fingerprint(subject, recipe),
     }

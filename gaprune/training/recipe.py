@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ class Recipe:
         seed: of the order of the images, of their augmentation and of dropout.
         amp: whether convolutions run in bfloat16; weights and statistics stay in float32.
         epoch_images: images of an epoch, drawn anew for each; None, or more than there are, is all of them.
+        cutout: side of the square that is blotted out of each training image, in pixels; 0 is none.
     """
 
     epochs: int = 30
@@ -43,6 +44,11 @@ class Recipe:
     seed: int = 0
     amp: bool = False
     epoch_images: int | None = None
+    cutout: int = 0
+
+    def record(self) -> dict[str, Any]:
+        """JSON values that name it. ``cutout`` only where there is one: older trainings keep their names."""
+        return {name: value for name, value in asdict(self).items() if name != "cutout" or value}
 
 
 def images_per_epoch(recipe: Recipe, images: int) -> int:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from gaprune.data.augment import augment
-from gaprune.data.images import ImageSet, normalise
+from gaprune.data.images import ImageSet, normaliser
 from gaprune.evaluate.measure import Measurement, measure
 from gaprune.prune.tensors import first_names
 from gaprune.training.lesson import LABELS, Batch, Lesson
@@ -56,6 +57,16 @@ class Course:
         """Number of steps of the whole training."""
         return self.steps_per_epoch * self.recipe.epochs
 
+    @cached_property
+    def normalised(self) -> Callable[[Tensor], Tensor]:
+        """Pixels to input; made once, because a constant that goes to a GPU makes the host wait."""
+        return normaliser(self.mean, self.std, self.train.images.device)
+
+    @cached_property
+    def fill(self) -> Tensor:
+        """(C,) uint8: the mean pixel."""
+        return torch.tensor(self.mean).round().to(self.train.images)
+
     def check(self, averaged: nn.Module) -> Measurement:
         """How good averaged weights are on the held-out images."""
         return self.lesson.check(averaged, lambda model: measure(model, self.validate, self.mean, self.std))
@@ -96,6 +107,13 @@ class TrainingState:
     step: int = 0
     records: list[EpochRecord] = field(default_factory=list)
 
+    @cached_property
+    def pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """Every tensor of the averaged network, once, with the learning network's."""
+        first = {name for name, earlier in first_names(self.averaged).items() if name == earlier}
+        current = self.model.state_dict()
+        return [(tensor, current[name]) for name, tensor in self.averaged.state_dict().items() if name in first]
+
 
 def start(model: nn.Module, recipe: Recipe) -> TrainingState:
     """The state before the first step. ``model`` is trained in place, in channels-last memory format."""
@@ -120,8 +138,15 @@ def train_step(state: TrainingState, course: Course, indices: Tensor, generator:
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(recipe, state.step, course.total_steps)
     batch = course.train.select(indices)
-    pixels = augment(batch.images, generator=generator, pad=recipe.pad, flip=course.flip)
-    inputs = normalise(pixels, course.mean, course.std).contiguous(memory_format=torch.channels_last)
+    pixels = augment(
+        batch.images,
+        generator=generator,
+        pad=recipe.pad,
+        flip=course.flip,
+        cutout=recipe.cutout,
+        fill=course.fill,
+    )
+    inputs = course.normalised(pixels).contiguous(memory_format=torch.channels_last)
     loss = course.lesson.loss(state.model, Batch(inputs, batch.labels, recipe.label_smoothing, recipe.amp, generator))
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -147,11 +172,13 @@ def reproducible(seed: int, device: torch.device) -> Iterator[torch.Generator]:
 
 
 def _average(state: TrainingState, decay: float) -> None:
-    first = {name for name, earlier in first_names(state.averaged).items() if name == earlier}
-    averaged = {name: tensor for name, tensor in state.averaged.state_dict().items() if name in first}
-    current = state.model.state_dict()
-    fractional = [name for name, tensor in averaged.items() if tensor.is_floating_point()]
+    pairs = state.pairs
     update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    update([averaged[name] for name in fractional], [current[name] for name in fractional], None)
-    for name in averaged.keys() - set(fractional):
-        averaged[name].copy_(current[name])
+    update(
+        [old for old, _ in pairs if old.is_floating_point()],
+        [new for old, new in pairs if old.is_floating_point()],
+        None,
+    )
+    for old, new in pairs:
+        if not old.is_floating_point():
+            old.copy_(new)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +68,36 @@ def test_a_seed_repeats_the_draws_and_the_images_are_left_alone() -> None:
 def test_padding_that_cannot_be_reflected_is_refused(pad: int) -> None:
     with pytest.raises(OptionError, match=f"pad must be 0 to 4 for images of 6x5 pixels, got {pad}"):
         augment(random_images(1, 6, 5), generator=torch.Generator(), pad=pad)
+
+
+def test_cutout_blots_one_square_of_each_image_out_and_draws_last() -> None:
+    images = random_images(200, 9, 7).clamp(min=1)
+    fill = torch.tensor([0, 0, 0], dtype=torch.uint8)
+
+    def shown(**given: Any) -> torch.Tensor:
+        return augment(images, generator=torch.Generator().manual_seed(3), pad=2, **given)
+
+    plain, blotted = shown(), shown(cutout=3, fill=fill)
+    assert torch.equal(blotted, shown(cutout=3))
+    blank = (blotted == 0).all(1)
+    assert torch.equal(torch.where(blank[:, None], 0, plain), blotted)
+    heights, widths = blank.any(2).sum(1), blank.any(1).sum(1)
+    assert torch.equal(blank.sum((1, 2)), heights * widths)
+    assert set(heights.tolist()) == set(widths.tolist()) == {2, 3}
+
+
+def test_cutout_fills_with_the_colour_given() -> None:
+    fill = torch.tensor([10, 20, 30], dtype=torch.uint8)
+    images = random_images(5, 4, 4).clamp(min=31)
+    blotted = augment(images, generator=torch.Generator().manual_seed(0), pad=0, flip=False, cutout=8, fill=fill)
+    changed = (blotted != images).any(1)
+    assert changed.any()
+    assert (blotted.permute(0, 2, 3, 1)[changed] == fill).all()
+
+
+def test_a_negative_cutout_is_refused() -> None:
+    with pytest.raises(OptionError, match="cutout must be at least 0, got -1"):
+        augment(random_images(2, 4, 4), generator=torch.Generator().manual_seed(0), pad=0, cutout=-1)
 
 
 @pytest.mark.cuda
