@@ -15,18 +15,20 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
+import torch
 from harness import Goal, run
 from subjects import SEED, Subject, add_arguments, load_subject, study
 from throughput import evaluator_of, genomes
 
-from gaprune.evaluate import Backend, LocalBackend
+from gaprune.device import pinned
+from gaprune.evaluate import Backend, Evaluator, LocalBackend
 from gaprune.evaluate.dispatch import Dispatcher, Use
 from gaprune.evaluate.ray_session import Needs, connect
 from gaprune.evolve import make_algorithm
@@ -106,9 +108,9 @@ def bound(seconds: Floats, workers: int) -> float:
 
 
 @contextmanager
-def own_ray(workers: int) -> Iterator[None]:
+def own_ray(workers: int, gpus: float = 0.0) -> Iterator[None]:
     """A Ray on this machine with room for so many workers."""
-    session = connect(None, Needs(1), workers)
+    session = connect(None, Needs(1, gpus), workers)
     try:
         yield
     finally:
@@ -167,20 +169,27 @@ def _slept(dispatcher: Dispatcher, size: int, extent: Extent) -> dict[str, Any]:
 
 def rates(subject: Subject, extent: Extent, reporter: Reporter) -> list[dict[str, Any]]:
     """Rows of this process and of numbers of Ray workers, on the same candidates, one thread each on the CPU."""
+    with pinned(torch.get_num_threads()):
+        found, space = study(subject, reporter)
+    evaluator = evaluator_of(subject, space, found, subject.splits.search)
+    return rates_of(subject, evaluator, extent, _numbers(subject.device.type == "cuda"))
+
+
+def rates_of(subject: Subject, evaluator: Evaluator, extent: Extent, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    """The same for an evaluator that is made already, with so many Ray workers."""
     from gaprune.evaluate.ray_backend import RayBackend
 
-    found, space = study(subject, reporter)
-    evaluator = evaluator_of(subject, space, found, subject.splits.search)
+    space, gpu = evaluator.space, subject.device.type == "cuda"
     shares = tuple(float(share) for share in np.linspace(0.6, 0.1, extent.candidates).round(4))
     chosen = genomes(space, shares)
     rows = [_rate("local", LocalBackend(evaluator, threads=1), chosen, extent)]
-    gpu = subject.device.type == "cuda"
-    for workers in _numbers(gpu):
-        with own_ray(workers):
+    for workers in numbers:
+        share = 1 / workers if gpu else 0.0
+        with own_ray(workers, share):
             backend = RayBackend(
                 evaluator,
                 threads=1,
-                gpus=1 / workers if gpu else 0.0,
+                gpus=share,
                 workers=workers,
                 cost=lambda genome: space.cost(space.layout.unpack(genome)),
                 private=chain(subject.model.parameters(), subject.model.buffers()),

@@ -12,7 +12,7 @@ from gaprune.compress.method import Work
 from gaprune.device import pinned
 
 BATCHES = (1, 128)
-WARM_UP = 1
+WARM_UP = {"cpu": 1, "cuda": 10}
 LEAST_REPEATS, MOST_REPEATS = 3, 50
 ENOUGH_SECONDS = 0.3
 """Measured after which no further repeats are made, if there are enough."""
@@ -43,8 +43,8 @@ def seconds_of(work: Work, device: str, batch: int, threads: int) -> float:
 
 
 def median_seconds(call: Callable[[], object], device: torch.device) -> float:
-    """Median time of a call, after one that does not count."""
-    for _ in range(WARM_UP):
+    """Median time of a call, after some that do not count."""
+    for _ in range(WARM_UP[device.type]):
         call()
     times: list[float] = []
     while len(times) < LEAST_REPEATS or (sum(times) < ENOUGH_SECONDS and len(times) < MOST_REPEATS):

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from gaprune.errors import BackendError, first_line
 
 CONNECT_SECONDS = 10.0
@@ -185,7 +187,8 @@ def _printing(on: bool) -> None:
 
 def _own_arguments(needs: Needs, workers: int | None) -> dict[str, Any]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"num_cpus": max(usable, needs.cpus * (workers or 1)), "include_dashboard": False}
+    gpus = {"num_gpus": torch.cuda.device_count()} if needs.gpus else {}  # Ray's own search may find none
+    return {"num_cpus": max(usable, needs.cpus * (workers or 1)), "include_dashboard": False, **gpus}
 
 
 def _check_reachable(address: str) -> None:

@@ -47,10 +47,11 @@ class Compactor:
         network = copy.deepcopy(self._skeleton)
         masked = self._kernel_masks(masks)
         made: dict[str, Tensor] = {}
+        indices: dict[bytes, Tensor] = {}
         for name, tensor in self.tensors.items():
             first = self._first[name]
             if first not in made:
-                cut = replaced[first] if first in replaced else self._cut(first, tensor, masks)
+                cut = replaced[first] if first in replaced else self._cut(first, tensor, masks, indices)
                 if first in masked:
                     cut *= masked[first].to(cut.device, cut.dtype).view(*masked[first].shape, *[1] * (cut.ndim - 2))
                 made[first] = cut
@@ -60,14 +61,18 @@ class Compactor:
         fit_attributes(network)
         return network
 
-    def _cut(self, name: str, tensor: Tensor, masks: Masks) -> Tensor:
+    def _cut(self, name: str, tensor: Tensor, masks: Masks, indices: dict[bytes, Tensor]) -> Tensor:
+        """A tensor over kept channels; ``indices`` of those on the device, of which many tensors have the same."""
         axes = self.graph.axes.get(name, ())
         out = tensor
         for axis, neurons in enumerate(axes):
             if neurons is not None:
                 kept = masks.kept(neurons)
                 if not kept.all():
-                    out = out.index_select(axis, torch.from_numpy(np.flatnonzero(kept)).to(out.device))
+                    key = neurons.tobytes()
+                    if key not in indices:
+                        indices[key] = torch.from_numpy(np.flatnonzero(kept)).to(out.device)
+                    out = out.index_select(axis, indices[key])
         return out.clone() if out is tensor else out
 
     def _kernel_masks(self, masks: Masks) -> dict[str, Tensor]:

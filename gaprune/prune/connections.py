@@ -19,6 +19,7 @@ from gaprune.prune.genome import Floats
 from gaprune.prune.least_squares import ridge
 
 CHUNK = 2**22
+CUDA_CHUNK = 2**26
 """Numbers in one batch of matrices: 32 MB, of which a thread holds about three at a time."""
 
 DELAY = 64
@@ -56,7 +57,7 @@ def resolve_kernels(
     gained = torch.zeros_like(rows)
     if kept.is_cuda:  # looking at the mask would stop the host
         every = torch.arange(len(rows), device=kept.device)
-        batches = list(torch.split(every, max(CHUNK // len(covariance) ** 2, 1)))
+        batches = list(torch.split(every, max(CUDA_CHUNK // len(covariance) ** 2, 1)))
     else:
         batches = _batches(kept)
 
@@ -94,7 +95,7 @@ def kernel_worth(weight: Tensor, covariance: Tensor, damping: float) -> Floats:
     if out * inputs**3 > MOST_WORK:
         added = rows.square().sum(2) / inverse.diagonal()
     else:
-        chunks = torch.split(rows, max(CHUNK // inputs**2, 1))
+        chunks = torch.split(rows, max((CUDA_CHUNK if rows.is_cuda else CHUNK) // inputs**2, 1))
         added = torch.cat(_each(lambda chunk: _worth_in_turn(chunk, inverse), chunks))
     scaled: Floats = (added / (energy if energy > 0 else 1.0)).cpu().numpy()
     return scaled

@@ -102,7 +102,8 @@ class _Watch:
                 shaped = products.flatten(2).sum(2) if layer.convolution else products.reshape(images, -1, x.shape[-1])
                 ours = torch.from_numpy(layer.inputs >= 0).to(loss.device)
                 places = torch.from_numpy(layer.inputs).to(loss.device)[ours]
-                found.index_add_(1, places, (shaped if layer.convolution else shaped.sum(1))[:, ours])
+                added = (shaped if layer.convolution else shaped.sum(1))[:, ours]
+                found.T.index_put_((places,), added.T, accumulate=True)  # in one order on CUDA, too
         self._read.clear()
         self._calls.clear()
         return found

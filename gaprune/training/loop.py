@@ -115,8 +115,8 @@ def _epoch(epoch: int, state: TrainingState, course: Course, task: Task) -> Epoc
             if number % LOSS_CHECK_STEPS == 0:
                 _check_finite(float(total), epoch, course.recipe)
             task.advance()
-    _check_finite(float(total), epoch, course.recipe)
-    result = course.check(state.averaged)
+        _check_finite(float(total), epoch, course.recipe)
+        result = course.check(state.averaged)
     _check_finite(result.loss, epoch, course.recipe)
     return EpochRecord(epoch, float(total) / course.images_per_epoch, result.accuracy, time.monotonic() - began)
 

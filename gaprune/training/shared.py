@@ -159,11 +159,9 @@ class SharedLesson(Distillation):
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """See ``Lesson``; members stand smallest first."""
         assert isinstance(model, SharedFront)
+        members = _sampled(len(model), batch.generator)  # which a GPU's host waits for, so before the teacher runs
         targets = self.targets(batch)
-        losses = [
-            self.blend(batch.logits(functools.partial(model.run, member)), batch, targets)
-            for member in _sampled(len(model), batch.generator)
-        ]
+        losses = [self.blend(batch.logits(functools.partial(model.run, member)), batch, targets) for member in members]
         return torch.stack(losses).mean()
 
     def check(self, averaged: nn.Module, measured: Callable[[nn.Module], Measurement]) -> Measurement:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -109,10 +110,11 @@ class TrainingState:
 
     @cached_property
     def pairs(self) -> list[tuple[Tensor, Tensor]]:
-        """Every tensor of the averaged network, once, with the learning network's."""
+        """Every tensor of the averaged network, once, with the learning network's; counters come first."""
         first = {name for name, earlier in first_names(self.averaged).items() if name == earlier}
         current = self.model.state_dict()
-        return [(tensor, current[name]) for name, tensor in self.averaged.state_dict().items() if name in first]
+        found = [(tensor, current[name]) for name, tensor in self.averaged.state_dict().items() if name in first]
+        return sorted(found, key=lambda pair: pair[0].is_floating_point())
 
 
 def start(model: nn.Module, recipe: Recipe) -> TrainingState:
@@ -172,13 +174,9 @@ def reproducible(seed: int, device: torch.device) -> Iterator[torch.Generator]:
 
 
 def _average(state: TrainingState, decay: float) -> None:
-    pairs = state.pairs
-    update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    update(
-        [old for old, _ in pairs if old.is_floating_point()],
-        [new for old, new in pairs if old.is_floating_point()],
-        None,
-    )
-    for old, new in pairs:
-        if not old.is_floating_point():
-            old.copy_(new)
+    for floating, pairs in itertools.groupby(state.pairs, lambda pair: pair[0].is_floating_point()):
+        old, new = map(list, zip(*pairs, strict=True))
+        if floating:
+            get_ema_multi_avg_fn(decay)(old, new, None)  # type: ignore[no-untyped-call]
+        else:
+            torch._foreach_copy_(old, new)
