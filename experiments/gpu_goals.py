@@ -125,7 +125,7 @@ def with_baseline(here: Setting, subject: Subject, settings: Row) -> Setting:
 def reached(here: Setting, target: Target, settings: Row) -> Row:
     """The best member of a search within the limits, fine-tuned; what it is worth."""
     sizes = {name: settings[name] for name in ("population", "generations")}
-    result = here.search(f"search-{target.flops:g}", polish=True, **sizes, **target.limits)
+    result = here.search(f"search-{target.flops:g}", polish=True, round_to=1, **sizes, **target.limits)
     rule = f"flops<={target.flops:.6f}"
     row: Row = {"target": target.name, "wanted": target.accuracy, "search_seconds": search_seconds(result.path)}
     (member,) = members_within(result.rows if result.satisfied else [], [rule]).values()
@@ -175,8 +175,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     targets = QUICK_TARGETS if options.quick else [one for one in TARGETS if one.model == options.model]
     training = options.checkpoint is None
     subject = subject_of(here)
-    if subject.device.type == "cpu":
-        here.reporter.say(forecast(subject, settings, len(targets), training))
+    here.reporter.say(forecast(subject, settings, len(targets), training))
     if training:
         here = with_baseline(here, subject, settings)
     rows = [reached(here, target, settings) for target in targets]
