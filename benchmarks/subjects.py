@@ -138,6 +138,7 @@ def load_subject(options: argparse.Namespace, reporter: Reporter) -> Subject:
         cache_dir=default_cache_dir(),
         device=device,
         checkpoint=options.checkpoint,
+        search_from="test",
         reporter=reporter,
     )
     if baseline.saw_all_training_images:

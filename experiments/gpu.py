@@ -15,6 +15,7 @@ soon as it is over, in files of at most 15 MiB; given again, the command goes on
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 import tarfile
@@ -35,53 +36,51 @@ OTHERS = tuple(f"-{name}" for name in LANES[1:])
 def _of(name: str, *kinds: Step) -> list[Step]:
     """Steps of one network."""
     return [
-        Step(
-            f"{kind.name}-{name}",
-            kind.about,
-            kind.feeds,
-            kind.estimate,
-            kind.limit,
-            tuple(f"{before}-{name}" if before != "images" else before for before in kind.after),
-            kind.alone,
+        dataclasses.replace(
+            kind,
+            name=f"{kind.name}-{name}",
+            after=tuple(before if before in SHARED else f"{before}-{name}" for before in kind.after),
         )
         for kind in kinds
     ]
 
 
-BASELINE = Step(
-    "baseline", "train on the images that a search leaves", "gaprune/weights/, README", 130, 250, ("images",)
-)
-SEARCH = Step("search", "600 evaluations, polished", "experiments/results/, docs", 60, 260, ("baseline",))
+SHARED = ("images",)
+"""Steps that all networks need."""
+
+BASELINE = Step("baseline", "train on the images that a search leaves", "gaprune/weights/", 170, 250, SHARED)
+SEARCH = Step("search", "600 evaluations, polished", "experiments/results/, docs", 120, 320, ("baseline",))
 MEMBERS = Step(
-    "members", "fine-tune at 50, 20, 10, 4% of the FLOPs", "experiments/results/, README", 60, 200, ("search",)
+    "members", "fine-tune at 50, 20, 10, 4% of the FLOPs", "experiments/results/, README", 60, 260, ("search",)
 )
-GOALS = Step("goals", "gpu_goals.py's targets", "experiments/results/", 60, 220, ("baseline",))
-AGREEMENT = Step("agreement", "fitness here against the CPU's, 30 genomes", "docs/reliability", 30, 120, ("baseline",))
-RATES = Step("rates", "candidates a second, local and Ray 1, 2, 4", "benchmarks/results/", 45, 120, ("baseline",), True)
+GOALS = Step("goals", "gpu_goals.py's targets", "experiments/results/", 120, 320, ("baseline",))
+AGREEMENT = Step("agreement", "fitness here against the CPU's, 30 genomes", "docs", 110, 180, ("baseline",))
+RATES = Step("rates", "candidates a second, local, Ray 1 and 4", "benchmarks/results/", 60, 120, ("baseline",), True)
 SPEED = Step(
-    "speed", "against the plain way, share outside forward", "benchmarks/results/", 40, 90, ("baseline",), True
+    "speed", "against the plain way, share outside forward", "benchmarks/results/", 50, 100, ("baseline",), True
 )
-LATENCY = Step("latency", "members by batch, precision, compiled", "benchmarks/results/", 30, 90, ("search",), True)
-COMPARED = Step("compared", "GPU column of the compared methods", "benchmarks/results/", 60, 150, ("search",), True)
+LATENCY = Step("latency", "members by batch, precision, compiled", "benchmarks/results/", 40, 100, ("search",), True)
+COMPARED = Step("compared", "GPU column of the compared methods", "benchmarks/results/", 60, 180, ("search",), True)
 
 PROOF = (
     Step("smoke", "every path that CUDA may take, once", "docs", 90, 240),
-    Step("tests", "pytest -m cuda", "docs", 30, 120),
+    Step("tests", "pytest -m cuda", "docs", 40, 120),
 )
-"""Small, and for finding faults: run by themselves first, with ``--only``."""
+"""Small, and for finding faults: best run by themselves first, with ``--only``."""
 
 WHOLE = (
     *PROOF,
-    Step("images", "decode CIFAR-10", "all that follow", 10, 60),
+    Step("images", "decode CIFAR-10", "all that follow", 10, 90),
     *(step for name in LANES for step in _of(name, BASELINE)),
     *(step for name in LANES for step in _of(name, SEARCH)),
     *(step for name in LANES for step in _of(name, MEMBERS)),
+    *_of("vgg16", RATES, SPEED, LATENCY),
     *(step for name in LANES for step in _of(name, GOALS)),
     *(step for name in LANES for step in _of(name, AGREEMENT)),
-    *_of("vgg16", LATENCY, RATES, SPEED),
-    *_of("resnet18", LATENCY, RATES),
+    *_of("resnet18", RATES, LATENCY),
     *(step for name in LANES for step in _of(name, COMPARED)),
 )
+"""Seconds are those of an H200 that up to five steps share."""
 
 TRAINING_SHARE = 0.6
 """Of a step's limit that its trainings are planned to take."""
@@ -95,6 +94,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/gpu"), help="folder of what does not")
     parser.add_argument("--data-dir", type=Path, help="CIFAR-10: a folder, or an archive of one")
     parser.add_argument("--jobs", type=int, help="steps at once; default: 4, or as many as there are cores")
+    parser.add_argument("--weights", type=Path, help="folder of weights that take the place of trained baselines")
     parser.add_argument("--training-seconds", type=float, help="of a step's trainings; default: 0.6 of its limit")
     parser.add_argument("--only", nargs="+", metavar="STEP", help="these steps, or those whose names begin so")
     parser.add_argument("--quick", action="store_true", help="every step at toy scale")
@@ -146,6 +146,7 @@ def _child(options: argparse.Namespace) -> int:
         options.work,
         options.data_dir,
         quick=options.quick,
+        weights=options.weights,
         seconds=TRAINING_SHARE * step.limit if options.training_seconds is None else options.training_seconds,
     )
     return 0
@@ -160,6 +161,8 @@ def _plan(options: argparse.Namespace) -> int:
         raise OptionError(f"minutes must be above 0, got {options.minutes:g}")
     if not options.quick and not options.data_dir.exists():
         raise OptionError(f"no such folder or archive: {options.data_dir}")
+    if options.weights is not None and not options.weights.is_dir():
+        raise OptionError(f"no such folder of weights: {options.weights}")
     steps = [step for step in chosen(options.only) if not (options.quick and step.name.endswith(OTHERS))]
     results = options.work / "results"
     results.mkdir(parents=True, exist_ok=True)
@@ -172,6 +175,7 @@ def _plan(options: argparse.Namespace) -> int:
         words = [sys.executable, __file__, "--step", step.name, "--out", results / step.name, "--work", options.work]
         words += ["--data-dir", data_dir] if data_dir else []
         words += ["--training-seconds", options.training_seconds] if options.training_seconds else []
+        words += ["--weights", options.weights] if options.weights else []
         return [*map(str, words), *(["--quick"] if options.quick else [])]
 
     plan = Plan(

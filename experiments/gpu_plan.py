@@ -19,6 +19,9 @@ POLL_SECONDS = 0.2
 GRACE_SECONDS = 3.0
 """Between asking a step to stop and ending it."""
 
+PATIENCE = 4
+"""With ``quick``, which may run on any machine, a step may take so many times its limit."""
+
 DONE, FAILED, LATE, WAITED = "done", "failed", "ran out of time", "not begun"
 
 Say = Callable[[str], None]
@@ -67,7 +70,7 @@ class Plan:
         jobs: steps at once at most.
         say: where lines go.
         packed: called after each step.
-        quick: whether estimates are ignored, which are those of the whole plan.
+        quick: whether estimates are ignored and limits wide, since both are those of the whole plan on a GPU.
     """
 
     steps: Sequence[Step]
@@ -155,7 +158,7 @@ class Plan:
                 start_new_session=True,
                 env=self._environment(step),
             )
-        limit = min(step.limit, self._left())
+        limit = min(PATIENCE * step.limit if self.quick else step.limit, self._left())
         self._running.append(_Running(step, process, time.monotonic(), limit))
         self.say(f"{self._clock()} {step.name}: begins, {duration(limit)} at most")
 

@@ -25,6 +25,7 @@ __all__ = [
     "Subject",
     "baseline_directory",
     "default_recipe",
+    "fits_split",
     "held_out_size",
     "load_baseline",
     "resolve_baseline",
@@ -65,12 +66,13 @@ def resolve_baseline(
     checkpoint: Path | None = None,
     recipe: Recipe | None = None,
     wanted: str | None = None,
+    search_from: str = "train",
     reporter: Reporter = SILENT,
 ) -> Baseline:
     """The trained network for ``data``: the checkpoint if given, else shipped, else cached, else trained now.
 
-    Shipped weights that were trained on part of the training images are passed over where that part is not
-    ``train``: the search set might not be unseen by them.
+    Shipped weights that were trained on part of the training images are passed over, with a line, where that part is
+    not ``train`` and the search set is held out of the training images: it might not be unseen by them.
 
     Args:
         model_name: as ``gaprune.models.build`` knows it.
@@ -84,6 +86,7 @@ def resolve_baseline(
         recipe: how to train; ``default_recipe`` by default.
         wanted: ``weights_sha256`` of the network that a run was made with: it is found, whatever recipe made it, and
             none is trained in its place.
+        search_from: ``train`` or ``test``, where the search set is held out.
         reporter: told how long a training will take, and how it goes.
 
     Raises:
@@ -97,12 +100,17 @@ def resolve_baseline(
     if checkpoint is not None:
         return load_baseline(subject, checkpoint)
     shipped = shipped_weights(model_name, stem, data.classes, data.image_shape)
-    if shipped is not None and _fits_split(shipped, train):
+    if shipped is not None and (search_from == "test" or fits_split(shipped, train)):
         found = _load_shipped(subject, shipped)
         if wanted in (None, found.identity["weights_sha256"]):
             return found
     if wanted is not None:
         return load_baseline(subject, _cached(cache_dir, wanted))
+    if shipped is not None:
+        reporter.say(
+            "the shipped weights are passed over: they were trained on other images than this split leaves, "
+            "and may have seen the search set (--search-from test makes use of them)"
+        )
     recipe = default_recipe(model_name, data, device) if recipe is None else recipe
     path = train_baseline(subject, recipe, baseline_directory(cache_dir, subject, recipe), reporter)
     return load_baseline(subject, path)
@@ -152,7 +160,8 @@ def _cached(cache_dir: Path, wanted: str) -> Path:
     raise RunError(f"the original's weights are not in {folder}: name their file by --checkpoint")
 
 
-def _fits_split(shipped: ShippedWeights, train: ImageSet) -> bool:
+def fits_split(shipped: ShippedWeights, train: ImageSet) -> bool:
+    """Whether what is held out of the training images is as unseen by shipped weights as they themselves say."""
     if shipped.saw_all_training_images:
         return True
     trained_on = read_weights(shipped.path)[1].get("train_sha256")
@@ -163,7 +172,8 @@ def _load_shipped(subject: Subject, shipped: ShippedWeights) -> Baseline:
     model = new_network(subject, seed=0)
     load_weights(model, shipped.path)
     source = f"shipped with gaprune: {shipped.description}"
-    return _baseline(subject, model, shipped.mean, shipped.std, source, saw_all=shipped.saw_all_training_images)
+    saw_all = shipped.saw_all_training_images or not fits_split(shipped, subject.train)
+    return _baseline(subject, model, shipped.mean, shipped.std, source, saw_all=saw_all)
 
 
 def _baseline(

@@ -236,14 +236,20 @@ def test_shipped_weights_of_another_split_are_passed_over(
     monkeypatch.setattr(baseline, "shipped_weights", lambda *_: entry)
     assert resolve().source.startswith("shipped")
     assert not resolve().saw_all_training_images
-    other = resolve(train=subject.data.train.select(torch.arange(10, 40)))
-    assert not other.source.startswith("shipped")
+    others = subject.data.train.select(torch.arange(10, 40))
+    listener = Listener()
+    assert not resolve(train=others, reporter=listener).source.startswith("shipped")
+    assert listener.lines[0].startswith("the shipped weights are passed over: they were trained on other images")
+    unseen = resolve(train=others, search_from="test")
+    assert unseen.source.startswith("shipped")
+    assert unseen.saw_all_training_images, "what is held out of the training images may be known to them"
 
 
 def test_vgg16_for_cifar10_is_shipped(tmp_path: Path) -> None:
     nothing = ImageSet(torch.zeros(10, 3, 32, 32, dtype=torch.uint8), torch.arange(10))
     data = ImageData("cifar10", "none", CIFAR, nothing, nothing, (0.0,) * 3, (1.0,) * 3)
-    found = resolve_baseline("vgg16", "cifar", data, train=nothing, validate=nothing, cache_dir=tmp_path, device=CPU)
+    parts = {"train": nothing, "validate": nothing, "search_from": "test"}
+    found = resolve_baseline("vgg16", "cifar", data, cache_dir=tmp_path, device=CPU, **parts)
     assert found.source.startswith("shipped with gaprune")
     assert list(tmp_path.iterdir()) == []
 

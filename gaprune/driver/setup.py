@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
-from gaprune.baseline import Baseline, default_recipe, held_out_size, resolve_baseline
+from gaprune.baseline import Baseline, default_recipe, fits_split, held_out_size, resolve_baseline
 from gaprune.data import ImageData, Splits, data_names, default_cache_dir, load_data, split
 from gaprune.device import choose_device, pinned
 from gaprune.driver.engine import make_evaluator, measure_original, precision, space_options
@@ -243,16 +243,23 @@ def load_images(options: SearchOptions, reporter: Reporter) -> ImageData:
 
 
 def split_images(options: SearchOptions, data: ImageData, own_model: bool, reporter: Reporter) -> Splits:
-    """Who may look at which image; a search set for weights that saw all training images comes from the test images."""
-    source = options.search_from
-    if source == "auto":
-        source = "train"
-        shipped = None
-        if not own_model and options.checkpoint is None:
-            shipped = shipped_weights(options.model, options.stem, data.classes, data.image_shape)
-        if shipped is not None and shipped.saw_all_training_images:
-            source = "test"
-            reporter.say("the shipped weights have seen all training images: searching on test images")
+    """Who may look at which image; a search set for weights that may have seen it comes from the test images."""
+    if options.search_from != "auto":
+        return _split(options, data, options.search_from)
+    found = _split(options, data, "train")
+    if own_model or options.checkpoint is not None:
+        return found
+    shipped = shipped_weights(options.model, options.stem, data.classes, data.image_shape)
+    if shipped is None or (not shipped.saw_all_training_images and fits_split(shipped, found.train)):
+        return found
+    seen = (
+        "have seen all training images" if shipped.saw_all_training_images else "were trained on another split or copy"
+    )
+    reporter.say(f"the shipped weights {seen}: searching on test images")
+    return _split(options, data, "test")
+
+
+def _split(options: SearchOptions, data: ImageData, source: str) -> Splits:
     pool = data.train if source == "train" else data.test
     size = options.search_size if options.search_size is not None else min(held_out_size(data), len(pool) // 2)
     rest = len(data.train) - (size if source == "train" else 0)
@@ -295,6 +302,7 @@ def find_baseline(
         checkpoint=options.checkpoint,
         recipe=default_recipe(options.model, data, device, seed=options.seed),
         wanted=wanted,
+        search_from=str(splits.record["search_from"]),
         reporter=reporter,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -150,6 +151,7 @@ def test_steps_are_chosen_with_what_they_need() -> None:
         (("--join", "nowhere"), "join needs a folder"),
         (("--join", "nowhere", "--into", "x"), "nowhere has no index.json"),
         (("--out", "x", "--data-dir", "nowhere.tar"), "no such folder or archive: nowhere.tar"),
+        (("--out", "x", "--quick", "--weights", "nowhere"), "no such folder of weights: nowhere"),
     ],
 )
 def test_bad_input_is_one_line(words: tuple[str, ...], expected: str, tmp_path: Path) -> None:
@@ -184,3 +186,27 @@ def test_every_step_runs_at_toy_scale(tmp_path: Path) -> None:
     assert agreement["same_again"] is True
     rows = json.loads((tmp_path / "joined" / "rates-vgg16" / "result.json").read_text())["rows"]
     assert all(row["same_as_local"] for side in rows.values() for row in side)
+    page = subprocess.run(
+        [sys.executable, str(SCRIPT.with_name("gpu_report.py")), str(tmp_path / "joined"), "--output", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"{len(steps)} of {len(steps)} steps done" in page.stdout, page.stderr
+    text = next(tmp_path.glob("gpu-*.md")).read_text()
+    for heading in ("Every path once", "Baselines", "Searches", "Members", "Candidates a second", "Latency"):
+        assert f"## {heading}" in text
+    assert str(tmp_path) not in text
+    _takes_given_weights(tmp_path, tmp_path / "joined" / "baseline-vgg16" / "vgg16.safetensors")
+
+
+def _takes_given_weights(folder: Path, weights: Path) -> None:
+    given = folder / "given"
+    given.mkdir()
+    shutil.copy(weights, given / "vgg16-cifar10-jpeg.safetensors")
+    places = ["--work", str(folder / "work2"), "--out", str(folder / "out2"), "--weights", str(given)]
+    made = command("--quick", "--only", "baseline", *places)
+    assert made.returncode == 0, made.stdout + made.stderr
+    result = json.loads((folder / "work2" / "results" / "baseline-vgg16" / "result.json").read_text())
+    assert result["given"] is True
+    assert "recipe" not in result
