@@ -16,6 +16,7 @@ from gaprune.data.images import ImageSet, normalise
 from gaprune.evaluate.measure import Measurement, measure
 from gaprune.prune.tensors import first_names
 from gaprune.training.lesson import LABELS, Batch, Lesson
+from gaprune.training.pointwise import PixelsFirst
 from gaprune.training.recipe import Recipe, ema_decay, images_per_epoch, learning_rate, steps_per_epoch
 
 
@@ -122,7 +123,9 @@ def train_step(state: TrainingState, course: Course, indices: Tensor, generator:
     batch = course.train.select(indices)
     pixels = augment(batch.images, generator=generator, pad=recipe.pad, flip=course.flip)
     inputs = normalise(pixels, course.mean, course.std).contiguous(memory_format=torch.channels_last)
-    loss = course.lesson.loss(state.model, Batch(inputs, batch.labels, recipe.label_smoothing, recipe.amp, generator))
+    with PixelsFirst():
+        taught = Batch(inputs, batch.labels, recipe.label_smoothing, recipe.amp, generator)
+        loss = course.lesson.loss(state.model, taught)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     state.optimizer.step()
