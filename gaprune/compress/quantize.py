@@ -78,6 +78,7 @@ def _static(work: Work) -> tuple[Any, Any]:
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
+            reduce_range=True,
         )
 
     return _quantized(work, quantized)
@@ -93,6 +94,7 @@ def _dynamic(work: Work, operators: list[str]) -> tuple[Any, Any]:
             op_types_to_quantize=operators,
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
+            reduce_range=True,
         )
 
     return _quantized(work, quantized)

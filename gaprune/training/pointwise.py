@@ -50,7 +50,8 @@ def _convolved(
     axes = weight.ndim - 2
     strides, padded = _each(stride, axes), padding != "valid" and any(_each(padding, axes))
     if max(strides) > 1 and not padded and overruns(weight):
-        input, stride = input[(..., *(slice(None, None, step) for step in strides))], 1
+        read: tuple[Any, ...] = (..., *(slice(None, None, step) for step in strides))
+        input, stride = input[read], 1
     return convolution(input, weight, bias, stride, padding, dilation, groups)
 
 
