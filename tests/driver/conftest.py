@@ -1,4 +1,8 @@
-"""One tiny search for all tests that stop one: its arguments, and what it leaves when nothing disturbs it."""
+"""One tiny search for all tests that stop one: its arguments, and what it leaves when nothing disturbs it.
+
+Tests need a search that measures candidates in part, to the end. Whether one does hangs on last digits, which differ
+between processors: the first seed whose search does is taken.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,13 @@ from tiny_factory import small_residual
 from gaprune.data import load_data
 from gaprune.training import Recipe, fit
 
+SEEDS = range(12)
+"""More than half of the seeds will do."""
+
 
 @pytest.fixture(scope="session")
-def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """All but ``--output`` and ``--generations``: the digits, and a small residual network that has learnt them."""
+def unseeded(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """All but seed, ``--output`` and ``--generations``: the digits, and a small network that has learnt them."""
     place = tmp_path_factory.mktemp("subject")
     checkpoint, data = place / "trained.safetensors", load_data("digits", cache_dir=place / "cache")
     torch.manual_seed(0)
@@ -32,6 +39,24 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     sizes = ["--calibration-size", "60", "--statistics-size", "60", "--batch-size", "10"]
     pinned = ["--device", "cpu", "--threads", "1", "--precision", "float32", "--round-to", "1"]
     return [*network, *images, *sizes, *pinned, "--population", str(POPULATION)]
+
+
+@pytest.fixture(scope="session")
+def _undisturbed(unseeded: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+    for seed in SEEDS:
+        arguments, path = [*unseeded, "--seed", str(seed)], tmp_path_factory.mktemp("runs") / "run"
+        argv = [*arguments, "--generations", str(GENERATIONS), "--output", str(path)]
+        output = path.with_name("output")
+        assert killing.search(argv, output) == 0, output.read_text()
+        if any(line["bound"] for line in killing.evaluations(path) if line["generation"] == GENERATIONS - 1):
+            return arguments, path
+    raise AssertionError(f"none of {len(SEEDS)} searches stopped a candidate early in its last generation")
+
+
+@pytest.fixture(scope="session")
+def arguments(_undisturbed: tuple[list[str], Path]) -> list[str]:
+    """All but ``--output`` and ``--generations``."""
+    return _undisturbed[0]
 
 
 @pytest.fixture(scope="session")
@@ -49,12 +74,11 @@ def make(arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> Call
 
 
 @pytest.fixture(scope="session")
-def whole(make: Callable[..., Path]) -> Path:
+def whole(_undisturbed: tuple[list[str], Path]) -> Path:
     """A search that nothing has disturbed; not to be changed."""
-    path = make(GENERATIONS)
+    _, path = _undisturbed
     log = killing.evaluations(path)
     assert len({line["key"] for line in log}) == len(log) == GENERATIONS * POPULATION
-    assert any(line["bound"] for line in log)
     assert len(list((path / "front").iterdir())) >= 3
     return path
 
