@@ -72,15 +72,23 @@ def exported(work: Work) -> Any:
         raise MethodError(f"the network cannot be exported to ONNX: {first_line(error)}") from error
     _simplify(program.model)
     proto = program.model_proto
-    _check_varying(proto, varying)
+    check_varying(proto, varying)
     del proto.graph.value_info[:]  # shapes of weights before the exporter transposed them mislead the quantizer
     for node in proto.graph.node:
         del node.metadata_props[:]  # stack traces of the export: bytes to ship, and paths of this machine
     return proto
 
 
-def _check_varying(proto: Any, varying: Mapping[str, Set[int]]) -> None:
-    """Raise ``MethodError`` where the exporter has taken an axis that varies for a constant."""
+def check_varying(proto: Any, varying: Mapping[str, Set[int]]) -> None:
+    """Refuse a file in which the exporter has taken an axis that varies for a constant.
+
+    Args:
+        proto: the ONNX model.
+        varying: axes by name of the input.
+
+    Raises:
+        MethodError: with the axis and its size.
+    """
     for entry in proto.graph.input:
         sizes = entry.type.tensor_type.shape.dim
         for axis in sorted(varying[entry.name]):
