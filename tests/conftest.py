@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ CLASSES = ("red", "green", "blue")
 
 
 def pytest_configure() -> None:
-    """One thread a process, started ones included: the tests run in parallel. No test asks a hub for anything."""
+    """One thread a process, started ones included: the tests run in parallel. No test asks a hub for anything.
+
+    What a shell runs in the background ignores Ctrl-C, and passes that on to what tests start and interrupt.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["HF_HUB_OFFLINE"] = "1"
     torch.set_num_threads(1)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 TESTS = Path(__file__).parent
 
@@ -32,9 +33,6 @@ POPULATION, GENERATIONS = 5, 4
 
 OLD = 2
 """Generations after which one has been finished before."""
-
-TIMEOUT = 120
-"""Seconds within which a process of these tests has ended."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +190,7 @@ def start(argv: Sequence[str], output: Path, fault: Stop | Full | None = None) -
 
 def status(process: ForkServerProcess) -> int:
     """The exit status when it has ended, negative where a signal has ended it."""
-    process.join(TIMEOUT)
+    process.join(PATIENCE)
     code = process.exitcode
     assert code is not None, "the search did not end"
     process.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patience import PATIENCE
 from safetensors.torch import save_file
 
 import gaprune
@@ -189,7 +190,7 @@ def test_a_directory_in_use_is_refused_before_any_work(
 
 def wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> None:
     """Until the log of a run has so many lines."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         if path.exists() and path.read_text().count("\n") >= lines:

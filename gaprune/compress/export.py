@@ -7,7 +7,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -53,10 +53,9 @@ def exported(work: Work) -> Any:
     needed("onnx")
     needed("onnxscript")
     task, network = work.task, copy.deepcopy(work.network).cpu().eval()
-    shapes = tuple(
-        {0: torch.export.Dim.DYNAMIC, **dict.fromkeys(task.varying.get(name, {}), torch.export.Dim.DYNAMIC)}
-        for name in task.input_names
-    )
+    varying = {name: {0, *task.varying.get(name, {})} for name in task.input_names}
+    # AUTO, because torch 2.10 to 2.14 find an axis that must be DYNAMIC fixed in a network that they have seen before
+    shapes = tuple(dict.fromkeys(axes, torch.export.Dim.AUTO) for axes in varying.values())
     try:
         with quiet():
             program: Any = torch.onnx.export(
@@ -73,10 +72,31 @@ def exported(work: Work) -> Any:
         raise MethodError(f"the network cannot be exported to ONNX: {first_line(error)}") from error
     _simplify(program.model)
     proto = program.model_proto
+    check_varying(proto, varying)
     del proto.graph.value_info[:]  # shapes of weights before the exporter transposed them mislead the quantizer
     for node in proto.graph.node:
         del node.metadata_props[:]  # stack traces of the export: bytes to ship, and paths of this machine
     return proto
+
+
+def check_varying(proto: Any, varying: Mapping[str, Set[int]]) -> None:
+    """Refuse a file in which the exporter has taken an axis that varies for a constant.
+
+    Args:
+        proto: the ONNX model.
+        varying: axes by name of the input.
+
+    Raises:
+        MethodError: with the axis and its size.
+    """
+    for entry in proto.graph.input:
+        sizes = entry.type.tensor_type.shape.dim
+        for axis in sorted(varying[entry.name]):
+            if not sizes[axis].dim_param:
+                raise MethodError(
+                    f"the network cannot be exported to ONNX: it takes {entry.name} of size {sizes[axis].dim_value} "
+                    f"along axis {axis} only, expected any size"
+                )
 
 
 def _simplify(model: Any) -> None:

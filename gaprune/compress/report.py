@@ -11,7 +11,7 @@ from gaprune.compress.rows import Comparison, Row
 from gaprune.compress.table import BY_SIZE, BY_TIME, CSV, draw, write_tables
 from gaprune.errors import MethodError, RunError
 from gaprune.progress import Reporter
-from gaprune.runs import RunDirectory
+from gaprune.runs import RunDirectory, processor
 
 
 def report(
@@ -46,7 +46,13 @@ def report(
         raise MethodError(next(iter(failures.values()), "no chain was asked for"))
     try:
         text = write_tables(
-            directory.path, rows, failures=failures, threads=threads, sizes=sizes, about={"threads": threads, **about}
+            directory.path,
+            rows,
+            failures=failures,
+            threads=threads,
+            sizes=sizes,
+            about={"threads": threads, **about},
+            processor=processor(),
         )
         draw(directory.path, rows, title=str(about["title"]), batch=sizes[-1])
     except OSError as error:

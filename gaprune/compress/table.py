@@ -22,7 +22,9 @@ NAMES = {"cpu": "CPU", "cuda": "GPU"}
 KERNELS = "Times of PyTorch and ONNX Runtime come from different kernels: the row `onnx` is the original in the latter."
 
 
-def markdown(rows: Sequence[Row], *, notes: Sequence[str] = (), threads: int, sizes: Sequence[int]) -> str:
+def markdown(
+    rows: Sequence[Row], *, notes: Sequence[str] = (), threads: int, sizes: Sequence[int], processor: str = ""
+) -> str:
     """The table, with a closing line break, and notes below it."""
     devices = [f"{device} {batch}" for device in NAMES for batch in sizes]
     headings = ["method", "MB", "accuracy %", "macro F1 %"]
@@ -33,7 +35,7 @@ def markdown(rows: Sequence[Row], *, notes: Sequence[str] = (), threads: int, si
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     text = [
         f"Times are medians of one batch after warm-up, {threads} CPU thread{'s' if threads > 1 else ''}"
-        f"{_rounds(rows)}. {KERNELS} "
+        f"{f' of {processor}' if processor else ''}{_rounds(rows)}. {KERNELS} "
         "Parameters and FLOPs of quantized rows are those of the network that was quantized. Passes are over the "
         "training data.",
         *notes,
@@ -62,6 +64,7 @@ def write_tables(
     threads: int,
     sizes: Sequence[int],
     about: Mapping[str, Any],
+    processor: str = "",
 ) -> str:
     """Write ``table.md``, ``.csv`` and ``.json``; the Markdown.
 
@@ -72,12 +75,13 @@ def write_tables(
         threads: CPU threads of the times.
         sizes: of the batches that were timed.
         about: JSON values that say how the rows were made.
+        processor: what times on the CPU belong to.
 
     Raises:
         OSError: a file cannot be written.
     """
     notes = [*verdict(rows), *(f"`{chain}` has no row: {reason}" for chain, reason in failures.items())]
-    text = markdown(rows, notes=notes, threads=threads, sizes=sizes)
+    text = markdown(rows, notes=notes, threads=threads, sizes=sizes, processor=processor)
     atomic_write(folder / MARKDOWN, text.encode())
     atomic_write(folder / CSV, _csv(rows).encode())
     record = {"rows": [dataclasses.asdict(row) for row in rows], "failures": dict(failures), **about}

@@ -4,7 +4,7 @@ from gaprune.runs.directory import RunDirectory, check_free, default_run_path, r
 from gaprune.runs.display import front_table, plain_table, plot_front
 from gaprune.runs.front import FLOPS_NOTE, Baseline, FrontRow, read_csv, write_csv
 from gaprune.runs.log import EvaluationLog
-from gaprune.runs.manifest import environment
+from gaprune.runs.manifest import environment, processor
 from gaprune.runs.picking import check_choice, check_rule, choose, pick
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "pick",
     "plain_table",
     "plot_front",
+    "processor",
     "read_csv",
     "read_manifest",
     "write_csv",

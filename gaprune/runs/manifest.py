@@ -16,6 +16,16 @@ PACKAGES = ("torch", "torchvision", "deap", "fvcore", "numpy", "ray", "safetenso
 EXTRAS = ("accelerate", "onnx", "onnxruntime", "tensorly", "tokenizers", "transformers")
 """Packages of the extras, told where they are installed."""
 
+CPU_INFO = Path("/proc/cpuinfo")
+INSTRUCTIONS = {
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx_vnni": "VNNI",
+    "avx512_vnni": "VNNI",
+    "amx_int8": "AMX",
+}
+"""By the kernel's name, the instruction sets that decide which kernels torch and ONNX Runtime choose on x86."""
+
 
 def environment(cuda_devices: Sequence[str] = ()) -> dict[str, Any]:
     """Versions, hardware and date, as JSON values.
@@ -33,9 +43,16 @@ def environment(cuda_devices: Sequence[str] = ()) -> dict[str, Any]:
         },
         "platform": platform.platform(),
         "cpu": _cpu_model(),
+        "cpu_instructions": _instructions(),
         "cpu_count": _usable_cpus(),
         "cuda_devices": list(cuda_devices),
     }
+
+
+def processor() -> str:
+    """The CPU that times belong to, and its instruction sets: ``AMD EPYC 7713 (AVX2)``."""
+    found = _instructions()
+    return f"{_cpu_model()} ({', '.join(found)})" if found else _cpu_model()
 
 
 def _version(package: str) -> str | None:
@@ -46,12 +63,21 @@ def _version(package: str) -> str | None:
 
 
 def _cpu_model() -> str:
+    return _cpu_entry("model name") or platform.processor() or platform.machine()
+
+
+def _instructions() -> list[str]:
+    flags = _cpu_entry("flags").split()
+    return list(dict.fromkeys(name for flag, name in INSTRUCTIONS.items() if flag in flags))
+
+
+def _cpu_entry(name: str) -> str:
+    """What Linux says of the first CPU; empty elsewhere."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = CPU_INFO.read_text().splitlines()
     except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name") and ":" in line]
-    return names[0] if names else platform.processor() or platform.machine()
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name) and ":" in line), "")
 
 
 def _usable_cpus() -> int:

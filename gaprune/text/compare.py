@@ -19,7 +19,7 @@ from gaprune.compress.rows import Row
 from gaprune.device import DEVICES, choose_device, pinned
 from gaprune.errors import OptionError, RunError
 from gaprune.progress import Reporter, make_reporter
-from gaprune.runs import RunDirectory, check_free, default_run_path, environment
+from gaprune.runs import RunDirectory, check_free, default_run_path, environment, processor
 from gaprune.runs.files import atomic_write
 from gaprune.text.data import SMS, SST2, load_texts
 from gaprune.text.encoder import PAPER, check_encoder
@@ -163,8 +163,8 @@ def _made(options: Options, original: Original, directory: RunDirectory, reporte
     data = original.task.data
     note = (
         f"Ours: {data.source}; {original.encoder}; F1 of {data.classes[1]!r} with 95% intervals (bootstrap "
-        f"over test texts); median seconds of a batch of {options.batch}, {threads} CPU threads. The paper names "
-        "neither its data set nor its batch: of its sizes and times only the order compares."
+        f"over test texts); median seconds of a batch of {options.batch}, {threads} CPU threads of {processor()}. The "
+        "paper names neither its data set nor its batch: of its sizes and times only the order compares."
     )
     text = paper_table({row.chain: figures_of(row, options.batch) for row in rows}, note)
     try:

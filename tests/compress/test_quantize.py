@@ -9,6 +9,7 @@ from tiny_works import accuracy, logits, saved_bytes
 from torch import nn
 
 from gaprune.compress import OnnxRunner, Session, Work, parse_chain
+from gaprune.compress.export import check_varying
 from gaprune.compress.images import ImageTask
 from gaprune.compress.quantize import Quantize
 from gaprune.compress.storage import load_work, save_work
@@ -99,6 +100,32 @@ def test_inputs_of_any_length_and_number_are_taken(words: Work) -> None:
     for shape in ((1, 3), (5, 11)):
         ids = torch.zeros(shape, dtype=torch.int64)
         assert predict((ids,)).shape == (shape[0], 2)
+
+
+def test_an_axis_that_the_exporter_has_fixed_is_refused() -> None:
+    onnx = pytest.importorskip("onnx")
+    ids = onnx.helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["batch", 7])
+    proto = onnx.helper.make_model(onnx.helper.make_graph([], "fixed", [ids], []))
+    check_varying(proto, {"ids": {0}})
+    with pytest.raises(MethodError, match="it takes ids of size 7 along axis 1 only, expected any size"):
+        check_varying(proto, {"ids": {0, 1}})
+
+
+def test_recurrent_networks_are_exported_time_and_again(words: Work) -> None:
+    class InOrder(Words):
+        def __init__(self) -> None:
+            super().__init__()
+            self.order = nn.LSTM(32, 32, batch_first=True)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.head(torch.relu(self.hidden(self.order(self.embedding(ids))[0][:, -1])))
+            return logits
+
+    for _ in range(2):
+        made = Quantize().apply(Work.of(InOrder(), words.task, words.base), Session())
+        predict = made.runner.predictor(torch.device("cpu"), 1)
+        for texts, length in ((1, 3), (5, 11)):
+            assert predict((torch.zeros((texts, length), dtype=torch.int64),)).shape == (texts, 2)
 
 
 def test_a_saved_model_answers_the_same_when_loaded(original: Work, tmp_path: Path) -> None:

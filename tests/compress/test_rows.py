@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -209,8 +210,9 @@ def test_a_chain_is_matched_by_one_of_ours_that_is_no_larger_and_as_accurate() -
 
 def test_tables_hold_every_row_and_every_failure(tmp_path: Path) -> None:
     rows = [row("none", 50, 0.95), row("tucker", 20, 0.91)]
-    text = write_tables(tmp_path, rows, failures={"distill": "why"}, threads=2, sizes=SIZES, about={"epochs": 3})
-    assert "2 CPU threads, of 3 rounds through all rows: a row's slowest took at most 1.25 times its fastest." in text
+    options: dict[str, Any] = {"failures": {"distill": "why"}, "threads": 2, "sizes": SIZES, "about": {"epochs": 3}}
+    text = write_tables(tmp_path, rows, processor="Some CPU (AVX2)", **options)
+    assert "2 CPU threads of Some CPU (AVX2), of 3 rounds through all rows: a row's slowest took at most 1.25" in text
     assert "`distill` has no row: why" in text
     assert (tmp_path / MARKDOWN).read_text() == text
     assert [line.split(",")[0] for line in (tmp_path / CSV).read_text().splitlines()] == ["method", "none", "tucker"]

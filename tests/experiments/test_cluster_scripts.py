@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "cluster" / "search.slurm"
 
@@ -45,7 +46,12 @@ def submitted(called: Path, *arguments: str, nodes: int = 3, ends: int = 0) -> s
         "SLURM_GPUS_ON_NODE": "8",
     }
     return subprocess.run(
-        ["bash", str(SCRIPT), *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
+        ["bash", str(SCRIPT), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patience import PATIENCE
 from safetensors.torch import save_file
 
 TESTS = Path(__file__).parents[1]
@@ -103,7 +104,7 @@ def _address(text: str) -> str:
     return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120.0) -> None:
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = PATIENCE) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -133,7 +134,7 @@ def test_a_search_whose_driver_is_killed_leaves_no_process_and_goes_on_to_the_sa
     assert addresses
     assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
     assert 0 < len(lines(broken)) < len(lines(whole))
-    end = time.monotonic() + 30.0
+    end = time.monotonic() + PATIENCE
     while left := {pid for pid in family if alive(pid)} - agents(family):
         assert time.monotonic() < end, [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left]
         time.sleep(0.2)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 from ray_cluster import LocalCluster
 
 from gaprune.errors import BackendError
@@ -59,7 +60,7 @@ def crew(make: Any, needs: Needs = ONE_CPU, workers: int | None = None) -> Itera
 
 
 def dispatcher(workers: Any, retries: int = 2) -> Dispatcher:
-    return Dispatcher(workers, retries, patience=60.0)
+    return Dispatcher(workers, retries, patience=PATIENCE)
 
 
 def tries(folder: Path, number: int) -> int:
@@ -74,7 +75,7 @@ def alive(processes: set[int]) -> set[int]:
     return {pid for pid in processes if Path(f"/proc/{pid}").exists()}
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"

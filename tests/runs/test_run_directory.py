@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 
 from gaprune.errors import RunError
 from gaprune.runs import RunDirectory, check_free, default_run_path, read_manifest
@@ -148,7 +149,7 @@ def test_a_run_of_another_process_can_be_neither_opened_nor_made_anew(path: Path
             RunDirectory.create(path, MANIFEST)
         assert read_manifest(path) == {}
         other.stdin.close()
-        assert other.wait(timeout=60) == 0
+        assert other.wait(timeout=PATIENCE) == 0
     RunDirectory.open(path).close()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 from PIL import Image
 from rich.console import Console
 
@@ -97,5 +98,5 @@ def test_drawing_leaves_the_callers_matplotlib_alone(tmp_path: Path) -> None:
         "plot_front([], Path(sys.argv[1]), baseline=Baseline(0.9, None, 1, 1, 1.0));"
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", check, str(tmp_path / "a.png")], timeout=120)
+    done = subprocess.run([sys.executable, "-c", check, str(tmp_path / "a.png")], timeout=PATIENCE)
     assert done.returncode == 0

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from gaprune.errors import RunError
 from gaprune.runs.lock import HOLDER_NAME, LOCK_NAME, DirectoryLock
@@ -51,7 +52,7 @@ def test_a_second_process_is_refused_and_told_who_the_first_is(tmp_path: Path) -
 def test_the_lock_of_a_killed_process_can_be_taken(tmp_path: Path) -> None:
     with holder(tmp_path) as first:
         first.send_signal(signal.SIGKILL)
-        first.wait(timeout=60)
+        first.wait(timeout=PATIENCE)
         assert (tmp_path / HOLDER_NAME).exists()
         lock = DirectoryLock(tmp_path)
         lock.acquire()
