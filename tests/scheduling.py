@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from xdist.scheduler import LoadScopeScheduling
 
-WITH_RAY = ("tests/ray/", "tests/benchmarks/test_scaling.py")
+WITH_RAY = (
+    "tests/ray/",
+    "tests/benchmarks/test_scaling.py",
+    "tests/experiments/test_gpu_plan.py::test_every_step_runs_at_toy_scale",
+)
 
 
 class RayTogether(LoadScopeScheduling):
