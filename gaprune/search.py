@@ -175,7 +175,9 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
             own.check_resume(run.manifest, run.path)
             options = resumed_options(options, run.manifest)
             with open_backend(options, reporter) as make_backend:
-                job = prepare(options, own, reporter, run.path, wanted=run.manifest["identity"]["weights_sha256"])
+                wanted = run.manifest["identity"]["weights_sha256"]
+                held_out = run.manifest.get("data", {}).get("splits", {}).get("search_from")
+                job = prepare(options, own, reporter, run.path, wanted, held_out)
                 check_identity(job, run)
                 with _stoppable(run.path, own):
                     return _go(job, run, make_backend, reporter)

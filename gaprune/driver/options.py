@@ -287,9 +287,6 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     if not isinstance(saved, dict) or not isinstance(settled, dict) or not set(SETTLED) <= set(settled):
         raise RunError(f"the manifest of {given.resume} has no options: it is no run of this version")
     saved = with_known_data({**saved, **{name: settled[name] for name in SETTLED}}, manifest)
-    held_out = manifest.get("data", {}).get("splits", {}).get("search_from")
-    if saved.get("search_from") == AUTO and held_out is not None:  # weights that are shipped by now have no say
-        saved["search_from"] = held_out
     changed = {name: typed[name] for name in typed if name in given.given and name != "resume"}
     may_change = _may_change(saved)
     refused = {name: value for name, value in changed.items() if name not in may_change}
@@ -298,9 +295,8 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
         count = len(manifest.get("objectives", saved["objectives"]))
         if settled_name(refused["algorithm"], count) == settled_name(before["algorithm"], count):
             del refused["algorithm"]
-    for name in ("data", "search_from"):
-        if refused.get(name) == AUTO:  # which is what the run has made of it
-            del refused[name]
+    if refused.get("data") == AUTO:  # which is what the run has made of it
+        del refused["data"]
     apart = differences({name: before.get(name) for name in refused}, refused)
     if apart:
         raise OptionError(f"cannot change on resume: {'; '.join(apart)} (leave it out, or start a new run)")

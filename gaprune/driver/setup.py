@@ -134,7 +134,12 @@ def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
 
 
 def prepare(
-    options: SearchOptions, own: Own, reporter: Reporter, directory: Path | None = None, wanted: str | None = None
+    options: SearchOptions,
+    own: Own,
+    reporter: Reporter,
+    directory: Path | None = None,
+    wanted: str | None = None,
+    search_from: str | None = None,
 ) -> Job:
     """Make a search ready to run; the baseline is trained here if there is none.
 
@@ -144,6 +149,7 @@ def prepare(
         reporter: told what is used and why, and how long things take.
         directory: of a run to go on with, which may have kept statistics.
         wanted: digest of the weights that a run was made with; no baseline is trained in their place.
+        search_from: where that run has its search set from, whatever weights are shipped by now.
 
     Raises:
         GapruneError: anything that the user can mend, in one line.
@@ -152,7 +158,7 @@ def prepare(
     device = choose_device(options.device)
     name = _network_name(options, own)
     data = own.data or load_images(options, reporter)
-    splits = split_images(options, data, own.model is not None, reporter)
+    splits = split_images(options, data, own.model is not None, reporter, search_from)
     baseline = find_baseline(options, data, splits, device, own.model, reporter, wanted)
     reporter.say(f"network: {name}, {baseline.source}")
     if baseline.saw_all_training_images and splits.record["search_from"] == "train":
@@ -242,10 +248,20 @@ def load_images(options: SearchOptions, reporter: Reporter) -> ImageData:
     return data
 
 
-def split_images(options: SearchOptions, data: ImageData, own_model: bool, reporter: Reporter) -> Splits:
-    """Who may look at which image; a search set for weights that may have seen it comes from the test images."""
-    if options.search_from != "auto":
-        return _split(options, data, options.search_from)
+def split_images(
+    options: SearchOptions, data: ImageData, own_model: bool, reporter: Reporter, settled: str | None = None
+) -> Splits:
+    """Who may look at which image; a search set for weights that may have seen it comes from the test images.
+
+    Args:
+        options: what was asked for.
+        data: the images.
+        own_model: whether the network is the caller's.
+        reporter: told why, where that is not plain.
+        settled: what ``auto`` was for the run that goes on.
+    """
+    if options.search_from != "auto" or settled is not None:
+        return _split(options, data, options.search_from if options.search_from != "auto" else str(settled))
     found = _split(options, data, "train")
     if own_model or options.checkpoint is not None:
         return found

@@ -11,7 +11,7 @@ from listener import Listener
 
 from gaprune.data import ImageData
 from gaprune.driver import setup
-from gaprune.driver.options import SearchOptions, resumed_options
+from gaprune.driver.options import SearchOptions
 from gaprune.models import ShippedWeights
 from gaprune.training import Recipe
 from gaprune.training.produce import train_baseline
@@ -66,10 +66,11 @@ def test_shipped_weights_that_saw_everything_are_searched_on_test_images(
     assert source(OPTIONS, square_data, seen, monkeypatch) == ("test", [line])
 
 
-@pytest.mark.parametrize("given", [frozenset(), frozenset({"search_from"})])
-def test_a_resumed_run_searches_where_it_did_whatever_is_shipped_by_now(given: frozenset[str], tmp_path: Path) -> None:
-    options = {"search_from": "auto", "model": "vgg16"}
-    identity = {"threads": 1, "device": "cpu", "round_to": 1, "precision": "float32"}
-    manifest = {"options": options, "identity": identity, "data": {"splits": {"search_from": "test"}}}
-    resumed = resumed_options(SearchOptions(resume=tmp_path, given=given), manifest)
-    assert resumed.search_from == "test"
+@pytest.mark.parametrize("settled", ["train", "test"])
+def test_a_resumed_run_searches_where_it_did_whatever_is_shipped_by_now(
+    settled: str, square_data: ImageData, shipped: ShippedWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "shipped_weights", lambda *_: shipped)
+    listener = Listener()
+    parts = setup.split_images(dataclasses.replace(OPTIONS, seed=1), square_data, False, listener, settled)
+    assert (parts.record["search_from"], listener.lines) == (settled, [])
