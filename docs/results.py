@@ -219,9 +219,7 @@ PAGES: dict[str, tuple[Part, ...]] = {
             plain("rows", ("side", "batch", "seconds", "megabytes", "logits_apart")),
         ),
     ),
-    "strided_convolutions": (
-        Part("Random images", f"{BENCHMARKS}/strided_convolutions-random-images-cpu", widths),
-    ),
+    "strided_convolutions": (Part("Random images", f"{BENCHMARKS}/strided_convolutions-random-images-cpu", widths),),
     "gpu": (Part("NVIDIA H200", f"{EXPERIMENTS}/gpu-nvidia-h200"),),
 }
 
