@@ -2,7 +2,7 @@
 
 Claim: where images lie channels last, oneDNN's gradient of such weights is wrong or kills the process at 2 to 7
 channels with the kernels of AVX2 and at 2 to 15 with those of AVX-512; by ``gaprune.training.pointwise``, which every
-training step of gaprune goes through, all are right. The fault and its report: docs/onednn.md.
+training step of gaprune goes through, all are right. The fault and its report: docs/explanation/onednn.md.
 
 Each width runs in a process of its own until one dies: forward and backward passes on one thread, the weights' gradient
 beside that without oneDNN. ``ONEDNN_MAX_CPU_ISA`` chooses the instruction set; a processor without AVX-512 takes the

@@ -1,4 +1,6 @@
-"""What docs/choosing.md advises, read off the committed results: by size, with and without training, the best chain.
+"""What docs/explanation/choosing.md advises: the best chain by size, with and without training.
+
+It is read off the committed results.
 
 Of every network that a committed result compares methods on (``benchmarks/compare_methods.py`` on images,
 ``experiments/text_compression.py`` on texts), the most accurate chain whose file is at most a third, a tenth and a

@@ -1,8 +1,8 @@
 """Strided 1x1 convolutions of few channels, computed so that oneDNN does not write beyond its memory.
 
 oneDNN's gradient of such weights overruns its workspace where images lie channels last: the process dies, hangs or
-learns from wrong gradients (docs/onednn.md). A strided 1x1 convolution reads every other pixel, so taking those pixels
-first leaves one of stride 1, which has another way through the library, in any memory format.
+learns from wrong gradients (docs/explanation/onednn.md). A strided 1x1 convolution reads every other pixel, so taking
+those pixels first leaves one of stride 1, which has another way through the library, in any memory format.
 """
 
 from __future__ import annotations

@@ -1,0 +1,313 @@
+"""The pages of committed results: what they are made of, and how each JSON file becomes tables."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tables import demoted, millions, percent, table
+
+ROOT = Path(__file__).parents[1]
+TEXTS = ROOT / "docs" / "results_text"
+BENCHMARKS, EXPERIMENTS = "benchmarks/results", "experiments/results"
+GENERATED = "<!-- written by python docs/generate.py: change the script or its sources, not this page -->"
+
+Result = dict[str, Any]
+NEW_VGG16 = "2026-11-27"
+"""Results of VGG16 made before this day were made with the weights that were shipped then."""
+
+VGG16, RESNET18 = "vgg16-cifar10-cpu", "resnet18-imagenet-cifar10-cpu"
+NAMES = {VGG16: "VGG16 on CIFAR-10", RESNET18: "ResNet18 (7 x 7 stem) on CIFAR-10"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One committed result on a page.
+
+    Attributes:
+        title: of its section.
+        file: without the ending, within the repository.
+        tables: the JSON's tables as Markdown; None where the Markdown beside it is taken over.
+        pictures: endings of its pictures' names; the name alone is the empty text.
+    """
+
+    title: str
+    file: str
+    tables: Callable[[Result], str] | None = None
+    pictures: tuple[str, ...] = ()
+
+
+def both(folder: str, name: str, tables: Callable[[Result], str] | None, pictures: tuple[str, ...]) -> tuple[Part, ...]:
+    """The parts of a script that was run on both networks."""
+    return tuple(Part(NAMES[end], f"{folder}/{name}-{end}", tables, pictures) for end in (VGG16, RESNET18))
+
+
+def oneshot(result: Result) -> str:
+    """Accuracy by budget and way of pruning; of our variants the order is that of the file."""
+    ways: dict[str, dict[float, Result]] = {}
+    for row in result["rows"]:
+        ways.setdefault(f"{row['method']}, {row['variant']}", {})[row["budget"]] = row
+    budgets = sorted({row["budget"] for row in result["rows"]}, reverse=True)
+    rows = [
+        (way, *(percent(found[b]["test_accuracy"]) if b in found else "-" for b in budgets))
+        for way, found in ways.items()
+    ]
+    original = f"The original: {percent(result['original']['test_accuracy'])}% on the test images.\n\n"
+    return original + table(("top-1 on the test images, %", *(f"{b:.0%} of the FLOPs" for b in budgets)), rows)
+
+
+def evolution(result: Result) -> str:
+    """Hypervolume and the best member's accuracy, by method."""
+    budgets = [name.removeprefix("test accuracy at ") for name in result["summary"][0] if name.startswith("test ")]
+    last = f"hypervolume at {result['settings']['evaluations']}"
+    rows = [
+        (
+            row["method"],
+            row["seeds"],
+            *(f"{row[last][part]:.4f}" for part in ("mean", "least", "most")),
+            *(percent(row[f"test accuracy at {budget}"]["mean"]) for budget in budgets),
+        )
+        for row in result["summary"]
+    ]
+    accuracies = (f"test accuracy, {budget} of the FLOPs" for budget in budgets)
+    header = ("method", "seeds", f"{last}, mean", "least", "most", *accuracies)
+    return table(header, rows)
+
+
+def finetuned(result: Result) -> str:
+    """Before and after the same training."""
+    rows = [
+        (
+            f"{row['budget']:.0%}",
+            row["method"] if row["method"] == "gaprune" else f"{row['method']} ({row['setting']})",
+            row["seeds"],
+            percent(row["before"]["test_accuracy"]),
+            percent(row["test_accuracy"]["mean"]),
+            f"{percent(row['test_accuracy']['least'])} to {percent(row['test_accuracy']['most'])}",
+            percent(row["flops_share"]),
+            millions(row["params"]),
+        )
+        for row in result["summary"]
+    ]
+    before = ("FLOPs at most", "method", "seeds", "pruned, %", "fine-tuned, %", "over seeds")
+    original = f"The original: {percent(result['original']['test'])}% on the test images.\n\n"
+    return original + table((*before, "FLOPs left, %", "parameters"), rows)
+
+
+def shared(result: Result) -> str:
+    """Each member before, and after training alone and together."""
+    rows = [
+        (
+            row["method"],
+            row["member"],
+            percent(row["flops_share"]),
+            row["params"],
+            percent(row["before"]["test_accuracy"]),
+            percent(row["test_accuracy"]),
+            row["epochs"],
+            round(row["seconds"]),
+        )
+        for row in result["rows"]
+    ]
+    header = ("trained", "member", "FLOPs left, %", "parameters", "before, %", "after, %", "epochs", "seconds")
+    return table(header, rows)
+
+
+def genes(result: Result) -> str:
+    """Accuracy by kind of gene, within shares of the FLOPs and of the latency."""
+    flops = {kind: found["accuracy"] for kind, found in result["by_flops"].items()}
+    budgets = list(next(iter(flops.values())))
+    by_flops = [(kind, *(percent(found[b]["test"]) for b in budgets)) for kind, found in flops.items()]
+    shares = list(next(iter(result["by_latency"].values())))
+    by_time = [(kind, *(percent(found.get(s)) for s in shares)) for kind, found in result["by_latency"].items()]
+    first = table(("test accuracy, %", *(f"{b} of the FLOPs" for b in budgets)), by_flops)
+    return first + "\n" + table(("test accuracy, %", *(f"{s} of the latency" for s in shares)), by_time)
+
+
+def fidelity(result: Result) -> str:
+    """Rank correlations with their intervals."""
+    rows = [
+        (budget, what, f"{found['spearman']:.3f}", " to ".join(f"{end:.3f}" for end in found["95%"]))
+        for budget, kinds in result["correlations"].items()
+        for what, found in kinds.items()
+        if "spearman" in found
+    ]
+    return table(("FLOPs", "fitness against", "Spearman", "95% interval"), rows)
+
+
+def plain(name: str, columns: Sequence[str]) -> Callable[[Result], str]:
+    """A table of some columns of the rows under ``name``."""
+
+    def tables(result: Result) -> str:
+        rows = [[row.get(column) for column in columns] for row in result[name]]
+        return table([column.replace("_", " ") for column in columns], rows)
+
+    return tables
+
+
+def widths(result: Result) -> str:
+    """How many widths fail, by instruction set and way of computing."""
+    counts: dict[tuple[str, str], list[str]] = {}
+    for row in result["rows"]:
+        failed = counts.setdefault((row["isa"], row["side"]), [])
+        if row["outcome"] != "right":
+            failed.append(str(row["width"]))
+    rows = [(isa, side, len(failed), ", ".join(failed) or "none") for (isa, side), failed in counts.items()]
+    return table(("ONEDNN_MAX_CPU_ISA", "way", "widths that fail", "which"), rows)
+
+
+def sizes(result: Result) -> str:
+    """Sizes of a BERT as large as the paper's."""
+    rows = [(f"`{name}`", row["saved"], row["computed"], row["paper"]) for name, row in result["rows"].items()]
+    return table(("chain", "MB saved", "MB by formula", "MB, the paper"), rows)
+
+
+PAGES: dict[str, tuple[Part, ...]] = {
+    "first_search": (
+        Part("VGG16 on CIFAR-10", f"{EXPERIMENTS}/first-search-vgg16-cifar10-jpeg"),
+        Part("VGG16 on the digits", f"{EXPERIMENTS}/first-search-vgg16-digits"),
+    ),
+    "oneshot": both(BENCHMARKS, "oneshot", oneshot, ("",)),
+    "search": both(BENCHMARKS, "search", evolution, ("",)),
+    "finetuned": both(BENCHMARKS, "finetuned", finetuned, ("",)),
+    "shared": (Part(NAMES[RESNET18], f"{BENCHMARKS}/shared-{RESNET18}", shared),),
+    "scratch_vs_pruned": (Part(NAMES[RESNET18], f"{EXPERIMENTS}/scratch_vs_pruned-{RESNET18}", None, ("",)),),
+    "structural_distillation": both(EXPERIMENTS, "structural_distillation", None, ("",)),
+    "search_and_recover": (Part(NAMES[RESNET18], f"{EXPERIMENTS}/search_and_recover-{RESNET18}"),),
+    "compare_methods": both(BENCHMARKS, "compare_methods", None, ("-size", "-time")),
+    "text_compression": (
+        Part("SMS spam", f"{EXPERIMENTS}/text_compression-sms-spam-cpu"),
+        Part("SST-2", f"{EXPERIMENTS}/text_compression-sst2-cpu"),
+        Part("A BERT of the paper's size", f"{EXPERIMENTS}/text_compression-paper-shape-cpu", sizes),
+    ),
+    "genes": (Part(NAMES[RESNET18], f"{BENCHMARKS}/genes-{RESNET18}", genes, ("",)),),
+    "fidelity": (Part(NAMES[VGG16], f"{BENCHMARKS}/fidelity-{VGG16}", fidelity, ("",)),),
+    "throughput": (
+        Part(
+            NAMES[VGG16],
+            f"{BENCHMARKS}/throughput-{VGG16}",
+            plain("rows", ("side", "candidates_per_second", "speed_up", "outside_forward")),
+        ),
+    ),
+    "scaling": (
+        Part(
+            "Scheduling, with candidates that sleep",
+            f"{BENCHMARKS}/scaling-sleeping-cpu",
+            plain("scheduling", ("workers", "candidates", "cost_spread", "efficiency", "driver_ms", "idle_share")),
+        ),
+        Part(
+            "Rates, with real candidates of ResNet18 (7 x 7 stem)",
+            f"{BENCHMARKS}/scaling-{RESNET18}",
+            plain("rates", ("side", "candidates_per_second", "start_up_seconds", "overhead_ms", "same_as_local")),
+        ),
+    ),
+    "connection_groups": (
+        Part(
+            "VGG16 and ResNet18",
+            f"{BENCHMARKS}/connection_groups-none-cpu",
+            plain("rows", ("network", "groups", "batch", "ms", "speed_up", "flops_share")),
+        ),
+    ),
+    "quantizers": (
+        Part(
+            "A small BERT on random tokens",
+            f"{BENCHMARKS}/quantizers-random-ids-cpu",
+            plain("rows", ("side", "batch", "seconds", "megabytes", "logits_apart")),
+        ),
+    ),
+    "strided_convolutions": (Part("Random images", f"{BENCHMARKS}/strided_convolutions-random-images-cpu", widths),),
+    "gpu": (Part("NVIDIA H200", f"{EXPERIMENTS}/gpu-nvidia-h200"),),
+}
+
+
+def results_pages() -> tuple[str, ...]:
+    """The names of the pages."""
+    return tuple(PAGES)
+
+
+def results_page(name: str) -> str:
+    """One page: the text above, then each committed result."""
+    parts = [introduction(name), GENERATED, *(section(part) for part in PAGES[name])]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def introduction(name: str) -> str:
+    """The text of a page, from its title on."""
+    return (TEXTS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def index_page() -> str:
+    """All pages, each with its title and first sentence."""
+    rows = []
+    for name in PAGES:
+        title, _, rest = introduction(name).partition("\n")
+        sentence = re.split(r"(?<=[.?])\s", " ".join(rest.split()), maxsplit=1)[0]
+        rows.append((f"[{title.removeprefix('# ')}]({name}.md)", sentence))
+    return "\n\n".join((introduction("index").strip(), GENERATED, table(("page", "what it answers"), rows)))
+
+
+def section(part: Part) -> str:
+    """One committed result: how it was made, pictures, tables."""
+    parts = [f"## {part.title}"]
+    source = ROOT / f"{part.file}.json"
+    result: Result = json.loads(source.read_text(encoding="utf-8")) if source.exists() else {}
+    if result:
+        parts.append(made(result, f"{part.file}.json"))
+    for ending in part.pictures:
+        picture = f"{part.file}{ending}.png"
+        assert (ROOT / picture).exists(), picture
+        parts.append(f"![{part.title}](../../{picture})")
+    parts.append(beside(part) if part.tables is None else part.tables(result))
+    if result.get("figures"):
+        figures = [(name, figure) for name, figure in result["figures"].items()]
+        parts.append("Figures that the script compares with its goals:\n\n" + table(("figure", "measured"), figures))
+    return "\n\n".join(part.strip() for part in parts)
+
+
+def beside(part: Part) -> str:
+    """The Markdown that the script wrote, its headings below ours and its pictures found from here."""
+    text = demoted((ROOT / f"{part.file}.md").read_text(encoding="utf-8"), 2)
+    return re.sub(r"!\[([^\]]*)\]\(([^/)]+\.png)\)", rf"![\1](../../{Path(part.file).parent}/\2)", text)
+
+
+def made(result: Result, file: str) -> str:
+    """Where a result stands, and how it was made."""
+    environment = result["environment"]
+    versions = environment["versions"]
+    names = [name for name in ("python", "torch", "onnxruntime", "torchvision") if name in versions]
+    devices = environment.get("cuda_devices") or []
+    hardware = [f"{environment['cpu_count']} cores of {environment['cpu']}", *map(str, devices)]
+    if "threads" in result:
+        hardware.append(f"{result['threads']} thread{'s' * (result['threads'] != 1)}")
+    lines = [f"- file: [`{file}`](../../{file})"]
+    if "command" in result:
+        lines.append(f"- command: `{result['command']}`")
+    lines += [
+        f"- date: {environment['date'][:10]}",
+        f"- hardware: {', '.join(hardware)}",
+        f"- versions: {', '.join(f'{name} {versions[name]}' for name in names)}",
+    ]
+    if result.get("data") in ("vgg16", "vgg16-cifar10") and environment["date"] < NEW_VGG16:
+        lines.append("- network: the VGG16 that gaprune shipped before (85.4%); the one that ships now has 90.6%")
+    return "\n".join(lines)
+
+
+def readme_table() -> str:
+    """Pruned and fine-tuned, ours beside Torch-Pruning, as in ``benchmarks/finetuned.py``."""
+    rows = []
+    for end, network in ((VGG16, "VGG16"), (RESNET18, "ResNet18")):
+        result = json.loads((ROOT / BENCHMARKS / f"finetuned-{end}.json").read_text(encoding="utf-8"))
+        cells: dict[float, dict[str, tuple[str, str]]] = {}
+        for row in result["summary"]:
+            pair = percent(row["before"]["test_accuracy"]), percent(row["test_accuracy"]["mean"])
+            cells.setdefault(row["budget"], {})[row["method"]] = pair
+        for budget in sorted(cells, reverse=True):
+            theirs, ours = cells[budget]["Torch-Pruning"], cells[budget]["gaprune"]
+            rows.append((network, percent(result["original"]["test"]), f"{budget:.0%}", *theirs, *ours))
+    header = ("network", "original", "FLOPs left")
+    ways = ("Torch-Pruning, pruned", "fine-tuned", "gaprune, pruned", "fine-tuned")
+    return table((*header, *ways), rows)
