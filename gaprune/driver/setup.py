@@ -189,13 +189,8 @@ def prepare(
         kept=kept,
         identity={
             **baseline.identity,
-            **_identity(data, splits),
-            "objectives": [objective.name for objective in objectives],
-            "genes": evaluator.space.layout.size,
-            "round_to": evaluator.space.options.round_to,
-            "device": device.type,
-            "threads": threads,
-            "precision": precision(options, device),
+            **_image_identity(data, splits),
+            **_search_identity(options, evaluator, device, threads),
         },
         since=since,
     )
@@ -210,7 +205,21 @@ def _network_name(options: SearchOptions, own: Own) -> str:
     return options.model
 
 
-def _identity(data: ImageData, splits: Splits) -> dict[str, Any]:
+def _search_identity(
+    options: SearchOptions, evaluator: Evaluator, device: torch.device, threads: int
+) -> dict[str, Any]:
+    """What names how candidates are laid out and judged."""
+    return {
+        "objectives": [objective.name for objective in evaluator.objectives],
+        "genes": evaluator.space.layout.size,
+        "round_to": evaluator.space.options.round_to,
+        "device": device.type,
+        "threads": threads,
+        "precision": precision(options, device),
+    }
+
+
+def _image_identity(data: ImageData, splits: Splits) -> dict[str, Any]:
     """What names the images that a search looks at."""
     return {
         "search": digest_images(splits.search),
