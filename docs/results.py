@@ -160,6 +160,17 @@ def widths(result: Result) -> str:
     return table(("ONEDNN_MAX_CPU_ISA", "way", "widths that fail", "which"), rows)
 
 
+def eight_bits(result: Result) -> str:
+    """Size, accuracy and times of each file."""
+    rows = []
+    for row in result["rows"]:
+        times = (f"{1e3 * row['seconds'][name]:.1f}" for name in ("cpu 1", "cpu 128"))
+        rows.append((f"`{row['chain']}`", row["size_mb"], f"{100 * row['metrics']['accuracy']:.2f}", *times))
+    return f"Times belong to: {result['processor']}.\n\n" + table(
+        ("file", "MB", "top-1, %", "batch of 1, ms", "batch of 128, ms"), rows
+    )
+
+
 def sizes(result: Result) -> str:
     """Sizes of a BERT as large as the paper's."""
     rows = [(f"`{name}`", row["saved"], row["computed"], row["paper"]) for name, row in result["rows"].items()]
@@ -219,6 +230,7 @@ PAGES: dict[str, tuple[Part, ...]] = {
             plain("rows", ("side", "batch", "seconds", "megabytes", "logits_apart")),
         ),
     ),
+    "eight_bits": both(BENCHMARKS, "eight_bits", eight_bits, ()),
     "strided_convolutions": (Part("Random images", f"{BENCHMARKS}/strided_convolutions-random-images-cpu", widths),),
     "gpu": (Part("NVIDIA H200", f"{EXPERIMENTS}/gpu-nvidia-h200"),),
 }
