@@ -18,8 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from gaprune.device import card_names
 from gaprune.errors import GapruneError, OptionError
 from gaprune.runs import environment
 from gaprune.runs.files import write_json
@@ -149,14 +148,9 @@ def _described(result: dict[str, Any]) -> dict[str, Any]:
         "command": command,
         "date": datetime.now(UTC).date().isoformat(),
         "machine": platform.machine(),
-        "environment": environment(cards()),
+        "environment": environment(card_names()),
         **result,
     }
-
-
-def cards() -> list[str]:
-    """The GPUs of this machine."""
-    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
 
 
 def _placeless(word: str) -> str:

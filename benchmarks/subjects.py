@@ -145,7 +145,7 @@ def load_subject(options: argparse.Namespace, reporter: Reporter) -> Subject:
         splits = _split(data, "test")
     stem = "-imagenet" if options.model == "resnet18" and options.stem == "imagenet" else ""
     name = f"{options.model}{stem}-{data.name}"
-    return _subject(name, options.model, baseline, data, splits, RECALIBRATION_IMAGES)
+    return made_subject(name, options.model, baseline, data, splits, RECALIBRATION_IMAGES)
 
 
 def fixed_sample(images: ImageSet, count: int) -> ImageSet:
@@ -257,7 +257,7 @@ def _small(device: torch.device) -> Subject:
     model.zero_grad(set_to_none=True)
     identity = {"weights_sha256": digest_tensors(model.state_dict())}
     baseline = Baseline(model, data.mean, data.std, "trained for this smoke run", False, identity)
-    return _subject("small-digits", "small", baseline, data, splits, QUICK["recalibration"])
+    return made_subject("small-digits", "small", baseline, data, splits, QUICK["recalibration"])
 
 
 def _split(
@@ -269,9 +269,10 @@ def _split(
     return split(data, search_from=search_from, search_size=search, calibration_size=calibration, seed=SEED)
 
 
-def _subject(
+def made_subject(
     name: str, network: str, baseline: Baseline, data: ImageData, splits: Splits, recalibration: int
 ) -> Subject:
+    """A subject of a baseline, whose images go where it is; ``recalibration`` of them are for batch norm."""
     device = next(baseline.model.parameters()).device
     data = data.with_normalisation(baseline.mean, baseline.std)
     parts = {part: getattr(splits, part).to(device) for part in ("train", "search", "calibration", "test")}

@@ -13,13 +13,12 @@ from running import QUICK_SIZES, members_within
 
 from gaprune.baseline import held_out_size, resolve_baseline
 from gaprune.data import ImageData, load_data, split
-from gaprune.device import choose_device
+from gaprune.device import card_names, choose_device
 from gaprune.progress import Reporter
 from gaprune.runs import FrontRow, environment
 from gaprune.runs.files import write_json
 
 # the folder of benchmarks is on the path by now
-import harness  # isort: skip
 import subjects  # isort: skip
 
 RESULT = "result.json"
@@ -98,13 +97,13 @@ class Here:
             device=device,
             checkpoint=self.weights(name),
         )
-        return subjects._subject(
+        return subjects.made_subject(
             f"{name}-{data.name}", name, baseline, data, parts, 64 if self.quick else subjects.RECALIBRATION_IMAGES
         )
 
     def write(self, **result: Any) -> None:
         """Write what is known so far, with how it was made."""
-        made = {"environment": environment(harness.cards()), "driver": driver(), "torch_cuda": torch.version.cuda}
+        made = {"environment": environment(card_names()), "driver": driver(), "torch_cuda": torch.version.cuda}
         write_json(self.home / RESULT, made | result)
 
 

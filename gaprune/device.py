@@ -29,6 +29,11 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
+def card_names() -> list[str]:
+    """The names of the GPUs that are visible here."""
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+
+
 @contextmanager
 def pinned(threads: int) -> Iterator[None]:
     """Meanwhile torch computes reproducibly: results depend on threads and kernels in the last digits.

@@ -18,7 +18,7 @@ from torch import nn
 from gaprune.callables import callable_module
 from gaprune.cli import GIVEN, Interrupted, argument, option, options_record, run_command, typed_command
 from gaprune.data import ImageData
-from gaprune.device import DEVICES, pinned
+from gaprune.device import DEVICES, card_names, pinned
 from gaprune.driver.finetuning import Tuner, tabled
 from gaprune.driver.members import CSV
 from gaprune.driver.options import LARGEST_SEED
@@ -228,7 +228,7 @@ def _note(job: Job, run: RunDirectory, options: FinetuneOptions) -> None:
     earlier = run.manifest.get("finetune", [])
     if any(all(one.get(name) == value for name, value in made_with.items()) for one in earlier):
         return
-    run.update_manifest(finetune=[*earlier, {**made_with, "environment": environment()}])
+    run.update_manifest(finetune=[*earlier, {**made_with, "environment": environment(card_names())}])
 
 
 def _anew(options: FinetuneOptions) -> dict[str, Any]:

@@ -164,10 +164,8 @@ def prepare(
     if baseline.saw_all_training_images and splits.record["search_from"] == "train":
         reporter.say("these weights may have seen the search images in training: --search-from test avoids that")
     data = data.with_normalisation(baseline.mean, baseline.std)
-    splits = dataclasses.replace(
-        splits,
-        **{part: getattr(splits, part).to(device) for part in ("search", "calibration", "test")},
-    )
+    moved = {part: getattr(splits, part).to(device) for part in ("search", "calibration", "test")}
+    splits = dataclasses.replace(splits, **moved)
     _check_classes(baseline.model, data, device)
     since = time.perf_counter()
     threads = place(options).threads
@@ -269,8 +267,9 @@ def split_images(
         reporter: told why, where that is not plain.
         settled: what ``auto`` was for the run that goes on.
     """
-    if options.search_from != "auto" or settled is not None:
-        return _split(options, data, options.search_from if options.search_from != "auto" else str(settled))
+    asked = settled if options.search_from == "auto" else options.search_from
+    if asked is not None:
+        return _split(options, data, asked)
     found = _split(options, data, "train")
     if own_model or options.checkpoint is not None:
         return found

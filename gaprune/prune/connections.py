@@ -19,8 +19,10 @@ from gaprune.prune.genome import Floats
 from gaprune.prune.least_squares import ridge
 
 CHUNK = 2**22
-CUDA_CHUNK = 2**26
 """Numbers in one batch of matrices: 32 MB, of which a thread holds about three at a time."""
+
+CUDA_CHUNK = 2**26
+"""The same on a GPU, which is quicker with fewer and larger ones: 512 MB."""
 
 DELAY = 64
 """Kernels a row that go before the inverse covariances are brought up to date."""
