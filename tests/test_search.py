@@ -321,6 +321,7 @@ def test_statistics_are_kept_with_the_run_and_not_collected_again_on_resume(
     result = run(trained, square_data, tmp_path / "run", generations=1)
     assert (result.path / "statistics.safetensors").is_file()
     monkeypatch.delattr("gaprune.driver.engine.collect")
+    monkeypatch.delattr("gaprune.driver.engine.take_anchors")
     gaprune.search(trained, square_data, resume=result.path, generations=2, reporter=SILENT)
     whole = keys(result.path)
     monkeypatch.undo()

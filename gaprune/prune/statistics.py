@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gaprune.data.images import ImageSet, normaliser
+from gaprune.prune.calibration import Anchor
 from gaprune.prune.calls import Keywords, Positional, input_of
 from gaprune.prune.genome import Floats
 from gaprune.prune.graph import Graph, Layer
@@ -90,6 +91,8 @@ class Statistics:
         samples: (n, in x taps) patches of the same consumers and of wider ones, to measure errors on.
         taylor: (neurons,) mean squared change of the loss that removing each would make, to first order; ``None``
             where it was not asked for.
+        anchors: what batch norms are fed with on the images that compact networks are recalibrated on, by module path;
+            none where that is not anchored.
     """
 
     fitted: dict[str, Moments]
@@ -98,6 +101,12 @@ class Statistics:
     patches: dict[str, PatchMoments] = field(default_factory=dict)
     samples: dict[str, Tensor] = field(default_factory=dict)
     taylor: Floats | None = None
+    anchors: dict[str, Anchor] = field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was collected."""
+        return not self.images and self.taylor is None and not self.anchors
 
     @property
     def bytes(self) -> int:
