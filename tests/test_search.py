@@ -337,7 +337,7 @@ def test_polish_hands_out_the_best_way_of_each_member_and_says_what_it_added(
         def say(self, text: str) -> None:
             lines.append(text)
 
-    plain = run(trained, square_data, tmp_path / "run", compensation="none")
+    plain = run(trained, square_data, tmp_path / "run", compensation="none", recalibration="plain")
     before = {row.key: row.search_accuracy for row in plain.rows}
     options = {"resume": plain.path, "polish": True, "reporter": Listening()}
     polished = gaprune.search(trained, square_data, **options)  # type: ignore[arg-type]
