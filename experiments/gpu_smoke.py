@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import gaprune
-from gaprune.commands.compare import Options, compare
+from gaprune.commands.compare import CompareOptions, compare
 from gaprune.data import ImageData, ImageSet, load_data
 from gaprune.device import choose_device
 from gaprune.models import build
@@ -228,7 +228,7 @@ def methods_are_compared(bench: Bench) -> str:
         "ours+quantize",
     )
     rows = compare(
-        Options(
+        CompareOptions.of(
             run=result.path,
             methods=methods,
             epochs=1,

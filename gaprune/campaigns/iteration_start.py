@@ -34,7 +34,7 @@ def next_start(
     """
     start = read_start(path)
     if start is None:
-        largest = job.options.iteration_share * (1.0 if earlier is None else earlier.figures.flops_share)
+        largest = job.options.recover.iteration_share * (1.0 if earlier is None else earlier.figures.flops_share)
         within = [row for row in read_csv(path / CSV) if row.flops_share <= largest]
         if not within:
             reporter.say(
@@ -49,7 +49,7 @@ def next_start(
 
 
 def _made(job: Job, path: Path, iteration: Iteration, row: FrontRow, reporter: Reporter) -> NextStart:
-    epochs, genome = job.options.iteration_epochs, iteration.genomes[row.index]
+    epochs, genome = job.options.recover.iteration_epochs, iteration.genomes[row.index]
     reporter.say(
         f"recovering member {row.index} of iteration {iteration.number}: {row.flops_share:.1%} of the FLOPs, "
         f"{epochs} epochs"
@@ -60,7 +60,7 @@ def _made(job: Job, path: Path, iteration: Iteration, row: FrontRow, reporter: R
         kernels = present_kernels(job.space.graph, job.space.masks(genome))
         lesson = distillation(job, temperature=Distillation.temperature, weight=Distillation.weight)
         try:
-            recipe = gentle_recipe(job, epochs, job.options.epoch_images)
+            recipe = gentle_recipe(job, epochs, job.options.recover.epoch_images)
             made = recover(job, network, kernels, recipe, path / STATES, reporter, lesson=lesson)
             trained = (made.found.accuracy, made.tested)
             figures = Figures(

@@ -60,7 +60,7 @@ def run_iterations(job: Job, run: RunDirectory, make_backend: MakeBackend, repor
     for number in itertools.count(1):
         path = _path(run, number)
         finished = read_iteration(path)
-        if finished is None and number > job.options.iterations:
+        if finished is None and number > job.options.recover.iterations:
             break
         if done:
             start = next_start(job, _path(run, number - 1), done[-1], start, reporter)
@@ -74,7 +74,7 @@ def run_iterations(job: Job, run: RunDirectory, make_backend: MakeBackend, repor
         if finished is None:
             run.note_seconds(job.since)
             write_tables(job, run.path, table)
-            reporter.say(table[-1].line(job.options.iterations))
+            reporter.say(table[-1].line(job.options.recover.iterations))
     write_tables(job, run.path, table)
     evaluated = evaluated_in(_path(run, one.number) for one in done)
     return PartsFound(_front(job, run, done), evaluated)
@@ -94,7 +94,7 @@ def _search(
         place, source = _path(run, number - 1) / TRAINED, f"what iteration {number - 1} left, trained on"
         so_far = whole.space.masks(start.genome)
         job = later_job(whole, Start(place, start.genome, source), path, reporter)
-    job = replace(job, options=replace(job.options, seed=job.options.seed + SEED_STRIDE * (number - 1)))
+    job = replace(job, options=job.options.but(seed=job.options.evolution.seed + SEED_STRIDE * (number - 1)))
     with part_directory(path, job, {PART: number}) as directory:
         if number > 1:  # those of the original are the whole run's
             job.kept.save(path)

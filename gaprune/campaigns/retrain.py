@@ -39,7 +39,7 @@ def retrain(
         The result with the trained network in the place of the one that was found; as it was, if training diverged.
     """
     network = load(directory.path.parent / result.place, model=job.own.model).to(job.splits.search.images.device)
-    recipe = gentle_recipe(job, job.options.round_epochs, job.options.epoch_images)
+    recipe = gentle_recipe(job, job.options.paper_rounds.round_epochs, job.options.recover.epoch_images)
     try:
         made = recover(job, network, kernels, recipe, directory.path / STATES, reporter)
     except TrainingError as error:

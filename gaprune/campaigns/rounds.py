@@ -56,7 +56,7 @@ def run_rounds(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter:
         path = _path(run, number)
         result = read_result(path)
         if result is None:
-            if number > job.options.rounds:
+            if number > job.options.paper_rounds.rounds:
                 break
             if done and _exhausted(job, done[-1]):
                 reporter.say(f"every layer is down to one neuron: the rounds end after {len(done)}")
@@ -82,8 +82,9 @@ def _exhausted(job: Job, result: RoundResult) -> bool:
 
 def _say(result: RoundResult, job: Job, reporter: Reporter) -> None:
     costs = job.space.costs(job.space.masks(result.genome))
+    rounds = job.options.paper_rounds.rounds
     reporter.say(
-        f"round {result.number} of {job.options.rounds}: accuracy {result.search_accuracy:.4f} on the search images, "
+        f"round {result.number} of {rounds}: accuracy {result.search_accuracy:.4f} on the search images, "
         f"{costs.flops / 1e6:.2f} million FLOPs ({costs.flops / job.original.flops:.1%}), "
         f"{costs.params:,} parameters ({costs.params / job.original.params:.1%})"
     )
@@ -108,12 +109,13 @@ class _Round:
         self._reporter = reporter
         self._path = _path(run, number)
         self._so_far = Masks.full(job.space.graph) if before is None else job.space.masks(before.genome)
-        shares = job.options.round_share
+        asked = job.options.paper_rounds
+        shares = asked.round_share
         self._share = shares[min(number, len(shares)) - 1]
-        reporter.say(f"round {number} of {job.options.rounds}: {self._share:.0%} of the genes go")
+        reporter.say(f"round {number} of {asked.rounds}: {self._share:.0%} of the genes go")
         if before is not None:
             job = later_job(job, self._start(run, before), self._path, reporter)
-        self._job = replace(job, options=replace(job.options, generations=job.options.round_generations))
+        self._job = replace(job, options=job.options.but(generations=asked.round_generations))
 
     def result(self, make_backend: MakeBackend) -> RoundResult:
         """Search, build the best network, train it if that is wanted, and note it all in the round's manifest."""
@@ -135,7 +137,7 @@ class _Round:
                 seconds=sum(outcome.seconds for outcome in found.evaluated.values()),
                 wall_seconds=directory.manifest.get(SECONDS),
             )
-            if self._job.options.round_epochs:
+            if self._job.options.paper_rounds.round_epochs:
                 whole = self._whole.space
                 kernels = present_kernels(whole.graph, whole.masks(genome))
                 result = retrain(self._job, result, found.genomes[0], kernels, directory, self._reporter)
@@ -148,12 +150,12 @@ class _Round:
         algorithm = Rounds(
             job.space,
             objectives=len(job.objectives),
-            population=options.population,
-            seed=options.seed + SEED_STRIDE * (self._number - 1),
+            population=options.evolution.population,
+            seed=options.evolution.seed + SEED_STRIDE * (self._number - 1),
             share=self._share,
-            selected=options.selected,
-            cut=options.cut,
-            mutation_rate=options.mutation_rate,
+            selected=options.paper_rounds.selected,
+            cut=options.paper_rounds.cut,
+            mutation_rate=options.paper_rounds.mutation_rate,
         )
         backend = make_backend(job)
         try:

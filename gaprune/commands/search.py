@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import difflib
-import logging
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from rich.console import Console
 from torch import nn
 
 from gaprune.campaigns.iterations import run_iterations
 from gaprune.campaigns.rounds import run_rounds
-from gaprune.cli import GIVEN, Interrupted, run_command, typed_command
+from gaprune.cli import Interrupted, typed_command
+from gaprune.commands.lines import SEARCH as PROG
+from gaprune.commands.lines import search_main as main
 from gaprune.data import ImageData, data_names
-from gaprune.errors import BackendError, OptionError, RunError, choice_error
+from gaprune.errors import BackendError, OptionError, RunError
 from gaprune.evaluate import Objective, Outcome
 from gaprune.front.members import CSV, drop_partial, save_front
 from gaprune.front.picture import draw
 from gaprune.front.reopen import check_identity, part_of
+from gaprune.keywords import from_keywords
 from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.costs import Costs
 from gaprune.runs import Baseline as Original
@@ -43,10 +44,11 @@ from gaprune.session.backends import MakeBackend, open_backend, started
 from gaprune.session.engine import MEGABYTE
 from gaprune.session.job import Job, check_names, prepare
 from gaprune.session.loop import Found, check_found, evolve
-from gaprune.session.options import ROUNDS, SearchOptions, record, resumed_options, settled
+from gaprune.session.options import ROUNDS, SearchKeywords, SearchOptions, record, resumed_options, settled
 from gaprune.session.own import Own
 
-PROG = "python -m gaprune.search"
+__all__ = ["Interrupted", "SearchResult", "command", "main", "search"]
+
 RUNS = Path("runs")
 
 
@@ -76,19 +78,13 @@ class SearchResult:
         return load(self.path / chosen.path, model=self.model)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    return run_command(_command, SearchOptions, PROG, argv)
-
-
 def search(
     model: nn.Module | str,
     data: ImageData | str | Path,
     *,
     objectives: Sequence[str | Objective] | None = None,
     reporter: Reporter | None = None,
-    **options: Any,
+    **options: Unpack[SearchKeywords],
 ) -> SearchResult:
     """Search the front of a trained network and save it; what the command does, for Python.
 
@@ -109,14 +105,9 @@ def search(
     )
     if isinstance(objectives, str):
         raise OptionError(f"objectives must be a list of names, got the text {objectives!r}")
-    given = {**_paths(options), **_named(model, data, objectives)}
-    if isinstance(given.get("round_share"), (int, float)):
-        given["round_share"] = (float(given["round_share"]),)
-    valid = tuple(field.name for field in fields(SearchOptions) if field.name != GIVEN)
-    for name in given:
-        if name not in valid:
-            raise choice_error("option", name, difflib.get_close_matches(name, valid, n=3) or valid)
-    made = SearchOptions(**given, given=frozenset(given))
+    named = _named(model, data, objectives)
+    given = {**from_keywords(SearchOptions, options, ("model", "data", "objectives")), **named}
+    made = SearchOptions.of(**given, given=frozenset(given))
     return _run(made, own, make_reporter() if reporter is None else reporter)
 
 
@@ -134,12 +125,13 @@ def _named(model: object, data: object, objectives: Sequence[str | Objective] | 
     return found
 
 
-def _paths(options: dict[str, Any]) -> dict[str, Any]:
-    names = ("checkpoint", "data_dir", "output", "resume", "cache_dir")
-    return {k: Path(v) if k in names and v is not None else v for k, v in options.items()}
+def command(options: SearchOptions) -> None:
+    """Do what the command line says, and show the front.
 
-
-def _command(options: SearchOptions) -> None:
+    Raises:
+        GapruneError: anything that the user can mend, in one line.
+        Interrupted: after Ctrl-C, with the command that goes on.
+    """
     reporter = make_reporter()
     try:
         result = _run(options, Own(), reporter)
@@ -167,8 +159,8 @@ def _show(result: SearchResult, reporter: Reporter) -> None:
 
 
 def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
-    if options.resume is not None:
-        with RunDirectory.open(options.resume) as run:
+    if options.run.resume is not None:
+        with RunDirectory.open(options.run.resume) as run:
             if part := part_of(run.manifest):
                 raise RunError(f"{run.path} is {part} of a run: go on with --resume {run.path.parent}")
             own.check_resume(run.manifest, run.path)
@@ -182,12 +174,12 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
                     return _go(job, run, make_backend, reporter)
     options = settled(options)
     check_names(options, own)
-    if options.output is not None:
-        check_free(options.output)
+    if options.run.output is not None:
+        check_free(options.run.output)
     with open_backend(options, reporter) as make_backend:
         job = prepare(options, own, reporter)
         make_backend = started(make_backend, job)
-        path = options.output or default_run_path(RUNS, job.model_name, job.data.name)
+        path = options.run.output or default_run_path(RUNS, job.model_name, job.data.name)
         with RunDirectory.create(path, job.manifest()) as run, _stoppable(path, own):
             return _go(job, run, make_backend, reporter)
 
@@ -213,7 +205,7 @@ def _go(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Report
     job.kept.save(run.path)
     evaluated, rows = _found(job, run, make_backend, reporter)
     satisfied = _satisfied(job, rows, reporter)
-    picked = _picked(rows, job.options.pick, reporter)
+    picked = _picked(rows, job.options.run.pick, reporter)
     draw(job, run, list(evaluated.values()), rows, picked)
     run.update_manifest(
         evaluations=len(evaluated),
@@ -227,10 +219,10 @@ def _found(
     job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter
 ) -> tuple[dict[str, Outcome], list[FrontRow]]:
     """Every outcome, and the saved front."""
-    if job.options.algorithm == ROUNDS:
+    if job.options.evolution.algorithm == ROUNDS:
         rounds = run_rounds(job, run, make_backend, reporter)
         return rounds.evaluated, rounds.rows
-    if job.options.iterations > 1:
+    if job.options.recover.iterations > 1:
         iterations = run_iterations(job, run, make_backend, reporter)
         return iterations.evaluated, iterations.rows
     backend = make_backend(job)
@@ -251,7 +243,7 @@ def _resume_command(path: Path, own: Own) -> str:
 def _front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> list[FrontRow]:
     """The saved front, or the one on disk when the search has not moved since."""
     drop_partial(run)
-    polish = job.options.polish
+    polish = job.options.space.polish
     table = run.path / CSV
     same = run.manifest.get("generations_done") == found.generation and run.manifest.get("polished") == polish
     if table.exists() and same:

@@ -46,7 +46,7 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
     """
     with new_front(run) as folder, pinned(job.threads):
         rows = _members(job, found, folder, Builder(job, reporter), reporter)
-    return show(job, run, rows, {"generations_done": found.generation, "polished": job.options.polish})
+    return show(job, run, rows, {"generations_done": found.generation, "polished": job.options.space.polish})
 
 
 @contextmanager
@@ -198,7 +198,7 @@ def member_config(job: Job) -> Config:
     """What loading a member needs to know, as far as the job tells."""
     return Config(
         model=job.model_name if job.own.model is None else None,
-        stem=job.options.stem,
+        stem=job.options.network.stem,
         classes=job.data.classes,
         image_shape=job.data.image_shape,
         mean=job.data.mean,
