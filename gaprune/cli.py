@@ -253,52 +253,52 @@ def _reader(entry: Entry) -> Callable[[str], Any]:
     return lambda value: _read(entry.flag, entry.kind, entry.choices, value)
 
 
-def _read(flag: str, kind: Any, choices: Sequence[str], value: str) -> Any:
+def _read(typed: str, kind: Any, choices: Sequence[str], value: str) -> Any:
     """What a text stands for as the value of an option.
 
     Raises:
         OptionError: one line that names the option and says what it takes.
     """
     if kind in (int, float):
-        return _number(flag, kind, value)
+        return _number(typed, kind, value)
     if kind is Path:
         if not value:
-            raise OptionError(f"{flag} must be a path, got ''")
+            raise OptionError(f"{typed} must be a path, got ''")
         return Path(value).expanduser()
     if kind == tuple[float, ...]:
-        return _numbers(flag, value)
+        return _numbers(typed, value)
     if typing.get_origin(kind) is not tuple:
-        return _checked(flag, choices, value)
+        return _checked(typed, choices, value)
     items = tuple(item.strip() for item in value.split(","))
     if "" in items:
-        raise OptionError(f"{flag} must be names separated by commas, got {value!r}")
-    return tuple(_checked(flag, choices, item) for item in items)
+        raise OptionError(f"{typed} must be names separated by commas, got {value!r}")
+    return tuple(_checked(typed, choices, item) for item in items)
 
 
-def _checked(flag: str, choices: Sequence[str], value: str) -> str:
+def _checked(typed: str, choices: Sequence[str], value: str) -> str:
     if choices and value not in choices:
-        raise choice_error(flag.removeprefix("--"), value, tuple(choices))
+        raise choice_error(typed.removeprefix("--"), value, tuple(choices))
     return value
 
 
-def _number(flag: str, kind: Any, value: str) -> int | float:
+def _number(typed: str, kind: Any, value: str) -> int | float:
     try:
         result: int | float = kind(value)
     except ValueError:
         result = math.nan
-    if not math.isfinite(result):
+    if isinstance(result, float) and not math.isfinite(result):
         wanted = "a whole number" if kind is int else "a number"
-        raise OptionError(f"{flag} must be {wanted}, got {value!r}")
+        raise OptionError(f"{typed} must be {wanted}, got {value!r}")
     return result
 
 
-def _numbers(flag: str, value: str) -> tuple[float, ...]:
+def _numbers(typed: str, value: str) -> tuple[float, ...]:
     try:
         items = tuple(float(item) for item in value.split(","))
     except ValueError:
         items = (math.nan,)
     if not all(map(math.isfinite, items)):
-        raise OptionError(f"{flag} must be numbers separated by commas, got {value!r}")
+        raise OptionError(f"{typed} must be numbers separated by commas, got {value!r}")
     return items
 
 

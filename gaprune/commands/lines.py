@@ -48,6 +48,7 @@ def compare_main(argv: Sequence[str] | None = None) -> int:
 
 def _search(options: SearchOptions) -> None:
     options.check_typed()
+    _check_run(options.run.resume)
     _logging()
     _room("gaprune.commands.search").command(options)
 
@@ -55,6 +56,7 @@ def _search(options: SearchOptions) -> None:
 def _finetune(options: FinetuneOptions) -> None:
     options = options.settled()
     options.check()
+    _check_run(options.run)
     _logging()
     _room("gaprune.commands.finetune").command(options)
 
@@ -66,17 +68,28 @@ def _train(options: TrainOptions) -> None:
 
 def _compare(options: CompareOptions) -> None:
     options.check_typed()
+    _check_run(options.table.resume)
+    _check_run(options.network.run)
     _logging()
     _room("gaprune.commands.compare").compare(options)
 
 
 def _compare_texts(options: TextOptions) -> None:
     options.check_typed()
+    _check_run(options.table.resume)
     _logging()
     needed = _room("gaprune.compress.extras").needed
     for name in TEXT_LIBRARIES:
         needed(name, TEXT_EXTRA)
     _room("gaprune.text.compare").compare(options)
+
+
+def _check_run(path: Path | None) -> None:
+    """Raise ``RunError`` where a directory that is named holds no run."""
+    if path is not None:
+        from gaprune.runs import read_manifest
+
+        read_manifest(path)
 
 
 def _room(name: str) -> Any:

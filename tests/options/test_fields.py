@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 
 from gaprune import choices
+from gaprune.cli import parse
 from gaprune.commands.options import CompareOptions, FinetuneOptions, TrainOptions
 from gaprune.errors import OptionError
 from gaprune.evaluate import objective_names
@@ -142,6 +143,12 @@ def test_a_run_of_the_first_version_goes_on() -> None:
 )
 def test_the_names_that_help_knows_are_those_that_there_are(light: tuple[str, ...], heavy: tuple[str, ...]) -> None:
     assert light == heavy
+
+
+def test_a_number_of_many_digits_is_one_line() -> None:
+    options = parse(SearchOptions, ["--seed", "9" * 400], "prog")
+    with pytest.raises(OptionError, match=r"^seed must be at most 4294967295, got 9{400}$"):
+        options.check()
 
 
 def test_the_highest_temperature_stands_in_the_help() -> None:
