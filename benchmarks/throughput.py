@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import Goal, run
-from subjects import SEED, Subject, add_arguments, load_subject, study
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from benchmarks.harness import Goal, run
+from benchmarks.subjects import SEED, Subject, add_arguments, load_subject, study
 from gaprune.data import ImageSet
 from gaprune.device import pinned
 from gaprune.evaluate import Evaluator, Task, measure, resolve_objectives

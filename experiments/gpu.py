@@ -22,9 +22,8 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpu_plan import DONE, Plan, Step, table
-from parcels import join, pack
-
+from experiments.gpu_plan import DONE, Plan, Step, table
+from experiments.parcels import join, pack
 from gaprune.errors import GapruneError, OptionError
 from gaprune.progress import duration
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import statistics
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,10 +27,7 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-from harness import Goal, run
-
+from benchmarks.harness import Goal, run
 from gaprune.cli import GIVEN
 from gaprune.compress import Session, Work
 from gaprune.compress.chain import ORIGINAL, parse_chain

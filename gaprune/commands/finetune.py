@@ -223,7 +223,7 @@ def _alone(tuner: Tuner, rows: Sequence[FrontRow]) -> None:
 
 def _note(job: Job, run: RunDirectory, options: FinetuneOptions) -> None:
     """Write in the manifest how members were trained, unless it stands there."""
-    made_with = {"options": options_record(options), "device": str(job.splits.search.images.device)}
+    made_with = {"options": options_record(options), "device": str(job.device)}
     earlier = run.manifest.get("finetune", [])
     if any(all(one.get(name) == value for name, value in made_with.items()) for one in earlier):
         return

@@ -15,8 +15,7 @@ from typing import Any
 from rich.console import Console
 from torch import nn
 
-from gaprune.campaigns.iterations import run_iterations
-from gaprune.campaigns.rounds import run_rounds
+from gaprune.campaigns import IterationsPolicy, RoundsPolicy, run_campaign
 from gaprune.cli import GIVEN, Interrupted, run_command, typed_command
 from gaprune.data import ImageData, data_names
 from gaprune.errors import BackendError, OptionError, RunError, choice_error
@@ -42,7 +41,7 @@ from gaprune.saved import load
 from gaprune.session.backends import MakeBackend, open_backend, started
 from gaprune.session.engine import MEGABYTE
 from gaprune.session.job import Job, check_names, prepare
-from gaprune.session.loop import Found, check_found, evolve
+from gaprune.session.loop import Found, run_search
 from gaprune.session.options import ROUNDS, SearchOptions, record, resumed_options, settled
 from gaprune.session.own import Own
 
@@ -179,7 +178,7 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
                 job = prepare(options, own, reporter, run.path, wanted, held_out)
                 check_identity(job, run)
                 with _stoppable(run.path, own):
-                    return _go(job, run, make_backend, reporter)
+                    return _finish_run(job, run, make_backend, reporter)
     options = settled(options)
     check_names(options, own)
     if options.output is not None:
@@ -189,7 +188,7 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
         make_backend = started(make_backend, job)
         path = options.output or default_run_path(RUNS, job.model_name, job.data.name)
         with RunDirectory.create(path, job.manifest()) as run, _stoppable(path, own):
-            return _go(job, run, make_backend, reporter)
+            return _finish_run(job, run, make_backend, reporter)
 
 
 @contextmanager
@@ -208,10 +207,10 @@ def _stoppable(path: Path, own: Own) -> Iterator[None]:
         raise RunError(f"cannot write in {path}: {error.strerror or error}") from error
 
 
-def _go(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> SearchResult:
+def _finish_run(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> SearchResult:
     run.update_manifest(options=record(job.options))
     job.kept.save(run.path)
-    evaluated, rows = _found(job, run, make_backend, reporter)
+    evaluated, rows = _run_searches(job, run, make_backend, reporter)
     satisfied = _satisfied(job, rows, reporter)
     picked = _picked(rows, job.options.pick, reporter)
     draw(job, run, list(evaluated.values()), rows, picked)
@@ -223,21 +222,15 @@ def _go(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Report
     return SearchResult(run.path, rows, picked, job.own.model, satisfied)
 
 
-def _found(
+def _run_searches(
     job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter
 ) -> tuple[dict[str, Outcome], list[FrontRow]]:
     """Every outcome, and the saved front."""
     if job.options.algorithm == ROUNDS:
-        rounds = run_rounds(job, run, make_backend, reporter)
-        return rounds.evaluated, rounds.rows
+        return run_campaign(RoundsPolicy(job, run, reporter), make_backend)
     if job.options.iterations > 1:
-        iterations = run_iterations(job, run, make_backend, reporter)
-        return iterations.evaluated, iterations.rows
-    backend = make_backend(job)
-    try:
-        found = evolve(job, run, backend, reporter)
-    finally:
-        backend.close()
+        return run_campaign(IterationsPolicy(job, run, reporter), make_backend)
+    found = run_search(job, run, make_backend, reporter)
     return found.evaluated, _front(job, run, found, reporter)
 
 
@@ -256,7 +249,6 @@ def _front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> lis
     same = run.manifest.get("generations_done") == found.generation and run.manifest.get("polished") == polish
     if table.exists() and same:
         return read_csv(table)
-    check_found(found, run)
     return save_front(job, run, found, reporter)
 
 

@@ -65,7 +65,7 @@ def open_member(job: Job, run: RunDirectory, row: FrontRow) -> Member:
     genome = load_genome(home, job.space.layout)
     if genome.key != row.key:
         raise RunError(f"{home} holds the genome {genome.key}, the front's table says {row.key}")
-    network = load(home, model=job.own.model).to(job.splits.search.images.device)
+    network = load(home, model=job.own.model).to(job.device)
     return Member(row, genome, network, present_kernels(job.space.graph, job.space.masks(genome, order=False)))
 
 

@@ -75,10 +75,14 @@ class Job:
         """The genomes of the network."""
         return self.evaluator.space
 
+    @property
+    def device(self) -> torch.device:
+        """Where the images lie and networks run."""
+        return self.splits.search.images.device
+
     def manifest(self) -> dict[str, Any]:
         """Enough to repeat the run."""
-        device = self.splits.search.images.device
-        cuda = (torch.cuda.get_device_name(device),) if device.type == "cuda" else ()
+        cuda = (torch.cuda.get_device_name(self.device),) if self.device.type == "cuda" else ()
         return {
             "options": record(self.options),
             "objects": self.own.record(),
@@ -100,7 +104,7 @@ class Job:
             },
             "objectives": [objective.name for objective in self.objectives],
             "original": dataclasses.asdict(self.original),
-            "device": str(device),
+            "device": str(self.device),
             "threads": self.threads,
             "precision": self.identity["precision"],
             "kernels": "cuDNN deterministic, not timed; no TF32",

@@ -14,6 +14,7 @@ from gaprune.progress import Reporter, Task
 from gaprune.prune.genome import Genome
 from gaprune.runs import RunDirectory
 from gaprune.runs.directory import STATE_NAME
+from gaprune.session.backends import MakeBackend
 from gaprune.session.engine import largest_budget
 from gaprune.session.job import Job
 from gaprune.session.logged import logged_outcomes
@@ -37,6 +38,23 @@ class Found:
     outcomes: list[Outcome]
     evaluated: dict[str, Outcome]
     generation: int
+
+
+def run_search(
+    job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter, algorithm: Algorithm | None = None
+) -> Found:
+    """``evolve`` on a backend of its own.
+
+    Raises:
+        RunError: as ``evolve`` does, or every candidate failed, with a reason.
+    """
+    backend = make_backend(job)
+    try:
+        found = evolve(job, run, backend, reporter, algorithm)
+    finally:
+        backend.close()
+    check_found(found, run)
+    return found
 
 
 def evolve(

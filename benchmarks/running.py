@@ -1,11 +1,10 @@
-"""What the experiments run: searches and fine-tunings that go on where they were stopped."""
+"""What benchmarks and experiments run: searches and fine-tunings that go on where they were stopped."""
 
 from __future__ import annotations
 
 import argparse
 import itertools
 import json
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +15,18 @@ from safetensors.torch import save_file
 from torch import nn
 
 import gaprune
+from benchmarks.subjects import code_digest
 from gaprune.commands.search import SearchResult
 from gaprune.data import load_data
 from gaprune.errors import OptionError, RunError
 from gaprune.progress import Reporter
-from gaprune.runs import FrontRow, choose, environment, pick, read_manifest
+from gaprune.runs import FrontRow, choose, environment, pick, read_manifest, tables
 from gaprune.runs.directory import SECONDS
 from gaprune.runs.files import write_json
 from gaprune.training import Recipe, fit
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-from subjects import code_digest  # isort: skip
-
 VERSIONS = "versions.json"
+QUICK_NETWORK = "benchmarks.running:quick_network"
 QUICK_SIZES = {"search_size": 120, "calibration_size": 64, "statistics_size": 240, "device": "cpu", "threads": 1}
 
 
@@ -138,7 +135,7 @@ def setting(options: argparse.Namespace, experiment: str, reporter: Reporter) ->
     """What the command line asks for; with ``--quick`` a small network on the digits."""
     if options.quick:
         work = options.output / f".{experiment}-quick"
-        small = {"model": "running:quick_network", "data": "digits", "checkpoint": _quick_checkpoint(work)}
+        small = {"model": QUICK_NETWORK, "data": "digits", "checkpoint": _quick_checkpoint(work)}
         small |= {"cache_dir": work / "cache", **QUICK_SIZES}
         return Setting("quick", "digits", small, work, reporter)
     named = {"model": options.model, "stem": options.stem, "data": "auto"}
@@ -185,5 +182,5 @@ def search_seconds(run: Path) -> float | None:
 
 def markdown(headings: list[str], rows: Iterable[Iterable[object]]) -> str:
     """A table; numbers as they are given."""
-    lines = [headings, ["---"] * len(headings), *[["" if cell is None else str(cell) for cell in row] for row in rows]]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    return tables.markdown(headings, cells, text=len(headings))
