@@ -160,7 +160,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _searched(options: argparse.Namespace, path: Path, reporter: Reporter) -> Path:
-    """A search of the network, made now or gone on with."""
+    """A search of the network, made now or resumed."""
     if options.quick:
         subject = load_subject(options, reporter)
         weights = path.parent / "weights.safetensors"

@@ -60,7 +60,7 @@ class Setting:
     epoch_images: int | None = None
 
     def search(self, name: str, **options: Any) -> SearchResult:
-        """A search that is begun, gone on with, or read; options that may not change must be as they were."""
+        """A search that is begun, resumed, or read; options that may not change must be as they were."""
         path = self.work / name
         if options.get("round_epochs") or options.get("iterations", 1) > 1:
             options["epoch_images"] = self.epoch_images
@@ -126,7 +126,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="trained weights; default: shipped, cached or trained now")
     parser.add_argument("--data-dir", type=Path, help="CIFAR-10 as torchvision or as an image folder has it")
     parser.add_argument("--cache-dir", type=Path, help="where data and baselines are kept")
-    parser.add_argument("--work", type=Path, default=Path("runs"), help="folder of the runs, which are gone on with")
+    parser.add_argument("--work", type=Path, default=Path("runs"), help="folder of the runs, which are resumed")
     parser.add_argument("--search-size", type=int, help="images of the fitness; default: a fifth, at most 2,000")
     parser.add_argument("--epoch-images", type=int, help="of each epoch, drawn anew; default: all training images")
 

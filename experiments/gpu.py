@@ -136,7 +136,7 @@ def main(options: argparse.Namespace) -> int:
 
 def _child(options: argparse.Namespace) -> int:
     """One step in this process."""
-    import gpu_steps
+    from experiments import gpu_steps
 
     step = next(one for one in WHOLE if one.name == options.step)
     gpu_steps.work(

@@ -57,7 +57,7 @@ STUDENTS = tuple(
 QUICK = ("none", "quantize", TUCKER, "distill")
 """Chains of a smoke run."""
 ANEW = {"output", "resume", "methods", "cache_dir", GIVEN}
-"""Options of a comparison that are not asked again when it is gone on with; of all others its own must be as asked."""
+"""Options of a comparison that are not asked again when it is resumed; of all others its own must be as asked."""
 PAPER_MB = {"none": 711, "quantize:linear": 454, "quantize": 179}
 
 
@@ -122,7 +122,7 @@ class Made:
 
 
 def _comparison(options: argparse.Namespace, seed: int) -> Made:
-    """The comparison of one seed, that is made, gone on with, or finished already.
+    """The comparison of one seed, made now, resumed, or finished already.
 
     Raises:
         GapruneError: it was begun with another encoder, data or options than are asked.

@@ -27,7 +27,7 @@ from gaprune.front.reopen import finished_front, reopened
 from gaprune.progress import Reporter, make_reporter
 from gaprune.recovery.members import Tuner, tabled
 from gaprune.recovery.recover import distillation, gentle_recipe
-from gaprune.recovery.shared import SHARED_NEEDS, Together
+from gaprune.recovery.shared import SHARED_NEEDS, SharedTuner
 from gaprune.runs import (
     FrontRow,
     RunDirectory,
@@ -199,7 +199,7 @@ def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: R
     lesson = distillation(job, temperature=options.temperature, weight=options.distill)
     tuner = Tuner(job, run, _recipe(options, job), lesson, _method(options), reporter)
     if options.shared:
-        Together(tuner, _polish(options, job))(chosen)
+        SharedTuner(tuner, _polish(options, job))(chosen)
     else:
         _alone(tuner, chosen)
     rows = tabled(run)

@@ -193,7 +193,7 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
 
 @contextmanager
 def _stoppable(path: Path, own: Own) -> Iterator[None]:
-    """Meanwhile Ctrl-C or a lost cluster says how to go on with the run at ``path``; a full disk is one line."""
+    """Let Ctrl-C or a lost cluster say how to resume the run at ``path``; a full disk is one line."""
     try:
         yield
     except KeyboardInterrupt:

@@ -20,7 +20,7 @@ from typing import Any
 
 from gaprune.compress.chain import ORIGINAL, Chain
 from gaprune.compress.method import Session, Work
-from gaprune.compress.sitting import OF_A_ROW, TIMES, Sitting, sit
+from gaprune.compress.sitting import OF_A_ROW, TIMES, Sitting, time_in_turn
 from gaprune.compress.storage import is_saved, load_work, save_work, shipped_bytes
 from gaprune.compress.timing import BATCHES
 from gaprune.compress.words import OURS
@@ -157,7 +157,7 @@ class Comparison:
         if before.covers([chain.text for chain in chains], self._batches):
             return before, {}
         works = {chain.text: partial(self._work, chain) for chain in chains}
-        sitting, failures = sit(works, self._batches, self._threads, self._reporter)
+        sitting, failures = time_in_turn(works, self._batches, self._threads, self._reporter)
         try:
             sitting.save(self._folder)
         except OSError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from gaprune.compress.chain import ORIGINAL
 from gaprune.compress.rows import Row, unmatched
-from gaprune.compress.sitting import ROUNDS
+from gaprune.compress.sitting import TURNS
 from gaprune.runs import tables
 from gaprune.runs.display import plain_number
 from gaprune.runs.files import atomic_write, write_json
@@ -134,7 +134,7 @@ def _rounds(rows: Sequence[Row]) -> str:
     spreads = [row.spread for row in rows if row.spread is not None]
     if not spreads:
         return ""
-    return f", of {ROUNDS} rounds through all rows: a row's slowest took at most {max(spreads):.2f} times its fastest"
+    return f", of {TURNS} rounds through all rows: a row's slowest took at most {max(spreads):.2f} times its fastest"
 
 
 def _cells(row: Row, devices: Sequence[str]) -> list[str]:

@@ -30,7 +30,7 @@ REMEMBERED = 4096
 
 
 @dataclass(frozen=True)
-class Task:
+class FitnessTask:
     """What candidates are measured on.
 
     Attributes:
@@ -73,7 +73,7 @@ class Evaluator:
         self,
         model: nn.Module,
         space: PruningSpace,
-        task: Task,
+        task: FitnessTask,
         objectives: tuple[Objective, ...],
         compensator: Compensator | None = None,
         constraints: Constraints | None = None,

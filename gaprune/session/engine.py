@@ -12,7 +12,7 @@ from torch import nn
 
 from gaprune.data import ImageData, ImageSet, Splits
 from gaprune.errors import OptionError
-from gaprune.evaluate import Evaluator, Objective, Task, measure
+from gaprune.evaluate import Evaluator, FitnessTask, Objective, measure
 from gaprune.evolve.ranked import RankedSpace, rank
 from gaprune.progress import Reporter
 from gaprune.prune.checking import checked_graph
@@ -97,7 +97,7 @@ def make_evaluator(
     free_kernels = space_form.genes != "neurons" and space_form.connection_groups == 1
     importance = importance_function(options.importance)(model, graph, statistics, kernels=free_kernels)
     space = PruningSpace(graph, costs, importance, space_form, None if origin is None else origin.kernels)
-    task = Task(
+    task = FitnessTask(
         search=splits.search,
         calibration=first(splits.calibration, options.calibration_size),
         mean=data.mean,

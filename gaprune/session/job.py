@@ -260,7 +260,7 @@ def load_images(options: SearchOptions, reporter: Reporter) -> ImageData:
 
 
 def split_images(
-    options: SearchOptions, data: ImageData, own_model: bool, reporter: Reporter, settled: str | None = None
+    options: SearchOptions, data: ImageData, own_model: bool, reporter: Reporter, recorded: str | None = None
 ) -> Splits:
     """Who may look at which image; a search set for weights that may have seen it comes from the test images.
 
@@ -269,9 +269,9 @@ def split_images(
         data: the images.
         own_model: whether the network is the caller's.
         reporter: told why, where that is not plain.
-        settled: what ``auto`` was for the run that goes on.
+        recorded: what ``auto`` was for the run that goes on.
     """
-    asked = settled if options.search_from == "auto" else options.search_from
+    asked = recorded if options.search_from == "auto" else options.search_from
     if asked is not None:
         return _split(options, data, asked)
     found = _split(options, data, "train")

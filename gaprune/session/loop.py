@@ -82,10 +82,10 @@ def evolve(
         largest=largest_budget(job.evaluator),
     )
     _restore(algorithm, run)
-    known, settled = _known(run, algorithm.generation)
+    known, earlier = _known(run, algorithm.generation)
     _check_logged(algorithm, known, run)
     floors = Floors(job.evaluator)
-    floors.learn(settled)
+    floors.learn(earlier)
     with reporter.task("search", options.population * options.generations) as task:
         if algorithm.generation:
             task.advance(options.population * min(algorithm.generation, options.generations))
@@ -117,12 +117,12 @@ def _known(run: RunDirectory, generation: int) -> tuple[dict[str, Outcome], list
     The second alone decides when measuring stops, so that a generation that was interrupted goes on as it began.
     """
     known: dict[str, Outcome] = {}
-    settled = []
+    earlier = []
     for asked_in, outcome in logged_outcomes(run.log.path):
         known[outcome.key] = outcome
         if asked_in < generation:
-            settled.append(outcome)
-    return known, settled
+            earlier.append(outcome)
+    return known, earlier
 
 
 def _check_logged(algorithm: Algorithm, known: dict[str, Outcome], run: RunDirectory) -> None:
