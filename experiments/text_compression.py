@@ -31,13 +31,14 @@ from benchmarks.harness import Goal, run
 from gaprune.cli import GIVEN
 from gaprune.compress import Session, Work
 from gaprune.compress.chain import ORIGINAL, parse_chain
-from gaprune.compress.rows import MEGABYTE, Row
+from gaprune.compress.rows import Row
 from gaprune.compress.storage import save_work, shipped_bytes
 from gaprune.compress.table import JSON
 from gaprune.errors import RunError
 from gaprune.progress import make_reporter
 from gaprune.runs.directory import MANIFEST_NAME
 from gaprune.runs.files import atomic_write, read_json_object
+from gaprune.runs.tables import MEGABYTE
 from gaprune.text.compare import Options, compare, figures_of
 from gaprune.text.encoder import PAPER
 from gaprune.text.networks import bert_base, build_network

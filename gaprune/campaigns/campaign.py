@@ -15,9 +15,9 @@ from gaprune.campaigns.part import Start, later_job, of_the_original, open_part
 from gaprune.campaigns.policy import P, Policy, Searched
 from gaprune.campaigns.records import RESULT, to_record
 from gaprune.evaluate import Outcome
-from gaprune.front.members import CSV, save_front
+from gaprune.front.members import save_front, saved_front
 from gaprune.prune.masks import Masks
-from gaprune.runs import FrontRow, read_csv
+from gaprune.runs import FrontRow
 from gaprune.runs.directory import LOG_NAME
 from gaprune.session.backends import MakeBackend
 from gaprune.session.logged import logged_outcomes
@@ -84,7 +84,6 @@ def _outcomes(policy: Policy[P], count: int) -> dict[str, Outcome]:
 
 def _front(policy: Policy[P], done: Sequence[P]) -> list[FrontRow]:
     """The front over all parts, or the one on disk where no part was added since."""
-    run, mark = policy.run, f"{policy.kind}s_done"
-    if (run.path / CSV).exists() and run.manifest.get(mark) == len(done):
-        return read_csv(run.path / CSV)
-    return hand_out(policy.job, run, policy.kind, policy.networks(done), {mark: len(done)})
+    marks = {f"{policy.kind}s_done": len(done)}
+    saved = saved_front(policy.run, marks)
+    return saved or hand_out(policy.job, policy.run, policy.kind, policy.networks(done), marks)

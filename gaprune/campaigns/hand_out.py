@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from gaprune.evolve.dominance import is_efficient
-from gaprune.front.members import FRONT, member_readme, new_front, show
+from gaprune.front.members import FRONT, member_readme, new_front, replace_front
 from gaprune.prune.genome import Genome
 from gaprune.runs import FrontRow, RunDirectory
 from gaprune.runs.files import atomic_write, write_json
@@ -55,7 +55,7 @@ def smallest_first(networks: Iterable[PartNetwork]) -> list[PartNetwork]:
 
 
 def hand_out(
-    job: Job, run: RunDirectory, kind: str, networks: Sequence[PartNetwork], done: dict[str, int]
+    job: Job, run: RunDirectory, kind: str, networks: Sequence[PartNetwork], marks: dict[str, int]
 ) -> list[FrontRow]:
     """Copy networks under ``front/``, in their order, and write their table; an older front stays until then.
 
@@ -64,7 +64,7 @@ def hand_out(
         run: the whole run's directory.
         kind: what a part is called; each network's metrics name its part.
         networks: of the run's parts.
-        done: what the manifest says when all is there.
+        marks: what the manifest says when all is there.
 
     Returns:
         One row a network.
@@ -77,7 +77,7 @@ def hand_out(
             row = replace(network.row, index=index, path=f"{FRONT}/{name}")
             _copy(job, kind, network, row, folder / name)
             rows.append(row)
-    return show(job, run, rows, done)
+    return replace_front(job, run, rows, marks)
 
 
 def _copy(job: Job, kind: str, network: PartNetwork, row: FrontRow, folder: Path) -> None:

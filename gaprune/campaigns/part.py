@@ -20,8 +20,9 @@ from gaprune.prune.lineage import compose, present_kernels
 from gaprune.prune.masks import Masks
 from gaprune.runs import FrontRow, RunDirectory
 from gaprune.runs.directory import MANIFEST_NAME
+from gaprune.runs.tables import MEGABYTE
 from gaprune.saved import load
-from gaprune.session.engine import MEGABYTE, Origin, make_evaluator
+from gaprune.session.engine import Origin, make_evaluator
 from gaprune.session.job import Job, statistics_key
 from gaprune.session.statistics_cache import Kept
 from gaprune.training.digest import digest_tensors

@@ -25,7 +25,7 @@ from gaprune.front.members import CSV
 from gaprune.front.picture import PICTURE, draw, logged
 from gaprune.front.reopen import finished_front, reopened
 from gaprune.progress import Reporter, make_reporter
-from gaprune.recovery.members import Tuner, tabled
+from gaprune.recovery.members import Tuner, update_table
 from gaprune.recovery.recover import distillation, gentle_recipe
 from gaprune.recovery.shared import SHARED_NEEDS, SharedTuner
 from gaprune.runs import (
@@ -202,7 +202,7 @@ def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: R
         SharedTuner(tuner, _polish(options, job))(chosen)
     else:
         _alone(tuner, chosen)
-    rows = tabled(run)
+    rows = update_table(run)
     picked = next(row for row in rows if row.index == chosen[0].index) if len(chosen) == 1 else None
     draw(job, run, logged(run), rows, picked)
     _note(job, run, options)

@@ -20,7 +20,7 @@ from gaprune.cli import GIVEN, Interrupted, run_command, typed_command
 from gaprune.data import ImageData, data_names
 from gaprune.errors import BackendError, OptionError, RunError, choice_error
 from gaprune.evaluate import Objective, Outcome
-from gaprune.front.members import CSV, drop_partial, save_front
+from gaprune.front.members import CSV, save_front
 from gaprune.front.picture import draw
 from gaprune.front.reopen import check_identity, part_of
 from gaprune.progress import Reporter, make_reporter
@@ -34,14 +34,13 @@ from gaprune.runs import (
     front_table,
     pick,
     plain_table,
-    read_csv,
     read_manifest,
 )
+from gaprune.runs.tables import MEGABYTE
 from gaprune.saved import load
 from gaprune.session.backends import MakeBackend, open_backend, started
-from gaprune.session.engine import MEGABYTE
 from gaprune.session.job import Job, check_names, prepare
-from gaprune.session.loop import Found, run_search
+from gaprune.session.loop import run_search
 from gaprune.session.options import ROUNDS, SearchOptions, record, resumed_options, settled
 from gaprune.session.own import Own
 
@@ -231,7 +230,7 @@ def _run_searches(
     if job.options.iterations > 1:
         return run_campaign(IterationsPolicy(job, run, reporter), make_backend)
     found = run_search(job, run, make_backend, reporter)
-    return found.evaluated, _front(job, run, found, reporter)
+    return found.evaluated, save_front(job, run, found, reporter)
 
 
 def _resume_command(path: Path, own: Own) -> str:
@@ -239,17 +238,6 @@ def _resume_command(path: Path, own: Own) -> str:
     if any(own.record().values()):
         return f'gaprune.search(model, data, resume="{path}")'
     return f"{PROG} --resume {shlex.quote(str(path))}"
-
-
-def _front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> list[FrontRow]:
-    """The saved front, or the one on disk when the search has not moved since."""
-    drop_partial(run)
-    polish = job.options.polish
-    table = run.path / CSV
-    same = run.manifest.get("generations_done") == found.generation and run.manifest.get("polished") == polish
-    if table.exists() and same:
-        return read_csv(table)
-    return save_front(job, run, found, reporter)
 
 
 def _satisfied(job: Job, rows: list[FrontRow], reporter: Reporter) -> bool:

@@ -27,8 +27,8 @@ from gaprune.compress.words import OURS
 from gaprune.errors import CheckpointError, RunError, first_line
 from gaprune.progress import Reporter
 from gaprune.runs.files import read_json_object, write_json
+from gaprune.runs.tables import MEGABYTE
 
-MEGABYTE = 1e6
 WORKS, ROWS, TRAINING = "works", "rows", "training"
 
 

@@ -6,6 +6,9 @@ import csv
 import io
 from collections.abc import Collection, Iterable, Sequence
 
+MEGABYTE = 1e6
+"""Bytes."""
+
 
 def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]], *, text: int | Collection[int] = 0) -> str:
     """A Markdown table without a closing line break.

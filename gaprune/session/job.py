@@ -25,15 +25,12 @@ from gaprune.prune.space import PruningSpace
 from gaprune.runs import Baseline as Original
 from gaprune.runs import environment
 from gaprune.runs.directory import SECONDS
-from gaprune.session.engine import make_evaluator, measure_original, precision, space_options
+from gaprune.session.engine import make_evaluator, measure_original, precision, space_options, statistics_images
 from gaprune.session.options import ROUNDS, SearchOptions, record
 from gaprune.session.own import Own
 from gaprune.session.placement import place
 from gaprune.session.statistics_cache import Kept
 from gaprune.training.digest import digest_images, digest_json, digest_tensors
-
-MOST_STATISTICS = 4096
-"""Images for covariances unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -295,7 +292,7 @@ def _split(options: SearchOptions, data: ImageData, source: str) -> Splits:
         data,
         search_from=cast(Literal["train", "test"], source),
         search_size=size,
-        calibration_size=min(max(options.calibration_size, options.statistics_size or MOST_STATISTICS), rest),
+        calibration_size=min(max(options.calibration_size, statistics_images(options)), rest),
         seed=options.seed,
     )
 

@@ -206,7 +206,7 @@ STEPS = [
     "campaigns.training.save_compact",
     "campaigns.campaign.later_job",
     "campaigns.campaign.hand_out",
-    "campaigns.hand_out.show",
+    "campaigns.hand_out.replace_front",
     "front.members.take_place",
     "front.members.write_csv",
 ]
