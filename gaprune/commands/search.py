@@ -171,19 +171,20 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
                 raise RunError(f"{run.path} is {part} of a run: go on with --resume {run.path.parent}")
             own.check_resume(run.manifest, run.path)
             options = resumed_options(options, run.manifest)
-            with open_backend(options, reporter) as make_backend:
+            checked = check_names(options, own)
+            with open_backend(checked.placement, reporter) as make_backend:
                 wanted = run.manifest["identity"]["weights_sha256"]
                 held_out = run.manifest.get("data", {}).get("splits", {}).get("search_from")
-                job = prepare(options, own, reporter, run.path, wanted, held_out)
+                job = prepare(checked, reporter, run.path, wanted, held_out)
                 check_identity(job, run)
                 with _stoppable(run.path, own):
                     return _finish_run(job, run, make_backend, reporter)
     options = settled(options)
-    check_names(options, own)
+    checked = check_names(options, own)
     if options.output is not None:
         check_free(options.output)
-    with open_backend(options, reporter) as make_backend:
-        job = prepare(options, own, reporter)
+    with open_backend(checked.placement, reporter) as make_backend:
+        job = prepare(checked, reporter)
         make_backend = started(make_backend, job)
         path = options.output or default_run_path(RUNS, job.model_name, job.data.name)
         with RunDirectory.create(path, job.manifest()) as run, _stoppable(path, own):

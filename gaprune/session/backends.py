@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from gaprune.evaluate import Backend, LocalBackend
 from gaprune.progress import Reporter
 from gaprune.session.job import Job
-from gaprune.session.options import SearchOptions
-from gaprune.session.placement import Placement, place
+from gaprune.session.placement import Placement
 
 if TYPE_CHECKING:
     from gaprune.cluster.session import Session
@@ -21,13 +20,12 @@ MakeBackend = Callable[[Job], Backend]
 
 
 @contextmanager
-def open_backend(options: SearchOptions, reporter: Reporter) -> Iterator[MakeBackend]:
+def open_backend(placement: Placement, reporter: Reporter) -> Iterator[MakeBackend]:
     """Connect to where candidates will be evaluated, before anything long is prepared; disconnect in the end.
 
     Raises:
-        GapruneError: the options contradict each other, or no cluster can be joined, in one line.
+        GapruneError: no cluster can be joined, in one line.
     """
-    placement = place(options)
     if not placement.ray:
         yield lambda job: LocalBackend(job.evaluator, threads=job.threads)
         return

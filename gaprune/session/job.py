@@ -28,7 +28,7 @@ from gaprune.runs.directory import SECONDS
 from gaprune.session.engine import make_evaluator, measure_original, precision, space_options, statistics_images
 from gaprune.session.options import ROUNDS, SearchOptions, record
 from gaprune.session.own import Own
-from gaprune.session.placement import place
+from gaprune.session.placement import Placement, place
 from gaprune.session.statistics_cache import Kept
 from gaprune.training.digest import digest_images, digest_json, digest_tensors
 
@@ -111,7 +111,24 @@ class Job:
         }
 
 
-def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
+@dataclass(frozen=True)
+class Checked:
+    """Options without a contradiction or a wrong name, and what they stand for.
+
+    Attributes:
+        options: what was asked for.
+        own: what was given as objects.
+        objectives: what the search minimises.
+        placement: where candidates are evaluated.
+    """
+
+    options: SearchOptions
+    own: Own
+    objectives: tuple[Objective, ...]
+    placement: Placement
+
+
+def check_names(options: SearchOptions, own: Own) -> Checked:
     """Resolve every name before data is read, so that a wrong one is told at once.
 
     Args:
@@ -127,16 +144,16 @@ def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
         raise choice_error("algorithm", options.algorithm, algorithm_names())
     if options.data not in data_names():
         raise choice_error("data", options.data, data_names())
-    place(options)
+    placement = place(options)
     importance_function(options.importance)
     space_options(options, torch.device("cpu"))
     wanted = options.objectives if own.objectives is None else own.objectives
-    return (resolve_selector(wanted),) if options.algorithm == ROUNDS else resolve_objectives(wanted)
+    objectives = (resolve_selector(wanted),) if options.algorithm == ROUNDS else resolve_objectives(wanted)
+    return Checked(options, own, objectives, placement)
 
 
 def prepare(
-    options: SearchOptions,
-    own: Own,
+    checked: Checked,
     reporter: Reporter,
     directory: Path | None = None,
     wanted: str | None = None,
@@ -145,8 +162,7 @@ def prepare(
     """Make a search ready to run; the baseline is trained here if there is none.
 
     Args:
-        options: what was asked for; checked here.
-        own: what was given as objects.
+        checked: what was asked for.
         reporter: told what is used and why, and how long things take.
         directory: of a run to go on with, which may have kept statistics.
         wanted: digest of the weights that a run was made with; no baseline is trained in their place.
@@ -155,7 +171,7 @@ def prepare(
     Raises:
         GapruneError: anything that the user can mend, in one line.
     """
-    objectives = check_names(options, own)
+    options, own, objectives, threads = checked.options, checked.own, checked.objectives, checked.placement.threads
     device = choose_device(options.device)
     name = _network_name(options, own)
     data = own.data or load_images(options, reporter)
@@ -169,7 +185,6 @@ def prepare(
     splits = dataclasses.replace(splits, **moved)
     _check_classes(baseline.model, data, device)
     since = time.perf_counter()
-    threads = place(options).threads
     kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
     with pinned(threads):
         evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept)
