@@ -13,7 +13,7 @@ from gaprune.session.job import Job
 from gaprune.session.placement import Placement
 
 if TYPE_CHECKING:
-    from gaprune.cluster.session import Session
+    from gaprune.cluster.session import Connection
 
 MakeBackend = Callable[[Job], Backend]
 """Makes the backend of a job's evaluator."""
@@ -77,7 +77,7 @@ def _ray_backend(job: Job, placement: Placement) -> Backend:
     )
 
 
-def _welcome(placement: Placement, session: Session) -> str:
+def _welcome(placement: Placement, session: Connection) -> str:
     from gaprune.cluster import session as cluster
 
     where = "on this machine" if session.address == cluster.OWN else f"at {session.address}"
