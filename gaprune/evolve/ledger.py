@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from gaprune.errors import OptionError
 from gaprune.evolve.algorithm import AlgorithmState
 from gaprune.evolve.archive import Archive
-from gaprune.prune.genome import Floats, Genome, Layout
+from gaprune.prune.genome import Bits, Floats, Genome, Layout
 
 SMALLEST_POPULATION = 4
 KEY_BYTES = 16
+
+TRIES = 20
+"""Changes of a genome that was asked for before, at most."""
 
 
 class Ledger:
@@ -54,6 +57,26 @@ class Ledger:
     def is_seen(self, genome: Genome) -> bool:
         """Whether the genome was noted before."""
         return genome.key in self._seen
+
+    def unseen(
+        self, bits: Bits, change: Callable[[Bits], Bits], others: Collection[Genome] = ()
+    ) -> tuple[Bits, Genome]:
+        """``bits``, changed on while they were asked for before or are among the ``others``, and packed; not noted.
+
+        After a bounded number of changes a known genome is let through: small spaces run out of new ones.
+
+        Args:
+            bits: repaired.
+            change: makes other repaired bits of some.
+            others: genomes that will not do either.
+        """
+        genome = self._layout.pack(bits)
+        for _ in range(TRIES):
+            if not self.is_seen(genome) and genome not in others:
+                break
+            bits = change(bits)
+            genome = self._layout.pack(bits)
+        return bits, genome
 
     def note(self, genome: Genome) -> None:
         """Remember a genome as asked for."""

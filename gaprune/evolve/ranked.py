@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from gaprune.evolve.rungs import Order, keep_first
 from gaprune.prune.genome import Bits, Floats, Layout, Section, Space
 
 Ranks = NDArray[np.float32]
@@ -64,21 +65,21 @@ class RankedSpace:
         return float(np.interp(cost, costs, levels))
 
     @cached_property
-    def orders(self) -> list[NDArray[np.intp]]:
+    def orders(self) -> list[Order]:
         """For each section its genes, most important first."""
         return [np.argsort(-self.standing[section.slice], kind="stable") for section in self.sections]
+
+    def rung(self, level: float) -> Bits:
+        """A repaired vector that keeps the most important genes of each section, as many as suit ``level``."""
+        shares = zip(self.sections, self.shares(level), strict=True)
+        counts = [max(1, round(float(share) * section.size)) for section, share in shares]
+        return self.repair(keep_first(self.layout, self.orders, counts))
 
     @cached_property
     def _rungs(self) -> tuple[Floats, Floats]:
         levels = np.linspace(0.0, 1.0, RUNGS)
-        costs = [self.cost(self.repair(self._rung(float(level)))) for level in levels]
+        costs = [self.cost(self.rung(float(level))) for level in levels]
         return levels, np.maximum.accumulate(costs)
-
-    def _rung(self, level: float) -> Bits:
-        bits = np.zeros(self.layout.size, dtype=np.bool_)
-        for section, order, share in zip(self.sections, self.orders, self.shares(level), strict=True):
-            bits[section.start + order[: max(1, round(float(share) * section.size))]] = True
-        return bits
 
     def cost(self, bits: Bits) -> float:
         """See ``Space.cost``."""

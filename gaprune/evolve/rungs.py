@@ -1,0 +1,70 @@
+"""Rungs of a ladder: which genes a level keeps, and how the level that is wanted is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaprune.prune.genome import Bits, Layout
+
+if TYPE_CHECKING:
+    from gaprune.evolve.ranked import RankedSpace
+
+Order = NDArray[np.intp]
+"""The genes of a section, those to keep first."""
+
+LIMIT_STEPS = 16
+"""Halvings of the level for the largest network within limits."""
+
+
+def keep_first(layout: Layout, orders: Sequence[Order], counts: Sequence[int]) -> Bits:
+    """(size,) bits, not repaired, of the first genes of each section's order, as many as its count says."""
+    bits = np.zeros(layout.size, dtype=np.bool_)
+    for section, order, count in zip(layout.sections, orders, counts, strict=True):
+        bits[section.start + order[:count]] = True
+    return bits
+
+
+def bisect_level(compare: Callable[[float], float], steps: int) -> tuple[float, float]:
+    """The levels from 0 to 1, a little apart, between which what is wanted lies.
+
+    Args:
+        compare: negative where a level gives too little, positive where it gives too much, 0 where that will do.
+        steps: halvings at most.
+
+    Returns:
+        The highest level that was found to give too little (0 if none), the lowest that gave too much (1 if none).
+
+    Example:
+        >>> bisect_level(lambda level: level - 0.3, 2)
+        (0.25, 0.5)
+    """
+    low, high = 0.0, 1.0
+    for _ in range(steps):
+        level = (low + high) / 2
+        verdict = compare(level)
+        if verdict == 0:
+            break
+        low, high = (level, high) if verdict < 0 else (low, level)
+    return low, high
+
+
+def largest_cost(space: RankedSpace, allowed: Callable[[Bits], bool]) -> float:
+    """The cost of the largest network on the ladder that is allowed; of the smallest where none is.
+
+    Genes of equal importance stay or go together here, so that chance has no say.
+
+    Args:
+        space: what to search.
+        allowed: whether a repaired vector keeps to the limits; of two rungs the smaller does if the larger does.
+    """
+
+    def rung(level: float) -> Bits:
+        shares = np.repeat(space.shares(level), [section.size for section in space.sections])
+        return space.repair(space.standing >= 1 - shares)
+
+    low, _ = bisect_level(lambda level: -1.0 if allowed(rung(level)) else 1.0, LIMIT_STEPS)
+    return space.cost(rung(low))
