@@ -1,6 +1,7 @@
 """Evolutionary search over genomes: it knows bits, importance and cost, and no network."""
 
 from gaprune.evolve.algorithm import Algorithm, AlgorithmState, failed_row
+from gaprune.evolve.cma import CMA
 from gaprune.evolve.hill_climbing import HillClimbing
 from gaprune.evolve.hypervolume import hypervolume
 from gaprune.evolve.nsga2 import NSGA2
@@ -10,6 +11,7 @@ from gaprune.evolve.registry import algorithm_names, make_algorithm, settled_nam
 from gaprune.evolve.rounds import Rounds
 
 __all__ = [
+    "CMA",
     "NSGA2",
     "Algorithm",
     "AlgorithmState",

@@ -9,14 +9,12 @@ from typing import Protocol
 import numpy as np
 
 from gaprune.evolve.ranked import RankedSpace, rank
-from gaprune.evolve.rungs import Order, bisect_level, keep_first
+from gaprune.evolve.rungs import TOLERANCE, Order, keep_first, nearest
 from gaprune.prune.genome import Bits, Genome, Space
 
 LARGEST_BUDGET = 0.9
 SMALLEST_BUDGET = 0.02
 SPREAD = 0.5
-STEPS = 16
-TOLERANCE = 0.005
 
 
 class Initial(Protocol):
@@ -93,18 +91,7 @@ def informed_member(
         counts = [round(share**power * section.size) for section, power, share in shares]
         return space.repair(keep_first(space.layout, orders, counts))
 
-    best, best_miss = member(1.0), math.inf
-
-    def compare(level: float) -> float:
-        nonlocal best, best_miss
-        bits = member(level)
-        cost = space.cost(bits)
-        if abs(cost - budget) < best_miss:
-            best, best_miss = bits, abs(cost - budget)
-        return 0.0 if best_miss <= TOLERANCE * budget else cost - budget
-
-    bisect_level(compare, STEPS)
-    return best
+    return nearest(space, budget, member)
 
 
 def halving(count: int) -> list[int]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaprune.evolve.rungs import Order, keep_first
-from gaprune.prune.genome import Bits, Floats, Layout, Section, Space
+from gaprune.prune.genome import Bits, Floats, Layout, Section, Shares, Space
 
 Ranks = NDArray[np.float32]
 
@@ -59,6 +59,10 @@ class RankedSpace:
         """See ``Space.shares``."""
         return self.space.shares(level)
 
+    def tilted(self, tilt: Floats) -> Shares:
+        """See ``Space.tilted``."""
+        return self.space.tilted(tilt)
+
     def level(self, cost: float) -> float:
         """The level from 0 to 1 at which the ladder, most important genes first, has a cost."""
         levels, costs = self._rungs
@@ -69,9 +73,12 @@ class RankedSpace:
         """For each section its genes, most important first."""
         return [np.argsort(-self.standing[section.slice], kind="stable") for section in self.sections]
 
-    def rung(self, level: float) -> Bits:
-        """A repaired vector that keeps the most important genes of each section, as many as suit ``level``."""
-        shares = zip(self.sections, self.shares(level), strict=True)
+    def rung(self, level: float, shares_of: Shares | None = None) -> Bits:
+        """A repaired vector that keeps the most important genes of each section, as many as suit ``level``.
+
+        ``shares_of`` is another ladder than the space's own.
+        """
+        shares = zip(self.sections, (shares_of or self.shares)(level), strict=True)
         counts = [max(1, round(float(share) * section.size)) for section, share in shares]
         return self.repair(keep_first(self.layout, self.orders, counts))
 

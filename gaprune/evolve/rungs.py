@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gaprune.prune.genome import Bits, Layout
+from gaprune.prune.genome import Bits, Layout, Space
 
 if TYPE_CHECKING:
     from gaprune.evolve.ranked import RankedSpace
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 Order = NDArray[np.intp]
 """The genes of a section, those to keep first."""
 
-LIMIT_STEPS = 16
-"""Halvings of the level for the largest network within limits."""
+STEPS = 16
+"""Halvings of the level at most."""
+
+TOLERANCE = 0.005
+"""Difference of cost that is near enough, as a share of the budget."""
 
 
 def keep_first(layout: Layout, orders: Sequence[Order], counts: Sequence[int]) -> Bits:
@@ -52,6 +56,29 @@ def bisect_level(compare: Callable[[float], float], steps: int) -> tuple[float, 
     return low, high
 
 
+def nearest(space: Space, budget: float, member: Callable[[float], Bits], *, tolerance: float = TOLERANCE) -> Bits:
+    """The repaired vector on a ladder that costs ``budget``, or as nearly as is found.
+
+    Args:
+        space: says what a vector costs.
+        budget: share of the whole network's FLOPs.
+        member: from a level to a repaired vector.
+        tolerance: difference of cost that is near enough, as a share of the budget.
+    """
+    best, best_miss = member(1.0), math.inf
+
+    def compare(level: float) -> float:
+        nonlocal best, best_miss
+        bits = member(level)
+        cost = space.cost(bits)
+        if abs(cost - budget) < best_miss:
+            best, best_miss = bits, abs(cost - budget)
+        return 0.0 if best_miss <= tolerance * budget else cost - budget
+
+    bisect_level(compare, STEPS)
+    return best
+
+
 def largest_cost(space: RankedSpace, allowed: Callable[[Bits], bool]) -> float:
     """The cost of the largest network on the ladder that is allowed; of the smallest where none is.
 
@@ -66,5 +93,5 @@ def largest_cost(space: RankedSpace, allowed: Callable[[Bits], bool]) -> float:
         shares = np.repeat(space.shares(level), [section.size for section in space.sections])
         return space.repair(space.standing >= 1 - shares)
 
-    low, _ = bisect_level(lambda level: -1.0 if allowed(rung(level)) else 1.0, LIMIT_STEPS)
+    low, _ = bisect_level(lambda level: -1.0 if allowed(rung(level)) else 1.0, STEPS)
     return space.cost(rung(low))

@@ -28,6 +28,11 @@ class TestRandomSearch(AlgorithmSuite):
         return make_algorithm("random", space, objectives=objectives, population=population, seed=seed)
 
 
+class TestCMA(AlgorithmSuite):
+    def make(self, space: Space, *, objectives: int, population: int, seed: int) -> Algorithm:
+        return make_algorithm("cma", space, objectives=objectives, population=population, seed=seed)
+
+
 CLASSES = pytest.mark.parametrize("algorithm", [NSGA2, partial(nsga3, objectives=2), RandomSearch])
 ELITIST = pytest.mark.parametrize("algorithm", [NSGA2, partial(nsga3, objectives=2)])
 
