@@ -25,6 +25,9 @@ from gaprune.prune.genome import Genome
 from gaprune.prune.masks import Masks
 from gaprune.prune.space import PruningSpace
 
+MOST_COSTS = 4096
+"""Genomes whose costs are remembered: a few generations of any size."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -84,6 +87,7 @@ class Evaluator:
         self.norms = space.graph.norms
         self.original = original or space.costs(Masks.full(space.graph))
         self.constraints = (constraints or Constraints()).counted(self.original)
+        self._costs: dict[str, Costs] = {}
 
     def __call__(self, genome: Genome, at_least: float = 0.0) -> Outcome:
         """Evaluate one genome. A candidate that raises or yields NaN becomes a failed outcome.
@@ -110,6 +114,14 @@ class Evaluator:
             del values["loss"]
         return Outcome(genome.key, values, minimised, seconds, bound=bound, violation=violation, likely=likely)
 
+    def costs(self, genome: Genome) -> Costs:
+        """FLOPs, parameters and size of a genome, known without building the network; of late ones remembered."""
+        if genome.key not in self._costs:
+            if len(self._costs) >= MOST_COSTS:
+                del self._costs[next(iter(self._costs))]
+            self._costs[genome.key] = self.space.costs(self.space.masks(genome, order=False))
+        return self._costs[genome.key]
+
     def prices(self, genome: Genome) -> dict[str, float]:
         """What the objectives of costs alone minimise, by name: known without building the network.
 
@@ -120,7 +132,7 @@ class Evaluator:
 
     def cost_violation(self, genome: Genome) -> float:
         """What the costs alone violate the constraints by: known without building the network."""
-        return self.constraints.violation(_Unmeasured(self, genome).costs)
+        return self.constraints.violation(self.costs(genome))
 
     def judge(self, genome: Genome, measured: Measurement) -> tuple[dict[str, float], dict[str, float], float]:
         """What a genome is worth whose network was ``measured`` elsewhere.
@@ -208,7 +220,7 @@ class _Candidate:
 
     @cached_property
     def costs(self) -> Costs:
-        return self._evaluator.space.costs(self.masks)
+        return self._evaluator.costs(self._genome)
 
     @cached_property
     def measured(self) -> Measurement:
@@ -217,10 +229,6 @@ class _Candidate:
 
 class _Unmeasured(_Candidate):
     """A candidate of which only the costs may be asked."""
-
-    @cached_property
-    def masks(self) -> Masks:
-        return self._evaluator.space.masks(self._genome, order=False)
 
     @cached_property
     def measured(self) -> Measurement:

@@ -7,6 +7,7 @@ from gaprune.evolve.hypervolume import hypervolume
 from gaprune.evolve.nsga2 import NSGA2
 from gaprune.evolve.nsga3 import nsga3
 from gaprune.evolve.random_search import RandomSearch
+from gaprune.evolve.ranked import largest_cost
 from gaprune.evolve.registry import algorithm_names, make_algorithm, settled_name
 from gaprune.evolve.rounds import Rounds
 
@@ -21,6 +22,7 @@ __all__ = [
     "algorithm_names",
     "failed_row",
     "hypervolume",
+    "largest_cost",
     "make_algorithm",
     "nsga3",
     "settled_name",

@@ -135,7 +135,8 @@ class CMA(Algorithm):
         with threadpool_limits(limits=1, user_api="blas"):
             steps = self._ledger.rng.standard_normal(((count + 1) // 2, strategy.dim)) @ strategy.BD.T
         pairs = np.stack([steps, -steps], axis=1).reshape(-1, strategy.dim)[:count]
-        return np.clip(strategy.centroid + strategy.sigma * pairs, -FURTHEST, FURTHEST)
+        drawn: Floats = np.clip(strategy.centroid + strategy.sigma * pairs, -FURTHEST, FURTHEST)
+        return drawn
 
     def _places(self) -> list[float]:
         """The generation's budgets, one in each equal part of the range's logarithm."""
@@ -183,7 +184,7 @@ class CMA(Algorithm):
         shape = (self._count, self._budgets)
         rungs = values[: self._count * self._budgets].reshape(*shape, -1)
         broken = violations[: self._count * self._budgets].reshape(shape)
-        sound = np.isfinite(rungs).all(axis=(1, 2))
+        sound: Bits = np.asarray(np.isfinite(rungs).all(axis=(1, 2)))
         if not sound.any():
             return np.full((self._count, 2), np.inf)
         means = rungs[sound].mean(axis=0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gaprune.evolve.rungs import Order, keep_first
+from gaprune.evolve.rungs import STEPS, Order, bisect_level, keep_first
 from gaprune.prune.genome import Bits, Floats, Layout, Section, Shares, Space
 
 Ranks = NDArray[np.float32]
@@ -109,6 +110,25 @@ def rank(space: Space) -> RankedSpace:
         raise ValueError(f"importance must be ({layout.size},) finite numbers, got {importance.shape}")
     parts = [_standing(importance[section.slice]) for section in layout.sections]
     return RankedSpace(space, np.concatenate([part for part, _ in parts]), tuple(tied for _, tied in parts))
+
+
+def largest_cost(space: Space, allowed: Callable[[Bits], bool]) -> float:
+    """The cost of the largest network on the ladder that is allowed; of the smallest where none is.
+
+    Genes of equal importance stay or go together here, so that chance has no say.
+
+    Args:
+        space: what to search.
+        allowed: whether a repaired vector keeps to the limits; where one rung does, each smaller one must.
+    """
+    ranked = rank(space)
+    sizes = [section.size for section in ranked.sections]
+
+    def rung(level: float) -> Bits:
+        return ranked.repair(ranked.standing >= 1 - np.repeat(ranked.shares(level), sizes))
+
+    low, _ = bisect_level(lambda level: -1.0 if allowed(rung(level)) else 1.0, STEPS)
+    return ranked.cost(rung(low))
 
 
 def _standing(importance: Floats) -> tuple[Ranks, bool]:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaprune.prune.genome import Bits, Layout, Space
-
-if TYPE_CHECKING:
-    from gaprune.evolve.ranked import RankedSpace
 
 Order = NDArray[np.intp]
 """The genes of a section, those to keep first."""
@@ -77,21 +73,3 @@ def nearest(space: Space, budget: float, member: Callable[[float], Bits], *, tol
 
     bisect_level(compare, STEPS)
     return best
-
-
-def largest_cost(space: RankedSpace, allowed: Callable[[Bits], bool]) -> float:
-    """The cost of the largest network on the ladder that is allowed; of the smallest where none is.
-
-    Genes of equal importance stay or go together here, so that chance has no say.
-
-    Args:
-        space: what to search.
-        allowed: whether a repaired vector keeps to the limits; of two rungs the smaller does if the larger does.
-    """
-
-    def rung(level: float) -> Bits:
-        shares = np.repeat(space.shares(level), [section.size for section in space.sections])
-        return space.repair(space.standing >= 1 - shares)
-
-    low, _ = bisect_level(lambda level: -1.0 if allowed(rung(level)) else 1.0, STEPS)
-    return space.cost(rung(low))

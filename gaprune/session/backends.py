@@ -67,14 +67,14 @@ def started(make_backend: MakeBackend, job: Job) -> MakeBackend:
 def _ray_backend(job: Job, placement: Placement) -> Backend:
     from gaprune.cluster.backend import RayBackend
 
-    space, model = job.space, job.baseline.model
+    model = job.baseline.model
     return RayBackend(
         job.evaluator,
         threads=job.threads,
         gpus=placement.gpus,
         workers=placement.workers,
         max_retries=job.options.max_retries,
-        cost=lambda genome: space.cost(space.layout.unpack(genome)),
+        cost=lambda genome: float(job.evaluator.costs(genome).flops),
         private=chain(model.parameters(), model.buffers()),
     )
 

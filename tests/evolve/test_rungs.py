@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaprune.evolve.ranked import rank
-from gaprune.evolve.rungs import bisect_level, keep_first, largest_cost, nearest
+from gaprune.evolve.ranked import largest_cost, rank
+from gaprune.evolve.rungs import bisect_level, keep_first, nearest
 from gaprune.testing import ToyNetwork
 from gaprune.testing.spaces import make_layout
 
