@@ -10,6 +10,7 @@ from gaprune.evolve.random_search import RandomSearch
 from gaprune.evolve.ranked import largest_cost
 from gaprune.evolve.registry import algorithm_names, make_algorithm, settled_name
 from gaprune.evolve.rounds import Rounds
+from gaprune.evolve.tuned import Tuned
 
 __all__ = [
     "CMA",
@@ -19,6 +20,7 @@ __all__ = [
     "HillClimbing",
     "RandomSearch",
     "Rounds",
+    "Tuned",
     "algorithm_names",
     "failed_row",
     "hypervolume",

@@ -76,6 +76,7 @@ class CMA(Algorithm):
         seed: of the one generator.
         largest: the highest cost that is of use; below 1 the whole network is left out.
         sigma: first step, in natural logarithms.
+        name: in saved states, which fit an algorithm of the same name only.
 
     Raises:
         OptionError: the population is too small.
@@ -90,8 +91,9 @@ class CMA(Algorithm):
         seed: int = 0,
         largest: float = 1.0,
         sigma: float = SIGMA,
+        name: str = "cma",
     ) -> None:
-        self._ledger = Ledger("cma", space.layout, objectives=objectives, population=population, seed=seed)
+        self._ledger = Ledger(name, space.layout, objectives=objectives, population=population, seed=seed)
         self._space = rank(space)
         self._largest = largest
         self._budgets = min(BUDGETS, max(1, population // (LADDERS + 1)))
@@ -108,6 +110,10 @@ class CMA(Algorithm):
     def tilt(self) -> Floats:
         """(sections,) the mean ladder as it is now."""
         return np.array(self._strategy.centroid, dtype=np.float64)
+
+    def drawn_seed(self) -> int:
+        """A seed for a search that follows this one, drawn from its generator."""
+        return int(self._ledger.rng.integers(2**32))
 
     def ask(self) -> list[Genome]:
         """See ``Algorithm.ask``."""

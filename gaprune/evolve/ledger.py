@@ -96,6 +96,13 @@ class Ledger:
             ValueError: see ``Algorithm.tell``.
         """
         self._check_genomes(genomes)
+        told = self.archived(genomes, Y, violation)
+        self.generation += 1
+        self._pending = None
+        return told
+
+    def archived(self, genomes: Sequence[Genome], Y: Floats, violation: Floats | None) -> tuple[Floats, Floats]:
+        """Check the objectives of any genomes and archive them: as ``tell`` does, whoever asked for them."""
         values = _checked(Y, "objectives", (len(genomes), self.objectives))
         violations = _checked(np.zeros(len(genomes)) if violation is None else violation, "violations", (len(genomes),))
         if (violations < 0).any():
@@ -103,8 +110,6 @@ class Ledger:
         failed = np.isinf(values).any(axis=1) | np.isinf(violations)
         values[failed], violations[failed] = np.inf, np.inf
         self.archive.add(genomes, values, violations)
-        self.generation += 1
-        self._pending = None
         return values, violations
 
     def _check_genomes(self, genomes: Sequence[Genome]) -> None:

@@ -102,7 +102,24 @@ class NSGA2(Algorithm):
         expected: Floats | None = None,
     ) -> None:
         """See ``Algorithm.tell``."""
-        told_Y, told_violation = self._ledger.tell(genomes, Y, violation)
+        self._select(genomes, *self._ledger.tell(genomes, Y, violation), expected)
+
+    def adopt(
+        self, genomes: Sequence[Genome], Y: Floats, violation: Floats | None, *, expected: Floats | None = None
+    ) -> None:
+        """Take over what another search was told: to breed from, to learn from, and for the front.
+
+        Args:
+            genomes: n genomes in the order told; see ``tell`` for what else.
+        """
+        for genome in genomes:
+            self._ledger.note(genome)
+        self._select(genomes, *self._ledger.archived(genomes, Y, violation), expected)
+
+    def _select(
+        self, genomes: Sequence[Genome], told_Y: Floats, told_violation: Floats, expected: Floats | None
+    ) -> None:
+        """Learn from what was told, and let the best live on."""
         if self._screen:
             self._screen.learn(genomes, told_Y, told_violation, told_Y if expected is None else expected)
         candidates = [*self._parents, *genomes]

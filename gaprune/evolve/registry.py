@@ -15,6 +15,7 @@ from gaprune.evolve.nsga2 import NSGA2
 from gaprune.evolve.nsga3 import nsga3
 from gaprune.evolve.random_search import RandomSearch
 from gaprune.evolve.rounds import Rounds
+from gaprune.evolve.tuned import Tuned
 from gaprune.prune.genome import Space
 
 AUTO = "auto"
@@ -44,6 +45,7 @@ _MAKERS: Final = MappingProxyType[str, _Maker](
         "nsga2": _informed(NSGA2),
         "nsga3": _informed(nsga3),
         "cma": CMA,
+        "tuned": Tuned,
         "random": _informed(RandomSearch),
         "rounds": _rounds,
     }
