@@ -111,7 +111,8 @@ class SearchOptions:
     min_accuracy: float | None = option(None, "least accuracy on the search set, 0 to 1")
     algorithm: str = option(
         "auto",
-        "nsga2, nsga3, random, rounds (the paper's), or auto: nsga2 for two objectives, nsga3 for more",
+        "nsga2, nsga3, cma (whole ladders), tuned (cma, then nsga2), random, rounds (the paper's), or auto: nsga2 "
+        "for two objectives, nsga3 for more",
     )
     population: int = option(24, "genomes a generation, 4 or more; rounds take 30 unless told otherwise")
     generations: int = option(10, "generations, the first included")
