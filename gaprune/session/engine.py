@@ -15,6 +15,7 @@ from gaprune.errors import OptionError
 from gaprune.evaluate import Evaluator, FitnessTask, Objective, measure
 from gaprune.evolve import largest_cost
 from gaprune.progress import Reporter
+from gaprune.prune.calibration import take_anchors
 from gaprune.prune.checking import checked_graph
 from gaprune.prune.compensation import Compensator, Form
 from gaprune.prune.costs import Costs, cost_model
@@ -110,7 +111,14 @@ def make_evaluator(
     if options.compensation != "none":
         compensator = Compensator(model, graph, statistics, form=cast(Form, options.compensation))
     evaluator = Evaluator(
-        model, space, task, objectives, compensator, options.constraints, None if origin is None else origin.costs
+        model,
+        space,
+        task,
+        objectives,
+        compensator,
+        options.constraints,
+        None if origin is None else origin.costs,
+        statistics.anchors if options.recalibration == "anchored" else None,
     )
     _check_within_reach(evaluator)
     return evaluator
@@ -170,6 +178,10 @@ def _statistics(
     if options.importance == "taylor":
         used, size = first(images, options.calibration_size), min(options.batch_size, MOST_BACKWARD)
         found = replace(found, taylor=neuron_taylor(model, graph, used, data.mean, data.std, batch_size=size))
+    if options.recalibration == "anchored":
+        used = first(images, options.calibration_size)
+        anchors = take_anchors(model, used, data.mean, data.std, batch_size=options.batch_size)
+        found = replace(found, anchors=anchors)
     return found
 
 
