@@ -14,8 +14,9 @@ SearchFrom = Literal["auto", "train", "test"]
 Genes = Literal["neurons", "connections", "both"]
 Importance = Literal["obs", "l2", "bn", "taylor", "random"]
 Compensation = Literal["taps", "channels", "none"]
+Recalibration = Literal["anchored", "plain"]
 Precision = Literal["auto", "float32", "bfloat16"]
-Algorithm = Literal["auto", "nsga2", "nsga3", "random", "rounds"]
+Algorithm = Literal["auto", "nsga2", "nsga3", "cma", "tuned", "random", "rounds"]
 Backend = Literal["auto", "local", "ray"]
 
 MODELS = ("vgg16", "resnet18")

@@ -11,9 +11,10 @@ from torch import nn
 
 from gaprune.data import ImageData, ImageSet, Splits
 from gaprune.errors import OptionError
-from gaprune.evaluate import Constraints, Evaluator, Objective, Task, measure
-from gaprune.evolve.ranked import RankedSpace, rank
+from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Objective, measure
+from gaprune.evolve import largest_cost
 from gaprune.progress import Reporter
+from gaprune.prune.calibration import take_anchors
 from gaprune.prune.checking import checked_graph
 from gaprune.prune.compensation import Compensator
 from gaprune.prune.costs import Costs, cost_model
@@ -24,6 +25,7 @@ from gaprune.prune.space import PruningSpace, SpaceOptions
 from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
 from gaprune.prune.taylor import neuron_taylor
 from gaprune.runs import Baseline as Original
+from gaprune.runs.tables import MEGABYTE
 from gaprune.session.options import SearchOptions
 from gaprune.session.statistics_cache import Kept
 from gaprune.training import bfloat16_pays
@@ -31,9 +33,8 @@ from gaprune.training import bfloat16_pays
 CUDA_ROUND_TO = 8
 """Widths that tensor cores like."""
 
-MEGABYTE = 1e6
-
-BISECTIONS = 16
+MOST_STATISTICS = 4096
+"""Images for covariances unless told otherwise."""
 
 MOST_BACKWARD = 128
 """Images of a backward pass at most: it holds every layer's maps and their gradients."""
@@ -101,7 +102,7 @@ def make_evaluator(
     free_kernels = space_form.genes != "neurons" and space_form.connection_groups == 1
     importance = importance_function(options.space.importance)(model, graph, statistics, kernels=free_kernels)
     space = PruningSpace(graph, costs, importance, space_form, None if origin is None else origin.kernels)
-    task = Task(
+    task = FitnessTask(
         search=splits.search,
         calibration=first(splits.calibration, options.images.calibration_size),
         mean=data.mean,
@@ -114,7 +115,14 @@ def make_evaluator(
     if options.space.compensation != "none":
         compensator = Compensator(model, graph, statistics, form=options.space.compensation)
     evaluator = Evaluator(
-        model, space, task, objectives, compensator, constraints(options), None if origin is None else origin.costs
+        model,
+        space,
+        task,
+        objectives,
+        compensator,
+        constraints(options),
+        None if origin is None else origin.costs,
+        statistics.anchors if options.space.recalibration == "anchored" else None,
     )
     _check_within_reach(evaluator)
     return evaluator
@@ -124,24 +132,8 @@ def largest_budget(evaluator: Evaluator) -> float:
     """Share of FLOPs of the largest network on the ladder whose costs keep to the constraints; 1 where all do."""
     if evaluator.cost_violation(evaluator.space.full()) == 0:
         return 1.0
-    space = rank(evaluator.space)
-    low, high, found = 0.0, 1.0, space.cost(_rung(space, 0.0))
-    for _ in range(BISECTIONS):
-        level = (low + high) / 2
-        bits = _rung(space, level)
-        if evaluator.cost_violation(space.layout.pack(bits)) > 0:
-            high = level
-        else:
-            low, found = level, space.cost(bits)
-    return found
-
-
-def _rung(space: RankedSpace, level: float) -> Bits:
-    """A repaired vector that keeps each section's most important genes, as many as suit the level."""
-    bits = np.empty(space.layout.size, dtype=np.bool_)
-    for section, share in zip(space.sections, space.shares(level), strict=True):
-        bits[section.slice] = space.standing[section.slice] >= 1 - share
-    return space.repair(bits)
+    space = evaluator.space
+    return largest_cost(space, lambda bits: evaluator.cost_violation(space.layout.pack(bits)) == 0)
 
 
 def _check_within_reach(evaluator: Evaluator) -> None:
@@ -173,7 +165,7 @@ def _statistics(
     found = Statistics({}, {}, 0)
     start = time.perf_counter()
     if options.space.compensation != "none" or options.space.importance == "obs":
-        used = first(images, options.images.statistics_size or images_wanted(consumers(model, graph)))
+        used = first(images, statistics_images(options, images_wanted(consumers(model, graph))))
         with reporter.task("statistics", len(used)) as task:
             found = collect(
                 model,
@@ -190,7 +182,21 @@ def _statistics(
     if options.space.importance == "taylor":
         used, size = first(images, options.images.calibration_size), min(options.machine.batch_size, MOST_BACKWARD)
         found = replace(found, taylor=neuron_taylor(model, graph, used, data.mean, data.std, batch_size=size))
+    if options.space.recalibration == "anchored":
+        used = first(images, options.images.calibration_size)
+        anchors = take_anchors(model, used, data.mean, data.std, batch_size=options.machine.batch_size)
+        found = replace(found, anchors=anchors)
     return found
+
+
+def statistics_images(options: SearchOptions, wanted: int = MOST_STATISTICS) -> int:
+    """Training images for covariances: as many as were asked for, or else as are wanted.
+
+    Args:
+        options: what was asked for.
+        wanted: by the layers; as long as these are not known, the most that are kept for it.
+    """
+    return options.images.statistics_size or wanted
 
 
 def first(images: ImageSet, count: int) -> ImageSet:

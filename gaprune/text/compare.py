@@ -26,7 +26,7 @@ from gaprune.text.original import Original, fine_tuned, load_original
 from gaprune.text.rows import USUAL
 from gaprune.text.table import Figures, paper_table
 from gaprune.text.task import Settings, TextTask, check_student
-from gaprune.text.training import Recipe
+from gaprune.text.training import TextRecipe
 from gaprune.training.recipe import bfloat16_pays
 
 TABLE = "paper.md"
@@ -137,7 +137,7 @@ def _made(options: TextOptions, original: Original, directory: RunDirectory, rep
 
 def _settings(options: TextOptions, device: torch.device) -> Settings:
     amp, usual, asked = bfloat16_pays(device), Settings(), options.work
-    encoder = Recipe(epochs=asked.epochs, batch_size=asked.batch_size, lr=asked.lr, seed=asked.seed, amp=amp)
+    encoder = TextRecipe(epochs=asked.epochs, batch_size=asked.batch_size, lr=asked.lr, seed=asked.seed, amp=amp)
     student = dataclasses.replace(usual.student, epochs=asked.student_epochs, seed=asked.seed)
     return dataclasses.replace(usual, encoder=encoder, student=student, limit=asked.max_length)
 

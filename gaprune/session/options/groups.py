@@ -14,6 +14,7 @@ from gaprune.choices import (
     Genes,
     Importance,
     Precision,
+    Recalibration,
     SearchFrom,
     Stem,
 )
@@ -61,6 +62,11 @@ class GenomeOptions:
     compensation: Compensation = option(
         "taps", "how kept channels stand in for removed ones: over channels x taps, over channels, or none"
     )
+    recalibration: Recalibration = option(
+        "anchored",
+        "batch norm after cutting: anchored gives its output the original's mean and variance on the calibration "
+        "images, plain 0 and 1",
+    )
     polish: bool = option(False, "re-solve the front's layers in turn against the original's outputs, without training")
 
 
@@ -86,7 +92,8 @@ class EvolutionOptions:
 
     algorithm: Algorithm = option(
         "auto",
-        "nsga2, nsga3, random, rounds (the paper's), or auto: nsga2 for two objectives, nsga3 for more",
+        "nsga2, nsga3, cma (whole ladders), tuned (cma, then nsga2), random, rounds (the paper's), or auto: nsga2 "
+        "for two objectives, nsga3 for more",
     )
     population: int = option(24, "genomes a generation, 4 or more; rounds take 30 unless told otherwise", least=4)
     generations: int = option(10, "generations, the first included", least=1)

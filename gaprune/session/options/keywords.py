@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from gaprune.choices import Algorithm, Backend, Compensation, Device, Genes, Importance, Precision, SearchFrom, Stem
+from gaprune.choices import (
+    Algorithm,
+    Backend,
+    Compensation,
+    Device,
+    Genes,
+    Importance,
+    Precision,
+    Recalibration,
+    SearchFrom,
+    Stem,
+)
 
 
 class SearchKeywords(TypedDict, total=False):
@@ -25,6 +36,7 @@ class SearchKeywords(TypedDict, total=False):
     round_to: int | None
     importance: Importance
     compensation: Compensation
+    recalibration: Recalibration
     polish: bool
     precision: Precision
     max_flops: float | None

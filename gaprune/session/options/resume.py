@@ -30,6 +30,9 @@ MAY_CHANGE_WITH_ITERATIONS = ("iterations", *ALWAYS)
 SETTLED = ("threads", "device", "round_to", "precision")
 """Options that a run has settled by itself where nobody said; a resumed one keeps what was settled."""
 
+OF_OLD = {"recalibration": "plain"}
+"""What options were that a run's manifest does not name, because it was begun before they were there."""
+
 AUTO = "auto"
 
 
@@ -54,7 +57,7 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     saved, settled, typed = manifest.get("options"), manifest.get("identity"), options_record(given)
     if not isinstance(saved, dict) or not isinstance(settled, dict) or not set(SETTLED) <= set(settled):
         raise RunError(f"the manifest of {given.run.resume} has no options: it is no run of this version")
-    saved = with_known_data({**saved, **{name: settled[name] for name in SETTLED}}, manifest)
+    saved = with_known_data({**OF_OLD, **saved, **{name: settled[name] for name in SETTLED}}, manifest)
     changed = {name: typed[name] for name in typed if name in given.given and name != "resume"}
     may_change = _may_change(saved)
     refused = {name: value for name, value in changed.items() if name not in may_change}
