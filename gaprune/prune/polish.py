@@ -61,7 +61,7 @@ class Polisher:
     ) -> None:
         self._layers = consumers(model, graph)
         self._norms = {pair.convolution: pair for pair in graph.norms}
-        self._images = images
+        self._images = images.loaded()
         self._normalised = normaliser(mean, std, images.images.device)
         most = max(-(-PATCHES // max(len(images), 1)), FEWEST_POSITIONS)
         samplers = {w: _Sampler(number, most) for number, w in enumerate(self._layers)}
@@ -93,7 +93,7 @@ class Polisher:
         ]
         try:
             with torch.no_grad():
-                network(self._normalised(self._images.images))
+                network(self._normalised(self._images.images[:]))
         finally:
             for handle in handles:
                 handle.remove()
