@@ -22,7 +22,6 @@ from gaprune.compress.words import OURS
 from gaprune.data import ImageData, ImageSet, Splits, normalise
 from gaprune.data.lazy import LazyImages
 from gaprune.device import pinned
-from gaprune.driver.recovery import GENTLER
 from gaprune.errors import MethodError, ModelError, OptionError
 from gaprune.models import build, model_names
 from gaprune.progress import Reporter
@@ -30,6 +29,7 @@ from gaprune.prune.calibration import recalibrate
 from gaprune.prune.costs import count_flops
 from gaprune.prune.folding import fold
 from gaprune.prune.graph import build_graph
+from gaprune.recovery.recover import GENTLER
 from gaprune.training import Distillation, Recipe, fit, images_per_epoch
 from gaprune.training.subject import default_recipe
 
