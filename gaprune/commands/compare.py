@@ -46,7 +46,8 @@ from gaprune.models import build
 from gaprune.progress import Reporter, make_reporter
 from gaprune.runs import RunDirectory, check_free, default_run_path, environment, read_manifest
 from gaprune.session.engine import first
-from gaprune.session.job import check_names, find_baseline, load_images, split_images
+from gaprune.session.images import in_hand, load_images, normalised, split_images
+from gaprune.session.job import check_names, find_baseline
 from gaprune.session.options import SearchOptions, with_known_data
 from gaprune.session.own import Own
 from gaprune.training.digest import digest_images
@@ -83,6 +84,11 @@ _OF_THE_RUN = (
     "data",
     "data_dir",
     "test_share",
+    "image_size",
+    "resize",
+    "mean",
+    "std",
+    "normalise",
     "search_from",
     "search_size",
     "seed",
@@ -105,10 +111,19 @@ class Options:
         None, "chains such as none, quantize, tucker:size=0.2, distill+tucker+quantize, ours:03+quantize; none is all"
     )
     data: str = option("auto", "data set", choices=data_names())
-    data_dir: Path | None = option(None, "CIFAR-10 root or image folder train/<class>/*", metavar="DIR")
+    data_dir: Path | None = option(
+        None, "CIFAR-10 root, image folder train/<class>/* with test/ or val/, or a CSV file", metavar="DIR"
+    )
     test_share: float = option(0.2, "share of an image folder without test/ that is split off to report on")
+    image_size: int | None = option(None, "photographs: side of the square that the network sees, in pixels")
+    resize: int | None = option(None, "photographs: what the short side is resized to before; none is image-size")
+    mean: tuple[float, ...] | None = option(
+        None, "mean that the network was trained with, of 0..1 or 0..255 pixels; none is the model's or the data's"
+    )
+    std: tuple[float, ...] | None = option(None, "standard deviation, likewise")
+    normalise: str | None = option(None, "mean and std by name: imagenet, half (-1..1) or none (0..1)")
     search_from: str = option(
-        "auto", "where the images that trainings are watched on are held out: auto, train or test"
+        "auto", "where the images that trainings are watched on are held out: auto, train, test or validation"
     )
     search_size: int | None = option(None, "number of these images; none is a fifth, at most 2,000")
     epochs: int = option(10, "passes over the training images that a row may spend, all its trainings together")
@@ -248,21 +263,19 @@ def default_methods(front: Front | None) -> tuple[str, ...]:
 def _task(options: Options, front: Front | None, reporter: Reporter) -> ImageTask:
     device, wanted = choose_device(options.device), _search_options(options)
     data = load_images(wanted, reporter)
-    splits = split_images(wanted, data, False, reporter)
+    splits, _ = in_hand(split_images(wanted, data, False, reporter), options.cache_dir, device, reporter)
     weights = None if front is None else front.manifest.get("identity", {}).get("weights_sha256")
     baseline = find_baseline(wanted, data, splits, device, None, reporter, weights)
     reporter.say(f"network: {options.model}, {baseline.source}")
     if front is not None:
         front.check_original(baseline.identity["weights_sha256"])
         front.check_splits(splits.record)
-    calibration = first(splits.calibration, CALIBRATION)
-    on_device = {"search": splits.search, "calibration": calibration, "test": splits.test}
-    moved: dict[str, Any] = {name: part.to(device) for name, part in on_device.items()}
+    calibration = first(splits.calibration, CALIBRATION).loaded()
     return ImageTask(
         model_name=options.model,
         stem=options.stem,
-        data=data.with_normalisation(baseline.mean, baseline.std),
-        splits=dataclasses.replace(splits, **moved),
+        data=normalised(data, baseline, reporter),
+        splits=dataclasses.replace(splits, calibration=calibration),
         original=baseline,
         epochs=options.epochs,
         epoch_images=options.epoch_images,

@@ -41,7 +41,7 @@ from gaprune.runs import (
 from gaprune.saved import load
 from gaprune.session.backends import MakeBackend, open_backend, started
 from gaprune.session.engine import MEGABYTE
-from gaprune.session.job import Job, check_names, prepare
+from gaprune.session.job import Before, Job, check_names, prepare
 from gaprune.session.loop import Found, check_found, evolve
 from gaprune.session.options import ROUNDS, SearchOptions, record, resumed_options, settled
 from gaprune.session.own import Own
@@ -174,9 +174,7 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
             own.check_resume(run.manifest, run.path)
             options = resumed_options(options, run.manifest)
             with open_backend(options, reporter) as make_backend:
-                wanted = run.manifest["identity"]["weights_sha256"]
-                held_out = run.manifest.get("data", {}).get("splits", {}).get("search_from")
-                job = prepare(options, own, reporter, run.path, wanted, held_out)
+                job = prepare(options, own, reporter, run.path, Before.of(run.manifest))
                 check_identity(job, run)
                 with _stoppable(run.path, own):
                     return _go(job, run, make_backend, reporter)

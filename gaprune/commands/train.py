@@ -15,23 +15,25 @@ from gaprune.baseline import (
     Subject,
     baseline_directory,
     default_recipe,
-    held_out_size,
     load_baseline,
     train_baseline,
 )
 from gaprune.cli import Interrupted, option, options_record, run_command
-from gaprune.data import ImageSet, Splits, data_names, default_cache_dir, load_data, split
+from gaprune.data import ImageSet, Splits, data_names, default_cache_dir, split
+from gaprune.data.splits import SearchFrom
 from gaprune.device import DEVICES, choose_device
 from gaprune.errors import OptionError
 from gaprune.evaluate.measure import measure
 from gaprune.models import build, shipped_weights
 from gaprune.progress import Reporter, make_reporter
+from gaprune.session.images import in_hand, load_images, reading, search_size
 from gaprune.session.options import LARGEST_SEED
 from gaprune.training import Recipe
 
 PROG = "python -m gaprune.train"
 SEARCH = "python -m gaprune.search"
-_OF_THE_SEARCH = ("model", "stem", "data", "data_dir", "test_share", "search_size", "seed", "device", "cache_dir")
+_READING = ("data", "data_dir", "test_share", "image_size", "resize", "mean", "std", "normalise")
+_OF_THE_SEARCH = ("model", "stem", *_READING, "search_size", "seed", "device", "cache_dir")
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,17 @@ class Options:
     model: str = option("vgg16", "network: vgg16, resnet18, or package.module:factory")
     stem: str = option("cifar", "first layers of resnet18", choices=("cifar", "imagenet"))
     data: str = option("auto", "data set", choices=data_names())
-    data_dir: Path | None = option(None, "image folder or CIFAR-10 root", metavar="DIR")
+    data_dir: Path | None = option(
+        None, "CIFAR-10 root, image folder train/<class>/* with test/ or val/, or a CSV file", metavar="DIR"
+    )
     test_share: float = option(0.2, "share of an image folder without test/ that is split off to report on")
+    image_size: int | None = option(None, "photographs: side of the square that the network sees, in pixels")
+    resize: int | None = option(None, "photographs: what the short side is resized to before; none is image-size")
+    mean: tuple[float, ...] | None = option(
+        None, "mean that the network was trained with, of 0..1 or 0..255 pixels; none is the model's or the data's"
+    )
+    std: tuple[float, ...] | None = option(None, "standard deviation, likewise")
+    normalise: str | None = option(None, "mean and std by name: imagenet, half (-1..1) or none (0..1)")
     search_size: int | None = option(
         None, "training images held out for the search set; none is a fifth, at most 2,000"
     )
@@ -68,6 +79,7 @@ def train(options: Options) -> None:
         Interrupted: after Ctrl-C, with the command that goes on.
     """
     _check(options)
+    reading(options)
     reporter = make_reporter()
     try:
         _train(options, reporter)
@@ -79,16 +91,11 @@ def _train(options: Options, reporter: Reporter) -> None:
     device = choose_device(options.device)
     build(options.model, num_classes=2, stem=options.stem)  # a wrong name is told before data is read
     cache_dir = default_cache_dir() if options.cache_dir is None else options.cache_dir
-    data = load_data(
-        options.data,
-        data_dir=options.data_dir,
-        test_share=options.test_share,
-        seed=options.seed,
-        cache_dir=cache_dir,
-        reporter=reporter,
-    )
-    search_size = held_out_size(data) if options.search_size is None else options.search_size
-    parts = split(data, search_size=search_size, calibration_size=1, seed=options.seed)
+    data = load_images(options, reporter)
+    held_out_of: SearchFrom = "train" if data.validation is None else "validation"
+    size = search_size(data, held_out_of) if options.search_size is None else options.search_size
+    drawn = split(data, search_from=held_out_of, search_size=size, calibration_size=1, seed=options.seed)
+    parts, _ = in_hand(drawn, cache_dir, device, reporter)
     subject = Subject(options.model, options.stem, data, parts.train, parts.search, device)
     recipe = _recipe(options, default_recipe(options.model, data, device, seed=options.seed))
     directory = options.output or baseline_directory(cache_dir, subject, recipe)
@@ -137,5 +144,6 @@ def _command(prog: str, options: Options, names: Sequence[str] | None = None) ->
     words = [prog]
     for name, value in record.items():
         if (names is None or name in names) and (name == "model" or value != default[name]):
-            words.append(f"--{name.replace('_', '-')} {shlex.quote(str(value))}")
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            words.append(f"--{name.replace('_', '-')} {shlex.quote(text)}")
     return " ".join(words)

@@ -47,15 +47,18 @@ def of_model(model: nn.Module) -> Preprocessing | None:
     return None
 
 
-def of_timm(config: Any, name: str = "pretrained_cfg") -> Preprocessing | None:
+def of_timm(config: Any, called: str = "pretrained_cfg") -> Preprocessing | None:
     """From timm's configuration of a network: a mapping, or an object with the same names."""
-    get = config.get if isinstance(config, Mapping) else lambda key: getattr(config, key, None)
     if config is None:
         return None
+
+    def get(name: str) -> Any:
+        return config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
+
     size, share = get("input_size"), get("crop_pct")
     crop = int(size[-1]) if isinstance(size, Sequence) and size else None
     resize = math.floor(crop / share) if crop and isinstance(share, (int, float)) and 0 < share <= 1 else None
-    return _made(get("mean"), get("std"), f"timm's {name}", crop, resize)
+    return _made(get("mean"), get("std"), f"timm's {called}", crop, resize)
 
 
 def of_weights(weights: Any) -> Preprocessing | None:

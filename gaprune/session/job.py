@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
 from torch import nn
 
-from gaprune.baseline import Baseline, default_recipe, fits_split, held_out_size, resolve_baseline
-from gaprune.data import ImageData, Splits, data_names, default_cache_dir, load_data, split
+from gaprune.baseline import Baseline, default_recipe, resolve_baseline
+from gaprune.data import ImageData, Splits, data_names, default_cache_dir
 from gaprune.device import choose_device, pinned
 from gaprune.errors import ModelError, choice_error, first_line
 from gaprune.evaluate import Evaluator, Objective, resolve_objectives, resolve_selector
 from gaprune.evolve import algorithm_names
-from gaprune.models import build, shipped_weights
+from gaprune.models import build
 from gaprune.progress import Reporter
 from gaprune.prune.importances import importance_function
 from gaprune.prune.modes import copied
@@ -26,14 +27,13 @@ from gaprune.runs import Baseline as Original
 from gaprune.runs import environment
 from gaprune.runs.directory import SECONDS
 from gaprune.session.engine import make_evaluator, measure_original, precision, space_options
+from gaprune.session.images import in_hand, load_images, normalised, reading, split_images
+from gaprune.session.judging import judged
 from gaprune.session.options import ROUNDS, SearchOptions, record
 from gaprune.session.own import Own
 from gaprune.session.placement import place
 from gaprune.session.statistics_cache import Kept
 from gaprune.training.digest import digest_images, digest_json, digest_tensors
-
-MOST_STATISTICS = 4096
-"""Images for covariances unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,38 @@ class Job:
         }
 
 
+@dataclass(frozen=True)
+class Before:
+    """What a run that goes on was made with.
+
+    Attributes:
+        weights: digest of the original's.
+        search_from: where its search set comes from, whatever weights are shipped by now.
+        mean: of the pixels, whatever anybody says of them by now; empty where that is not recorded.
+        std: likewise.
+    """
+
+    weights: str | None
+    search_from: str | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> Before:
+        """From the run's manifest, of this version or an older one."""
+        data = manifest.get("data", {})
+        return cls(
+            weights=manifest.get("identity", {}).get("weights_sha256"),
+            search_from=data.get("splits", {}).get("search_from"),
+            mean=tuple(data.get("mean", ())),
+            std=tuple(data.get("std", ())),
+        )
+
+    def normalised(self, data: ImageData) -> ImageData:
+        """The data with the run's normalisation."""
+        return data.with_normalisation(self.mean, self.std) if self.mean and self.std else data
+
+
 def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
     """Resolve every name before data is read, so that a wrong one is told at once.
 
@@ -127,6 +159,7 @@ def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
     if options.data not in data_names():
         raise choice_error("data", options.data, data_names())
     place(options)
+    reading(options)
     importance_function(options.importance)
     space_options(options, torch.device("cpu"))
     wanted = options.objectives if own.objectives is None else own.objectives
@@ -138,8 +171,7 @@ def prepare(
     own: Own,
     reporter: Reporter,
     directory: Path | None = None,
-    wanted: str | None = None,
-    search_from: str | None = None,
+    before: Before | None = None,
 ) -> Job:
     """Make a search ready to run; the baseline is trained here if there is none.
 
@@ -148,8 +180,7 @@ def prepare(
         own: what was given as objects.
         reporter: told what is used and why, and how long things take.
         directory: of a run to go on with, which may have kept statistics.
-        wanted: digest of the weights that a run was made with; no baseline is trained in their place.
-        search_from: where that run has its search set from, whatever weights are shipped by now.
+        before: what that run was made with; no baseline is trained in its weights' place.
 
     Raises:
         GapruneError: anything that the user can mend, in one line.
@@ -157,22 +188,23 @@ def prepare(
     objectives = check_names(options, own)
     device = choose_device(options.device)
     name = _network_name(options, own)
-    data = own.data or load_images(options, reporter)
-    splits = split_images(options, data, own.model is not None, reporter, search_from)
-    baseline = find_baseline(options, data, splits, device, own.model, reporter, wanted)
+    data = load_images(options, reporter, own.data)
+    splits = split_images(options, data, own.model is not None, reporter, before.search_from if before else None)
+    splits, skipped = in_hand(splits, options.cache_dir, device, reporter)
+    data = dataclasses.replace(data, skipped=(*data.skipped, *skipped))
+    baseline = find_baseline(options, data, splits, device, own.model, reporter, before.weights if before else None)
     reporter.say(f"network: {name}, {baseline.source}")
     if baseline.saw_all_training_images and splits.record["search_from"] == "train":
         reporter.say("these weights may have seen the search images in training: --search-from test avoids that")
-    data = data.with_normalisation(baseline.mean, baseline.std)
-    moved = {part: getattr(splits, part).to(device) for part in ("search", "calibration", "test")}
-    splits = dataclasses.replace(splits, **moved)
+    data = before.normalised(data) if before else normalised(data, baseline, reporter)
     _check_classes(baseline.model, data, device)
     since = time.perf_counter()
     threads = place(options).threads
     kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
     with pinned(threads):
+        found = judged(options, baseline.model, data, splits, reporter, settled=before is not None)
         evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept)
-        original = measure_original(baseline.model, evaluator, splits, reporter)
+        original = measure_original(baseline.model, evaluator, splits, found, reporter)
     return Job(
         options=options,
         own=own,
@@ -238,61 +270,6 @@ def statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, 
             "options": {name: getattr(options, name) for name in names},
             "threads": threads,
         }
-    )
-
-
-def load_images(options: SearchOptions, reporter: Reporter) -> ImageData:
-    """The data set that the options name."""
-    data = load_data(
-        options.data,
-        data_dir=options.data_dir,
-        test_share=options.test_share,
-        seed=options.seed,
-        cache_dir=options.cache_dir,
-        reporter=reporter,
-    )
-    reporter.say(f"data: {data.name}, {len(data.train):,} training and {len(data.test):,} test images")
-    return data
-
-
-def split_images(
-    options: SearchOptions, data: ImageData, own_model: bool, reporter: Reporter, settled: str | None = None
-) -> Splits:
-    """Who may look at which image; a search set for weights that may have seen it comes from the test images.
-
-    Args:
-        options: what was asked for.
-        data: the images.
-        own_model: whether the network is the caller's.
-        reporter: told why, where that is not plain.
-        settled: what ``auto`` was for the run that goes on.
-    """
-    asked = settled if options.search_from == "auto" else options.search_from
-    if asked is not None:
-        return _split(options, data, asked)
-    found = _split(options, data, "train")
-    if own_model or options.checkpoint is not None:
-        return found
-    shipped = shipped_weights(options.model, options.stem, data.classes, data.image_shape)
-    if shipped is None or (not shipped.saw_all_training_images and fits_split(shipped, found.train)):
-        return found
-    seen = (
-        "have seen all training images" if shipped.saw_all_training_images else "were trained on another split or copy"
-    )
-    reporter.say(f"the shipped weights {seen}: searching on test images")
-    return _split(options, data, "test")
-
-
-def _split(options: SearchOptions, data: ImageData, source: str) -> Splits:
-    pool = data.train if source == "train" else data.test
-    size = options.search_size if options.search_size is not None else min(held_out_size(data), len(pool) // 2)
-    rest = len(data.train) - (size if source == "train" else 0)
-    return split(
-        data,
-        search_from=cast(Literal["train", "test"], source),
-        search_size=size,
-        calibration_size=min(max(options.calibration_size, options.statistics_size or MOST_STATISTICS), rest),
-        seed=options.seed,
     )
 
 

@@ -18,13 +18,13 @@ from gaprune.runs import check_rule
 PLACES = ("backend", "workers", "gpus_per_worker", "max_retries", "ray_address")
 """Options that say where candidates are evaluated, on which results do not depend."""
 
-MAY_CHANGE = ("generations", "pick", "polish", "cache_dir", "data_dir", "checkpoint", *PLACES)
+MAY_CHANGE = ("generations", "pick", "polish", "cache_dir", "data_dir", "checkpoint", "yes", *PLACES)
 """Options that a resumed search may be given anew; images and weights are compared by content."""
 
-MAY_CHANGE_WITH_ROUNDS = ("rounds", "pick", "cache_dir", "data_dir", "checkpoint", *PLACES)
+MAY_CHANGE_WITH_ROUNDS = ("rounds", "pick", "cache_dir", "data_dir", "checkpoint", "yes", *PLACES)
 """The same for the paper's rounds: each builds on the one before."""
 
-MAY_CHANGE_WITH_ITERATIONS = ("iterations", "pick", "cache_dir", "data_dir", "checkpoint", *PLACES)
+MAY_CHANGE_WITH_ITERATIONS = ("iterations", "pick", "cache_dir", "data_dir", "checkpoint", "yes", *PLACES)
 """The same for iterations."""
 
 SETTLED = ("threads", "device", "round_to", "precision")
@@ -33,7 +33,7 @@ SETTLED = ("threads", "device", "round_to", "precision")
 AUTO = "auto"
 
 CHOICES = {
-    "search_from": ("auto", "train", "test"),
+    "search_from": ("auto", "train", "test", "validation"),
     "compensation": (*FORMS, "none"),
     "precision": ("auto", "float32", "bfloat16"),
     "backend": ("auto", "local", "ray"),
@@ -81,10 +81,20 @@ class SearchOptions:
     stem: str = option("cifar", "first layers of resnet18: cifar (3x3) or imagenet (7x7, the paper's)")
     checkpoint: Path | None = option(None, "trained weights: safetensors or a plain state dict", metavar="FILE")
     data: str = option("auto", "data set: auto, cifar10 or digits")
-    data_dir: Path | None = option(None, "CIFAR-10 root or image folder train/<class>/*", metavar="DIR")
+    data_dir: Path | None = option(
+        None, "CIFAR-10 root, image folder train/<class>/* with test/ or val/, or a CSV file", metavar="DIR"
+    )
     test_share: float = option(0.2, "share of an image folder without test/ that is split off to report on")
+    image_size: int | None = option(None, "photographs: side of the square that the network sees, in pixels")
+    resize: int | None = option(None, "photographs: what the short side is resized to before; none is image-size")
+    mean: tuple[float, ...] | None = option(
+        None, "mean that the network was trained with, of 0..1 or 0..255 pixels; none is the model's or the data's"
+    )
+    std: tuple[float, ...] | None = option(None, "standard deviation, likewise")
+    normalise: str | None = option(None, "mean and std by name: imagenet, half (-1..1) or none (0..1)")
+    yes: bool = option(False, "search a network, too, that is no better than chance")
     search_from: str = option(
-        "auto", "where the search set is held out: train, or test for weights that saw all of train"
+        "auto", "where the search set is held out: train, test for weights that saw all of train, or validation"
     )
     search_size: int | None = option(None, "images that fitness is measured on; none is a fifth, at most 2,000")
     calibration_size: int = option(512, "training images that batch norm is recalibrated on, without labels")

@@ -13,7 +13,7 @@ from gaprune.data import ImageData
 from gaprune.errors import OptionError
 from gaprune.evaluate import Objective
 
-WITHOUT_MEANING = {"model": ("checkpoint", "stem"), "data": ("data_dir", "test_share")}
+WITHOUT_MEANING = {"model": ("checkpoint", "stem"), "data": ("data_dir", "test_share", "image_size", "resize")}
 """Options that say nothing where the object itself is given."""
 
 
