@@ -41,7 +41,7 @@ from gaprune.runs import (
 from gaprune.runs.picking import ALL
 from gaprune.session.job import Job
 from gaprune.session.options import LARGEST_SEED
-from gaprune.session.own import Own
+from gaprune.session.own import Own, check_kinds
 from gaprune.training import Recipe
 from gaprune.training.lesson import HOTTEST
 
@@ -150,6 +150,7 @@ def finetune(
             raise choice_error("option", name, difflib.get_close_matches(name, valid, n=3) or valid)
     places = ("checkpoint", "data_dir", "cache_dir")
     typed: dict[str, Any] = {k: Path(v) if k in places and v is not None else v for k, v in options.items()}
+    check_kinds(model, data, by_name=False)
     made = FinetuneOptions(run=Path(run), **typed, given=frozenset(typed))
     return _run(made, Own(model, data, objectives), make_reporter() if reporter is None else reporter)
 

@@ -44,7 +44,7 @@ from gaprune.session.engine import MEGABYTE
 from gaprune.session.job import Before, Job, check_names, prepare
 from gaprune.session.loop import Found, check_found, evolve
 from gaprune.session.options import ROUNDS, SearchOptions, record, resumed_options, settled
-from gaprune.session.own import Own
+from gaprune.session.own import Own, check_kinds
 
 PROG = "python -m gaprune.search"
 RUNS = Path("runs")
@@ -94,7 +94,7 @@ def search(
 
     Args:
         model: a trained network (its weights are read, never changed), or a name as in ``--model``.
-        data: an ``ImageData``, a name as in ``--data``, or the path of an image folder.
+        data: ``gaprune.image_data(...)`` or other ``ImageData``, a name as in ``--data``, or the path of a folder.
         objectives: two or more names or ``Objective`` objects; accuracy and flops by default.
         reporter: where progress goes; by default as the command shows it.
         **options: any other option of the command, by its name with underscores (``population=30``).
@@ -102,6 +102,7 @@ def search(
     Raises:
         GapruneError: anything that the caller can mend, in one line.
     """
+    check_kinds(model, data, by_name=True)
     own = Own(
         model=model if isinstance(model, nn.Module) else None,
         data=data if isinstance(data, ImageData) else None,
@@ -125,7 +126,7 @@ def _named(model: object, data: object, objectives: Sequence[str | Objective] | 
     found: dict[str, Any] = {}
     if isinstance(model, str):
         found["model"] = model
-    if isinstance(data, Path) or (isinstance(data, str) and data not in data_names() and Path(data).is_dir()):
+    if isinstance(data, Path) or (isinstance(data, str) and data not in data_names() and Path(data).exists()):
         found["data_dir"] = Path(data)
     elif isinstance(data, str):
         found["data"] = data

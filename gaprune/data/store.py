@@ -27,6 +27,16 @@ KEPT = 8
 """Files of one folder's images; of more the ones that were used longest ago go."""
 
 
+class _Opened:
+    """A file that is open for as long as anybody holds this."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+
+    def __del__(self) -> None:
+        self.file.close()
+
+
 class StoredImages(LazyImages):
     """Images of an ``.npy`` file of (M, C, H, W) uint8.
 
@@ -38,16 +48,16 @@ class StoredImages(LazyImages):
     """
 
     def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = open(path, "rb")  # noqa: SIM115 - for as long as anybody has the images
-        np.lib.format.read_magic(self._file)
-        self._shape, _, _ = np.lib.format.read_array_header_1_0(self._file)
-        self._offset = self._file.tell()
+        self._opened = _Opened(open(path, "rb"))  # noqa: SIM115 - for as long as anybody has the images
+        np.lib.format.read_magic(self._opened.file)
+        self._shape, _, _ = np.lib.format.read_array_header_1_0(self._opened.file)
+        self._offset = self._opened.file.tell()
         count, channels, height, width = self._shape
         super().__init__(np.arange(count), (channels, height, width))
 
     def read(self, places: Indices) -> Tensor:
         """See ``LazyImages``."""
-        mapped = np.memmap(self._file, np.uint8, "r", self._offset, self._shape)
+        mapped = np.memmap(self._opened.file, np.uint8, "r", self._offset, self._shape)
         return torch.from_numpy(np.array(mapped[places]))
 
     def digest(self) -> None:
