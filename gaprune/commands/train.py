@@ -91,7 +91,7 @@ def _train(options: Options, reporter: Reporter) -> None:
     device = choose_device(options.device)
     build(options.model, num_classes=2, stem=options.stem)  # a wrong name is told before data is read
     cache_dir = default_cache_dir() if options.cache_dir is None else options.cache_dir
-    data = load_images(options, reporter)
+    data = load_images(options, reporter, counted=False)
     held_out_of: SearchFrom = "train" if data.validation is None else "validation"
     size = search_size(data, held_out_of) if options.search_size is None else options.search_size
     drawn = split(data, search_from=held_out_of, search_size=size, calibration_size=1, seed=options.seed)

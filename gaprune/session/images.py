@@ -85,8 +85,17 @@ def reading(options: ReadingOptions) -> Reading:
     )
 
 
-def load_images(options: ReadingOptions, reporter: Reporter, own: ImageData | None = None) -> ImageData:
-    """The data set that the options name, or the caller's ``own``; what is to be known of it is said."""
+def load_images(
+    options: ReadingOptions, reporter: Reporter, own: ImageData | None = None, *, counted: bool = True
+) -> ImageData:
+    """The data set that the options name, or the caller's ``own``; what is to be known of it is said.
+
+    Args:
+        options: what to read and how.
+        reporter: told of it.
+        own: the caller's.
+        counted: whether a line says what was read and how many images there are.
+    """
     if own is not None:
         data = reading(options).normalised(own)
     else:
@@ -103,7 +112,8 @@ def load_images(options: ReadingOptions, reporter: Reporter, own: ImageData | No
             std=options.std,
             normalise=options.normalise,
         )
-        reporter.say(f"data: {data.name}, {len(data.train):,} training and {len(data.test):,} test images")
+        if counted:
+            reporter.say(f"data: {data.name}, {len(data.train):,} training and {len(data.test):,} test images")
     for note in data.notes:
         reporter.say(note)
     return data
