@@ -18,10 +18,8 @@ from gaprune.data.splits import SearchFrom, pool
 from gaprune.models import shipped_weights
 from gaprune.models.preprocessing import of_model
 from gaprune.progress import Reporter
+from gaprune.session.engine import statistics_images
 from gaprune.session.options import SearchOptions
-
-MOST_STATISTICS = 4096
-"""Images for covariances unless told otherwise."""
 
 MOST_HELD_OUT = 2000
 """Images of a search set that has a part of its own, unless told otherwise."""
@@ -120,7 +118,7 @@ def load_images(
 
 
 def split_images(
-    options: SearchOptions, data: ImageData, own_model: bool, reporter: Reporter, settled: str | None = None
+    options: SearchOptions, data: ImageData, own_model: bool, reporter: Reporter, recorded: str | None = None
 ) -> Splits:
     """Who may look at which image; a search set for weights that may have seen it comes from the test images.
 
@@ -129,9 +127,9 @@ def split_images(
         data: the images.
         own_model: whether the network is the caller's.
         reporter: told why, where that is not plain.
-        settled: what ``auto`` was for the run that goes on.
+        recorded: what ``auto`` was for the run that goes on.
     """
-    asked = settled if options.search_from == "auto" else options.search_from
+    asked = recorded if options.search_from == "auto" else options.search_from
     if asked is None and data.validation is not None:
         asked = "validation"
     if asked is not None:
@@ -156,7 +154,7 @@ def _split(options: SearchOptions, data: ImageData, source: str) -> Splits:
         data,
         search_from=cast(SearchFrom, source),
         search_size=size,
-        calibration_size=min(max(options.calibration_size, options.statistics_size or MOST_STATISTICS), rest),
+        calibration_size=min(max(options.calibration_size, statistics_images(options)), rest),
         seed=options.seed,
     )
 

@@ -31,7 +31,7 @@ from gaprune.session.images import in_hand, load_images, normalised, reading, sp
 from gaprune.session.judging import judged
 from gaprune.session.options import ROUNDS, SearchOptions, record
 from gaprune.session.own import Own
-from gaprune.session.placement import place
+from gaprune.session.placement import Placement, place
 from gaprune.session.statistics_cache import Kept
 from gaprune.training.digest import digest_images, digest_json, digest_tensors
 
@@ -75,10 +75,14 @@ class Job:
         """The genomes of the network."""
         return self.evaluator.space
 
+    @property
+    def device(self) -> torch.device:
+        """Where the images lie and networks run."""
+        return self.splits.search.images.device
+
     def manifest(self) -> dict[str, Any]:
         """Enough to repeat the run."""
-        device = self.splits.search.images.device
-        cuda = (torch.cuda.get_device_name(device),) if device.type == "cuda" else ()
+        cuda = (torch.cuda.get_device_name(self.device),) if self.device.type == "cuda" else ()
         return {
             "options": record(self.options),
             "objects": self.own.record(),
@@ -100,7 +104,7 @@ class Job:
             },
             "objectives": [objective.name for objective in self.objectives],
             "original": dataclasses.asdict(self.original),
-            "device": str(device),
+            "device": str(self.device),
             "threads": self.threads,
             "precision": self.identity["precision"],
             "kernels": "cuDNN deterministic, not timed; no TF32",
@@ -142,7 +146,24 @@ class Before:
         return data.with_normalisation(self.mean, self.std) if self.mean and self.std else data
 
 
-def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
+@dataclass(frozen=True)
+class Checked:
+    """Options without a contradiction or a wrong name, and what they stand for.
+
+    Attributes:
+        options: what was asked for.
+        own: what was given as objects.
+        objectives: what the search minimises.
+        placement: where candidates are evaluated.
+    """
+
+    options: SearchOptions
+    own: Own
+    objectives: tuple[Objective, ...]
+    placement: Placement
+
+
+def check_names(options: SearchOptions, own: Own) -> Checked:
     """Resolve every name before data is read, so that a wrong one is told at once.
 
     Args:
@@ -158,17 +179,17 @@ def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
         raise choice_error("algorithm", options.algorithm, algorithm_names())
     if options.data not in data_names():
         raise choice_error("data", options.data, data_names())
-    place(options)
+    placement = place(options)
     reading(options)
     importance_function(options.importance)
     space_options(options, torch.device("cpu"))
     wanted = options.objectives if own.objectives is None else own.objectives
-    return (resolve_selector(wanted),) if options.algorithm == ROUNDS else resolve_objectives(wanted)
+    objectives = (resolve_selector(wanted),) if options.algorithm == ROUNDS else resolve_objectives(wanted)
+    return Checked(options, own, objectives, placement)
 
 
 def prepare(
-    options: SearchOptions,
-    own: Own,
+    checked: Checked,
     reporter: Reporter,
     directory: Path | None = None,
     before: Before | None = None,
@@ -176,8 +197,7 @@ def prepare(
     """Make a search ready to run; the baseline is trained here if there is none.
 
     Args:
-        options: what was asked for; checked here.
-        own: what was given as objects.
+        checked: what was asked for.
         reporter: told what is used and why, and how long things take.
         directory: of a run to go on with, which may have kept statistics.
         before: what that run was made with; no baseline is trained in its weights' place.
@@ -185,7 +205,7 @@ def prepare(
     Raises:
         GapruneError: anything that the user can mend, in one line.
     """
-    objectives = check_names(options, own)
+    options, own, objectives, threads = checked.options, checked.own, checked.objectives, checked.placement.threads
     device = choose_device(options.device)
     name = _network_name(options, own)
     data = load_images(options, reporter, own.data)
@@ -199,7 +219,6 @@ def prepare(
     data = before.normalised(data) if before else normalised(data, baseline, reporter)
     _check_classes(baseline.model, data, device)
     since = time.perf_counter()
-    threads = place(options).threads
     kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
     with pinned(threads):
         found = judged(options, baseline.model, data, splits, reporter, settled=before is not None)
