@@ -30,8 +30,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import Goal, at_least, run
 
+from benchmarks.harness import Goal, at_least, run
 from gaprune.data import ImageSet, load_data
 from gaprune.data.decode import decode_one
 from gaprune.data.fit import Fit
@@ -123,7 +123,7 @@ def _seen(images: ImageSet) -> int:
     count = 0
     for start in range(0, len(images), BATCH):
         batch = images.images[start : start + BATCH]
-        count += len(batch) if int(batch.sum()) >= 0 else 0
+        count += len(batch) if int(batch.max()) >= 0 else 0
     return count
 
 

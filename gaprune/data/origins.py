@@ -132,7 +132,7 @@ def _pair(images: Any, labels: Any, part: str) -> Origin:
 
 def _table(rows: Any, part: str) -> Origin:
     names = rows.column_names
-    columns = list(names or rows.features or ())
+    columns = list(names or rows.features or next(iter(rows), ()))  # a stream may tell by its rows alone
     found = [next((name for name in wanted if name in columns), None) for wanted in (IMAGE_COLUMNS, LABEL_COLUMNS)]
     image, label = found
     if image is None or label is None:

@@ -23,6 +23,9 @@ from gaprune.runs.files import atomic_write
 _LOGGER = logging.getLogger(__name__)
 _BLOCK = 1 << 24
 
+_AT_A_TIME = 256
+"""Images that are mapped and copied at once."""
+
 KEPT = 8
 """Files of one folder's images; of more the ones that were used longest ago go."""
 
@@ -57,8 +60,12 @@ class StoredImages(LazyImages):
 
     def read(self, places: Indices) -> Tensor:
         """See ``LazyImages``."""
-        mapped = np.memmap(self._opened.file, np.uint8, "r", self._offset, self._shape)
-        return torch.from_numpy(np.array(mapped[places]))
+        found = torch.empty((len(places), *self.image_shape), dtype=torch.uint8)
+        for start in range(0, len(places), _AT_A_TIME):
+            mapped = np.memmap(self._opened.file, np.uint8, "r", self._offset, self._shape)
+            some = np.asarray(mapped)[places[start : start + _AT_A_TIME]]
+            found[start : start + len(some)] = torch.from_numpy(some)
+        return found
 
     def digest(self) -> None:
         """See ``LazyImages``."""
