@@ -98,10 +98,10 @@ def read(root: Path, side: int) -> dict[str, Any]:
         stages.append((name, now - begun, memory("VmRSS")))
         begun = time.perf_counter()
 
-    options = SearchOptions(data_dir=root, image_size=side, cache_dir=root.parent / "cache")
-    data = load_data(data_dir=root, image_size=side, cache_dir=options.cache_dir, normalise="imagenet")
+    options = SearchOptions.of(data_dir=root, image_size=side, cache_dir=root.parent / "cache")
+    data = load_data(data_dir=root, image_size=side, cache_dir=options.run.cache_dir, normalise="imagenet")
     stage("listed")
-    splits, _ = in_hand(split_images(options, data, True, SILENT), options.cache_dir, torch.device("cpu"), SILENT)
+    splits, _ = in_hand(split_images(options, data, True, SILENT), options.run.cache_dir, torch.device("cpu"), SILENT)
     stage("search, calibration and test images decoded")
     looked_at = sum(_seen(getattr(splits, part)) for part in ("search", "calibration", "test"))
     stage("all of them looked at")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gaprune.choices import Data, names
 from gaprune.data.cache import default_cache_dir
 from gaprune.data.cifar10 import find_root, load_cifar10, read_root
 from gaprune.data.digits import load_digits
@@ -21,7 +22,7 @@ from gaprune.progress import SILENT, Reporter
 
 def data_names() -> tuple[str, ...]:
     """The names that ``load_data`` takes."""
-    return ("auto", "cifar10", "digits")
+    return names(Data)
 
 
 def load_data(

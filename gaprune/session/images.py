@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 
@@ -28,63 +28,18 @@ IN_MEMORY = {"cpu": 1 << 28, "cuda": 1 << 32}
 """Bytes of decoded photographs that a set may hold in memory, by device; a larger one is read from disk in batches."""
 
 
-class ReadingOptions(Protocol):
-    """The options of a command that say which images there are and how they are read."""
-
-    @property
-    def data(self) -> str:
-        """See ``load_data``."""
-
-    @property
-    def data_dir(self) -> Path | None:
-        """See ``load_data``."""
-
-    @property
-    def test_share(self) -> float:
-        """See ``load_data``."""
-
-    @property
-    def seed(self) -> int:
-        """See ``load_data``."""
-
-    @property
-    def cache_dir(self) -> Path | None:
-        """See ``load_data``."""
-
-    @property
-    def image_size(self) -> int | None:
-        """See ``load_data``."""
-
-    @property
-    def resize(self) -> int | None:
-        """See ``load_data``."""
-
-    @property
-    def mean(self) -> tuple[float, ...] | None:
-        """See ``load_data``."""
-
-    @property
-    def std(self) -> tuple[float, ...] | None:
-        """See ``load_data``."""
-
-    @property
-    def normalise(self) -> str | None:
-        """See ``load_data``."""
-
-
-def reading(options: ReadingOptions) -> Reading:
+def reading(options: SearchOptions) -> Reading:
     """How images are read.
 
     Raises:
         OptionError: an option cannot be used, or not together with another.
     """
-    return Reading.of(
-        options.test_share, options.image_size, options.resize, options.mean, options.std, options.normalise
-    )
+    asked = options.reading
+    return Reading.of(options.images.test_share, asked.image_size, asked.resize, asked.mean, asked.std, asked.normalise)
 
 
 def load_images(
-    options: ReadingOptions, reporter: Reporter, own: ImageData | None = None, *, counted: bool = True
+    options: SearchOptions, reporter: Reporter, own: ImageData | None = None, *, counted: bool = True
 ) -> ImageData:
     """The data set that the options name, or the caller's ``own``; what is to be known of it is said.
 
@@ -97,18 +52,19 @@ def load_images(
     if own is not None:
         data = reading(options).normalised(own)
     else:
+        images, asked = options.images, options.reading
         data = load_data(
-            options.data,
-            data_dir=options.data_dir,
-            test_share=options.test_share,
-            seed=options.seed,
-            cache_dir=options.cache_dir,
+            images.data,
+            data_dir=images.data_dir,
+            test_share=images.test_share,
+            seed=options.evolution.seed,
+            cache_dir=options.run.cache_dir,
             reporter=reporter,
-            image_size=options.image_size,
-            resize=options.resize,
-            mean=options.mean,
-            std=options.std,
-            normalise=options.normalise,
+            image_size=asked.image_size,
+            resize=asked.resize,
+            mean=asked.mean,
+            std=asked.std,
+            normalise=asked.normalise,
         )
         if counted:
             reporter.say(f"data: {data.name}, {len(data.train):,} training and {len(data.test):,} test images")
@@ -129,15 +85,15 @@ def split_images(
         reporter: told why, where that is not plain.
         recorded: what ``auto`` was for the run that goes on.
     """
-    asked = recorded if options.search_from == "auto" else options.search_from
+    asked = recorded if options.images.search_from == "auto" else options.images.search_from
     if asked is None and data.validation is not None:
         asked = "validation"
     if asked is not None:
         return _split(options, data, asked)
     found = _split(options, data, "train")
-    if own_model or options.checkpoint is not None:
+    if own_model or options.network.checkpoint is not None:
         return found
-    shipped = shipped_weights(options.model, options.stem, data.classes, data.image_shape)
+    shipped = shipped_weights(options.network.model, options.network.stem, data.classes, data.image_shape)
     if shipped is None or (not shipped.saw_all_training_images and fits_split(shipped, found.train)):
         return found
     seen = (
@@ -148,14 +104,14 @@ def split_images(
 
 
 def _split(options: SearchOptions, data: ImageData, source: str) -> Splits:
-    size = options.search_size if options.search_size is not None else search_size(data, source)
+    size = options.images.search_size if options.images.search_size is not None else search_size(data, source)
     rest = len(data.train) - (size if source == "train" else 0)
     return split(
         data,
         search_from=cast(SearchFrom, source),
         search_size=size,
-        calibration_size=min(max(options.calibration_size, statistics_images(options)), rest),
-        seed=options.seed,
+        calibration_size=min(max(options.images.calibration_size, statistics_images(options)), rest),
+        seed=options.evolution.seed,
     )
 
 

@@ -13,14 +13,12 @@ import torch
 from torch import nn
 
 from gaprune.baseline import Baseline, default_recipe, resolve_baseline
-from gaprune.data import ImageData, Splits, data_names, default_cache_dir
+from gaprune.data import ImageData, Splits, default_cache_dir
 from gaprune.device import choose_device, pinned
-from gaprune.errors import ModelError, choice_error, first_line
+from gaprune.errors import ModelError, first_line
 from gaprune.evaluate import Evaluator, Objective, resolve_objectives, resolve_selector
-from gaprune.evolve import algorithm_names
 from gaprune.models import build
 from gaprune.progress import Reporter
-from gaprune.prune.importances import importance_function
 from gaprune.prune.modes import copied
 from gaprune.prune.space import PruningSpace
 from gaprune.runs import Baseline as Original
@@ -175,16 +173,11 @@ def check_names(options: SearchOptions, own: Own) -> Checked:
     """
     options.check()
     own.check_options(options.given)
-    if options.algorithm not in algorithm_names():
-        raise choice_error("algorithm", options.algorithm, algorithm_names())
-    if options.data not in data_names():
-        raise choice_error("data", options.data, data_names())
     placement = place(options)
     reading(options)
-    importance_function(options.importance)
     space_options(options, torch.device("cpu"))
-    wanted = options.objectives if own.objectives is None else own.objectives
-    objectives = (resolve_selector(wanted),) if options.algorithm == ROUNDS else resolve_objectives(wanted)
+    wanted = options.fitness.objectives if own.objectives is None else own.objectives
+    objectives = (resolve_selector(wanted),) if options.evolution.algorithm == ROUNDS else resolve_objectives(wanted)
     return Checked(options, own, objectives, placement)
 
 
@@ -206,11 +199,11 @@ def prepare(
         GapruneError: anything that the user can mend, in one line.
     """
     options, own, objectives, threads = checked.options, checked.own, checked.objectives, checked.placement.threads
-    device = choose_device(options.device)
+    device = choose_device(options.machine.device)
     name = _network_name(options, own)
     data = load_images(options, reporter, own.data)
     splits = split_images(options, data, own.model is not None, reporter, before.search_from if before else None)
-    splits, skipped = in_hand(splits, options.cache_dir, device, reporter)
+    splits, skipped = in_hand(splits, options.run.cache_dir, device, reporter)
     data = dataclasses.replace(data, skipped=(*data.skipped, *skipped))
     baseline = find_baseline(options, data, splits, device, own.model, reporter, before.weights if before else None)
     reporter.say(f"network: {name}, {baseline.source}")
@@ -250,8 +243,8 @@ def _network_name(options: SearchOptions, own: Own) -> str:
     if own.model is not None:
         return type(own.model).__name__
     with torch.random.fork_rng(devices=[]):
-        build(options.model, num_classes=2, stem=options.stem)
-    return options.model
+        build(options.network.model, num_classes=2, stem=options.network.stem)
+    return options.network.model
 
 
 def _search_identity(
@@ -288,6 +281,7 @@ def statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, 
             "normalisation": [*data.mean, *data.std],
             "options": {name: getattr(options, name) for name in names},
             "threads": threads,
+            **({} if options.space.recalibration == "plain" else {"recalibration": options.space.recalibration}),
         }
     )
 
@@ -312,15 +306,15 @@ def find_baseline(
             identity={"weights_sha256": digest_tensors(model.state_dict())},
         )
     return resolve_baseline(
-        options.model,
-        options.stem,
+        options.network.model,
+        options.network.stem,
         data,
         train=splits.train,
         validate=splits.search,
-        cache_dir=options.cache_dir or default_cache_dir(),
+        cache_dir=options.run.cache_dir or default_cache_dir(),
         device=device,
-        checkpoint=options.checkpoint,
-        recipe=default_recipe(options.model, data, device, seed=options.seed),
+        checkpoint=options.network.checkpoint,
+        recipe=default_recipe(options.network.model, data, device, seed=options.evolution.seed),
         wanted=wanted,
         search_from=str(splits.record["search_from"]),
         reporter=reporter,

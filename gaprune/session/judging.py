@@ -47,12 +47,12 @@ def judged(
     Raises:
         ModelError: the network is no better than chance.
     """
-    found = measure(model, splits.search, data.mean, data.std, batch_size=options.batch_size)
+    found = measure(model, splits.search, data.mean, data.std, batch_size=options.machine.batch_size)
     if settled:
         return found
     if found.accuracy <= chance_at_most(splits.search):
         line = _at_chance(found, data, splits.search)
-        if not options.yes and found.total >= FEW:
+        if not options.network.yes and found.total >= FEW:
             raise ModelError(f"{line}; --yes (yes=True) searches all the same")
         reporter.say(f"WARNING: {line}")
     _say_moved(options, model, data, splits, found, reporter)
@@ -87,9 +87,9 @@ def _say_moved(
     if not any(isinstance(module, _BatchNorm) and module.track_running_stats for module in model.modules()):
         return
     changed = copy.deepcopy(model)
-    images = first(splits.calibration, options.calibration_size)
-    recalibrate(changed, images, data.mean, data.std, batch_size=options.batch_size)
-    again = measure(changed, splits.search, data.mean, data.std, batch_size=options.batch_size)
+    images = first(splits.calibration, options.images.calibration_size)
+    recalibrate(changed, images, data.mean, data.std, batch_size=options.machine.batch_size)
+    again = measure(changed, splits.search, data.mean, data.std, batch_size=options.machine.batch_size)
     by = again.accuracy - found.accuracy
     if abs(by) > MOVED and abs(again.correct - found.correct) >= FEWEST_MOVED:
         reporter.say(

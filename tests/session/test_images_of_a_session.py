@@ -59,13 +59,13 @@ def test_images_to_choose_by_are_searched_on_where_there_are_some(square_data: I
     assert parts.record["search_from"] == "validation"
     assert len(parts.search) == len(half) == search_size(data, "validation")
     assert (len(parts.train), len(parts.test)) == (len(data.train), len(data.test))
-    assert split_images(SearchOptions(search_from="test"), data, True, Listener()).record["search_from"] == "test"
+    assert split_images(SearchOptions.of(search_from="test"), data, True, Listener()).record["search_from"] == "test"
 
 
 def test_what_data_have_to_say_is_said_once(square_data: ImageData) -> None:
     listener = Listener()
     own = dataclasses.replace(square_data, notes=("look out",))
-    data = load_images(SearchOptions(normalise="half"), listener, own)
+    data = load_images(SearchOptions.of(normalise="half"), listener, own)
     assert listener.lines[0] == "look out"
     assert "given as --normalise half" in listener.lines[1]
     assert data.mean == (127.5,) * 3

@@ -26,7 +26,7 @@ def parts(data: ImageData) -> Splits:
 
 def said(model: nn.Module, data: ImageData = DATA, settled: bool = False, **options: Any) -> list[str]:
     listener = Listener()
-    judged(SearchOptions(**options), model, data, parts(data), listener, settled=settled)
+    judged(SearchOptions.of(**options), model, data, parts(data), listener, settled=settled)
     return listener.lines
 
 
