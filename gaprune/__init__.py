@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gaprune.commands.search import search as search
     from gaprune.data import ImageData as ImageData
     from gaprune.data import from_arrays as from_arrays
+    from gaprune.data import image_data as image_data
     from gaprune.data import load_data as load_data
     from gaprune.errors import GapruneError as GapruneError
     from gaprune.evaluate import Objective as Objective
@@ -30,6 +31,7 @@ __all__ = [
     "SearchResult",
     "finetune",
     "from_arrays",
+    "image_data",
     "load",
     "load_data",
     "pick",
@@ -43,6 +45,7 @@ _HOMES = {
     "SearchResult": "gaprune.search",
     "finetune": "gaprune.finetune",
     "from_arrays": "gaprune.data",
+    "image_data": "gaprune.data",
     "load": "gaprune.saved",
     "load_data": "gaprune.data",
     "pick": "gaprune.runs",

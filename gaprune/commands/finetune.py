@@ -39,7 +39,7 @@ from gaprune.runs import (
     read_manifest,
 )
 from gaprune.session.job import Job
-from gaprune.session.own import Own
+from gaprune.session.own import Own, check_kinds
 from gaprune.training import Recipe
 
 __all__ = ["FinetuneOptions", "command", "finetune", "main"]
@@ -70,6 +70,7 @@ def finetune(
     Raises:
         GapruneError: anything that the caller can mend, in one line.
     """
+    check_kinds(model, data, by_name=False)
     typed = from_keywords(FinetuneOptions, options, ("run",))
     made = FinetuneOptions.of(run=Path(run), **typed, given=frozenset(typed)).settled()
     made.check()

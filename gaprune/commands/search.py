@@ -40,10 +40,10 @@ from gaprune.runs import (
 from gaprune.runs.tables import MEGABYTE
 from gaprune.saved import load
 from gaprune.session.backends import MakeBackend, open_backend, started
-from gaprune.session.job import Job, check_names, prepare
+from gaprune.session.job import Before, Job, check_names, prepare
 from gaprune.session.loop import run_search
 from gaprune.session.options import ROUNDS, SearchKeywords, SearchOptions, record, resumed_options, settled
-from gaprune.session.own import Own
+from gaprune.session.own import Own, check_kinds
 
 __all__ = ["Interrupted", "SearchResult", "command", "main", "search"]
 
@@ -88,7 +88,7 @@ def search(
 
     Args:
         model: a trained network (its weights are read, never changed), or a name as in ``--model``.
-        data: an ``ImageData``, a name as in ``--data``, or the path of an image folder.
+        data: ``gaprune.image_data(...)`` or other ``ImageData``, a name as in ``--data``, or the path of a folder.
         objectives: two or more names or ``Objective`` objects; accuracy and flops by default.
         reporter: where progress goes; by default as the command shows it.
         **options: any other option of the command, by its name with underscores (``population=30``).
@@ -96,6 +96,7 @@ def search(
     Raises:
         GapruneError: anything that the caller can mend, in one line.
     """
+    check_kinds(model, data, by_name=True)
     own = Own(
         model=model if isinstance(model, nn.Module) else None,
         data=data if isinstance(data, ImageData) else None,
@@ -114,7 +115,7 @@ def _named(model: object, data: object, objectives: Sequence[str | Objective] | 
     found: dict[str, Any] = {}
     if isinstance(model, str):
         found["model"] = model
-    if isinstance(data, Path) or (isinstance(data, str) and data not in data_names() and Path(data).is_dir()):
+    if isinstance(data, Path) or (isinstance(data, str) and data not in data_names() and Path(data).exists()):
         found["data_dir"] = Path(data)
     elif isinstance(data, str):
         found["data"] = data
@@ -165,9 +166,7 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
             options = resumed_options(options, run.manifest)
             checked = check_names(options, own)
             with open_backend(checked.placement, reporter) as make_backend:
-                wanted = run.manifest["identity"]["weights_sha256"]
-                held_out = run.manifest.get("data", {}).get("splits", {}).get("search_from")
-                job = prepare(checked, reporter, run.path, wanted, held_out)
+                job = prepare(checked, reporter, run.path, Before.of(run.manifest))
                 check_identity(job, run)
                 with _stoppable(run.path, own):
                     return _finish_run(job, run, make_backend, reporter)

@@ -13,7 +13,7 @@ are nearly silent there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -276,5 +276,5 @@ def _norms(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def _batches(images: ImageSet, batch_size: int) -> tuple[Tensor, ...]:
+def _batches(images: ImageSet, batch_size: int) -> Iterable[Tensor]:
     return images.images.tensor_split(-(-len(images) // batch_size))

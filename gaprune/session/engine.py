@@ -11,7 +11,7 @@ from torch import nn
 
 from gaprune.data import ImageData, ImageSet, Splits
 from gaprune.errors import OptionError
-from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Objective, measure
+from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
 from gaprune.evolve import largest_cost
 from gaprune.progress import Reporter
 from gaprune.prune.calibration import take_anchors
@@ -104,7 +104,7 @@ def make_evaluator(
     space = PruningSpace(graph, costs, importance, space_form, None if origin is None else origin.kernels)
     task = FitnessTask(
         search=splits.search,
-        calibration=first(splits.calibration, options.images.calibration_size),
+        calibration=first(splits.calibration, options.images.calibration_size).loaded(),
         mean=data.mean,
         std=data.std,
         classes=len(data.classes),
@@ -204,14 +204,21 @@ def first(images: ImageSet, count: int) -> ImageSet:
     return images.select(torch.arange(min(count, len(images)), device=images.labels.device))
 
 
-def measure_original(model: nn.Module, evaluator: Evaluator, splits: Splits, reporter: Reporter) -> Original:
-    """What the whole network reaches on the search and the test images, and what it costs."""
+def measure_original(
+    model: nn.Module, evaluator: Evaluator, splits: Splits, searched: Measurement, reporter: Reporter
+) -> Original:
+    """What the whole network reaches on the test images, too, and what it costs.
+
+    Args:
+        model: the network.
+        evaluator: of it.
+        splits: on its device.
+        searched: what it reaches on the search images.
+        reporter: told all of it.
+    """
     task = evaluator.task
-    reporter.say(f"measuring the original on {len(splits.search) + len(splits.test):,} images")
-    found = [
-        measure(model, images, task.mean, task.std, batch_size=task.batch_size)
-        for images in (splits.search, splits.test)
-    ]
+    reporter.say(f"measuring the original on {len(splits.test):,} test images")
+    found = [searched, measure(model, splits.test, task.mean, task.std, batch_size=task.batch_size)]
     costs = evaluator.original
     reporter.say(
         f"original: accuracy {found[0].accuracy:.4f} on {found[0].total:,} search images, "

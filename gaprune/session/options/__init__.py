@@ -10,6 +10,7 @@ from gaprune.session.options.groups import (
     IterationOptions,
     MachineOptions,
     NetworkOptions,
+    ReadingOptions,
     RoundOptions,
     RunOptions,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "IterationOptions",
     "MachineOptions",
     "NetworkOptions",
+    "ReadingOptions",
     "RoundOptions",
     "RunOptions",
     "SearchKeywords",

@@ -15,7 +15,7 @@ from gaprune.session.options.search import ROUNDS, SearchOptions
 PLACES = names_of(ClusterOptions)
 """Options that say where candidates are evaluated, on which results do not depend."""
 
-ALWAYS = ("pick", "cache_dir", "data_dir", "checkpoint", *PLACES)
+ALWAYS = ("pick", "yes", "cache_dir", "data_dir", "checkpoint", *PLACES)
 """Options that a resumed search may be given anew; images and weights are compared by content."""
 
 MAY_CHANGE = ("generations", "polish", *ALWAYS)

@@ -18,6 +18,7 @@ from gaprune.session.options.groups import (
     IterationOptions,
     MachineOptions,
     NetworkOptions,
+    ReadingOptions,
     RoundOptions,
     RunOptions,
 )
@@ -57,6 +58,7 @@ class SearchOptions(Options):
 
     network: NetworkOptions = group(NetworkOptions, "network")
     images: ImageOptions = group(ImageOptions, "images")
+    reading: ReadingOptions = group(ReadingOptions, "photographs and normalisation")
     space: GenomeOptions = group(GenomeOptions, "what may be removed")
     fitness: FitnessOptions = group(FitnessOptions, "objectives and limits")
     evolution: EvolutionOptions = group(EvolutionOptions, "evolution")
