@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 import gaprune
 from gaprune.commands.search import main
+from gaprune.runs import read_csv
 from gaprune.runs.lock import DirectoryLock
 from gaprune.training.recipe import bfloat16_pays
 
@@ -248,7 +249,9 @@ def test_rounds_killed_in_the_second_resume_to_the_end_of_undisturbed_ones(
     assert main(["--resume", str(killed)]) == 0
     assert main([*rounds, "--output", str(whole)]) == 0
     assert "| 01 |" in capsys.readouterr().out
-    for name in ("front.csv", *(f"front/{index:02d}/model.safetensors" for index in range(2))):
+    weights = [f"{row.path}/model.safetensors" for row in read_csv(whole / "front.csv")]
+    assert len(weights) == 2
+    for name in ("front.csv", *weights):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gaprune.front.members import FRONT, member_readme, member_row, new_front, show
+from gaprune.front.members import FRONT, distinct, member_readme, member_row, new_front, show
 from gaprune.prune.genome import Genome
-from gaprune.runs import FrontRow, RunDirectory
+from gaprune.runs import FrontRow, RunDirectory, member_name
 from gaprune.runs.files import atomic_write, write_json
+from gaprune.runs.front import write_indices
 from gaprune.saved import METRICS, read_metrics, save_genome
 from gaprune.session.job import Job
 
@@ -56,14 +57,15 @@ def hand_out(job: Job, run: RunDirectory, networks: Sequence[PartNetwork], done:
     Returns:
         One row a network.
     """
-    digits = max(2, len(str(len(networks) - 1)))
+    names = [member_name(one.genome.key, *(f"{part}{number}" for part, number in one.part.items())) for one in networks]
+    names = distinct(names, [one.genome.key for one in networks])
     rows = []
     with new_front(run) as folder:
-        for index, network in enumerate(networks):
-            name = f"{index:0{digits}d}"
+        for index, (network, name) in enumerate(zip(networks, names, strict=True)):
             row = replace(original_row(job, network), index=index, path=f"{FRONT}/{name}")
             _copy(job, network, row, folder / name)
             rows.append(row)
+        write_indices(folder, names)
     return show(job, run, rows, done)
 
 
