@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gaprune.commands.finetune import finetune as finetune
-    from gaprune.commands.search import SearchResult as SearchResult
+    from gaprune.commands.result import SearchResult as SearchResult
     from gaprune.commands.search import search as search
     from gaprune.data import ImageData as ImageData
     from gaprune.data import from_arrays as from_arrays
@@ -40,7 +40,7 @@ _HOMES = {
     "GapruneError": "gaprune.errors",
     "ImageData": "gaprune.data",
     "Objective": "gaprune.evaluate",
-    "SearchResult": "gaprune.search",
+    "SearchResult": "gaprune.commands.result",
     "finetune": "gaprune.finetune",
     "from_arrays": "gaprune.data",
     "load": "gaprune.saved",

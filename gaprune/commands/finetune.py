@@ -6,17 +6,15 @@ import dataclasses
 import difflib
 import logging
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from torch import nn
 
 from gaprune.cli import GIVEN, Interrupted, argument, option, options_record, run_command, typed_command
-from gaprune.commands.search import SearchResult
+from gaprune.commands.result import SearchResult, described, show_front
 from gaprune.data import ImageData
 from gaprune.device import DEVICES, card_names, pinned
 from gaprune.errors import OptionError, RunError, choice_error
@@ -34,9 +32,6 @@ from gaprune.runs import (
     check_choice,
     choose,
     environment,
-    front_table,
-    plain_table,
-    read_manifest,
 )
 from gaprune.runs.picking import ALL
 from gaprune.session.job import Job
@@ -53,12 +48,14 @@ class FinetuneOptions:
     """Train members of a finished search on, with the original as their teacher.
 
     Stopped, it goes on when the command is given again. A member hands its trained weights out, in
-    front/NN/finetuned, if they are better on the search images.
+    front/MEMBER/finetuned, if they are better on the search images.
     """
 
     run: Path = argument("the run directory of a finished search", metavar="RUN")
     pick: str = option(
-        "knee", "members: all, indices and rules, such as 3,7,flops<=0.3; with --shared all by default", metavar="LIST"
+        "knee",
+        "members: all, indices, names and rules, such as 3,3fa9c2e1,flops<=0.3; with --shared all by default",
+        metavar="LIST",
     )
     epochs: int = option(10, "passes over the training images, for each member")
     epoch_images: int | None = option(None, "images of an epoch, drawn anew for each; none is all training images")
@@ -151,27 +148,22 @@ def finetune(
     places = ("checkpoint", "data_dir", "cache_dir")
     typed: dict[str, Any] = {k: Path(v) if k in places and v is not None else v for k, v in options.items()}
     made = FinetuneOptions(run=Path(run), **typed, given=frozenset(typed))
-    return _run(made, Own(model, data, objectives), make_reporter() if reporter is None else reporter)
+    told = make_reporter() if reporter is None else reporter
+    result = _run(made, Own(model, data, objectives), told)
+    _show(result, told)
+    return result
 
 
 def _command(options: FinetuneOptions) -> None:
     reporter = make_reporter()
-    result = _run(options, Own(), reporter)
-    _show(result, read_manifest(result.path)["original"], reporter)
+    _show(_run(options, Own(), reporter), reporter)
 
 
-def _show(result: SearchResult, original: dict[str, Any], reporter: Reporter) -> None:
-    from gaprune.runs import Baseline as Original
-
-    baseline = Original(**original)
-    if sys.stdout.isatty():
-        Console().print(front_table(result.rows, baseline=baseline, picked=result.picked))
-    else:
-        reporter.say(plain_table(result.rows, baseline=baseline, picked=result.picked))
+def _show(result: SearchResult, reporter: Reporter) -> None:
+    show_front(result, reporter)
     reporter.say(f"table: {result.path / CSV}, picture: {result.path / PICTURE}")
     if result.picked is not None:
-        place = result.path / result.picked.path
-        reporter.say(f'member {result.picked.index}: gaprune.load("{place}")')
+        reporter.say(described(result, result.picked))
 
 
 def _run(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
@@ -206,7 +198,7 @@ def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: R
     picked = next(row for row in rows if row.index == chosen[0].index) if len(chosen) == 1 else None
     draw(job, run, logged(run), rows, picked)
     _note(job, run, options)
-    return SearchResult(run.path, rows, picked, own.model, bool(run.manifest.get("satisfied", True)))
+    return SearchResult.of_run(run, rows, picked, own.model, bool(run.manifest.get("satisfied", True)))
 
 
 def _alone(tuner: Tuner, rows: Sequence[FrontRow]) -> None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import difflib
 import logging
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from torch import nn
 
 from gaprune.campaigns.iterations import run_iterations
 from gaprune.campaigns.rounds import run_rounds
 from gaprune.cli import GIVEN, Interrupted, run_command, typed_command
+from gaprune.commands.result import SearchResult, show_result
 from gaprune.data import ImageData, data_names
 from gaprune.errors import BackendError, OptionError, RunError, choice_error
 from gaprune.evaluate import Objective, Outcome
@@ -26,54 +25,19 @@ from gaprune.front.picture import draw
 from gaprune.front.reopen import check_identity, part_of
 from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.costs import Costs
-from gaprune.runs import Baseline as Original
-from gaprune.runs import (
-    FrontRow,
-    RunDirectory,
-    check_free,
-    default_run_path,
-    front_table,
-    pick,
-    plain_table,
-    read_csv,
-    read_manifest,
-)
-from gaprune.saved import load
+from gaprune.runs import FrontRow, RunDirectory, check_free, default_run_path, pick, read_csv
 from gaprune.session.backends import MakeBackend, open_backend, started
+from gaprune.session.callbacks import Callback, check_callbacks, of_a_callback
 from gaprune.session.engine import MEGABYTE
 from gaprune.session.job import Job, check_names, prepare
 from gaprune.session.loop import Found, check_found, evolve
 from gaprune.session.options import ROUNDS, SearchOptions, record, resumed_options, settled
 from gaprune.session.own import Own
 
+__all__ = ["SearchResult", "main", "search"]
+
 PROG = "python -m gaprune.search"
 RUNS = Path("runs")
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """A finished search.
-
-    Attributes:
-        path: the run directory.
-        rows: the front, fewest FLOPs first: accuracies, FLOPs, parameters, place on disk.
-        picked: the row that ``pick`` marks; ``None`` when no row satisfies it.
-        model: the network that was given as an object, if it was.
-        satisfied: whether the rows keep to the constraints; if not, they are what comes nearest.
-    """
-
-    path: Path
-    rows: list[FrontRow]
-    picked: FrontRow | None
-    model: nn.Module | None = None
-    satisfied: bool = True
-
-    def load(self, row: FrontRow | int | None = None) -> nn.Module:
-        """The compact network of a row (or its index); of the picked one by default."""
-        chosen = self.picked if row is None else self.rows[row] if isinstance(row, int) else row
-        if chosen is None:
-            raise OptionError("no member satisfies the pick: name one by its index")
-        return load(self.path / chosen.path, model=self.model)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,6 +52,7 @@ def search(
     *,
     objectives: Sequence[str | Objective] | None = None,
     reporter: Reporter | None = None,
+    callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> SearchResult:
     """Search the front of a trained network and save it; what the command does, for Python.
@@ -96,7 +61,9 @@ def search(
         model: a trained network (its weights are read, never changed), or a name as in ``--model``.
         data: an ``ImageData``, a name as in ``--data``, or the path of an image folder.
         objectives: two or more names or ``Objective`` objects; accuracy and flops by default.
-        reporter: where progress goes; by default as the command shows it.
+        reporter: where progress and the result go; by default as the command shows them.
+        callbacks: functions that are told of each ``Generation`` when it is done and saved. What one raises stops the
+            search and comes out of this call; ``resume`` goes on from there.
         **options: any other option of the command, by its name with underscores (``population=30``).
 
     Raises:
@@ -106,6 +73,7 @@ def search(
         model=model if isinstance(model, nn.Module) else None,
         data=data if isinstance(data, ImageData) else None,
         objectives=objectives,
+        callbacks=check_callbacks(callbacks),
     )
     if isinstance(objectives, str):
         raise OptionError(f"objectives must be a list of names, got the text {objectives!r}")
@@ -117,7 +85,10 @@ def search(
         if name not in valid:
             raise choice_error("option", name, difflib.get_close_matches(name, valid, n=3) or valid)
     made = SearchOptions(**given, given=frozenset(given))
-    return _run(made, own, make_reporter() if reporter is None else reporter)
+    told = make_reporter() if reporter is None else reporter
+    result = _run(made, own, told)
+    show_result(result, told)
+    return result
 
 
 def _named(model: object, data: object, objectives: Sequence[str | Objective] | None) -> dict[str, Any]:
@@ -149,21 +120,7 @@ def _command(options: SearchOptions) -> None:
         where = "before the search began; a baseline in training keeps its epochs"
         raise Interrupted(f"stopped {where}; go on with: {typed_command(PROG, options)}") from None
     with _stoppable(result.path, Own()):
-        _show(result, reporter)
-
-
-def _show(result: SearchResult, reporter: Reporter) -> None:
-    manifest = read_manifest(result.path)
-    original, rule = Original(**manifest["original"]), manifest["options"]["pick"]
-    if sys.stdout.isatty():
-        Console().print(front_table(result.rows, baseline=original, picked=result.picked))
-    else:
-        reporter.say(plain_table(result.rows, baseline=original, picked=result.picked))
-    reporter.say(f"run: {result.path}")
-    reporter.say(f"table: {result.path / CSV}, picture: {result.path / 'front.png'}")
-    if result.picked is not None:
-        place = result.path / result.picked.path
-        reporter.say(f'picked ({rule}): member {result.picked.index}, gaprune.load("{place}")')
+        show_result(result, reporter)
 
 
 def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
@@ -205,6 +162,8 @@ def _stoppable(path: Path, own: Own) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if of_a_callback(error):
+            raise
         raise RunError(f"cannot write in {path}: {error.strerror or error}") from error
 
 
@@ -220,7 +179,7 @@ def _go(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Report
         picked=None if picked is None else picked.index,
         satisfied=satisfied,
     )
-    return SearchResult(run.path, rows, picked, job.own.model, satisfied)
+    return SearchResult.of_run(run, rows, picked, job.own.model, satisfied)
 
 
 def _found(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
@@ -90,12 +89,14 @@ def make_evaluator(
         ModelError: the network cannot be pruned.
         OptionError: no network can keep to a constraint.
     """
+    reporter.say("graph: tracing the network, and checking it with half of its channels gone")
     graph = checked_graph(model, data.image_shape)
     costs = cost_model(model, graph, data.image_shape)
     statistics = kept.statistics(lambda: _statistics(options, model, graph, data, splits.calibration, reporter))
     space_form = space_options(options, splits.search.images.device)
     free_kernels = space_form.genes != "neurons" and space_form.connection_groups == 1
-    importance = importance_function(options.importance)(model, graph, statistics, kernels=free_kernels)
+    score = importance_function(options.importance)
+    importance = score(model, graph, statistics, kernels=free_kernels, reporter=reporter)
     space = PruningSpace(graph, costs, importance, space_form, None if origin is None else origin.kernels)
     task = Task(
         search=splits.search,
@@ -167,22 +168,19 @@ def _statistics(
 ) -> Statistics:
     """What is to be known of every consumer's input; nothing where nobody asks."""
     found = Statistics({}, {}, 0)
-    start = time.perf_counter()
     if options.compensation != "none" or options.importance == "obs":
         used = first(images, options.statistics_size or images_wanted(consumers(model, graph)))
-        with reporter.task("statistics", len(used)) as task:
-            found = collect(
-                model,
-                graph,
-                used,
-                data.mean,
-                data.std,
-                taps=options.compensation == "taps",
-                batch_size=options.batch_size,
-                advance=task.advance,
-            )
-        seconds, megabytes = time.perf_counter() - start, found.bytes / MEGABYTE
-        reporter.say(f"statistics: {found.images:,} images, {seconds:.1f} s, {megabytes:.0f} MB")
+        found = collect(
+            model,
+            graph,
+            used,
+            data.mean,
+            data.std,
+            taps=options.compensation == "taps",
+            batch_size=options.batch_size,
+            reporter=reporter,
+        )
+        reporter.say(f"statistics: {found.images:,} images, {found.bytes / MEGABYTE:.0f} MB")
     if options.importance == "taylor":
         used, size = first(images, options.calibration_size), min(options.batch_size, MOST_BACKWARD)
         found = replace(found, taylor=neuron_taylor(model, graph, used, data.mean, data.std, batch_size=size))
@@ -197,11 +195,11 @@ def first(images: ImageSet, count: int) -> ImageSet:
 def measure_original(model: nn.Module, evaluator: Evaluator, splits: Splits, reporter: Reporter) -> Original:
     """What the whole network reaches on the search and the test images, and what it costs."""
     task = evaluator.task
-    reporter.say(f"measuring the original on {len(splits.search) + len(splits.test):,} images")
-    found = [
-        measure(model, images, task.mean, task.std, batch_size=task.batch_size)
-        for images in (splits.search, splits.test)
-    ]
+    with reporter.task("measuring the original", len(splits.search) + len(splits.test)) as told:
+        found = [
+            measure(model, images, task.mean, task.std, batch_size=task.batch_size, advance=told.advance)
+            for images in (splits.search, splits.test)
+        ]
     costs = evaluator.original
     reporter.say(
         f"original: accuracy {found[0].accuracy:.4f} on {found[0].total:,} search images, "

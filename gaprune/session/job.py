@@ -160,7 +160,8 @@ def prepare(
     data = own.data or load_images(options, reporter)
     splits = split_images(options, data, own.model is not None, reporter, search_from)
     baseline = find_baseline(options, data, splits, device, own.model, reporter, wanted)
-    reporter.say(f"network: {name}, {baseline.source}")
+    called = "" if baseline.source.startswith(name) else f"{name}, "
+    reporter.say(f"network: {called}{baseline.source}")
     if baseline.saw_all_training_images and splits.record["search_from"] == "train":
         reporter.say("these weights may have seen the search images in training: --search-from test avoids that")
     data = data.with_normalisation(baseline.mean, baseline.std)
