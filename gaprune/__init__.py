@@ -18,15 +18,19 @@ if TYPE_CHECKING:
     from gaprune.data import load_data as load_data
     from gaprune.errors import GapruneError as GapruneError
     from gaprune.evaluate import Objective as Objective
+    from gaprune.progress import Reporter as Reporter
     from gaprune.runs import pick as pick
     from gaprune.saved import load as load
+    from gaprune.session.callbacks import Generation as Generation
 
 __version__ = "0.1.0"
 
 __all__ = [
     "GapruneError",
+    "Generation",
     "ImageData",
     "Objective",
+    "Reporter",
     "SearchResult",
     "finetune",
     "from_arrays",
@@ -38,8 +42,10 @@ __all__ = [
 
 _HOMES = {
     "GapruneError": "gaprune.errors",
+    "Generation": "gaprune.session.callbacks",
     "ImageData": "gaprune.data",
     "Objective": "gaprune.evaluate",
+    "Reporter": "gaprune.progress",
     "SearchResult": "gaprune.commands.result",
     "finetune": "gaprune.finetune",
     "from_arrays": "gaprune.data",

@@ -46,7 +46,7 @@ def test_python_is_told_the_result_as_the_command_is(
     assert " points of test accuracy with " in picked
     assert picked.endswith(f'gaprune.load("{tmp_path / "run" / found.picked.path}", model=model)')
     assert sum("MB on disk" in line for line in told.lines) == 1
-    assert any(line.startswith(f"search: {found.candidates} candidates, ") for line in told.lines)
+    assert any(line.startswith("took: ") and f" for {found.candidates} candidates, " in line for line in told.lines)
     assert len(set(told.lines)) == len(told.lines), "a line is said twice"
 
 

@@ -141,7 +141,8 @@ def show_result(result: SearchResult, reporter: Reporter, *, every: bool = False
     """
     show_front(result, reporter, every=every)
     if result.seconds is not None and result.candidates is not None:
-        reporter.say(f"search: {result.candidates:,} candidates, {duration(result.seconds)} in all")
+        took = duration(result.seconds)
+        reporter.say(f"took: {took} for {result.candidates:,} candidates, statistics and front included")
     reporter.say(f"run: {result.path}")
     size = bytes_of(result.path) / MEGABYTE
     table = f"table: {result.path / CSV}, picture: {result.path / PICTURE}"
