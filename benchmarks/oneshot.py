@@ -29,8 +29,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import DONE, Goal, run
-from subjects import (
+from torch import nn
+
+from benchmarks.harness import DONE, Goal, run
+from benchmarks.subjects import (
     SEED,
     Subject,
     WorkFile,
@@ -41,9 +43,17 @@ from subjects import (
     study,
     widest_within,
 )
-from torch import nn
-from torch_pruning_peer import GRADIENT_IMAGES, SCOPES, TOLERANCE, Criterion, Planner, Scores, criteria, pruned, score
-
+from benchmarks.torch_pruning_peer import (
+    GRADIENT_IMAGES,
+    SCOPES,
+    TOLERANCE,
+    Criterion,
+    Planner,
+    Scores,
+    criteria,
+    pruned,
+    score,
+)
 from gaprune import load
 from gaprune.errors import RunError, first_line
 from gaprune.progress import Reporter, Task, make_reporter

@@ -18,8 +18,8 @@ from gaprune.runs import Baseline as Original
 from gaprune.runs import FrontRow, RunDirectory, front_table, plain_table, points_lost, read_manifest, share_left
 from gaprune.runs.directory import SECONDS
 from gaprune.runs.picking import members
+from gaprune.runs.tables import MEGABYTE
 from gaprune.saved import load
-from gaprune.session.engine import MEGABYTE
 
 if TYPE_CHECKING:
     from rich.table import Table

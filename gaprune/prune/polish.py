@@ -184,7 +184,7 @@ def _rectified(wanted: Tensor, given: Tensor, norm: Any) -> Tensor:
 
 @contextmanager
 def _hooked(model: nn.Module, layers: dict[str, Layer], samplers: dict[str, _Sampler]) -> Iterator[None]:
-    """Meanwhile every call of a layer shows its input and output to its sampler."""
+    """Show input and output of every call of a layer to its sampler."""
     handles = [
         model.get_submodule(layer.name).register_forward_hook(samplers[weight], with_kwargs=True)
         for weight, layer in layers.items()

@@ -196,7 +196,7 @@ def collect(
 
 @contextmanager
 def _watching(modules: dict[str, nn.Module], watchers: dict[str, Watcher]) -> Iterator[None]:
-    """Meanwhile every call of a layer shows its input to the layer's watcher."""
+    """Show the input of every call of a layer to the layer's watcher."""
     hooks = [m.register_forward_pre_hook(watchers[weight], with_kwargs=True) for weight, m in modules.items()]
     try:
         yield

@@ -11,7 +11,7 @@ from torch import nn
 
 from gaprune.data import ImageData, ImageSet, Splits
 from gaprune.errors import OptionError
-from gaprune.evaluate import Evaluator, Objective, Task, measure
+from gaprune.evaluate import Evaluator, FitnessTask, Objective, measure
 from gaprune.evolve.ranked import RankedSpace, rank
 from gaprune.progress import Reporter
 from gaprune.prune.checking import checked_graph
@@ -24,6 +24,7 @@ from gaprune.prune.space import PruningSpace, SpaceOptions
 from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
 from gaprune.prune.taylor import neuron_taylor
 from gaprune.runs import Baseline as Original
+from gaprune.runs.tables import MEGABYTE
 from gaprune.session.options import SearchOptions
 from gaprune.session.statistics_cache import Kept
 from gaprune.training import bfloat16_pays
@@ -31,7 +32,8 @@ from gaprune.training import bfloat16_pays
 CUDA_ROUND_TO = 8
 """Widths that tensor cores like."""
 
-MEGABYTE = 1e6
+MOST_STATISTICS = 4096
+"""Images for covariances unless told otherwise."""
 
 BISECTIONS = 16
 
@@ -98,7 +100,7 @@ def make_evaluator(
     score = importance_function(options.importance)
     importance = score(model, graph, statistics, kernels=free_kernels, reporter=reporter)
     space = PruningSpace(graph, costs, importance, space_form, None if origin is None else origin.kernels)
-    task = Task(
+    task = FitnessTask(
         search=splits.search,
         calibration=first(splits.calibration, options.calibration_size),
         mean=data.mean,
@@ -169,7 +171,7 @@ def _statistics(
     """What is to be known of every consumer's input; nothing where nobody asks."""
     found = Statistics({}, {}, 0)
     if options.compensation != "none" or options.importance == "obs":
-        used = first(images, options.statistics_size or images_wanted(consumers(model, graph)))
+        used = first(images, statistics_images(options, images_wanted(consumers(model, graph))))
         found = collect(
             model,
             graph,
@@ -185,6 +187,16 @@ def _statistics(
         used, size = first(images, options.calibration_size), min(options.batch_size, MOST_BACKWARD)
         found = replace(found, taylor=neuron_taylor(model, graph, used, data.mean, data.std, batch_size=size))
     return found
+
+
+def statistics_images(options: SearchOptions, wanted: int = MOST_STATISTICS) -> int:
+    """Training images for covariances: as many as were asked for, or else as are wanted.
+
+    Args:
+        options: what was asked for.
+        wanted: by the layers; as long as these are not known, the most that are kept for it.
+    """
+    return options.statistics_size or wanted
 
 
 def first(images: ImageSet, count: int) -> ImageSet:
