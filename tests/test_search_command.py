@@ -57,6 +57,7 @@ def test_the_command_ends_with_a_table_and_a_network_to_load(
     out = capsys.readouterr().out
     assert "accuracy search %" in out
     assert f"run: {path}" in out
+    assert sum(f"{TINY}" in line for line in out.splitlines()) == 1, "the network is named once"
     line = next(line for line in out.splitlines() if line.startswith("picked (flops<=0.6)"))
     network = gaprune.load(line.split('gaprune.load("')[1].rstrip('")'))
     assert network(torch.zeros(1, 3, 8, 8)).shape == (1, 3)

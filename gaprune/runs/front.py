@@ -141,7 +141,7 @@ def write_indices(folder: Path, names: Sequence[str]) -> None:
     """
     digits = max(2, len(str(len(names) - 1)))
     for index, name in enumerate(names):
-        (folder / f"{index:0{digits}d}").write_text(f"{name}\n")
+        atomic_write(folder / f"{index:0{digits}d}", f"{name}\n".encode())
 
 
 def member_folder(path: Path) -> Path:
