@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,12 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColum
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from gaprune.errors import choice_error
+
 Clock = Callable[[], float]
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+"""How much is logged, most first."""
 
 
 class Task(Protocol):
@@ -155,6 +161,28 @@ class _SilentReporter:
 
 
 SILENT: Reporter = _SilentReporter()
+
+
+@contextmanager
+def logging_at(level: str | None) -> Iterator[None]:
+    """Log so much of what gaprune does, and set that back in the end. Where it goes is the caller's business.
+
+    Args:
+        level: one of ``LOG_LEVELS``; ``None`` leaves it as the caller has it.
+
+    Raises:
+        OptionError: there is no such level.
+    """
+    if level is not None and level not in LOG_LEVELS:
+        raise choice_error("log-level", level, LOG_LEVELS)
+    logger = logging.getLogger("gaprune")
+    before = logger.level
+    if level is not None:
+        logger.setLevel(level.upper())
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _status(name: str, pace: Pace, timing: str, figures: dict[str, str]) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import json
+import logging
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +18,11 @@ from torch import nn
 
 import gaprune
 from gaprune.cli import Interrupted
-from gaprune.commands.search import SearchResult
+from gaprune.commands.result import SearchResult, show_result
 from gaprune.data import ImageData
 from gaprune.errors import OptionError
 from gaprune.progress import SILENT
+from gaprune.runs.display import over_budgets
 from gaprune.session.callbacks import Generation
 
 SMALL: dict[str, Any] = {"population": 4, "generations": 3, "search_size": 30, "device": "cpu", "threads": 1}
@@ -147,3 +151,32 @@ def test_callbacks_that_are_no_functions_are_refused_at_once(
     with pytest.raises(OptionError, match="callbacks must be a list of functions of one generation, got "):
         run(trained, square_data, tmp_path / "run", callbacks=wrong)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_shown_is_asked_for_and_not_recorded(
+    trained: nn.Module,
+    square_data: ImageData,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked = {"quiet": True, "log_level": "info", "all": True}
+    found = run(trained, square_data, tmp_path / "run", **asked)
+    assert capsys.readouterr() == ("", "")
+    assert "generation 3 of 3: " in caplog.text
+    assert not logging.getLogger("gaprune").isEnabledFor(logging.INFO), "it is set back"
+    options = json.loads((found.path / "manifest.json").read_text())["options"]
+    assert not set(asked) & set(options)
+    again = gaprune.search(trained, square_data, resume=found.path, **asked)  # type: ignore[operator]
+    assert again.rows == found.rows
+    with pytest.raises(OptionError, match="unknown log-level 'loud': choose "):
+        run(trained, square_data, tmp_path / "other", log_level="loud")
+
+
+def test_a_long_front_is_shown_whole_where_that_is_asked_for(result: SearchResult) -> None:
+    rows = [dataclasses.replace(result.rows[0], index=n, flops_share=(n + 1) / 100) for n in range(50)]
+    many, short, whole = dataclasses.replace(result, rows=rows, picked=rows[7]), Listener(), Listener()
+    show_result(many, short)
+    show_result(many, whole, every=True)
+    assert short.lines[0].count(f"| {rows[0].name} |") == len(over_budgets(rows, rows[7])) < 16
+    assert whole.lines[0].count(f"| {rows[0].name} |") == 50

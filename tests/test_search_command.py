@@ -63,6 +63,8 @@ def test_the_command_ends_with_a_table_and_a_network_to_load(
     assert network(torch.zeros(1, 3, 8, 8)).shape == (1, 3)
     assert main(["--resume", str(path)]) == 0
     assert line in capsys.readouterr().out.splitlines()
+    assert main(["--resume", str(path), "--quiet", "--log-level", "error"]) == 0
+    assert capsys.readouterr() == (f"{path}\n", ""), "a script reads where the run is"
 
 
 def test_a_resumed_run_finds_its_baseline_whatever_this_machine_would_train(

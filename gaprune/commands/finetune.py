@@ -22,7 +22,7 @@ from gaprune.evaluate import Objective
 from gaprune.front.members import CSV
 from gaprune.front.picture import PICTURE, draw, logged
 from gaprune.front.reopen import finished_front, reopened
-from gaprune.progress import Reporter, make_reporter
+from gaprune.progress import LOG_LEVELS, SILENT, Reporter, logging_at, make_reporter
 from gaprune.recovery.members import Tuner, update_table
 from gaprune.recovery.recover import distillation, gentle_recipe
 from gaprune.recovery.shared import SHARED_NEEDS, SharedTuner
@@ -35,7 +35,7 @@ from gaprune.runs import (
 )
 from gaprune.runs.picking import ALL
 from gaprune.session.job import Job
-from gaprune.session.options import LARGEST_SEED
+from gaprune.session.options import LARGEST_SEED, SCREEN
 from gaprune.session.own import Own
 from gaprune.training import Recipe
 from gaprune.training.lesson import HOTTEST
@@ -71,6 +71,9 @@ class FinetuneOptions:
     checkpoint: Path | None = option(None, "where the original's weights lie by now", metavar="FILE")
     data_dir: Path | None = option(None, "where the search's images lie by now", metavar="DIR")
     cache_dir: Path | None = option(None, "where data and baselines lie by now", metavar="DIR")
+    all: bool = option(False, "show every network of the front in the table, not a choice over budgets")
+    quiet: bool = option(False, "say nothing but what is wrong")
+    log_level: str = option("warning", "how much is logged: debug, info, warning or error", choices=LOG_LEVELS)
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def check(self) -> None:
@@ -148,22 +151,23 @@ def finetune(
     places = ("checkpoint", "data_dir", "cache_dir")
     typed: dict[str, Any] = {k: Path(v) if k in places and v is not None else v for k, v in options.items()}
     made = FinetuneOptions(run=Path(run), **typed, given=frozenset(typed))
-    told = make_reporter() if reporter is None else reporter
-    result = _run(made, Own(model, data, objectives), told)
-    _show(result, told)
-    return result
+    return _shown(made, Own(model, data, objectives), make_reporter() if reporter is None else reporter)
 
 
 def _command(options: FinetuneOptions) -> None:
-    reporter = make_reporter()
-    _show(_run(options, Own(), reporter), reporter)
+    _shown(options, Own(), make_reporter())
 
 
-def _show(result: SearchResult, reporter: Reporter) -> None:
-    show_front(result, reporter)
-    reporter.say(f"table: {result.path / CSV}, picture: {result.path / PICTURE}")
+def _shown(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
+    """Train, and show what the front is by now; nothing where that is asked for."""
+    told = SILENT if options.quiet else reporter
+    with logging_at(options.log_level if "log_level" in options.given else None):
+        result = _run(options, own, told)
+    show_front(result, told, every=options.all)
+    told.say(f"table: {result.path / CSV}, picture: {result.path / PICTURE}")
     if result.picked is not None:
-        reporter.say(described(result, result.picked))
+        told.say(described(result, result.picked))
+    return result
 
 
 def _run(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
@@ -215,7 +219,8 @@ def _alone(tuner: Tuner, rows: Sequence[FrontRow]) -> None:
 
 def _note(job: Job, run: RunDirectory, options: FinetuneOptions) -> None:
     """Write in the manifest how members were trained, unless it stands there."""
-    made_with = {"options": options_record(options), "device": str(job.device)}
+    recorded = {name: value for name, value in options_record(options).items() if name not in SCREEN}
+    made_with = {"options": recorded, "device": str(job.device)}
     earlier = run.manifest.get("finetune", [])
     if any(all(one.get(name) == value for name, value in made_with.items()) for one in earlier):
         return

@@ -22,7 +22,7 @@ from gaprune.evaluate import Objective, Outcome
 from gaprune.front.members import save_front
 from gaprune.front.picture import draw
 from gaprune.front.reopen import check_identity, part_of
-from gaprune.progress import Reporter, make_reporter
+from gaprune.progress import SILENT, Reporter, logging_at, make_reporter
 from gaprune.prune.costs import Costs
 from gaprune.runs import FrontRow, RunDirectory, check_free, default_run_path, pick
 from gaprune.runs.tables import MEGABYTE
@@ -84,9 +84,16 @@ def search(
         if name not in valid:
             raise choice_error("option", name, difflib.get_close_matches(name, valid, n=3) or valid)
     made = SearchOptions(**given, given=frozenset(given))
-    told = make_reporter() if reporter is None else reporter
-    result = _run(made, own, told)
-    show_result(result, told)
+    return _shown(made, own, make_reporter() if reporter is None else reporter)
+
+
+def _shown(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
+    """Search, and show what was found; nothing where that is asked for."""
+    told = SILENT if options.quiet else reporter
+    with logging_at(options.log_level if "log_level" in options.given else None):
+        result = _run(options, own, told)
+    with _stoppable(result.path, own):
+        show_result(result, told, every=options.all)
     return result
 
 
@@ -112,14 +119,14 @@ def _paths(options: dict[str, Any]) -> dict[str, Any]:
 def _command(options: SearchOptions) -> None:
     reporter = make_reporter()
     try:
-        result = _run(options, Own(), reporter)
+        result = _shown(options, Own(), reporter)
     except Interrupted:
         raise
     except KeyboardInterrupt:
         where = "before the search began; a baseline in training keeps its epochs"
         raise Interrupted(f"stopped {where}; go on with: {typed_command(PROG, options)}") from None
-    with _stoppable(result.path, Own()):
-        show_result(result, reporter)
+    if options.quiet:
+        reporter.say(str(result.path))
 
 
 def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:

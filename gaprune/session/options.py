@@ -12,6 +12,7 @@ from gaprune.data import data_names
 from gaprune.errors import OptionError, RunError, choice_error
 from gaprune.evaluate import Constraints
 from gaprune.evolve import settled_name
+from gaprune.progress import LOG_LEVELS
 from gaprune.prune.compensation import FORMS
 from gaprune.runs import check_rule
 
@@ -30,6 +31,9 @@ MAY_CHANGE_WITH_ITERATIONS = ("iterations", "pick", "cache_dir", "data_dir", "ch
 SETTLED = ("threads", "device", "round_to", "precision")
 """Options that a run has settled by itself where nobody said; a resumed one keeps what was settled."""
 
+SCREEN = ("all", "quiet", "log_level")
+"""Options that say what is shown, of which a run knows nothing."""
+
 AUTO = "auto"
 
 CHOICES = {
@@ -37,6 +41,7 @@ CHOICES = {
     "compensation": (*FORMS, "none"),
     "precision": ("auto", "float32", "bfloat16"),
     "backend": ("auto", "local", "ray"),
+    "log_level": LOG_LEVELS,
 }
 
 LARGEST_SEED = 2**32 - 1
@@ -153,6 +158,9 @@ class SearchOptions:
     cache_dir: Path | None = option(
         None, "where data and baselines are kept; none is $GAPRUNE_CACHE or the user's cache folder", metavar="DIR"
     )
+    all: bool = option(False, "show every network of the front in the table, not a choice over budgets")
+    quiet: bool = option(False, "say nothing; the command prints the run directory alone")
+    log_level: str = option("warning", "how much is logged: debug, info, warning or error")
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
     @property
@@ -267,9 +275,7 @@ def settled(options: SearchOptions) -> SearchOptions:
 
 def record(options: SearchOptions) -> dict[str, Any]:
     """The options as JSON values for the manifest."""
-    kept = options_record(options)
-    kept.pop("resume")
-    return kept
+    return {name: value for name, value in options_record(options).items() if name not in ("resume", *SCREEN)}
 
 
 def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOptions:
@@ -287,7 +293,7 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     if not isinstance(saved, dict) or not isinstance(settled, dict) or not set(SETTLED) <= set(settled):
         raise RunError(f"the manifest of {given.resume} has no options: it is no run of this version")
     saved = with_known_data({**saved, **{name: settled[name] for name in SETTLED}}, manifest)
-    changed = {name: typed[name] for name in typed if name in given.given and name != "resume"}
+    changed = {name: typed[name] for name in typed if name in given.given and name not in ("resume", *SCREEN)}
     may_change = _may_change(saved)
     refused = {name: value for name, value in changed.items() if name not in may_change}
     before = {**saved, "threads_per_worker": settled["threads"]}
