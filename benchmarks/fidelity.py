@@ -90,8 +90,8 @@ class Judges:
             half=bfloat16_pays(subject.device),
         )
         objectives = resolve_objectives(("accuracy", "flops"))
-        self._fast = Evaluator(subject.model, space, task, objectives, compensator)
-        self._plain = Evaluator(subject.model, space, task, objectives, None)
+        self._fast = Evaluator(subject.model, space, task, objectives, compensator, anchors=subject.anchors)
+        self._plain = Evaluator(subject.model, space, task, objectives, None, anchors=subject.anchors)
         self._subject = subject
         self._others = others
         self._train = train

@@ -219,7 +219,7 @@ class Own:
             polished = evaluator.compacted(masks)
             self._polisher(polished, masks)
             recalibrated = copy.deepcopy(polished)
-            evaluator.recalibrate(recalibrated)
+            evaluator.recalibrate(recalibrated, masks)
             made = [evaluator.network(genome), polished, recalibrated]
             accuracies = [top1(network, subject.splits.search, *subject.norm).accuracy for network in made]
         return made[int(np.argmax(accuracies))]

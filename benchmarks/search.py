@@ -111,7 +111,14 @@ class Judge:
             classes=len(subject.data.classes),
             half=bfloat16_pays(subject.device),
         )
-        self.evaluator = Evaluator(subject.model, space, task, resolve_objectives(("accuracy", "flops")), compensator)
+        self.evaluator = Evaluator(
+            subject.model,
+            space,
+            task,
+            resolve_objectives(("accuracy", "flops")),
+            compensator,
+            anchors=subject.anchors,
+        )
         self._subject, self._others, self._work, self._name = subject, others, work, name
 
     def __call__(self, genome: Genome) -> Floats:

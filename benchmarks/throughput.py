@@ -97,7 +97,8 @@ def evaluator_of(subject: Subject, space: PruningSpace, found: Statistics, searc
     mean, std = subject.norm
     task = FitnessTask(search, subject.recalibration, mean, std, len(subject.data.classes))
     compensator = Compensator(subject.model, subject.graph, found)
-    return Evaluator(subject.model, space, task, resolve_objectives(("accuracy", "flops")), compensator)
+    objectives = resolve_objectives(("accuracy", "flops"))
+    return Evaluator(subject.model, space, task, objectives, compensator, anchors=subject.anchors)
 
 
 def variant(evaluator: Evaluator, *, half: bool, folded: bool) -> Evaluator:

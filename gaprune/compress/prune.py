@@ -67,13 +67,13 @@ class Prune(Method):
         if self.kind == MAGNITUDE:
             network = copy.deepcopy(work.network)
             report = zero_smallest(network, self.keep)
+            work.task.settle(network.to(work.task.device), work.network)
         else:
             criterion, scope = STRUCTURES[self.kind]
             network = work.task.pruned(work, self.keep, scope)
             layers = work.task.structures(network)
             report = {"keep": self.keep, "criterion": criterion, "scope": scope, "layers": layers}
         network.to(work.task.device)
-        work.task.settle(network)
         if self.trains:
             report["training"] = train_on(network, work, session)
         return work.then(network, self.text, report)

@@ -16,7 +16,7 @@ from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.measure import Measurement, measure
 from gaprune.evaluate.objectives import Objective
 from gaprune.evaluate.outcome import Outcome
-from gaprune.prune.calibration import recalibrate
+from gaprune.prune.calibration import Anchors, Recalibrator
 from gaprune.prune.compact import Compactor
 from gaprune.prune.compensation import Compensator
 from gaprune.prune.costs import Costs
@@ -63,6 +63,8 @@ class Evaluator:
         compensator: makes up for removed channels in the consumers' weights; ``None`` leaves them as cut.
         constraints: what candidates should keep to; numbers up to 1 are shares of the original's costs.
         original: what costs are compared with, where that is not the whole of ``model``.
+        anchors: what the original's batch norms give on the calibration images, in the task's batches, which those of
+            compact networks are to give as well; ``None`` recalibrates to mean 0 and variance 1.
 
     Attributes:
         norms: batch norms that are folded while fitness is measured.
@@ -78,6 +80,7 @@ class Evaluator:
         compensator: Compensator | None = None,
         constraints: Constraints | None = None,
         original: Costs | None = None,
+        anchors: Anchors | None = None,
     ) -> None:
         self.space = space
         self.task = task
@@ -85,6 +88,7 @@ class Evaluator:
         self._compact = Compactor(model, space.graph)
         self._compensate = compensator
         self._costs: dict[str, Costs] = {}
+        self._recalibrate = Recalibrator(task.calibration, task.mean, task.std, task.batch_size, space.graph, anchors)
         self.norms = space.graph.norms
         self.original = original or space.costs(Masks.full(space.graph))
         self.constraints = (constraints or Constraints()).counted(self.original)
@@ -153,8 +157,9 @@ class Evaluator:
 
     def network(self, genome: Genome) -> nn.Module:
         """The compact network of a genome, compensated, batch norm recalibrated, in eval mode, in float32."""
-        network = self.compacted(self.space.masks(genome))
-        self.recalibrate(network)
+        masks = self.space.masks(genome)
+        network = self.compacted(masks)
+        self.recalibrate(network, masks)
         return network
 
     def fitness(self, masks: Masks, at_least: float = 0.0) -> Measurement:
@@ -173,7 +178,7 @@ class Evaluator:
         with torch.no_grad():
             network = self.compacted(masks)
             with precision:
-                self.recalibrate(network)
+                self.recalibrate(network, masks)
             fold(network, self.norms)
             with precision:
                 return measure(network, task.search, task.mean, task.std, batch_size=task.batch_size, at_least=at_least)
@@ -186,10 +191,9 @@ class Evaluator:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         return network
 
-    def recalibrate(self, network: nn.Module) -> None:
-        """Measure the network's batch-norm statistics anew on the calibration images, in place."""
-        task = self.task
-        recalibrate(network, task.calibration, task.mean, task.std, batch_size=task.batch_size)
+    def recalibrate(self, network: nn.Module, masks: Masks) -> None:
+        """Measure the batch-norm statistics of a network of these masks anew on the calibration images, in place."""
+        self._recalibrate(network, masks)
 
     def measure(self, network: nn.Module, images: ImageSet) -> Measurement:
         """Accuracy and loss of a network under the task's normalisation and batch size."""

@@ -61,7 +61,13 @@ def reopened(run: RunDirectory, own: Own, anew: Mapping[str, Any], reporter: Rep
     """
     default = SearchOptions()
     local = {name: getattr(default, name) for name in PLACES} | {"backend": "local"}
-    light = {"compensation": "none", "importance": "l2", "precision": "float32", "polish": False}
+    light = {
+        "compensation": "none",
+        "recalibration": "plain",
+        "importance": "l2",
+        "precision": "float32",
+        "polish": False,
+    }
     options = resumed_options(SearchOptions(resume=run.path), run.manifest)
     there = {"search_from": run.manifest["data"]["splits"]["search_from"]}  # where a checkpoint given anew has no say
     options = dataclasses.replace(options, **{**local, **light, **there, **anew, "given": frozenset()})

@@ -11,7 +11,7 @@ import numpy as np
 
 from gaprune.errors import OptionError, choice_error
 from gaprune.prune.costs import CostModel
-from gaprune.prune.genome import Bits, Floats, Genome, Layout, Section
+from gaprune.prune.genome import Bits, Floats, Genome, Layout, Section, Shares, bent
 from gaprune.prune.graph import Graph, Layer
 from gaprune.prune.grouping import group_channels
 from gaprune.prune.importance import Importance
@@ -131,6 +131,16 @@ class PruningSpace:
         if self._ladder is not None and self.options.genes != "connections":
             found[: len(self.graph.groups)] = self._ladder.at(level)
         return found
+
+    def tilted(self, tilt: Floats) -> Shares:
+        """Keep shares by level on a ladder walked anew, where an error of each group counts by ``exp(tilt)``."""
+        errors = self.worth.errors
+        if self._ladder is None or errors is None or self.options.genes == "connections":
+            return bent(tilt)
+        groups = len(self.graph.groups)
+        ladder = build_ladder(self.graph, self.worth.neurons, errors, np.exp(tilt[:groups]))
+        rest = bent(tilt[groups:])
+        return lambda level: np.concatenate([ladder.at(level), rest(level)])
 
     def cost(self, bits: Bits) -> float:
         """Share of the original's FLOPs that a repaired genome keeps."""

@@ -12,8 +12,9 @@ from torch import nn
 from gaprune.data import ImageData, ImageSet, Splits
 from gaprune.errors import OptionError
 from gaprune.evaluate import Evaluator, FitnessTask, Objective, measure
-from gaprune.evolve.ranked import RankedSpace, rank
+from gaprune.evolve import largest_cost
 from gaprune.progress import Reporter
+from gaprune.prune.calibration import take_anchors
 from gaprune.prune.checking import checked_graph
 from gaprune.prune.compensation import Compensator, Form
 from gaprune.prune.costs import Costs, cost_model
@@ -34,8 +35,6 @@ CUDA_ROUND_TO = 8
 
 MOST_STATISTICS = 4096
 """Images for covariances unless told otherwise."""
-
-BISECTIONS = 16
 
 MOST_BACKWARD = 128
 """Images of a backward pass at most: it holds every layer's maps and their gradients."""
@@ -113,7 +112,14 @@ def make_evaluator(
     if options.compensation != "none":
         compensator = Compensator(model, graph, statistics, form=cast(Form, options.compensation))
     evaluator = Evaluator(
-        model, space, task, objectives, compensator, options.constraints, None if origin is None else origin.costs
+        model,
+        space,
+        task,
+        objectives,
+        compensator,
+        options.constraints,
+        None if origin is None else origin.costs,
+        statistics.anchors if options.recalibration == "anchored" else None,
     )
     _check_within_reach(evaluator)
     return evaluator
@@ -123,24 +129,8 @@ def largest_budget(evaluator: Evaluator) -> float:
     """Share of FLOPs of the largest network on the ladder whose costs keep to the constraints; 1 where all do."""
     if evaluator.cost_violation(evaluator.space.full()) == 0:
         return 1.0
-    space = rank(evaluator.space)
-    low, high, found = 0.0, 1.0, space.cost(_rung(space, 0.0))
-    for _ in range(BISECTIONS):
-        level = (low + high) / 2
-        bits = _rung(space, level)
-        if evaluator.cost_violation(space.layout.pack(bits)) > 0:
-            high = level
-        else:
-            low, found = level, space.cost(bits)
-    return found
-
-
-def _rung(space: RankedSpace, level: float) -> Bits:
-    """A repaired vector that keeps each section's most important genes, as many as suit the level."""
-    bits = np.empty(space.layout.size, dtype=np.bool_)
-    for section, share in zip(space.sections, space.shares(level), strict=True):
-        bits[section.slice] = space.standing[section.slice] >= 1 - share
-    return space.repair(bits)
+    space = evaluator.space
+    return largest_cost(space, lambda bits: evaluator.cost_violation(space.layout.pack(bits)) == 0)
 
 
 def _check_within_reach(evaluator: Evaluator) -> None:
@@ -186,6 +176,10 @@ def _statistics(
     if options.importance == "taylor":
         used, size = first(images, options.calibration_size), min(options.batch_size, MOST_BACKWARD)
         found = replace(found, taylor=neuron_taylor(model, graph, used, data.mean, data.std, batch_size=size))
+    if options.recalibration == "anchored":
+        used = first(images, options.calibration_size)
+        anchors = take_anchors(model, used, data.mean, data.std, batch_size=options.batch_size)
+        found = replace(found, anchors=anchors)
     return found
 
 

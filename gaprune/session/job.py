@@ -254,6 +254,7 @@ def statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, 
             "normalisation": [*data.mean, *data.std],
             "options": {name: getattr(options, name) for name in names},
             "threads": threads,
+            **({} if options.recalibration == "plain" else {"recalibration": options.recalibration}),
         }
     )
 

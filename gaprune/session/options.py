@@ -13,6 +13,7 @@ from gaprune.errors import OptionError, RunError, choice_error
 from gaprune.evaluate import Constraints
 from gaprune.evolve import settled_name
 from gaprune.progress import LOG_LEVELS
+from gaprune.prune.calibration import RECALIBRATIONS
 from gaprune.prune.compensation import FORMS
 from gaprune.runs import check_rule
 
@@ -34,11 +35,15 @@ SETTLED = ("threads", "device", "round_to", "precision")
 SCREEN = ("all", "quiet", "log_level")
 """Options that say what is shown, of which a run knows nothing."""
 
+OF_OLD = {"recalibration": "plain"}
+"""What options were that a run's manifest does not name, because it was begun before they were there."""
+
 AUTO = "auto"
 
 CHOICES = {
     "search_from": ("auto", "train", "test"),
     "compensation": (*FORMS, "none"),
+    "recalibration": RECALIBRATIONS,
     "precision": ("auto", "float32", "bfloat16"),
     "backend": ("auto", "local", "ray"),
     "log_level": LOG_LEVELS,
@@ -103,6 +108,11 @@ class SearchOptions:
     compensation: str = option(
         "taps", "how kept channels stand in for removed ones: over channels x taps, over channels, or none"
     )
+    recalibration: str = option(
+        "anchored",
+        "batch norm after cutting: anchored gives its output the original's mean and variance on the calibration "
+        "images, plain 0 and 1",
+    )
     polish: bool = option(False, "re-solve the front's layers in turn against the original's outputs, without training")
     precision: str = option("auto", "of the fitness: float32, bfloat16, or auto where the hardware multiplies it")
     objectives: tuple[str, ...] = option(
@@ -116,7 +126,8 @@ class SearchOptions:
     min_accuracy: float | None = option(None, "least accuracy on the search set, 0 to 1")
     algorithm: str = option(
         "auto",
-        "nsga2, nsga3, random, rounds (the paper's), or auto: nsga2 for two objectives, nsga3 for more",
+        "nsga2, nsga3, cma (whole ladders), tuned (cma, then nsga2), random, rounds (the paper's), or auto: nsga2 "
+        "for two objectives, nsga3 for more",
     )
     population: int = option(24, "genomes a generation, 4 or more; rounds take 30 unless told otherwise")
     generations: int = option(10, "generations, the first included")
@@ -292,7 +303,7 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     saved, settled, typed = manifest.get("options"), manifest.get("identity"), options_record(given)
     if not isinstance(saved, dict) or not isinstance(settled, dict) or not set(SETTLED) <= set(settled):
         raise RunError(f"the manifest of {given.resume} has no options: it is no run of this version")
-    saved = with_known_data({**saved, **{name: settled[name] for name in SETTLED}}, manifest)
+    saved = with_known_data({**OF_OLD, **saved, **{name: settled[name] for name in SETTLED}}, manifest)
     changed = {name: typed[name] for name in typed if name in given.given and name not in ("resume", *SCREEN)}
     may_change = _may_change(saved)
     refused = {name: value for name, value in changed.items() if name not in may_change}

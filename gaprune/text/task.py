@@ -163,7 +163,7 @@ class TextTask:
         passes = report["passes"] * len(self.texts) / len(self.data.train)
         return report | {"passes": round(passes, 3), "cut texts": self.cut}
 
-    def settle(self, model: nn.Module) -> None:
+    def settle(self, model: nn.Module, before: nn.Module) -> None:
         """Nothing: there is no batch norm."""
 
     def students(self) -> tuple[str, ...]:

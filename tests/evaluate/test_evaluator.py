@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gaprune.data.images import ImageSet, normalise
 from gaprune.evaluate import Candidate, Evaluator, FitnessTask, LocalBackend, Objective, Outcome, resolve_objectives
-from gaprune.prune.calibration import recalibrate
+from gaprune.prune.calibration import kept_anchors, recalibrate, take_anchors
 from gaprune.prune.compact import Compactor
 from gaprune.prune.genome import Genome
 from gaprune.prune.graph import build_graph
@@ -40,6 +40,25 @@ def made(
     model = model or chain().eval()
     space = space_of(model, build_graph(model, SHAPE), **options)
     return Evaluator(model, space, task, resolve_objectives(objectives))
+
+
+def test_with_anchors_fitness_and_what_is_handed_out_are_anchored() -> None:
+    plain = made(("accuracy", "loss"))
+    torch.manual_seed(0)
+    model = chain().eval()
+    graph, space = plain.space.graph, plain.space
+    anchors = take_anchors(model, TASK.calibration, MEAN, STD, batch_size=8)
+    evaluator = Evaluator(model, space, TASK, plain.objectives, anchors=anchors)
+    chosen = genome(space, 1, 4, 8)
+    network = Compactor(model, graph)(space.masks(chosen))
+    kept = kept_anchors(anchors, graph, space.masks(chosen))
+    recalibrate(network, TASK.calibration, MEAN, STD, batch_size=8, anchors=kept)
+    loss = evaluator.measure(network, TASK.search).loss
+    assert evaluator(chosen).values["loss"] == pytest.approx(loss, rel=1e-5)
+    assert evaluator.measure(evaluator.network(chosen), TASK.search).loss == pytest.approx(loss, rel=1e-6)
+    assert plain(chosen).values["loss"] != pytest.approx(loss, rel=1e-3)
+    whole = evaluator.measure(model, TASK.search).loss
+    assert evaluator(space.full()).values["loss"] == pytest.approx(whole, rel=1e-5)
 
 
 def genome(space: PruningSpace, *gone: int) -> Genome:
