@@ -397,7 +397,7 @@ def test_an_interrupted_resume_is_remembered_with_what_it_was_asked(
 ) -> None:
     path = run(trained, square_data, tmp_path / "run", generations=1).path
     with monkeypatch.context() as broken:
-        broken.setattr("gaprune.commands.search.evolve", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        broken.setattr("gaprune.session.loop.evolve", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(Interrupted, match=r"go on with: .*resume="):
             gaprune.search(trained, square_data, resume=path, generations=2, polish=True, reporter=SILENT)
     gaprune.search(trained, square_data, resume=path, reporter=SILENT)
