@@ -14,12 +14,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColum
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from gaprune.choices import LogLevel, names
 from gaprune.errors import choice_error
 
 Clock = Callable[[], float]
-
-LOG_LEVELS = ("debug", "info", "warning", "error")
-"""How much is logged, most first."""
 
 
 class Task(Protocol):
@@ -168,13 +166,13 @@ def logging_at(level: str | None) -> Iterator[None]:
     """Log so much of what gaprune does, and set that back in the end. Where it goes is the caller's business.
 
     Args:
-        level: one of ``LOG_LEVELS``; ``None`` leaves it as the caller has it.
+        level: a ``LogLevel``; ``None`` leaves it as the caller has it.
 
     Raises:
         OptionError: there is no such level.
     """
-    if level is not None and level not in LOG_LEVELS:
-        raise choice_error("log-level", level, LOG_LEVELS)
+    if level is not None and level not in names(LogLevel):
+        raise choice_error("log-level", level, names(LogLevel))
     logger = logging.getLogger("gaprune")
     before = logger.level
     if level is not None:

@@ -80,11 +80,11 @@ def evolve(
     options = job.options
     names = [objective.name for objective in job.objectives]
     algorithm = algorithm or make_algorithm(
-        options.algorithm,
+        options.evolution.algorithm,
         job.space,
         objectives=len(names),
-        population=options.population,
-        seed=options.seed,
+        population=options.evolution.population,
+        seed=options.evolution.seed,
         largest=largest_budget(job.evaluator),
     )
     _restore(algorithm, run)
@@ -92,14 +92,14 @@ def evolve(
     _check_logged(algorithm, known, run)
     floors = Floors(job.evaluator)
     floors.learn(earlier)
-    with reporter.task("search", options.population * options.generations) as task:
-        done = min(algorithm.generation, options.generations)
-        ahead = _Ahead(job, done / options.generations)
+    with reporter.task("search", options.evolution.population * options.evolution.generations) as task:
+        done = min(algorithm.generation, options.evolution.generations)
+        ahead = _Ahead(job, done / options.evolution.generations)
         if done:
-            task.advance(options.population * done, share=ahead.share())
-        while algorithm.generation < options.generations:
+            task.advance(options.evolution.population * done, share=ahead.share())
+        while algorithm.generation < options.evolution.generations:
             genomes = algorithm.ask()
-            ahead.begin(genomes, known, options.generations - algorithm.generation - 1)
+            ahead.begin(genomes, known, options.evolution.generations - algorithm.generation - 1)
             _evaluate(genomes, known, floors, run, backend, task, algorithm.generation, ahead)
             outcomes = [known[genome.key] for genome in genomes]
             floors.learn(outcomes)
@@ -123,7 +123,7 @@ def _tell(algorithm: Algorithm, known: dict[str, Outcome], job: Job, run: RunDir
     generation = Generation(
         path=run.path,
         number=algorithm.generation,
-        total=job.options.generations,
+        total=job.options.evolution.generations,
         candidates=len(known),
         failed=sum(outcome.failure is not None for outcome in known.values()),
         front=tuple(dict(outcome.values) for outcome in front),
