@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import Goal, at_least, pathless, run
 from safetensors.torch import save_file
-from subjects import load_subject, small_network
 from torch import nn
 
+from benchmarks.harness import Goal, at_least, pathless, run
+from benchmarks.subjects import load_subject, small_network
 from gaprune.commands.compare import Options, compare, default_methods
 from gaprune.commands.search import search
 from gaprune.compress.ours import Front
@@ -160,7 +160,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _searched(options: argparse.Namespace, path: Path, reporter: Reporter) -> Path:
-    """A search of the network, made now or gone on with."""
+    """A search of the network, made now or resumed."""
     if options.quick:
         subject = load_subject(options, reporter)
         weights = path.parent / "weights.safetensors"

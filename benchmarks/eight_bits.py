@@ -16,10 +16,10 @@ import dataclasses
 import shutil
 from typing import Any
 
-from harness import Goal, at_least, run
 from safetensors.torch import save_file
-from subjects import add_arguments, load_subject
 
+from benchmarks.harness import Goal, at_least, run
+from benchmarks.subjects import add_arguments, load_subject
 from gaprune.commands.compare import Options, compare
 from gaprune.compress.rows import Row
 from gaprune.progress import SILENT, make_reporter

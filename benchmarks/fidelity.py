@@ -27,12 +27,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import DONE, Goal, run
-from subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 
+from benchmarks.harness import DONE, Goal, run
+from benchmarks.subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 from gaprune.data import ImageSet
 from gaprune.evaluate import Evaluator, resolve_objectives
-from gaprune.evaluate import Task as Judged
+from gaprune.evaluate import FitnessTask as Judged
 from gaprune.evaluate.measure import measure as top1
 from gaprune.evolve.initial import informed_member
 from gaprune.evolve.ranked import RankedSpace, rank
@@ -90,8 +90,8 @@ class Judges:
             half=bfloat16_pays(subject.device),
         )
         objectives = resolve_objectives(("accuracy", "flops"))
-        self._fast = Evaluator(subject.model, space, task, objectives, compensator)
-        self._plain = Evaluator(subject.model, space, task, objectives, None)
+        self._fast = Evaluator(subject.model, space, task, objectives, compensator, anchors=subject.anchors)
+        self._plain = Evaluator(subject.model, space, task, objectives, None, anchors=subject.anchors)
         self._subject = subject
         self._others = others
         self._train = train

@@ -26,11 +26,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import DONE, Goal, run
-from search import Judge, Recorder, searched
-from subjects import Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject
 from torch import nn
 
+from benchmarks.harness import DONE, Goal, run
+from benchmarks.search import Judge, Recorder, searched
+from benchmarks.subjects import Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject
 from gaprune.evolve import NSGA2
 from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.compensation import Compensator

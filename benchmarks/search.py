@@ -29,12 +29,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import DONE, Goal, run
-from subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 
+from benchmarks.harness import DONE, Goal, run
+from benchmarks.subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 from gaprune.data import ImageSet
 from gaprune.evaluate import Evaluator, resolve_objectives
-from gaprune.evaluate import Task as Judged
+from gaprune.evaluate import FitnessTask as Judged
 from gaprune.evaluate.measure import measure as top1
 from gaprune.evolve import NSGA2, Algorithm, HillClimbing, RandomSearch, hypervolume
 from gaprune.evolve.initial import halving, ladder, uninformed
@@ -111,7 +111,14 @@ class Judge:
             classes=len(subject.data.classes),
             half=bfloat16_pays(subject.device),
         )
-        self.evaluator = Evaluator(subject.model, space, task, resolve_objectives(("accuracy", "flops")), compensator)
+        self.evaluator = Evaluator(
+            subject.model,
+            space,
+            task,
+            resolve_objectives(("accuracy", "flops")),
+            compensator,
+            anchors=subject.anchors,
+        )
         self._subject, self._others, self._work, self._name = subject, others, work, name
 
     def __call__(self, genome: Genome) -> Floats:

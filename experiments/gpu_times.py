@@ -11,22 +11,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_here import Here, peak_megabytes, within
 from scipy.stats import spearmanr
 from torch import nn
 
 import gaprune
+
+# the folder of benchmarks is on the path by now
+from benchmarks import scaling, subjects, throughput
+from experiments.gpu_here import Here, peak_megabytes, within
 from gaprune.compress.timing import median_seconds
 from gaprune.device import choose_device, pinned
 from gaprune.evaluate import Evaluator
 from gaprune.front.members import CSV
 from gaprune.runs import read_csv
 from gaprune.training import bfloat16_pays
-
-# the folder of benchmarks is on the path by now
-import scaling  # isort: skip
-import subjects  # isort: skip
-import throughput  # isort: skip
 
 GENOMES = 30
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import statistics
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,20 +27,18 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-from harness import Goal, run
-
+from benchmarks.harness import Goal, run
 from gaprune.cli import GIVEN
 from gaprune.compress import Session, Work
 from gaprune.compress.chain import ORIGINAL, parse_chain
-from gaprune.compress.rows import MEGABYTE, Row
+from gaprune.compress.rows import Row
 from gaprune.compress.storage import save_work, shipped_bytes
 from gaprune.compress.table import JSON
 from gaprune.errors import RunError
 from gaprune.progress import make_reporter
 from gaprune.runs.directory import MANIFEST_NAME
 from gaprune.runs.files import atomic_write, read_json_object
+from gaprune.runs.tables import MEGABYTE
 from gaprune.text.compare import Options, compare, figures_of
 from gaprune.text.encoder import PAPER
 from gaprune.text.networks import bert_base, build_network
@@ -61,7 +58,7 @@ STUDENTS = tuple(
 QUICK = ("none", "quantize", TUCKER, "distill")
 """Chains of a smoke run."""
 ANEW = {"output", "resume", "methods", "cache_dir", GIVEN}
-"""Options of a comparison that are not asked again when it is gone on with; of all others its own must be as asked."""
+"""Options of a comparison that are not asked again when it is resumed; of all others its own must be as asked."""
 PAPER_MB = {"none": 711, "quantize:linear": 454, "quantize": 179}
 
 
@@ -126,7 +123,7 @@ class Made:
 
 
 def _comparison(options: argparse.Namespace, seed: int) -> Made:
-    """The comparison of one seed, that is made, gone on with, or finished already.
+    """The comparison of one seed, made now, resumed, or finished already.
 
     Raises:
         GapruneError: it was begun with another encoder, data or options than are asked.

@@ -122,7 +122,7 @@ def fail(prog: str, error: GapruneError) -> int:
 
 @contextmanager
 def _termination() -> Iterator[list[int]]:
-    """Meanwhile SIGTERM, which batch systems send before they kill, does what Ctrl-C does; the list tells that it came.
+    """Make SIGTERM, which batch systems send before they kill, do what Ctrl-C does; the list tells that it came.
 
     Where somebody has decided already what it does, and in threads, which get no signals, nothing changes.
     """

@@ -36,7 +36,7 @@ def card_names() -> list[str]:
 
 @contextmanager
 def pinned(threads: int) -> Iterator[None]:
-    """Meanwhile torch computes reproducibly: results depend on threads and kernels in the last digits.
+    """Make torch compute reproducibly: results depend on threads and kernels in the last digits.
 
     So many CPU threads; on CUDA deterministic cuDNN kernels, none chosen by timing, and no TF32.
     """

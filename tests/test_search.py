@@ -321,6 +321,7 @@ def test_statistics_are_kept_with_the_run_and_not_collected_again_on_resume(
     result = run(trained, square_data, tmp_path / "run", generations=1)
     assert (result.path / "statistics.safetensors").is_file()
     monkeypatch.delattr("gaprune.session.engine.collect")
+    monkeypatch.delattr("gaprune.session.engine.take_anchors")
     gaprune.search(trained, square_data, resume=result.path, generations=2, reporter=SILENT)
     whole = keys(result.path)
     monkeypatch.undo()
@@ -336,7 +337,7 @@ def test_polish_hands_out_the_best_way_of_each_member_and_says_what_it_added(
         def say(self, text: str) -> None:
             lines.append(text)
 
-    plain = run(trained, square_data, tmp_path / "run", compensation="none")
+    plain = run(trained, square_data, tmp_path / "run", compensation="none", recalibration="plain")
     before = {row.key: row.search_accuracy for row in plain.rows}
     options = {"resume": plain.path, "polish": True, "reporter": Listening()}
     polished = gaprune.search(trained, square_data, **options)  # type: ignore[arg-type]

@@ -25,9 +25,9 @@ from gaprune.front.members import CSV
 from gaprune.front.picture import PICTURE, draw, logged
 from gaprune.front.reopen import finished_front, reopened
 from gaprune.progress import Reporter, make_reporter
-from gaprune.recovery.members import Tuner, tabled
+from gaprune.recovery.members import Tuner, update_table
 from gaprune.recovery.recover import distillation, gentle_recipe
-from gaprune.recovery.shared import SHARED_NEEDS, Together
+from gaprune.recovery.shared import SHARED_NEEDS, SharedTuner
 from gaprune.runs import (
     FrontRow,
     RunDirectory,
@@ -199,10 +199,10 @@ def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: R
     lesson = distillation(job, temperature=options.temperature, weight=options.distill)
     tuner = Tuner(job, run, _recipe(options, job), lesson, _method(options), reporter)
     if options.shared:
-        Together(tuner, _polish(options, job))(chosen)
+        SharedTuner(tuner, _polish(options, job))(chosen)
     else:
         _alone(tuner, chosen)
-    rows = tabled(run)
+    rows = update_table(run)
     picked = next(row for row in rows if row.index == chosen[0].index) if len(chosen) == 1 else None
     draw(job, run, logged(run), rows, picked)
     _note(job, run, options)
@@ -223,7 +223,7 @@ def _alone(tuner: Tuner, rows: Sequence[FrontRow]) -> None:
 
 def _note(job: Job, run: RunDirectory, options: FinetuneOptions) -> None:
     """Write in the manifest how members were trained, unless it stands there."""
-    made_with = {"options": options_record(options), "device": str(job.splits.search.images.device)}
+    made_with = {"options": options_record(options), "device": str(job.device)}
     earlier = run.manifest.get("finetune", [])
     if any(all(one.get(name) == value for name, value in made_with.items()) for one in earlier):
         return

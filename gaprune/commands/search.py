@@ -15,13 +15,12 @@ from typing import Any
 from rich.console import Console
 from torch import nn
 
-from gaprune.campaigns.iterations import run_iterations
-from gaprune.campaigns.rounds import run_rounds
+from gaprune.campaigns import IterationsPolicy, RoundsPolicy, run_campaign
 from gaprune.cli import GIVEN, Interrupted, run_command, typed_command
 from gaprune.data import ImageData, data_names
 from gaprune.errors import BackendError, OptionError, RunError, choice_error
 from gaprune.evaluate import Objective, Outcome
-from gaprune.front.members import CSV, drop_partial, save_front
+from gaprune.front.members import CSV, save_front
 from gaprune.front.picture import draw
 from gaprune.front.reopen import check_identity, part_of
 from gaprune.progress import Reporter, make_reporter
@@ -35,14 +34,13 @@ from gaprune.runs import (
     front_table,
     pick,
     plain_table,
-    read_csv,
     read_manifest,
 )
+from gaprune.runs.tables import MEGABYTE
 from gaprune.saved import load
 from gaprune.session.backends import MakeBackend, open_backend, started
-from gaprune.session.engine import MEGABYTE
 from gaprune.session.job import Job, check_names, prepare
-from gaprune.session.loop import Found, check_found, evolve
+from gaprune.session.loop import run_search
 from gaprune.session.options import ROUNDS, SearchOptions, record, resumed_options, settled
 from gaprune.session.own import Own
 
@@ -173,28 +171,29 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
                 raise RunError(f"{run.path} is {part} of a run: go on with --resume {run.path.parent}")
             own.check_resume(run.manifest, run.path)
             options = resumed_options(options, run.manifest)
-            with open_backend(options, reporter) as make_backend:
+            checked = check_names(options, own)
+            with open_backend(checked.placement, reporter) as make_backend:
                 wanted = run.manifest["identity"]["weights_sha256"]
                 held_out = run.manifest.get("data", {}).get("splits", {}).get("search_from")
-                job = prepare(options, own, reporter, run.path, wanted, held_out)
+                job = prepare(checked, reporter, run.path, wanted, held_out)
                 check_identity(job, run)
                 with _stoppable(run.path, own):
-                    return _go(job, run, make_backend, reporter)
+                    return _finish_run(job, run, make_backend, reporter)
     options = settled(options)
-    check_names(options, own)
+    checked = check_names(options, own)
     if options.output is not None:
         check_free(options.output)
-    with open_backend(options, reporter) as make_backend:
-        job = prepare(options, own, reporter)
+    with open_backend(checked.placement, reporter) as make_backend:
+        job = prepare(checked, reporter)
         make_backend = started(make_backend, job)
         path = options.output or default_run_path(RUNS, job.model_name, job.data.name)
         with RunDirectory.create(path, job.manifest()) as run, _stoppable(path, own):
-            return _go(job, run, make_backend, reporter)
+            return _finish_run(job, run, make_backend, reporter)
 
 
 @contextmanager
 def _stoppable(path: Path, own: Own) -> Iterator[None]:
-    """Meanwhile Ctrl-C or a lost cluster says how to go on with the run at ``path``; a full disk is one line."""
+    """Let Ctrl-C or a lost cluster say how to resume the run at ``path``; a full disk is one line."""
     try:
         yield
     except KeyboardInterrupt:
@@ -208,10 +207,10 @@ def _stoppable(path: Path, own: Own) -> Iterator[None]:
         raise RunError(f"cannot write in {path}: {error.strerror or error}") from error
 
 
-def _go(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> SearchResult:
+def _finish_run(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> SearchResult:
     run.update_manifest(options=record(job.options))
     job.kept.save(run.path)
-    evaluated, rows = _found(job, run, make_backend, reporter)
+    evaluated, rows = _run_searches(job, run, make_backend, reporter)
     satisfied = _satisfied(job, rows, reporter)
     picked = _picked(rows, job.options.pick, reporter)
     draw(job, run, list(evaluated.values()), rows, picked)
@@ -223,22 +222,16 @@ def _go(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Report
     return SearchResult(run.path, rows, picked, job.own.model, satisfied)
 
 
-def _found(
+def _run_searches(
     job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter
 ) -> tuple[dict[str, Outcome], list[FrontRow]]:
     """Every outcome, and the saved front."""
     if job.options.algorithm == ROUNDS:
-        rounds = run_rounds(job, run, make_backend, reporter)
-        return rounds.evaluated, rounds.rows
+        return run_campaign(RoundsPolicy(job, run, reporter), make_backend)
     if job.options.iterations > 1:
-        iterations = run_iterations(job, run, make_backend, reporter)
-        return iterations.evaluated, iterations.rows
-    backend = make_backend(job)
-    try:
-        found = evolve(job, run, backend, reporter)
-    finally:
-        backend.close()
-    return found.evaluated, _front(job, run, found, reporter)
+        return run_campaign(IterationsPolicy(job, run, reporter), make_backend)
+    found = run_search(job, run, make_backend, reporter)
+    return found.evaluated, save_front(job, run, found, reporter)
 
 
 def _resume_command(path: Path, own: Own) -> str:
@@ -246,18 +239,6 @@ def _resume_command(path: Path, own: Own) -> str:
     if any(own.record().values()):
         return f'gaprune.search(model, data, resume="{path}")'
     return f"{PROG} --resume {shlex.quote(str(path))}"
-
-
-def _front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> list[FrontRow]:
-    """The saved front, or the one on disk when the search has not moved since."""
-    drop_partial(run)
-    polish = job.options.polish
-    table = run.path / CSV
-    same = run.manifest.get("generations_done") == found.generation and run.manifest.get("polished") == polish
-    if table.exists() and same:
-        return read_csv(table)
-    check_found(found, run)
-    return save_front(job, run, found, reporter)
 
 
 def _satisfied(job: Job, rows: list[FrontRow], reporter: Reporter) -> bool:

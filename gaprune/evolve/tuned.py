@@ -119,9 +119,9 @@ class Tuned(Algorithm):
         largest: float = 1.0,
         tuning: int = TUNING,
     ) -> None:
-        self._options = {"objectives": objectives, "population": population}
+        self._objectives, self._population = objectives, population
         self._space, self._tuning = space, tuning
-        self._cma = CMA(space, seed=seed, largest=largest, name="tuned", **self._options)
+        self._cma = CMA(space, seed=seed, largest=largest, name="tuned", objectives=objectives, population=population)
         self._told = _Told([], np.empty((0, 2 * objectives + 1)))
         self._tilt: Floats = np.zeros(len(space.layout.sections))
         self._nsga2: NSGA2 | None = None
@@ -157,7 +157,8 @@ class Tuned(Algorithm):
                 self._told.begin(self._nsga2)
 
     def _second(self, seed: int) -> NSGA2:
-        return NSGA2(TiltedSpace.of(self._space, self._tilt), name="tuned", seed=seed, **self._options)
+        space = TiltedSpace.of(self._space, self._tilt)
+        return NSGA2(space, name="tuned", seed=seed, objectives=self._objectives, population=self._population)
 
     def front(self) -> tuple[list[Genome], Floats]:
         """See ``Algorithm.front``."""

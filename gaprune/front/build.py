@@ -68,7 +68,7 @@ class Builder:
         polished = job.evaluator.compacted(masks)
         self._polish(polished, masks)
         recalibrated = copy.deepcopy(polished)
-        job.evaluator.recalibrate(recalibrated)
+        job.evaluator.recalibrate(recalibrated, masks)
         found = [
             replace(plain, gain=0.0),
             self._built(genome, polished, "polished", plain),

@@ -52,7 +52,7 @@ def in_words(training: dict[str, Any]) -> str:
     return f"fine-tuned for {training['epochs']} epochs, {training['method']}"
 
 
-def settled(path: Path, row: FrontRow) -> FrontRow:
+def current_row(path: Path, row: FrontRow) -> FrontRow:
     """The row with the better of a member's networks, as its folder tells.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,15 +17,15 @@ from gaprune.device import pinned
 from gaprune.errors import RunError
 from gaprune.evolve.dominance import is_efficient
 from gaprune.front.build import Builder, Built
-from gaprune.front.finetuned import carry_over, handed_out, in_words, settled
+from gaprune.front.finetuned import carry_over, current_row, handed_out, in_words
 from gaprune.progress import Reporter
 from gaprune.prune.costs import count_flops
 from gaprune.prune.genome import Genome
 from gaprune.prune.masks import Masks
-from gaprune.runs import FrontRow, RunDirectory, write_csv
+from gaprune.runs import FrontRow, RunDirectory, read_csv, write_csv
 from gaprune.runs.files import atomic_write, put_back, sync_folder, take_place
+from gaprune.runs.tables import MEGABYTE
 from gaprune.saved import Config, save_compact, save_genome
-from gaprune.session.engine import MEGABYTE
 from gaprune.session.job import Job
 from gaprune.session.loop import Found
 
@@ -42,11 +42,28 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
     never passes for another front's.
 
     Returns:
-        One row a member, fewest FLOPs first.
+        One row a member, fewest FLOPs first. Those on disk where the search has not moved since.
     """
+    marks = {"generations_done": found.generation, "polished": job.options.polish}
+    drop_partial(run)
+    saved = saved_front(run, marks)
+    if saved is not None:
+        return saved
     with new_front(run) as folder, pinned(job.threads):
         rows = _members(job, found, folder, Builder(job, reporter), reporter)
-    return show(job, run, rows, {"generations_done": found.generation, "polished": job.options.polish})
+    return replace_front(job, run, rows, marks)
+
+
+def saved_front(run: RunDirectory, marks: Mapping[str, Any]) -> list[FrontRow] | None:
+    """The front on disk, where the manifest has the same marks; ``None`` where it is another one, or there is none.
+
+    Args:
+        run: the directory.
+        marks: what the manifest says of a front that is whole, such as the generations that it comes from.
+    """
+    table, manifest = run.path / CSV, run.manifest
+    same = all(manifest.get(name) == value for name, value in marks.items())
+    return read_csv(table) if same and table.exists() else None
 
 
 @contextmanager
@@ -60,14 +77,14 @@ def new_front(run: RunDirectory) -> Iterator[Path]:
         raise
 
 
-def show(job: Job, run: RunDirectory, rows: list[FrontRow], done: dict[str, Any]) -> list[FrontRow]:
-    """Let a new front that is whole take the old one's place, with its table.
+def replace_front(job: Job, run: RunDirectory, rows: list[FrontRow], marks: Mapping[str, Any]) -> list[FrontRow]:
+    """Let a new front that is whole take the old one's place, and write its table.
 
     Args:
         job: of the search, whose time is noted.
         run: the directory.
         rows: of the new front.
-        done: what the manifest says of it; taken back of the old one first.
+        marks: what the manifest says of it; taken back of the old one first.
 
     Returns:
         The rows, of the better of each member's networks where some were fine-tuned before.
@@ -75,19 +92,19 @@ def show(job: Job, run: RunDirectory, rows: list[FrontRow], done: dict[str, Any]
     try:
         carry_over(run.path / FRONT, run.path / PARTIAL, rows)
         sync_folder(run.path / PARTIAL)
-        run.update_manifest(**dict.fromkeys(done))
+        run.update_manifest(**dict.fromkeys(marks))
     except BaseException:
         drop_partial(run)
         raise
     (run.path / CSV).unlink(missing_ok=True)
     take_place(run.path / PARTIAL, run.path / FRONT)
-    rows = [settled(run.path, row) for row in rows]
+    rows = [current_row(run.path, row) for row in rows]
     for row in rows:
         if row.trained_epochs:  # its number may be another by now
             readme = member_readme(job, row, f"by a search, then {in_words(handed_out(run.path / row.home))}")
             atomic_write(run.path / row.path / "README.md", readme.encode())
     write_csv(rows, run.path / CSV)
-    run.note_seconds(job.since, **done)
+    run.note_seconds(job.since, **marks)
     return rows
 
 

@@ -12,9 +12,10 @@ from torch import nn
 
 from gaprune.data import ImageData, ImageSet, Splits
 from gaprune.errors import OptionError
-from gaprune.evaluate import Evaluator, Objective, Task, measure
+from gaprune.evaluate import Evaluator, FitnessTask, Objective, measure
 from gaprune.evolve import largest_cost
 from gaprune.progress import Reporter
+from gaprune.prune.calibration import take_anchors
 from gaprune.prune.checking import checked_graph
 from gaprune.prune.compensation import Compensator, Form
 from gaprune.prune.costs import Costs, cost_model
@@ -25,6 +26,7 @@ from gaprune.prune.space import PruningSpace, SpaceOptions
 from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
 from gaprune.prune.taylor import neuron_taylor
 from gaprune.runs import Baseline as Original
+from gaprune.runs.tables import MEGABYTE
 from gaprune.session.options import SearchOptions
 from gaprune.session.statistics_cache import Kept
 from gaprune.training import bfloat16_pays
@@ -32,7 +34,8 @@ from gaprune.training import bfloat16_pays
 CUDA_ROUND_TO = 8
 """Widths that tensor cores like."""
 
-MEGABYTE = 1e6
+MOST_STATISTICS = 4096
+"""Images for covariances unless told otherwise."""
 
 MOST_BACKWARD = 128
 """Images of a backward pass at most: it holds every layer's maps and their gradients."""
@@ -95,7 +98,7 @@ def make_evaluator(
     free_kernels = space_form.genes != "neurons" and space_form.connection_groups == 1
     importance = importance_function(options.importance)(model, graph, statistics, kernels=free_kernels)
     space = PruningSpace(graph, costs, importance, space_form, None if origin is None else origin.kernels)
-    task = Task(
+    task = FitnessTask(
         search=splits.search,
         calibration=first(splits.calibration, options.calibration_size),
         mean=data.mean,
@@ -108,7 +111,14 @@ def make_evaluator(
     if options.compensation != "none":
         compensator = Compensator(model, graph, statistics, form=cast(Form, options.compensation))
     evaluator = Evaluator(
-        model, space, task, objectives, compensator, options.constraints, None if origin is None else origin.costs
+        model,
+        space,
+        task,
+        objectives,
+        compensator,
+        options.constraints,
+        None if origin is None else origin.costs,
+        statistics.anchors if options.recalibration == "anchored" else None,
     )
     _check_within_reach(evaluator)
     return evaluator
@@ -151,7 +161,7 @@ def _statistics(
     found = Statistics({}, {}, 0)
     start = time.perf_counter()
     if options.compensation != "none" or options.importance == "obs":
-        used = first(images, options.statistics_size or images_wanted(consumers(model, graph)))
+        used = first(images, statistics_images(options, images_wanted(consumers(model, graph))))
         with reporter.task("statistics", len(used)) as task:
             found = collect(
                 model,
@@ -168,7 +178,21 @@ def _statistics(
     if options.importance == "taylor":
         used, size = first(images, options.calibration_size), min(options.batch_size, MOST_BACKWARD)
         found = replace(found, taylor=neuron_taylor(model, graph, used, data.mean, data.std, batch_size=size))
+    if options.recalibration == "anchored":
+        used = first(images, options.calibration_size)
+        anchors = take_anchors(model, used, data.mean, data.std, batch_size=options.batch_size)
+        found = replace(found, anchors=anchors)
     return found
+
+
+def statistics_images(options: SearchOptions, wanted: int = MOST_STATISTICS) -> int:
+    """Training images for covariances: as many as were asked for, or else as are wanted.
+
+    Args:
+        options: what was asked for.
+        wanted: by the layers; as long as these are not known, the most that are kept for it.
+    """
+    return options.statistics_size or wanted
 
 
 def first(images: ImageSet, count: int) -> ImageSet:

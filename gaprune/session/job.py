@@ -25,15 +25,12 @@ from gaprune.prune.space import PruningSpace
 from gaprune.runs import Baseline as Original
 from gaprune.runs import environment
 from gaprune.runs.directory import SECONDS
-from gaprune.session.engine import make_evaluator, measure_original, precision, space_options
+from gaprune.session.engine import make_evaluator, measure_original, precision, space_options, statistics_images
 from gaprune.session.options import ROUNDS, SearchOptions, record
 from gaprune.session.own import Own
-from gaprune.session.placement import place
+from gaprune.session.placement import Placement, place
 from gaprune.session.statistics_cache import Kept
 from gaprune.training.digest import digest_images, digest_json, digest_tensors
-
-MOST_STATISTICS = 4096
-"""Images for covariances unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +72,14 @@ class Job:
         """The genomes of the network."""
         return self.evaluator.space
 
+    @property
+    def device(self) -> torch.device:
+        """Where the images lie and networks run."""
+        return self.splits.search.images.device
+
     def manifest(self) -> dict[str, Any]:
         """Enough to repeat the run."""
-        device = self.splits.search.images.device
-        cuda = (torch.cuda.get_device_name(device),) if device.type == "cuda" else ()
+        cuda = (torch.cuda.get_device_name(self.device),) if self.device.type == "cuda" else ()
         return {
             "options": record(self.options),
             "objects": self.own.record(),
@@ -100,7 +101,7 @@ class Job:
             },
             "objectives": [objective.name for objective in self.objectives],
             "original": dataclasses.asdict(self.original),
-            "device": str(device),
+            "device": str(self.device),
             "threads": self.threads,
             "precision": self.identity["precision"],
             "kernels": "cuDNN deterministic, not timed; no TF32",
@@ -110,7 +111,24 @@ class Job:
         }
 
 
-def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
+@dataclass(frozen=True)
+class Checked:
+    """Options without a contradiction or a wrong name, and what they stand for.
+
+    Attributes:
+        options: what was asked for.
+        own: what was given as objects.
+        objectives: what the search minimises.
+        placement: where candidates are evaluated.
+    """
+
+    options: SearchOptions
+    own: Own
+    objectives: tuple[Objective, ...]
+    placement: Placement
+
+
+def check_names(options: SearchOptions, own: Own) -> Checked:
     """Resolve every name before data is read, so that a wrong one is told at once.
 
     Args:
@@ -126,16 +144,16 @@ def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
         raise choice_error("algorithm", options.algorithm, algorithm_names())
     if options.data not in data_names():
         raise choice_error("data", options.data, data_names())
-    place(options)
+    placement = place(options)
     importance_function(options.importance)
     space_options(options, torch.device("cpu"))
     wanted = options.objectives if own.objectives is None else own.objectives
-    return (resolve_selector(wanted),) if options.algorithm == ROUNDS else resolve_objectives(wanted)
+    objectives = (resolve_selector(wanted),) if options.algorithm == ROUNDS else resolve_objectives(wanted)
+    return Checked(options, own, objectives, placement)
 
 
 def prepare(
-    options: SearchOptions,
-    own: Own,
+    checked: Checked,
     reporter: Reporter,
     directory: Path | None = None,
     wanted: str | None = None,
@@ -144,8 +162,7 @@ def prepare(
     """Make a search ready to run; the baseline is trained here if there is none.
 
     Args:
-        options: what was asked for; checked here.
-        own: what was given as objects.
+        checked: what was asked for.
         reporter: told what is used and why, and how long things take.
         directory: of a run to go on with, which may have kept statistics.
         wanted: digest of the weights that a run was made with; no baseline is trained in their place.
@@ -154,7 +171,7 @@ def prepare(
     Raises:
         GapruneError: anything that the user can mend, in one line.
     """
-    objectives = check_names(options, own)
+    options, own, objectives, threads = checked.options, checked.own, checked.objectives, checked.placement.threads
     device = choose_device(options.device)
     name = _network_name(options, own)
     data = own.data or load_images(options, reporter)
@@ -168,7 +185,6 @@ def prepare(
     splits = dataclasses.replace(splits, **moved)
     _check_classes(baseline.model, data, device)
     since = time.perf_counter()
-    threads = place(options).threads
     kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
     with pinned(threads):
         evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept)
@@ -237,6 +253,7 @@ def statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, 
             "normalisation": [*data.mean, *data.std],
             "options": {name: getattr(options, name) for name in names},
             "threads": threads,
+            **({} if options.recalibration == "plain" else {"recalibration": options.recalibration}),
         }
     )
 
@@ -256,7 +273,7 @@ def load_images(options: SearchOptions, reporter: Reporter) -> ImageData:
 
 
 def split_images(
-    options: SearchOptions, data: ImageData, own_model: bool, reporter: Reporter, settled: str | None = None
+    options: SearchOptions, data: ImageData, own_model: bool, reporter: Reporter, recorded: str | None = None
 ) -> Splits:
     """Who may look at which image; a search set for weights that may have seen it comes from the test images.
 
@@ -265,9 +282,9 @@ def split_images(
         data: the images.
         own_model: whether the network is the caller's.
         reporter: told why, where that is not plain.
-        settled: what ``auto`` was for the run that goes on.
+        recorded: what ``auto`` was for the run that goes on.
     """
-    asked = settled if options.search_from == "auto" else options.search_from
+    asked = recorded if options.search_from == "auto" else options.search_from
     if asked is not None:
         return _split(options, data, asked)
     found = _split(options, data, "train")
@@ -291,7 +308,7 @@ def _split(options: SearchOptions, data: ImageData, source: str) -> Splits:
         data,
         search_from=cast(Literal["train", "test"], source),
         search_size=size,
-        calibration_size=min(max(options.calibration_size, options.statistics_size or MOST_STATISTICS), rest),
+        calibration_size=min(max(options.calibration_size, statistics_images(options)), rest),
         seed=options.seed,
     )
 

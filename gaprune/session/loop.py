@@ -14,6 +14,7 @@ from gaprune.progress import Reporter, Task
 from gaprune.prune.genome import Genome
 from gaprune.runs import RunDirectory
 from gaprune.runs.directory import STATE_NAME
+from gaprune.session.backends import MakeBackend
 from gaprune.session.engine import largest_budget
 from gaprune.session.job import Job
 from gaprune.session.logged import logged_outcomes
@@ -37,6 +38,23 @@ class Found:
     outcomes: list[Outcome]
     evaluated: dict[str, Outcome]
     generation: int
+
+
+def run_search(
+    job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter, algorithm: Algorithm | None = None
+) -> Found:
+    """``evolve`` on a backend of its own.
+
+    Raises:
+        RunError: as ``evolve`` does, or every candidate failed, with a reason.
+    """
+    backend = make_backend(job)
+    try:
+        found = evolve(job, run, backend, reporter, algorithm)
+    finally:
+        backend.close()
+    check_found(found, run)
+    return found
 
 
 def evolve(
@@ -64,10 +82,10 @@ def evolve(
         largest=largest_budget(job.evaluator),
     )
     _restore(algorithm, run)
-    known, settled = _known(run, algorithm.generation)
+    known, earlier = _known(run, algorithm.generation)
     _check_logged(algorithm, known, run)
     floors = Floors(job.evaluator)
-    floors.learn(settled)
+    floors.learn(earlier)
     with reporter.task("search", options.population * options.generations) as task:
         if algorithm.generation:
             task.advance(options.population * min(algorithm.generation, options.generations))
@@ -99,12 +117,12 @@ def _known(run: RunDirectory, generation: int) -> tuple[dict[str, Outcome], list
     The second alone decides when measuring stops, so that a generation that was interrupted goes on as it began.
     """
     known: dict[str, Outcome] = {}
-    settled = []
+    earlier = []
     for asked_in, outcome in logged_outcomes(run.log.path):
         known[outcome.key] = outcome
         if asked_in < generation:
-            settled.append(outcome)
-    return known, settled
+            earlier.append(outcome)
+    return known, earlier
 
 
 def _check_logged(algorithm: Algorithm, known: dict[str, Outcome], run: RunDirectory) -> None:

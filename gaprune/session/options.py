@@ -12,6 +12,7 @@ from gaprune.data import data_names
 from gaprune.errors import OptionError, RunError, choice_error
 from gaprune.evaluate import Constraints
 from gaprune.evolve import settled_name
+from gaprune.prune.calibration import RECALIBRATIONS
 from gaprune.prune.compensation import FORMS
 from gaprune.runs import check_rule
 
@@ -30,11 +31,15 @@ MAY_CHANGE_WITH_ITERATIONS = ("iterations", "pick", "cache_dir", "data_dir", "ch
 SETTLED = ("threads", "device", "round_to", "precision")
 """Options that a run has settled by itself where nobody said; a resumed one keeps what was settled."""
 
+OF_OLD = {"recalibration": "plain"}
+"""What options were that a run's manifest does not name, because it was begun before they were there."""
+
 AUTO = "auto"
 
 CHOICES = {
     "search_from": ("auto", "train", "test"),
     "compensation": (*FORMS, "none"),
+    "recalibration": RECALIBRATIONS,
     "precision": ("auto", "float32", "bfloat16"),
     "backend": ("auto", "local", "ray"),
 }
@@ -97,6 +102,11 @@ class SearchOptions:
     importance: str = option("obs", "what guides the operators: obs, l2, bn, taylor or random")
     compensation: str = option(
         "taps", "how kept channels stand in for removed ones: over channels x taps, over channels, or none"
+    )
+    recalibration: str = option(
+        "anchored",
+        "batch norm after cutting: anchored gives its output the original's mean and variance on the calibration "
+        "images, plain 0 and 1",
     )
     polish: bool = option(False, "re-solve the front's layers in turn against the original's outputs, without training")
     precision: str = option("auto", "of the fitness: float32, bfloat16, or auto where the hardware multiplies it")
@@ -287,7 +297,7 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     saved, settled, typed = manifest.get("options"), manifest.get("identity"), options_record(given)
     if not isinstance(saved, dict) or not isinstance(settled, dict) or not set(SETTLED) <= set(settled):
         raise RunError(f"the manifest of {given.resume} has no options: it is no run of this version")
-    saved = with_known_data({**saved, **{name: settled[name] for name in SETTLED}}, manifest)
+    saved = with_known_data({**OF_OLD, **saved, **{name: settled[name] for name in SETTLED}}, manifest)
     changed = {name: typed[name] for name in typed if name in given.given and name != "resume"}
     may_change = _may_change(saved)
     refused = {name: value for name, value in changed.items() if name not in may_change}

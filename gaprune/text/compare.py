@@ -27,7 +27,7 @@ from gaprune.text.original import Original, fine_tuned, load_original
 from gaprune.text.rows import USUAL
 from gaprune.text.table import Figures, paper_table
 from gaprune.text.task import Settings, TextTask, check_student
-from gaprune.text.training import Recipe
+from gaprune.text.training import TextRecipe
 from gaprune.training.recipe import bfloat16_pays
 
 TABLE = "paper.md"
@@ -177,7 +177,9 @@ def _made(options: Options, original: Original, directory: RunDirectory, reporte
 
 def _settings(options: Options, device: torch.device) -> Settings:
     amp, usual = bfloat16_pays(device), Settings()
-    encoder = Recipe(epochs=options.epochs, batch_size=options.batch_size, lr=options.lr, seed=options.seed, amp=amp)
+    encoder = TextRecipe(
+        epochs=options.epochs, batch_size=options.batch_size, lr=options.lr, seed=options.seed, amp=amp
+    )
     student = dataclasses.replace(usual.student, epochs=options.student_epochs, seed=options.seed)
     return dataclasses.replace(usual, encoder=encoder, student=student, limit=options.max_length)
 

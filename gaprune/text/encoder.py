@@ -127,7 +127,7 @@ def encoder_name(encoder: str, model: BertClassifier) -> str:
 
 @contextmanager
 def _one_line(encoder: str) -> Iterator[None]:
-    """Meanwhile what the libraries raise at files that they cannot use becomes one line."""
+    """Turn what the libraries raise at files that they cannot use into one line."""
     try:
         yield
     except (OSError, ValueError, TypeError, RuntimeError, LookupError, SafetensorError, StrictDataclassError) as error:

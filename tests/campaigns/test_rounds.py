@@ -16,7 +16,7 @@ from tiny_factory import small_residual
 from torch import nn
 
 import gaprune
-from gaprune.campaigns import retrain
+from gaprune.campaigns import training
 from gaprune.commands.search import Interrupted, SearchResult
 from gaprune.data import ImageData, load_data, split
 from gaprune.errors import GapruneError, OptionError, RunError, TrainingError
@@ -228,7 +228,7 @@ def test_a_round_whose_training_diverges_keeps_the_network_that_it_found(
         raise TrainingError("diverged in epoch 1")
 
     plain, listener = search(output=tmp_path / "plain", rounds=2), Listener()
-    monkeypatch.setattr(retrain, "recover", diverging)
+    monkeypatch.setattr(training, "recover", diverging)
     result = search(output=tmp_path / "run", round_epochs=1, rounds=2, reporter=listener)
     assert [row.key for row in result.rows] == [row.key for row in plain.rows]
     assert [row.search_accuracy for row in result.rows] == [row.search_accuracy for row in plain.rows]
@@ -305,7 +305,9 @@ def test_stopped_while_training_it_goes_on_from_the_last_epoch(
     assert timeless(resume(tmp_path / "part").path) == timeless(whole.path)
 
 
-@pytest.mark.parametrize("what", ["evolve", "save_front", "of_the_original"])
+@pytest.mark.parametrize(
+    "what", ["session.loop.evolve", "campaigns.campaign.save_front", "campaigns.campaign.of_the_original"]
+)
 def test_stopped_between_the_steps_of_a_round_it_goes_on(
     search: Run, resume: Resume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -314,10 +316,10 @@ def test_stopped_between_the_steps_of_a_round_it_goes_on(
 
     whole = search(output=tmp_path / "whole", rounds=1)
     with monkeypatch.context() as patch:
-        patch.setattr(f"gaprune.campaigns.rounds.{what}", stop)
+        patch.setattr(f"gaprune.{what}", stop)
         with pytest.raises(Interrupted):
             search(output=tmp_path / "part", rounds=1)
-    if what == "evolve":  # as if killed while the manifest was written
+    if what == "session.loop.evolve":  # as if killed while the manifest was written
         manifest = tmp_path / "part" / "round-1" / "manifest.json"
         manifest.rename(manifest.with_name(".manifest.json.1.tmp"))
     assert timeless(resume(tmp_path / "part").path) == timeless(whole.path)

@@ -22,7 +22,7 @@ from gaprune.commands.search import main as search_main
 from gaprune.data import ImageData, split
 from gaprune.errors import GapruneError, OptionError, RunError, TrainingError
 from gaprune.evaluate import Candidate, Objective, measure
-from gaprune.front.finetuned import settled
+from gaprune.front.finetuned import current_row
 from gaprune.progress import SILENT
 from gaprune.recovery import members
 from gaprune.runs import front_table, plain_table, read_csv
@@ -166,7 +166,7 @@ def test_stopped_while_a_better_network_takes_the_place_of_an_earlier_one(
             patch.setattr(Path, "rename", interrupted_after(Path.rename, times - 1))
         with pytest.raises(KeyboardInterrupt):
             tune(other, pick="1", epochs=8)
-    left = settled(other, first)
+    left = current_row(other, first)
     network = SearchResult(other, [left], left, whole.model).load()
     assert measure(network, search, faint.mean, faint.std).accuracy == left.search_accuracy
     monkeypatch.setattr(training_loop, "train_step", None)

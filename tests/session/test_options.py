@@ -41,6 +41,15 @@ def test_an_option_typed_at_its_default_counts() -> None:
         resumed_options(typed(population=default.population), manifest(population=8))
 
 
+def test_a_run_from_before_there_was_a_choice_goes_on_with_plain_recalibration() -> None:
+    made = manifest()
+    assert resumed_options(typed(), made).recalibration == "anchored"
+    del made["options"]["recalibration"]  # type: ignore[attr-defined]
+    assert resumed_options(typed(), made).recalibration == "plain"
+    with pytest.raises(OptionError, match="recalibration: plain -> anchored"):
+        resumed_options(typed(recalibration="anchored"), made)
+
+
 def test_auto_stays_the_data_that_it_was() -> None:
     made = {**manifest(), "data": {"name": "digits"}}
     assert resumed_options(typed(), made).data == "digits"
