@@ -14,6 +14,7 @@ from gaprune.choices import (
     Genes,
     Importance,
     LogLevel,
+    Normalise,
     Precision,
     Recalibration,
     SearchFrom,
@@ -35,8 +36,8 @@ class SearchKeywords(TypedDict, total=False):
     statistics_size: int | None
     image_size: int | None
     resize: int | None
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
+    mean: Sequence[float] | float | None
+    std: Sequence[float] | float | None
     normalise: Normalise | None
     genes: Genes
     connection_groups: int
