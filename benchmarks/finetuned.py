@@ -31,16 +31,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import DONE, Goal, are_shares, at_least, run
-from oneshot import POLISH_IMAGES, QUICK_CRITERIA, QUICK_POLISH_IMAGES, Bench, peer_sweep
-from pictures import Curve, draw_accuracy
-from search import Judge, Recorder, searched
-from subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 from torch import nn
-from torch_pruning_peer import SCOPES, criteria, pruned
 
-from gaprune.driver.engine import first
-from gaprune.driver.recovery import GENTLER
+from benchmarks.harness import DONE, Goal, are_shares, at_least, run
+from benchmarks.oneshot import POLISH_IMAGES, QUICK_CRITERIA, QUICK_POLISH_IMAGES, Bench, peer_sweep
+from benchmarks.pictures import Curve, draw_accuracy
+from benchmarks.search import Judge, Recorder, searched
+from benchmarks.subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
+from benchmarks.torch_pruning_peer import SCOPES, criteria, pruned
 from gaprune.errors import OptionError
 from gaprune.evaluate.measure import measure as top1
 from gaprune.evolve import NSGA2
@@ -49,6 +47,8 @@ from gaprune.prune.compensation import Compensator
 from gaprune.prune.folding import fold
 from gaprune.prune.genome import Genome
 from gaprune.prune.polish import Polisher
+from gaprune.recovery.recover import GENTLER
+from gaprune.session.engine import first
 from gaprune.training import Distillation, Recipe, fit
 from gaprune.training.subject import default_recipe
 

@@ -26,7 +26,6 @@ import gaprune
 from gaprune.baseline import Baseline, resolve_baseline
 from gaprune.data import ImageData, ImageSet, Splits, default_cache_dir, load_data, split
 from gaprune.device import choose_device
-from gaprune.driver.engine import first
 from gaprune.evaluate import measure
 from gaprune.progress import Reporter
 from gaprune.prune.calibration import Anchor, Recalibrator, recalibrate, take_anchors
@@ -38,6 +37,7 @@ from gaprune.prune.importances import importance_function
 from gaprune.prune.masks import Masks
 from gaprune.prune.space import PruningSpace
 from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
+from gaprune.session.engine import first
 from gaprune.training import Recipe, bfloat16_pays, fit
 from gaprune.training.digest import digest_tensors
 
@@ -178,10 +178,9 @@ def study(subject: Subject, reporter: Reporter) -> tuple[Statistics, PruningSpac
     """Statistics of the original, and the space of its neuron genes with the removal order's worth and ladder."""
     model, graph = subject.model, subject.graph
     images = first(subject.splits.calibration, images_wanted(consumers(model, graph)))
-    with reporter.task("statistics", len(images)) as task:
-        statistics = collect(model, graph, images, *subject.norm, advance=task.advance)
-    reporter.say(f"removal order of {graph.neurons:,} neurons")
-    return statistics, PruningSpace(graph, subject.costs, importance_function("obs")(model, graph, statistics))
+    statistics = collect(model, graph, images, *subject.norm, reporter=reporter)
+    importance = importance_function("obs")(model, graph, statistics, reporter=reporter)
+    return statistics, PruningSpace(graph, subject.costs, importance)
 
 
 def widest_within(

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch_pruning as tp
-from subjects import Subject, first
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.subjects import Subject, first
 from gaprune.data import ImageSet, normalise
 from gaprune.prune.masks import Masks
 

@@ -12,13 +12,13 @@ from torch import nn
 
 import gaprune
 from gaprune.cli import Interrupted
+from gaprune.commands.search import SearchResult, main
 from gaprune.data import ImageData, split
 from gaprune.errors import GapruneError, RunError
 from gaprune.evaluate import Candidate, measure
 from gaprune.progress import SILENT
 from gaprune.prune.compensation import Compensator
 from gaprune.runs import pick
-from gaprune.search import SearchResult
 
 SMALL = {
     "search_size": 60,
@@ -246,7 +246,7 @@ def test_a_run_of_objects_is_resumed_with_objects_or_says_so_at_once(
     trained: nn.Module, square_data: ImageData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = run(trained, square_data, tmp_path / "run", generations=1)
-    assert gaprune.search.main(["--resume", str(first.path)]) == 2  # type: ignore[attr-defined]
+    assert main(["--resume", str(first.path)]) == 2
     captured = capsys.readouterr()
     assert "was given its model and data as objects: go on with gaprune.search(model, data, resume=" in captured.err
     assert captured.out == ""
@@ -264,7 +264,7 @@ def test_options_that_objects_make_meaningless_are_refused(
 def test_a_front_that_fvcore_counts_otherwise_is_not_handed_out(
     trained: nn.Module, square_data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gaprune.driver.members.count_flops", lambda network, image_shape: 1)
+    monkeypatch.setattr("gaprune.front.members.count_flops", lambda network, image_shape: 1)
     with pytest.raises(RunError, match="fvcore counts 1 FLOPs, the formula"):
         run(trained, square_data, tmp_path / "run", generations=1)
     assert not (tmp_path / "run" / "front.csv").exists()
@@ -277,7 +277,7 @@ def test_a_full_disk_while_the_front_is_saved_is_one_line(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr("gaprune.driver.members.save_compact", full)
+        broken.setattr("gaprune.front.members.save_compact", full)
         with pytest.raises(RunError, match=r"cannot write in .*: No space left on device"):
             run(trained, square_data, tmp_path / "run", generations=1)
     again = gaprune.search(trained, square_data, resume=tmp_path / "run", reporter=SILENT)
@@ -291,8 +291,9 @@ def test_the_readmes_python_works_as_printed(trained: nn.Module, tmp_path: Path)
     code = readme.split("```python\n")[1].split("```")[0]
     images, labels = conftest.squares(60, 0)
     test_images, test_labels = conftest.squares(40, 1)
-    code = code.replace("generations=10", f'generations=2, output="{tmp_path}/run"').replace("front/03", "front/00")
-    code = code.replace("population=24", "population=6")
+    code = code.replace("generations=10", f'generations=2, output="{tmp_path}/run"').replace(
+        "population=24", "population=6"
+    )
     names = {"images": images, "labels": labels, "test_images": test_images, "test_labels": test_labels}
     scope: dict[str, object] = {**names, "my_trained_network": trained}
     exec(compile(code, "README.md", "exec"), scope)
@@ -320,8 +321,8 @@ def test_statistics_are_kept_with_the_run_and_not_collected_again_on_resume(
 ) -> None:
     result = run(trained, square_data, tmp_path / "run", generations=1)
     assert (result.path / "statistics.safetensors").is_file()
-    monkeypatch.delattr("gaprune.driver.engine.collect")
-    monkeypatch.delattr("gaprune.driver.engine.take_anchors")
+    monkeypatch.delattr("gaprune.session.engine.collect")
+    monkeypatch.delattr("gaprune.session.engine.take_anchors")
     gaprune.search(trained, square_data, resume=result.path, generations=2, reporter=SILENT)
     whole = keys(result.path)
     monkeypatch.undo()
@@ -378,7 +379,7 @@ def test_the_options_reach_the_engine(
             forms.append(form)
             super().__init__(*given, form=form, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("gaprune.driver.engine.Compensator", Noted)
+    monkeypatch.setattr("gaprune.session.engine.Compensator", Noted)
     options = {"compensation": compensation, "importance": "taylor", "generations": 1}
     result = run(trained, square_data, tmp_path / "run", **options)
     assert forms == ([] if compensation == "none" else [compensation])
@@ -386,7 +387,7 @@ def test_the_options_reach_the_engine(
         names = set(kept.keys())
     assert "taylor" in names
     assert any(name.startswith("patches/") for name in names) == (compensation == "taps")
-    monkeypatch.delattr("gaprune.driver.engine.neuron_taylor")
+    monkeypatch.delattr("gaprune.session.engine.neuron_taylor")
     again = gaprune.search(trained, square_data, resume=result.path, generations=2, reporter=SILENT)
     assert again.rows
 
@@ -396,7 +397,7 @@ def test_an_interrupted_resume_is_remembered_with_what_it_was_asked(
 ) -> None:
     path = run(trained, square_data, tmp_path / "run", generations=1).path
     with monkeypatch.context() as broken:
-        broken.setattr("gaprune.search.evolve", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        broken.setattr("gaprune.session.loop.evolve", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(Interrupted, match=r"go on with: .*resume="):
             gaprune.search(trained, square_data, resume=path, generations=2, polish=True, reporter=SILENT)
     gaprune.search(trained, square_data, resume=path, reporter=SILENT)
@@ -422,5 +423,12 @@ def test_the_front_that_is_handed_out_has_no_dominated_member(
     result = run(trained, square_data, tmp_path / "run", precision="bfloat16", polish=True)
     accuracy = [row.search_accuracy for row in result.rows]
     assert accuracy == sorted(set(accuracy))
-    assert [row.path for row in result.rows] == [f"front/{index:02d}" for index in range(len(result.rows))]
-    assert {entry.name for entry in (result.path / "front").iterdir()} == {Path(r.path).name for r in result.rows}
+    polished = [json.loads((result.path / row.path / "metrics.json").read_text())["made"] for row in result.rows]
+    names = [
+        f"{row.key[:8]}{'-polished' * ('polished' in made)}" for row, made in zip(result.rows, polished, strict=True)
+    ]
+    assert [row.path for row in result.rows] == [f"front/{name}" for name in names]
+    indices = {f"{index:02d}": name for index, name in enumerate(names)}
+    assert {entry.name for entry in (result.path / "front").iterdir()} == {*names, *indices}
+    for index, name in indices.items():
+        assert (result.path / "front" / index).read_text() == f"{name}\n"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from gaprune.commands.search import SearchResult
 from gaprune.progress import SILENT
-from gaprune.search import SearchResult
 from gaprune.training import loop as training_loop
 
 SMALL: dict[str, Any] = {
@@ -41,7 +41,7 @@ def metrics(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def stopped_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Meanwhile a training is interrupted, as by Ctrl-C, after so many steps."""
+    """Interrupt a training, as Ctrl-C does, after so many steps."""
     real, taken = training_loop.train_step, []
 
     def stopping(*arguments: Any) -> Any:

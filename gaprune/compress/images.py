@@ -20,8 +20,8 @@ from gaprune.compress.students import THIN, is_thin, thin_share, thin_student
 from gaprune.compress.widths import cut_by_l1
 from gaprune.compress.words import OURS
 from gaprune.data import ImageData, ImageSet, Splits, normalise
+from gaprune.data.lazy import LazyImages
 from gaprune.device import pinned
-from gaprune.driver.recovery import GENTLER
 from gaprune.errors import MethodError, ModelError, OptionError
 from gaprune.models import build, model_names
 from gaprune.progress import Reporter
@@ -29,6 +29,7 @@ from gaprune.prune.calibration import Anchors, kept_anchors, recalibrate, take_a
 from gaprune.prune.costs import count_flops
 from gaprune.prune.folding import fold
 from gaprune.prune.graph import build_graph
+from gaprune.recovery.recover import GENTLER
 from gaprune.training import Distillation, Recipe, fit, images_per_epoch
 from gaprune.training.subject import default_recipe
 
@@ -208,8 +209,8 @@ class ImageTask(Task):
         return normalise(images, self.data.mean, self.data.std)
 
 
-def _batches(images: Tensor) -> list[Tensor]:
-    return [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+def _batches(images: Tensor | LazyImages) -> Iterator[Tensor]:
+    return (images[start : start + BATCH] for start in range(0, len(images), BATCH))
 
 
 def build_network(base: Mapping[str, Any]) -> nn.Module:

@@ -135,7 +135,7 @@ def train_on(network: nn.Module, work: Work, session: Session) -> dict[str, Any]
 
 @contextmanager
 def frozen_zeros(network: nn.Module) -> Iterator[None]:
-    """Meanwhile weights that are zero get no gradient, so that they stay zero. Devices must not change."""
+    """Give weights that are zero no gradient, so that they stay zero. Devices must not change."""
     handles = []
     for weight in _weights(network):
         if not weight.detach().all():

@@ -72,19 +72,22 @@ class WidthFlops:
         return saved
 
 
-def build_ladder(graph: Graph, worth: Floats, errors: Floats) -> Ladder:
+def build_ladder(graph: Graph, worth: Floats, errors: Floats, weights: Floats | None = None) -> Ladder:
     """Walk from the whole network down to one neuron a group.
 
     Args:
         graph: the pruning graph.
         worth: (n,) the removal order: neurons of a group go by rising worth.
         errors: (n,) relative error that each neuron's removal adds when its turn comes, comparable across groups.
+        weights: (groups,) by how much the errors of each group count; ``None`` is 1 for all.
     """
     flops = WidthFlops(graph)
     sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
     if any(layer.kind == "depthwise" for layer in graph.layers):
         return _by_blocks(flops, sizes, _inside(graph))
     reached = [np.append(0.0, np.cumsum(_in_turn(worth[g.slice], errors[g.slice]))) for g in graph.groups]
+    if weights is not None:
+        reached = [weight * curve for weight, curve in zip(weights, reached, strict=True)]
     steps = np.maximum(sizes // CHUNKS, 1.0)
     widths = sizes.copy()
     whole = flops.total(sizes)

@@ -76,7 +76,7 @@ class Polisher:
     ) -> None:
         self._layers = consumers(model, graph) | grouped_layers(model, graph)
         self._norms = {pair.convolution: pair for pair in graph.norms}
-        self._images = images
+        self._images = images.loaded()
         self._normalised = normaliser(mean, std, images.images.device)
         samplers = {
             weight: _Sampler(number, _positions(layer, model.get_parameter(weight), len(images)))
@@ -110,7 +110,7 @@ class Polisher:
         ]
         try:
             with torch.no_grad():
-                network(self._normalised(self._images.images))
+                network(self._normalised(self._images.images[:]))
         finally:
             for handle in handles:
                 handle.remove()
@@ -296,7 +296,7 @@ def _cut_off(wanted: Tensor, given: Tensor, norm: Any, bounds: tuple[float, floa
 
 @contextmanager
 def _hooked(model: nn.Module, layers: dict[str, Layer], samplers: dict[str, _Sampler]) -> Iterator[None]:
-    """Meanwhile every call of a layer shows its input and output to its sampler."""
+    """Show input and output of every call of a layer to its sampler."""
     handles = [
         model.get_submodule(layer.name).register_forward_hook(samplers[weight], with_kwargs=True)
         for weight, layer in layers.items()

@@ -11,7 +11,7 @@ from tiny_networks import SHAPE, chain, space_of
 from torch import Tensor, nn
 
 from gaprune.data.images import ImageSet, normalise
-from gaprune.evaluate import Candidate, Evaluator, LocalBackend, Objective, Outcome, Task, resolve_objectives
+from gaprune.evaluate import Candidate, Evaluator, FitnessTask, LocalBackend, Objective, Outcome, resolve_objectives
 from gaprune.prune.calibration import kept_anchors, recalibrate, take_anchors
 from gaprune.prune.compact import Compactor
 from gaprune.prune.genome import Genome
@@ -27,13 +27,13 @@ def image_set(count: int, seed: int) -> ImageSet:
     return ImageSet(pixels, torch.randint(0, 3, (count,), generator=generator))
 
 
-TASK = Task(search=image_set(20, 0), calibration=image_set(12, 1), mean=MEAN, std=STD, classes=3, batch_size=8)
+TASK = FitnessTask(search=image_set(20, 0), calibration=image_set(12, 1), mean=MEAN, std=STD, classes=3, batch_size=8)
 
 
 def made(
     objectives: tuple[str | Objective, ...] = ("accuracy", "flops"),
     model: nn.Module | None = None,
-    task: Task = TASK,
+    task: FitnessTask = TASK,
     **options: Any,
 ) -> Evaluator:
     torch.manual_seed(0)

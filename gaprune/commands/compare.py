@@ -1,0 +1,278 @@
+"""``python -m gaprune.compare``: quantization, Tucker, distillation and pruning beside members of a search's front."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import torch
+
+from gaprune.cli import Interrupted, options_from_record, options_record
+from gaprune.commands.lines import compare_main as main
+from gaprune.commands.options import CompareOptions
+from gaprune.compress.chain import Chain, parse_chains
+from gaprune.compress.images import ImageTask, check_student
+from gaprune.compress.method import Outline
+from gaprune.compress.ours import Front
+from gaprune.compress.report import report
+from gaprune.compress.resuming import (
+    COMPARISONS,
+    KIND,
+    again_command,
+    check_identity,
+    resumed_options,
+)
+from gaprune.compress.rows import Row
+from gaprune.device import choose_device
+from gaprune.errors import RunError
+from gaprune.models import build
+from gaprune.progress import Reporter, make_reporter
+from gaprune.runs import RunDirectory, check_free, default_run_path, environment
+from gaprune.session.engine import first
+from gaprune.session.images import in_hand, load_images, normalised, split_images
+from gaprune.session.job import check_names, find_baseline
+from gaprune.session.options import SearchOptions, with_known_data
+from gaprune.session.own import Own
+from gaprune.training.digest import digest_images
+
+__all__ = ["CompareOptions", "compare", "default_methods", "main"]
+
+CALIBRATION = 512
+"""Images that activations get their ranges on, and batch norm its statistics."""
+
+METHODS = (
+    *("none", "onnx", "quantize:linear", "quantize"),
+    *(
+        "tucker:size=0.5:raw",
+        "tucker:size=0.5",
+        "tucker:size=0.2",
+        "tucker:size=0.1",
+        "tucker:size=0.05",
+        "tucker:energy=0.6",
+    ),
+    *("distill", "distill:thin=0.1"),
+    *("prune:magnitude", "prune:magnitude+sparse"),
+    *("prune:l1:keep=0.5", "prune:l1:keep=0.25", "prune:l1-global:keep=0.5", "prune:l1-global:keep=0.25"),
+    *("tucker:size=0.2+quantize", "prune:l1-global:keep=0.25+quantize"),
+    *("distill+quantize", "distill:thin=0.1+quantize", "distill+tucker:size=0.5", "distill+tucker:size=0.5+quantize"),
+)
+MEMBERS = 4
+"""Members that a comparison takes from a front unless told which."""
+
+_OF_THE_RUN = (
+    "model",
+    "stem",
+    "checkpoint",
+    "data",
+    "data_dir",
+    "test_share",
+    "image_size",
+    "resize",
+    "mean",
+    "std",
+    "normalise",
+    "search_from",
+    "search_size",
+    "seed",
+    "cache_dir",
+)
+_MAY_CHANGE = ("methods", "data_dir", "checkpoint", "cache_dir", "run")
+
+
+def compare(options: CompareOptions) -> list[Row]:
+    """Make the table that the options ask for, or what it lacks, and write it.
+
+    Raises:
+        GapruneError: an option, the data, the run or a library cannot be used.
+        Interrupted: after Ctrl-C, with the command that goes on.
+    """
+    reporter = make_reporter()
+    path = options.table.resume
+    try:
+        if options.table.resume is not None:
+            with RunDirectory.open(options.table.resume) as directory:
+                return _go(resumed_options(options, directory, _MAY_CHANGE, _usual), directory, reporter)
+        options.check()
+        front = Front(options.network.run) if options.network.run is not None else None
+        options = _named(_with_run(options, front), front)
+        options = options.but(threads=options.machine.threads or torch.get_num_threads())
+        _chains(options, front)
+        _names(options)
+        if options.table.output is not None:
+            check_free(options.table.output)
+        task = _task(options, front, reporter)
+        _chains(options, front, task.work().outline)
+        path = options.table.output or default_run_path(COMPARISONS, options.network.model, task.data.name)
+        with RunDirectory.create(path, _manifest(options, task, front)) as directory:
+            return _made(options, task, front, directory, reporter)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; nothing is lost, go on with: {again_command(options, path)}") from None
+
+
+def _go(options: CompareOptions, directory: RunDirectory, reporter: Reporter) -> list[Row]:
+    front = Front(options.network.run) if options.network.run is not None else None
+    options = _named(options, front)
+    _chains(options, front)
+    task = _task(options, front, reporter)
+    check_identity(directory, _identity(task), later=("hardware",))
+    _chains(options, front, task.work().outline)  # what cannot be must not stay in the list
+    _check_front(front, directory)
+    directory.update_manifest(options=_record(options), **({} if front is None else {"front": front.digest()}))
+    return _made(options, task, front, directory, reporter)
+
+
+def _check_front(front: Front | None, directory: RunDirectory) -> None:
+    """Raise ``RunError`` where members of another front are in the table already: chains name them by number."""
+    before = directory.manifest.get("front")
+    if front is not None and before is not None and before != front.digest():
+        raise RunError(
+            f"{directory.path} compares members of another front than that of {front.run} as it is now: "
+            "start a new comparison"
+        )
+
+
+def _made(
+    options: CompareOptions, task: ImageTask, front: Front | None, directory: RunDirectory, reporter: Reporter
+) -> list[Row]:
+    return report(
+        directory,
+        task.work(),
+        _chains(options, front),
+        threads=task.threads,
+        sizes=(1, options.work.batch),
+        reporter=reporter,
+        about={
+            "title": task.name,
+            "epochs": options.work.epochs,
+            "identity": _identity(task),
+            "environment": _machine(),
+        },
+    )
+
+
+def _chains(options: CompareOptions, front: Front | None, outline: Outline | None = None) -> tuple[Chain, ...]:
+    wanted = default_methods(front) if options.work.methods is None else options.work.methods
+    if outline is None:
+        member = None if front is None else front.row
+        outline = Outline(
+            criterion="l1", check_student=partial(check_student, stem=options.network.stem, member=member)
+        )
+    return parse_chains(wanted, {"ours": "gaprune.compress.ours:Ours"}, front, outline)
+
+
+def _named(options: CompareOptions, front: Front | None) -> CompareOptions:
+    """The options with every member that a chain names by its index, as rows and the manifest have it."""
+    if front is None or options.work.methods is None:
+        return options
+    return options.but(methods=tuple(front.canonical(chain) for chain in options.work.methods))
+
+
+def _usual(saved: CompareOptions, now: CompareOptions) -> tuple[str, ...]:
+    """The chains of a comparison that named none when it was begun; its run may lie elsewhere now."""
+    return default_methods(None if saved.network.run is None or now.network.run is None else Front(now.network.run))
+
+
+def default_methods(front: Front | None) -> tuple[str, ...]:
+    """The chains of a comparison that names none, with some of the front's members where there is one."""
+    if front is None:
+        return METHODS
+    members = front.spread(MEMBERS)
+    own = [chain for member in members for chain in (f"ours:{member}", f"ours:{member}+quantize")]
+    smallest, middle = members[0], members[len(members) // 2]
+    own += [f"ours:{middle}:raw", f"ours:{middle}:raw+quantize"]
+    own += [
+        f"ours:{member}+tucker:size=0.5{more}"
+        for member in dict.fromkeys((smallest, middle))
+        for more in ("", "+quantize")
+    ]
+    own.append(f"distill:ours:{middle}")  # the same training as the member's own: one says so
+    return (*METHODS, *own)
+
+
+def _task(options: CompareOptions, front: Front | None, reporter: Reporter) -> ImageTask:
+    device, wanted = choose_device(options.machine.device), _search_options(options)
+    data = load_images(wanted, reporter)
+    splits, _ = in_hand(split_images(wanted, data, False, reporter), options.table.cache_dir, device, reporter)
+    weights = None if front is None else front.manifest.get("identity", {}).get("weights_sha256")
+    baseline = find_baseline(wanted, data, splits, device, None, reporter, weights)
+    reporter.say(f"network: {options.network.model}, {baseline.source}")
+    if front is not None:
+        front.check_original(baseline.identity["weights_sha256"])
+        front.check_splits(splits.record)
+    calibration = first(splits.calibration, CALIBRATION).loaded()
+    return ImageTask(
+        model_name=options.network.model,
+        stem=options.network.stem,
+        data=normalised(data, baseline, reporter),
+        splits=dataclasses.replace(splits, calibration=calibration),
+        original=baseline,
+        epochs=options.work.epochs,
+        epoch_images=options.work.epoch_images,
+        device=device,
+        threads=options.machine.threads or torch.get_num_threads(),
+        seed=options.work.seed,
+        member=None if front is None else front.member,
+    )
+
+
+def _search_options(options: CompareOptions) -> SearchOptions:
+    """The same data, splits and weights as a search with these options has."""
+    names = (*_OF_THE_RUN, "device")
+    return SearchOptions.of(**{name: getattr(options, name) for name in names}, given=options.given & set(names))
+
+
+def _with_run(options: CompareOptions, front: Front | None) -> CompareOptions:
+    """The options, with those of the run where nothing was typed."""
+    if front is None:
+        return options
+    try:
+        saved = options_from_record(SearchOptions, with_known_data(front.manifest["options"], front.manifest))
+    except (KeyError, TypeError) as error:
+        raise RunError(f"the manifest of {front.run} has no options: it is no run of this version") from error
+    taken = {name: getattr(saved, name) for name in _OF_THE_RUN if name not in options.given}
+    return options.but(**taken)
+
+
+def _names(options: CompareOptions) -> None:
+    """Wrong names are told before data is read."""
+    check_names(_search_options(options), Own())
+    with torch.random.fork_rng(devices=[]):
+        build(options.network.model, num_classes=2, stem=options.network.stem)
+
+
+def _manifest(options: CompareOptions, task: ImageTask, front: Front | None) -> dict[str, Any]:
+    return {
+        "kind": KIND,
+        "options": _record(options),
+        "baseline": task.original.source,
+        "data": {"name": task.data.name, "source": task.data.source, "splits": task.splits.record},
+        "threads": task.threads,
+        "identity": _identity(task),
+        "front": None if front is None else front.digest(),
+        "environment": _machine(),
+    }
+
+
+def _record(options: CompareOptions) -> dict[str, Any]:
+    kept = options_record(options)
+    kept.pop("resume")
+    return kept
+
+
+def _identity(task: ImageTask) -> dict[str, Any]:
+    """What rows of one table must have in common."""
+    return {
+        **task.original.identity,
+        "test": digest_images(task.splits.test),
+        "calibration": digest_images(task.splits.calibration),
+        "train": digest_images(task.splits.train),
+        "device": task.device.type,
+        "threads": task.threads,
+        "hardware": {name: _machine()[name] for name in ("cpu", "cuda_devices")},
+    }
+
+
+def _machine() -> dict[str, Any]:
+    names = [torch.cuda.get_device_name(0)] if torch.cuda.is_available() else []
+    return environment(names)

@@ -1,0 +1,179 @@
+"""``python -m gaprune.finetune``: train members of a finished search on, with the original as their teacher."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Unpack
+
+from torch import nn
+
+from gaprune.cli import Interrupted, typed_command
+from gaprune.commands.lines import FINETUNE as PROG
+from gaprune.commands.lines import finetune_main as main
+from gaprune.commands.options import FinetuneKeywords, FinetuneOptions
+from gaprune.commands.result import SearchResult, described, show_front
+from gaprune.data import ImageData
+from gaprune.device import card_names, pinned
+from gaprune.errors import OptionError, RunError
+from gaprune.evaluate import Objective
+from gaprune.fields import names_of, options_record
+from gaprune.front.members import CSV
+from gaprune.front.picture import PICTURE, draw, logged
+from gaprune.front.reopen import finished_front, reopened
+from gaprune.keywords import from_keywords
+from gaprune.limits import SHARED_NEEDS
+from gaprune.progress import SILENT, Reporter, logging_at, make_reporter
+from gaprune.recovery.members import Tuner, update_table
+from gaprune.recovery.recover import distillation, gentle_recipe
+from gaprune.recovery.shared import SharedTuner
+from gaprune.runs import (
+    FrontRow,
+    RunDirectory,
+    choose,
+    environment,
+)
+from gaprune.session.job import Job
+from gaprune.session.options import ScreenOptions
+from gaprune.session.own import Own, check_kinds
+from gaprune.training import Recipe
+
+__all__ = ["FinetuneOptions", "command", "finetune", "main"]
+
+
+def finetune(
+    run: str | Path,
+    *,
+    model: nn.Module | None = None,
+    data: ImageData | None = None,
+    objectives: Sequence[str | Objective] | None = None,
+    reporter: Reporter | None = None,
+    **options: Unpack[FinetuneKeywords],
+) -> SearchResult:
+    """Train members of a finished search on; what the command does, for Python.
+
+    Args:
+        run: the run directory.
+        model: the network, where the search was given it as an object.
+        data: the data, where the search was given it as an object.
+        objectives: names and objects, where the search was given some as objects.
+        reporter: where progress goes; by default as the command shows it.
+        **options: any other option of the command, by its name with underscores (``epochs=30``).
+
+    Returns:
+        The run with its front as it is now; ``picked`` is the chosen member where only one was.
+
+    Raises:
+        GapruneError: anything that the caller can mend, in one line.
+    """
+    check_kinds(model, data, by_name=False)
+    typed = from_keywords(FinetuneOptions, options, ("run",))
+    made = FinetuneOptions.of(run=Path(run), **typed, given=frozenset(typed)).settled()
+    made.check()
+    return _shown(made, Own(model, data, objectives), make_reporter() if reporter is None else reporter)
+
+
+def command(options: FinetuneOptions) -> None:
+    """Do what the command line says, and show the front.
+
+    Raises:
+        GapruneError: anything that the user can mend, in one line.
+    """
+    _shown(options, Own(), make_reporter())
+
+
+def _shown(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
+    """Train, and show what the front is by now; nothing where that is asked for."""
+    told = SILENT if options.screen.quiet else reporter
+    with logging_at(options.screen.log_level if "log_level" in options.given else None):
+        result = _run(options, own, told)
+    show_front(result, told, every=options.screen.all)
+    told.say(f"table: {result.path / CSV}, picture: {result.path / PICTURE}")
+    if result.picked is not None:
+        told.say(described(result, result.picked))
+    return result
+
+
+def _run(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
+    try:
+        with RunDirectory.open(options.run) as run:
+            return _finetune(run, options, own, reporter)
+    except KeyboardInterrupt:
+        again = typed_command(PROG, options) if own == Own() else f'gaprune.finetune("{options.run}", ...) as before'
+        raise Interrupted(f"stopped; whole epochs are kept, go on with: {again}") from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RunError(f"cannot write in {options.run}: {error.strerror or error}") from error
+
+
+def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
+    chosen = choose(finished_front(run), options.members.pick)
+    if options.members.shared and len(chosen) < 2:
+        raise OptionError(SHARED_NEEDS)
+    own.check_options(options.given)
+    own.check_resume(run.manifest, run.path, "gaprune.finetune({path}, ...) and {objects} by name")
+    job = reopened(run, own, _anew(options), reporter)
+    lesson = distillation(job, temperature=options.training.temperature, weight=options.training.distill)
+    tuner = Tuner(job, run, _recipe(options, job), lesson, _method(options), reporter)
+    if options.members.shared:
+        SharedTuner(tuner, _polish(options, job))(chosen)
+    else:
+        _alone(tuner, chosen)
+    rows = update_table(run)
+    picked = next(row for row in rows if row.index == chosen[0].index) if len(chosen) == 1 else None
+    draw(job, run, logged(run), rows, picked)
+    _note(job, run, options)
+    return SearchResult.of_run(run, rows, picked, own.model, bool(run.manifest.get("satisfied", True)))
+
+
+def _alone(tuner: Tuner, rows: Sequence[FrontRow]) -> None:
+    """Train members one after the other."""
+    with pinned(tuner.job.threads):
+        pending = tuner.pending(rows)
+        if pending:
+            tuner.announce(pending)
+    with tuner.reporter.task("members", len(rows)) as task:
+        for row in rows:
+            tuner(row)
+            task.advance(1)
+
+
+def _note(job: Job, run: RunDirectory, options: FinetuneOptions) -> None:
+    """Write in the manifest how members were trained, unless it stands there."""
+    recorded = {name: value for name, value in options_record(options).items() if name not in names_of(ScreenOptions)}
+    made_with = {"options": recorded, "device": str(job.device)}
+    earlier = run.manifest.get("finetune", [])
+    if any(all(one.get(name) == value for name, value in made_with.items()) for one in earlier):
+        return
+    run.update_manifest(finetune=[*earlier, {**made_with, "environment": environment(card_names())}])
+
+
+def _anew(options: FinetuneOptions) -> dict[str, Any]:
+    places = dataclasses.asdict(options.places)
+    anew = {name: value for name, value in places.items() if value is not None}
+    return {**anew, "device": options.machine.device, "threads": options.machine.threads, "threads_per_worker": None}
+
+
+def _recipe(options: FinetuneOptions, job: Job) -> Recipe:
+    asked = options.training
+    recipe = dataclasses.replace(gentle_recipe(job, asked.epochs, asked.epoch_images), seed=asked.seed)
+    changes: dict[str, Any] = {"batch_size": asked.batch_size, "lr": asked.lr}
+    return dataclasses.replace(recipe, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _polish(options: FinetuneOptions, job: Job) -> Recipe | None:
+    epochs = options.members.polish_epochs
+    return dataclasses.replace(_recipe(options, job), epochs=epochs) if epochs else None
+
+
+def _method(options: FinetuneOptions) -> str:
+    members, asked = options.members, options.training
+    short = "" if asked.epoch_images is None else f"in epochs of {asked.epoch_images:,} images, "
+    if asked.distill == 0:
+        return f"{short}on the labels alone"
+    alone = f", then {members.polish_epochs} epochs alone" if members.polish_epochs else ""
+    together = f"in shared weights{alone}, " if members.shared else ""
+    teacher = f"distilled from the original (weight {asked.distill:g}, temperature {asked.temperature:g})"
+    return f"{short}{together}{teacher}"

@@ -1,0 +1,215 @@
+"""``python -m gaprune.search``, and ``gaprune.search`` for a caller's own network, start to end."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Unpack
+
+from torch import nn
+
+from gaprune.campaigns import IterationsPolicy, RoundsPolicy, run_campaign
+from gaprune.cli import Interrupted, typed_command
+from gaprune.commands.lines import SEARCH as PROG
+from gaprune.commands.lines import search_main as main
+from gaprune.commands.result import SearchResult, show_result
+from gaprune.data import ImageData, data_names
+from gaprune.errors import BackendError, OptionError, RunError
+from gaprune.evaluate import Objective, Outcome
+from gaprune.front.members import save_front
+from gaprune.front.picture import draw
+from gaprune.front.reopen import check_identity, part_of
+from gaprune.keywords import from_keywords
+from gaprune.progress import SILENT, Reporter, logging_at, make_reporter
+from gaprune.prune.costs import Costs
+from gaprune.runs import FrontRow, RunDirectory, check_free, default_run_path, pick
+from gaprune.runs.tables import MEGABYTE
+from gaprune.session.backends import MakeBackend, open_backend, started
+from gaprune.session.callbacks import Callback, check_callbacks, of_a_callback
+from gaprune.session.job import Before, Job, check_names, prepare
+from gaprune.session.loop import run_search
+from gaprune.session.options import ROUNDS, SearchKeywords, SearchOptions, record, resumed_options, settled
+from gaprune.session.own import Own, check_kinds
+
+__all__ = ["Interrupted", "SearchResult", "command", "main", "search"]
+
+RUNS = Path("runs")
+
+
+def search(
+    model: nn.Module | str,
+    data: ImageData | str | Path,
+    *,
+    objectives: Sequence[str | Objective] | None = None,
+    reporter: Reporter | None = None,
+    callbacks: Sequence[Callback] = (),
+    **options: Unpack[SearchKeywords],
+) -> SearchResult:
+    """Search the front of a trained network and save it; what the command does, for Python.
+
+    Args:
+        model: a trained network (its weights are read, never changed), or a name as in ``--model``.
+        data: ``gaprune.image_data(...)`` or other ``ImageData``, a name as in ``--data``, or the path of a folder.
+        objectives: two or more names or ``Objective`` objects; accuracy and flops by default.
+        reporter: where progress and the result go; by default as the command shows them.
+        callbacks: functions that are told of each ``Generation`` when it is done and saved. What one raises stops the
+            search and comes out of this call; ``resume`` goes on from there.
+        **options: any other option of the command, by its name with underscores (``population=30``).
+
+    Raises:
+        GapruneError: anything that the caller can mend, in one line.
+    """
+    check_kinds(model, data, by_name=True)
+    own = Own(
+        model=model if isinstance(model, nn.Module) else None,
+        data=data if isinstance(data, ImageData) else None,
+        objectives=objectives,
+        callbacks=check_callbacks(callbacks),
+    )
+    if isinstance(objectives, str):
+        raise OptionError(f"objectives must be a list of names, got the text {objectives!r}")
+    named = _named(model, data, objectives)
+    given = {**from_keywords(SearchOptions, options, ("model", "data", "objectives")), **named}
+    made = SearchOptions.of(**given, given=frozenset(given))
+    return _shown(made, own, make_reporter() if reporter is None else reporter)
+
+
+def _shown(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
+    """Search, and show what was found; nothing where that is asked for."""
+    told = SILENT if options.screen.quiet else reporter
+    with logging_at(options.screen.log_level if "log_level" in options.given else None):
+        result = _run(options, own, told)
+    with _stoppable(result.path, own):
+        show_result(result, told, every=options.screen.all)
+    return result
+
+
+def _named(model: object, data: object, objectives: Sequence[str | Objective] | None) -> dict[str, Any]:
+    """The options that arguments stand for which are no objects."""
+    found: dict[str, Any] = {}
+    if isinstance(model, str):
+        found["model"] = model
+    if isinstance(data, Path) or (isinstance(data, str) and data not in data_names() and Path(data).exists()):
+        found["data_dir"] = Path(data)
+    elif isinstance(data, str):
+        found["data"] = data
+    if objectives is not None:
+        found["objectives"] = tuple(item.name if isinstance(item, Objective) else str(item) for item in objectives)
+    return found
+
+
+def command(options: SearchOptions) -> None:
+    """Do what the command line says, and show the front.
+
+    Raises:
+        GapruneError: anything that the user can mend, in one line.
+        Interrupted: after Ctrl-C, with the command that goes on.
+    """
+    reporter = make_reporter()
+    try:
+        result = _shown(options, Own(), reporter)
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        where = "before the search began; a baseline in training keeps its epochs"
+        raise Interrupted(f"stopped {where}; go on with: {typed_command(PROG, options)}") from None
+    if options.screen.quiet:
+        reporter.say(str(result.path))
+
+
+def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
+    if options.run.resume is not None:
+        with RunDirectory.open(options.run.resume) as run:
+            if part := part_of(run.manifest):
+                raise RunError(f"{run.path} is {part} of a run: go on with --resume {run.path.parent}")
+            own.check_resume(run.manifest, run.path)
+            options = resumed_options(options, run.manifest)
+            checked = check_names(options, own)
+            with open_backend(checked.placement, reporter) as make_backend:
+                job = prepare(checked, reporter, run.path, Before.of(run.manifest))
+                check_identity(job, run)
+                with _stoppable(run.path, own):
+                    return _finish_run(job, run, make_backend, reporter)
+    options = settled(options)
+    checked = check_names(options, own)
+    if options.run.output is not None:
+        check_free(options.run.output)
+    with open_backend(checked.placement, reporter) as make_backend:
+        job = prepare(checked, reporter)
+        make_backend = started(make_backend, job)
+        path = options.run.output or default_run_path(RUNS, job.model_name, job.data.name)
+        with RunDirectory.create(path, job.manifest()) as run, _stoppable(path, own):
+            return _finish_run(job, run, make_backend, reporter)
+
+
+@contextmanager
+def _stoppable(path: Path, own: Own) -> Iterator[None]:
+    """Let Ctrl-C or a lost cluster say how to resume the run at ``path``; a full disk is one line."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; nothing is lost, go on with: {_resume_command(path, own)}") from None
+    except BackendError as error:
+        advice = f"nothing is lost, go on with: {_resume_command(path, own)}"
+        raise BackendError(f"{error}; {advice}") from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if of_a_callback(error):
+            raise
+        raise RunError(f"cannot write in {path}: {error.strerror or error}") from error
+
+
+def _finish_run(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> SearchResult:
+    run.update_manifest(options=record(job.options))
+    job.kept.save(run.path)
+    evaluated, rows = _run_searches(job, run, make_backend, reporter)
+    satisfied = _satisfied(job, rows, reporter)
+    picked = _picked(rows, job.options.run.pick, reporter)
+    draw(job, run, list(evaluated.values()), rows, picked)
+    run.update_manifest(
+        evaluations=len(evaluated),
+        picked=None if picked is None else picked.index,
+        satisfied=satisfied,
+    )
+    return SearchResult.of_run(run, rows, picked, job.own.model, satisfied)
+
+
+def _run_searches(
+    job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter
+) -> tuple[dict[str, Outcome], list[FrontRow]]:
+    """Every outcome, and the saved front."""
+    if job.options.evolution.algorithm == ROUNDS:
+        return run_campaign(RoundsPolicy(job, run, reporter), make_backend)
+    if job.options.recover.iterations > 1:
+        return run_campaign(IterationsPolicy(job, run, reporter), make_backend)
+    found = run_search(job, run, make_backend, reporter)
+    return found.evaluated, save_front(job, run, found, reporter)
+
+
+def _resume_command(path: Path, own: Own) -> str:
+    """What to type to go on with a run."""
+    if any(own.record().values()):
+        return f'gaprune.search(model, data, resume="{path}")'
+    return f"{PROG} --resume {shlex.quote(str(path))}"
+
+
+def _satisfied(job: Job, rows: list[FrontRow], reporter: Reporter) -> bool:
+    """Whether the members keep to the constraints, as handed out; one line where they do not."""
+    nearest = rows[0]
+    costs = Costs(nearest.flops, nearest.params, round(nearest.size_mb * MEGABYTE))
+    shortfalls = job.evaluator.constraints.shortfalls(costs, nearest.search_accuracy)
+    if shortfalls:
+        reporter.say(f"no network was found that keeps to the constraints; the nearest has {'; '.join(shortfalls)}")
+    return not shortfalls
+
+
+def _picked(rows: list[FrontRow], rule: str, reporter: Reporter) -> FrontRow | None:
+    try:
+        index = pick([row.untrained() for row in rows], rule).index
+        return next(row for row in rows if row.index == index)
+    except OptionError as error:
+        reporter.say(f"nothing picked: {error}")
+        return None

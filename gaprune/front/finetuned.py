@@ -1,0 +1,108 @@
+"""What the folders of a front say of fine-tuning.
+
+A member's folder keeps the network as the search left it. Its folder ``finetuned/`` holds the trained one, where that
+is better on the search images; ``metrics.json`` lists every training with its settings and what came of it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gaprune.errors import RunError
+from gaprune.runs import FrontRow
+from gaprune.runs.files import put_back, write_json
+from gaprune.runs.front import FINETUNED
+from gaprune.saved import METRICS, read_metrics
+
+
+def trainings(home: Path) -> list[dict[str, Any]]:
+    """Every training of the member in a folder, oldest first.
+
+    Raises:
+        RunError: its metrics are missing or damaged.
+    """
+    found: list[dict[str, Any]] = read_metrics(home).get(FINETUNED, [])
+    return found
+
+
+def note_training(home: Path, record: dict[str, Any]) -> None:
+    """Add a training to a member's metrics; one that is kept takes the place of an earlier one."""
+    earlier = [{**one, "kept": one["kept"] and not record["kept"]} for one in trainings(home)]
+    write_json(home / METRICS, {**read_metrics(home), FINETUNED: [*earlier, record]})
+
+
+def handed_out(home: Path) -> dict[str, Any]:
+    """The training whose network lies in a member's folder ``finetuned/``; empty where there is none.
+
+    Raises:
+        RunError: the folder's metrics are missing or damaged.
+    """
+    place = home / FINETUNED
+    found: dict[str, Any] = read_metrics(place, "training")["training"] if place.is_dir() else {}
+    return found
+
+
+def in_words(training: dict[str, Any]) -> str:
+    """What a training was."""
+    return f"fine-tuned for {training['epochs']} epochs, {training['method']}"
+
+
+def current_row(path: Path, row: FrontRow) -> FrontRow:
+    """The row with the better of a member's networks, as its folder tells.
+
+    Args:
+        path: of the run.
+        row: of the member, before or after any fine-tuning.
+
+    Raises:
+        RunError: the folder's metrics are missing or damaged.
+    """
+    home = path / row.home
+    plain = replace(row.untrained(), path=row.home, objectives=read_metrics(home, "objectives")["objectives"])
+    best = handed_out(home)
+    if not best or best["search_accuracy"] <= plain.search_accuracy:
+        return plain
+    return replace(
+        plain,
+        path=f"{row.home}/{FINETUNED}",
+        objectives=best["objectives"],
+        search_accuracy=best["search_accuracy"],
+        test_accuracy=best["test_accuracy"],
+        trained_epochs=best["epochs"],
+        search_accuracy_before=plain.search_accuracy,
+        test_accuracy_before=plain.test_accuracy,
+    )
+
+
+def carry_over(old: Path, new: Path, rows: Sequence[FrontRow]) -> None:
+    """Take what members of an old front were trained to into the folders of a new one, where they are on it.
+
+    Args:
+        old: folder of the old front; may be missing.
+        new: folder of the new one.
+        rows: of the new one.
+    """
+    homes = {}
+    for home in filter(Path.is_dir, old.glob("*")):
+        put_back(home / FINETUNED)
+        with suppress(RunError):  # what is damaged has nothing to carry over
+            if trainings(home):
+                homes[_origin(home)] = home
+    for row in rows:
+        target = new / Path(row.home).name
+        if _origin(target) in homes:
+            source = homes[_origin(target)]
+            write_json(target / METRICS, {**read_metrics(target), FINETUNED: trainings(source)})
+            if (source / FINETUNED).is_dir():
+                shutil.copytree(source / FINETUNED, target / FINETUNED)
+
+
+def _origin(home: Path) -> tuple[str, int | None]:
+    """Names the network that a search left: two iterations may find the same genome, each with weights of its own."""
+    metrics = read_metrics(home, "key")
+    return metrics["key"], metrics.get("iteration")

@@ -1,0 +1,233 @@
+"""The engine of one search: graph, statistics, importance, genome layout and evaluator of a trained network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from gaprune.data import ImageData, ImageSet, Splits
+from gaprune.errors import OptionError
+from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
+from gaprune.evolve import largest_cost
+from gaprune.progress import Reporter
+from gaprune.prune.calibration import take_anchors
+from gaprune.prune.checking import checked_graph
+from gaprune.prune.compensation import Compensator
+from gaprune.prune.costs import Costs, cost_model
+from gaprune.prune.genome import Bits
+from gaprune.prune.graph import Graph
+from gaprune.prune.importances import importance_function
+from gaprune.prune.space import PruningSpace, SpaceOptions
+from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
+from gaprune.prune.taylor import neuron_taylor
+from gaprune.runs import Baseline as Original
+from gaprune.runs.tables import MEGABYTE
+from gaprune.session.options import SearchOptions
+from gaprune.session.statistics_cache import Kept
+from gaprune.training import bfloat16_pays
+
+CUDA_ROUND_TO = 8
+"""Widths that tensor cores like."""
+
+MOST_STATISTICS = 4096
+"""Images for covariances unless told otherwise."""
+
+MOST_BACKWARD = 128
+"""Images of a backward pass at most: it holds every layer's maps and their gradients."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a network that was pruned before comes from.
+
+    Attributes:
+        costs: of the network that it was at first.
+        kernels: by weight name, (out, in) kernels that it has, where some are masked.
+    """
+
+    costs: Costs
+    kernels: dict[str, Bits]
+
+
+def space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
+    """How genomes are laid out on a device.
+
+    Raises:
+        OptionError: genes, round-to and connection-groups do not go together.
+    """
+    round_to = options.space.round_to or (CUDA_ROUND_TO if device.type == "cuda" else 1)
+    return SpaceOptions(options.space.genes, round_to, options.space.connection_groups)
+
+
+def constraints(options: SearchOptions) -> Constraints:
+    """What members should keep to; ``OptionError`` for a limit that says nothing."""
+    limits = options.fitness
+    return Constraints(limits.max_flops, limits.max_params, limits.max_size, limits.min_accuracy)
+
+
+def make_evaluator(
+    options: SearchOptions,
+    model: nn.Module,
+    data: ImageData,
+    splits: Splits,
+    objectives: tuple[Objective, ...],
+    reporter: Reporter,
+    kept: Kept,
+    origin: Origin | None = None,
+) -> Evaluator:
+    """Trace the network, find its statistics and make the function from genome to outcome.
+
+    Args:
+        options: what was asked for.
+        model: the trained network.
+        data: for shape, normalisation and classes.
+        splits: on the device.
+        objectives: what is minimised.
+        reporter: told how long statistics take.
+        kept: statistics of an earlier preparation.
+        origin: what ``model`` was pruned from, if it was; candidates are compared with that.
+
+    Raises:
+        ModelError: the network cannot be pruned.
+        OptionError: no network can keep to a constraint.
+    """
+    reporter.say("graph: tracing the network, and checking it with half of its channels gone")
+    graph = checked_graph(model, data.image_shape)
+    costs = cost_model(model, graph, data.image_shape)
+    statistics = kept.statistics(lambda: _statistics(options, model, graph, data, splits.calibration, reporter))
+    space_form = space_options(options, splits.search.images.device)
+    free_kernels = space_form.genes != "neurons" and space_form.connection_groups == 1
+    score = importance_function(options.space.importance)
+    importance = score(model, graph, statistics, kernels=free_kernels, reporter=reporter)
+    space = PruningSpace(graph, costs, importance, space_form, None if origin is None else origin.kernels)
+    task = FitnessTask(
+        search=splits.search,
+        calibration=first(splits.calibration, options.images.calibration_size).loaded(),
+        mean=data.mean,
+        std=data.std,
+        classes=len(data.classes),
+        batch_size=options.machine.batch_size,
+        half=precision(options, splits.search.images.device) == "bfloat16",
+    )
+    compensator = None
+    if options.space.compensation != "none":
+        compensator = Compensator(model, graph, statistics, form=options.space.compensation)
+    evaluator = Evaluator(
+        model,
+        space,
+        task,
+        objectives,
+        compensator,
+        constraints(options),
+        None if origin is None else origin.costs,
+        statistics.anchors if options.space.recalibration == "anchored" else None,
+    )
+    _check_within_reach(evaluator)
+    return evaluator
+
+
+def largest_budget(evaluator: Evaluator) -> float:
+    """Share of FLOPs of the largest network on the ladder whose costs keep to the constraints; 1 where all do."""
+    if evaluator.cost_violation(evaluator.space.full()) == 0:
+        return 1.0
+    space = evaluator.space
+    return largest_cost(space, lambda bits: evaluator.cost_violation(space.layout.pack(bits)) == 0)
+
+
+def _check_within_reach(evaluator: Evaluator) -> None:
+    """Raise ``OptionError`` where even the smallest network violates a cost constraint."""
+    space = evaluator.space
+    smallest = space.layout.pack(space.repair(np.zeros(space.layout.size, dtype=np.bool_)))
+    shortfalls = evaluator.constraints.shortfalls(space.costs(space.masks(smallest, order=False)))
+    if shortfalls:
+        rule = "a limit up to 1 is a share of the original's, above 1 a count"
+        raise OptionError(f"no network can be so small: the smallest has {'; '.join(shortfalls)} ({rule})")
+
+
+def precision(options: SearchOptions, device: torch.device) -> str:
+    """What fitness is measured in: bfloat16 where the hardware multiplies it, unless told otherwise."""
+    if options.fitness.precision != "auto":
+        return options.fitness.precision
+    return "bfloat16" if bfloat16_pays(device) else "float32"
+
+
+def _statistics(
+    options: SearchOptions,
+    model: nn.Module,
+    graph: Graph,
+    data: ImageData,
+    images: ImageSet,
+    reporter: Reporter,
+) -> Statistics:
+    """What is to be known of every consumer's input; nothing where nobody asks."""
+    found = Statistics({}, {}, 0)
+    if options.space.compensation != "none" or options.space.importance == "obs":
+        used = first(images, statistics_images(options, images_wanted(consumers(model, graph))))
+        found = collect(
+            model,
+            graph,
+            used,
+            data.mean,
+            data.std,
+            taps=options.space.compensation == "taps",
+            batch_size=options.machine.batch_size,
+            reporter=reporter,
+        )
+        reporter.say(f"statistics: {found.images:,} images, {found.bytes / MEGABYTE:.0f} MB")
+    if options.space.importance == "taylor":
+        used, size = first(images, options.images.calibration_size), min(options.machine.batch_size, MOST_BACKWARD)
+        found = replace(found, taylor=neuron_taylor(model, graph, used, data.mean, data.std, batch_size=size))
+    if options.space.recalibration == "anchored":
+        used = first(images, options.images.calibration_size)
+        anchors = take_anchors(model, used, data.mean, data.std, batch_size=options.machine.batch_size)
+        found = replace(found, anchors=anchors)
+    return found
+
+
+def statistics_images(options: SearchOptions, wanted: int = MOST_STATISTICS) -> int:
+    """Training images for covariances: as many as were asked for, or else as are wanted.
+
+    Args:
+        options: what was asked for.
+        wanted: by the layers; as long as these are not known, the most that are kept for it.
+    """
+    return options.images.statistics_size or wanted
+
+
+def first(images: ImageSet, count: int) -> ImageSet:
+    """The first ``count`` images, or all where there are fewer."""
+    return images.select(torch.arange(min(count, len(images)), device=images.labels.device))
+
+
+def measure_original(
+    model: nn.Module, evaluator: Evaluator, splits: Splits, searched: Measurement, reporter: Reporter
+) -> Original:
+    """What the whole network reaches on the test images, too, and what it costs.
+
+    Args:
+        model: the network.
+        evaluator: of it.
+        splits: on its device.
+        searched: what it reaches on the search images.
+        reporter: told all of it.
+    """
+    task = evaluator.task
+    with reporter.task("measuring the original on test images", len(splits.test)) as told:
+        tested = measure(model, splits.test, task.mean, task.std, batch_size=task.batch_size, advance=told.advance)
+    found = [searched, tested]
+    costs = evaluator.original
+    reporter.say(
+        f"original: accuracy {found[0].accuracy:.4f} on {found[0].total:,} search images, "
+        f"{found[1].accuracy:.4f} on {found[1].total:,} test images, "
+        f"{costs.flops / 1e6:.1f} million FLOPs, {costs.params / 1e6:.2f} million parameters"
+    )
+    return Original(
+        search_accuracy=found[0].accuracy,
+        test_accuracy=found[1].accuracy,
+        flops=costs.flops,
+        params=costs.params,
+        size_mb=costs.size / MEGABYTE,
+    )

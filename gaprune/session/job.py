@@ -1,0 +1,338 @@
+"""From options to everything that a search needs: data, trained network, pruning graph, evaluator."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gaprune.baseline import Baseline, default_recipe, resolve_baseline
+from gaprune.data import ImageData, Splits, default_cache_dir
+from gaprune.device import choose_device, pinned
+from gaprune.errors import ModelError, first_line
+from gaprune.evaluate import Evaluator, Objective, resolve_objectives, resolve_selector
+from gaprune.models import build
+from gaprune.progress import Reporter
+from gaprune.prune.modes import copied
+from gaprune.prune.space import PruningSpace
+from gaprune.runs import Baseline as Original
+from gaprune.runs import environment
+from gaprune.runs.directory import SECONDS
+from gaprune.session.engine import make_evaluator, measure_original, precision, space_options
+from gaprune.session.images import in_hand, load_images, normalised, reading, split_images
+from gaprune.session.judging import judged
+from gaprune.session.options import ROUNDS, SearchOptions, record
+from gaprune.session.own import Own
+from gaprune.session.placement import Placement, place
+from gaprune.session.statistics_cache import Kept
+from gaprune.training.digest import digest_images, digest_json, digest_tensors
+
+
+@dataclass(frozen=True)
+class Job:
+    """A search that is ready to run.
+
+    Attributes:
+        options: what was asked for.
+        own: what was given as objects.
+        model_name: for file names and tables.
+        data: the data set, normalised as the network needs it.
+        splits: who may look at which image; on the device.
+        baseline: the trained network.
+        objectives: what the search minimises.
+        evaluator: genome to outcome.
+        original: what the whole network reaches and costs.
+        threads: CPU threads of an evaluation.
+        kept: the statistics, for the run to keep.
+        identity: JSON values that a resumed run must find again: weights, images, splits, genome layout.
+        since: reading of ``time.perf_counter`` when images and weights were there: the search's time begins.
+    """
+
+    options: SearchOptions
+    own: Own
+    model_name: str
+    data: ImageData
+    splits: Splits
+    baseline: Baseline
+    objectives: tuple[Objective, ...]
+    evaluator: Evaluator
+    original: Original
+    threads: int
+    kept: Kept
+    identity: dict[str, Any]
+    since: float
+
+    @property
+    def space(self) -> PruningSpace:
+        """The genomes of the network."""
+        return self.evaluator.space
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images lie and networks run."""
+        return self.splits.search.images.device
+
+    def manifest(self) -> dict[str, Any]:
+        """Enough to repeat the run."""
+        cuda = (torch.cuda.get_device_name(self.device),) if self.device.type == "cuda" else ()
+        return {
+            "options": record(self.options),
+            "objects": self.own.record(),
+            "model": {
+                "name": self.model_name,
+                "neurons": self.space.graph.neurons,
+                "genes": self.space.layout.size,
+            },
+            "unpruned": [list(pair) for pair in self.space.graph.unpruned],
+            "baseline": self.baseline.source,
+            "data": {
+                "name": self.data.name,
+                "source": self.data.source,
+                "classes": list(self.data.classes),
+                "mean": list(self.data.mean),
+                "std": list(self.data.std),
+                "skipped": list(self.data.skipped),
+                "splits": self.splits.record,
+            },
+            "objectives": [objective.name for objective in self.objectives],
+            "original": dataclasses.asdict(self.original),
+            "device": str(self.device),
+            "threads": self.threads,
+            "precision": self.identity["precision"],
+            "kernels": "cuDNN deterministic, not timed; no TF32",
+            "identity": self.identity,
+            "environment": environment(cuda),
+            SECONDS: 0.0,
+        }
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a run that goes on was made with.
+
+    Attributes:
+        weights: digest of the original's.
+        search_from: where its search set comes from, whatever weights are shipped by now.
+        mean: of the pixels, whatever anybody says of them by now; empty where that is not recorded.
+        std: likewise.
+    """
+
+    weights: str | None
+    search_from: str | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> Before:
+        """From the run's manifest, of this version or an older one."""
+        data = manifest.get("data", {})
+        return cls(
+            weights=manifest.get("identity", {}).get("weights_sha256"),
+            search_from=data.get("splits", {}).get("search_from"),
+            mean=tuple(data.get("mean", ())),
+            std=tuple(data.get("std", ())),
+        )
+
+    def normalised(self, data: ImageData) -> ImageData:
+        """The data with the run's normalisation."""
+        return data.with_normalisation(self.mean, self.std) if self.mean and self.std else data
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Options without a contradiction or a wrong name, and what they stand for.
+
+    Attributes:
+        options: what was asked for.
+        own: what was given as objects.
+        objectives: what the search minimises.
+        placement: where candidates are evaluated.
+    """
+
+    options: SearchOptions
+    own: Own
+    objectives: tuple[Objective, ...]
+    placement: Placement
+
+
+def check_names(options: SearchOptions, own: Own) -> Checked:
+    """Resolve every name before data is read, so that a wrong one is told at once.
+
+    Args:
+        options: what was asked for.
+        own: what was given as objects.
+
+    Raises:
+        OptionError: an unknown name, which lists the valid ones, or a value out of range.
+    """
+    options.check()
+    own.check_options(options.given)
+    placement = place(options)
+    reading(options)
+    space_options(options, torch.device("cpu"))
+    wanted = options.fitness.objectives if own.objectives is None else own.objectives
+    objectives = (resolve_selector(wanted),) if options.evolution.algorithm == ROUNDS else resolve_objectives(wanted)
+    return Checked(options, own, objectives, placement)
+
+
+def prepare(
+    checked: Checked,
+    reporter: Reporter,
+    directory: Path | None = None,
+    before: Before | None = None,
+) -> Job:
+    """Make a search ready to run; the baseline is trained here if there is none.
+
+    Args:
+        checked: what was asked for.
+        reporter: told what is used and why, and how long things take.
+        directory: of a run to go on with, which may have kept statistics.
+        before: what that run was made with; no baseline is trained in its weights' place.
+
+    Raises:
+        GapruneError: anything that the user can mend, in one line.
+    """
+    options, own, objectives, threads = checked.options, checked.own, checked.objectives, checked.placement.threads
+    device = choose_device(options.machine.device)
+    name = _network_name(options, own)
+    data = load_images(options, reporter, own.data)
+    splits = split_images(options, data, own.model is not None, reporter, before.search_from if before else None)
+    splits, skipped = in_hand(splits, options.run.cache_dir, device, reporter)
+    data = dataclasses.replace(data, skipped=(*data.skipped, *skipped))
+    baseline = find_baseline(options, data, splits, device, own.model, reporter, before.weights if before else None)
+    called = "" if baseline.source.startswith(name) else f"{name}, "
+    reporter.say(f"network: {called}{baseline.source}")
+    if baseline.saw_all_training_images and splits.record["search_from"] == "train":
+        reporter.say("these weights may have seen the search images in training: --search-from test avoids that")
+    data = before.normalised(data) if before else normalised(data, baseline, reporter)
+    _check_classes(baseline.model, data, device)
+    since = time.perf_counter()
+    kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
+    with pinned(threads):
+        found = judged(options, baseline.model, data, splits, reporter, settled=before is not None)
+        evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept)
+        original = measure_original(baseline.model, evaluator, splits, found, reporter)
+    return Job(
+        options=options,
+        own=own,
+        model_name=name,
+        data=data,
+        splits=splits,
+        baseline=baseline,
+        objectives=objectives,
+        evaluator=evaluator,
+        original=original,
+        threads=threads,
+        kept=kept,
+        identity={
+            **baseline.identity,
+            **_image_identity(data, splits),
+            **_search_identity(options, evaluator, device, threads),
+        },
+        since=since,
+    )
+
+
+def _network_name(options: SearchOptions, own: Own) -> str:
+    """What the network is called; a name that stands for none is told at once."""
+    if own.model is not None:
+        return type(own.model).__name__
+    with torch.random.fork_rng(devices=[]):
+        build(options.network.model, num_classes=2, stem=options.network.stem)
+    return options.network.model
+
+
+def _search_identity(
+    options: SearchOptions, evaluator: Evaluator, device: torch.device, threads: int
+) -> dict[str, Any]:
+    """What names how candidates are laid out and judged."""
+    return {
+        "objectives": [objective.name for objective in evaluator.objectives],
+        "genes": evaluator.space.layout.size,
+        "round_to": evaluator.space.options.round_to,
+        "device": device.type,
+        "threads": threads,
+        "precision": precision(options, device),
+    }
+
+
+def _image_identity(data: ImageData, splits: Splits) -> dict[str, Any]:
+    """What names the images that a search looks at."""
+    return {
+        "search": digest_images(splits.search),
+        "calibration": digest_images(splits.calibration),
+        "test": digest_images(splits.test),
+        "normalisation": [*data.mean, *data.std],
+    }
+
+
+def statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, splits: Splits, threads: int) -> str:
+    """What statistics depend on; with equal keys they are equal."""
+    names = ("compensation", "importance", "statistics_size", "calibration_size", "batch_size")
+    return digest_json(
+        {
+            "weights": baseline.identity,
+            "images": digest_images(splits.calibration),
+            "normalisation": [*data.mean, *data.std],
+            "options": {name: getattr(options, name) for name in names},
+            "threads": threads,
+            **({} if options.space.recalibration == "plain" else {"recalibration": options.space.recalibration}),
+        }
+    )
+
+
+def find_baseline(
+    options: SearchOptions,
+    data: ImageData,
+    splits: Splits,
+    device: torch.device,
+    model: nn.Module | None,
+    reporter: Reporter,
+    wanted: str | None = None,
+) -> Baseline:
+    """The trained network that the options name, or the caller's own; ``wanted`` as ``resolve_baseline`` has it."""
+    if model is not None:
+        return Baseline(
+            model=copied(model).to(device).eval(),
+            mean=data.mean,
+            std=data.std,
+            source="given by the caller",
+            saw_all_training_images=True,
+            identity={"weights_sha256": digest_tensors(model.state_dict())},
+        )
+    return resolve_baseline(
+        options.network.model,
+        options.network.stem,
+        data,
+        train=splits.train,
+        validate=splits.search,
+        cache_dir=options.run.cache_dir or default_cache_dir(),
+        device=device,
+        checkpoint=options.network.checkpoint,
+        recipe=default_recipe(options.network.model, data, device, seed=options.evolution.seed),
+        wanted=wanted,
+        search_from=str(splits.record["search_from"]),
+        reporter=reporter,
+    )
+
+
+def _check_classes(model: nn.Module, data: ImageData, device: torch.device) -> None:
+    """Raise ``ModelError`` unless the network gives one logit a class."""
+    image = torch.zeros((2, *data.image_shape), device=device)
+    try:
+        with torch.no_grad():
+            logits = model.eval()(image)
+    except Exception as error:  # a stranger's network may raise anything
+        raise ModelError(f"the network does not take {data.image_shape} images: {first_line(error)}") from error
+    wanted = (2, len(data.classes))
+    if tuple(getattr(logits, "shape", ())) != wanted:
+        raise ModelError(
+            f"the network's output has shape {tuple(getattr(logits, 'shape', ()))} on 2 images, "
+            f"expected {wanted}: {data.name} has {len(data.classes)} classes"
+        )

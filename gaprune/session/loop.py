@@ -1,0 +1,262 @@
+"""The search itself: ask, evaluate what is new, tell, save the state; again until the last generation."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from gaprune.errors import RunError
+from gaprune.evaluate import Backend, Floors, Outcome, expected_matrix, objective_matrix, violations
+from gaprune.evolve import Algorithm, AlgorithmState, hypervolume, make_algorithm
+from gaprune.progress import Reporter, Task
+from gaprune.prune.genome import Genome
+from gaprune.runs import RunDirectory
+from gaprune.runs.directory import STATE_NAME
+from gaprune.session.backends import MakeBackend
+from gaprune.session.callbacks import Generation, tell
+from gaprune.session.engine import largest_budget
+from gaprune.session.job import Job
+from gaprune.session.logged import logged_outcomes
+from gaprune.session.workload import Pieces, Workload
+
+_log = logging.getLogger(__name__)
+
+FLOPS_LEVELS = (0.5, 0.25, 0.1)
+"""Shares of the original's FLOPs at which progress shows the best accuracy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a search has found.
+
+    Attributes:
+        genomes: the front, most accurate (first objective) first.
+        outcomes: theirs, in the same order.
+        evaluated: every outcome of the run, by genome key.
+        generation: generations done.
+    """
+
+    genomes: list[Genome]
+    outcomes: list[Outcome]
+    evaluated: dict[str, Outcome]
+    generation: int
+
+
+def run_search(
+    job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter, algorithm: Algorithm | None = None
+) -> Found:
+    """``evolve`` on a backend of its own.
+
+    Raises:
+        RunError: as ``evolve`` does, or every candidate failed, with a reason.
+    """
+    backend = make_backend(job)
+    try:
+        found = evolve(job, run, backend, reporter, algorithm)
+    finally:
+        backend.close()
+    check_found(found, run)
+    return found
+
+
+def evolve(
+    job: Job, run: RunDirectory, backend: Backend, reporter: Reporter, algorithm: Algorithm | None = None
+) -> Found:
+    """Run the search to its last generation, from the run's newest state if there is one.
+
+    The algorithm is a fresh one, of the job's options by default.
+
+    Every evaluation is in ``evaluations.jsonl`` before it counts, every generation in ``state/``: whatever
+    stops the process, at most the evaluation in flight is lost. A candidate that turns out dominated by a network of
+    an earlier generation is not measured to the end.
+
+    Raises:
+        RunError: the run's state does not fit, or the directory cannot be written.
+    """
+    options = job.options
+    names = [objective.name for objective in job.objectives]
+    algorithm = algorithm or make_algorithm(
+        options.evolution.algorithm,
+        job.space,
+        objectives=len(names),
+        population=options.evolution.population,
+        seed=options.evolution.seed,
+        largest=largest_budget(job.evaluator),
+    )
+    _restore(algorithm, run)
+    known, earlier = _known(run, algorithm.generation)
+    _check_logged(algorithm, known, run)
+    floors = Floors(job.evaluator)
+    floors.learn(earlier)
+    with reporter.task("search", options.evolution.population * options.evolution.generations) as task:
+        done = min(algorithm.generation, options.evolution.generations)
+        ahead = _Ahead(job, done / options.evolution.generations)
+        if done:
+            task.advance(options.evolution.population * done, share=ahead.share())
+        while algorithm.generation < options.evolution.generations:
+            genomes = algorithm.ask()
+            ahead.begin(genomes, known, options.evolution.generations - algorithm.generation - 1)
+            _evaluate(genomes, known, floors, run, backend, task, algorithm.generation, ahead)
+            outcomes = [known[genome.key] for genome in genomes]
+            floors.learn(outcomes)
+            told, expected = objective_matrix(outcomes, names), expected_matrix(outcomes, names)
+            algorithm.tell(genomes, told, violations(outcomes), expected=expected)
+            state = algorithm.state()
+            run.save_state(algorithm.generation, state.arrays, state.meta)
+            run.note_seconds(job.since)
+            task.advance(0, share=ahead.share(), **_figures(algorithm, known, job), **backend.figures())
+            _tell(algorithm, known, job, run)
+    genomes, _ = algorithm.front()
+    return Found(genomes, [known[genome.key] for genome in genomes], known, algorithm.generation)
+
+
+def _tell(algorithm: Algorithm, known: dict[str, Outcome], job: Job, run: RunDirectory) -> None:
+    """Let the log and the caller's own functions know of a generation that is done."""
+    genomes, Y = algorithm.front()
+    front = [known[genome.key] for genome in genomes]
+    kept = bool(front) and front[0].violation == 0
+    reference = np.array([objective.reference for objective in job.objectives])
+    generation = Generation(
+        path=run.path,
+        number=algorithm.generation,
+        total=job.options.evolution.generations,
+        candidates=len(known),
+        failed=sum(outcome.failure is not None for outcome in known.values()),
+        front=tuple(dict(outcome.values) for outcome in front),
+        hypervolume=float(hypervolume(Y, reference)) if kept else 0.0,
+        seconds=time.perf_counter() - job.since,
+    )
+    _log.info("generation %d of %d: %d networks on the front", generation.number, generation.total, len(front))
+    tell(job.own.callbacks, generation)
+
+
+def check_found(found: Found, run: RunDirectory) -> None:
+    """Raise ``RunError`` with a reason where every candidate failed."""
+    if not found.genomes:
+        reasons = sorted({str(outcome.failure) for outcome in found.evaluated.values()})
+        raise RunError(f"every candidate failed, see {run.log.path}: {reasons[0]}")
+
+
+def _known(run: RunDirectory, generation: int) -> tuple[dict[str, Outcome], list[Outcome]]:
+    """The outcomes logged so far, by genome key, and those that were logged before ``generation`` began.
+
+    The second alone decides when measuring stops, so that a generation that was interrupted goes on as it began.
+    """
+    known: dict[str, Outcome] = {}
+    earlier = []
+    for asked_in, outcome in logged_outcomes(run.log.path):
+        known[outcome.key] = outcome
+        if asked_in < generation:
+            earlier.append(outcome)
+    return known, earlier
+
+
+def _check_logged(algorithm: Algorithm, known: dict[str, Outcome], run: RunDirectory) -> None:
+    lost = sum(genome.key not in known for genome in algorithm.front()[0])
+    if lost:
+        advice = f"remove {run.path / STATE_NAME}, and they are made again"
+        raise RunError(f"{run.log.path} lacks {lost} evaluations that the run's state rests on: {advice}")
+
+
+def _restore(algorithm: Algorithm, run: RunDirectory) -> None:
+    found = run.latest_state()
+    if found is None:
+        return
+    _, arrays, meta = found
+    try:
+        algorithm.restore(AlgorithmState(arrays, meta))
+    except (ValueError, KeyError) as error:
+        raise RunError(f"the state in {run.path} does not fit this search: {error}") from error
+
+
+def _evaluate(
+    genomes: Sequence[Genome],
+    known: dict[str, Outcome],
+    floors: Floors,
+    run: RunDirectory,
+    backend: Backend,
+    task: Task,
+    generation: int,
+    ahead: _Ahead,
+) -> None:
+    """Evaluate the genomes that are new, each once, and log them."""
+    new = _new(genomes, known)
+    if len(new) < len(genomes):
+        task.advance(len(genomes) - len(new), share=ahead.share())
+    for _, outcome in backend.evaluate(new, floors(new)):
+        run.log.append({"generation": generation, **outcome.record()})
+        _log.debug("generation %d: %s", generation, outcome)
+        known[outcome.key] = outcome
+        ahead.done(outcome)
+        task.advance(1, share=ahead.share(), generation=str(generation))
+
+
+def _new(genomes: Sequence[Genome], known: dict[str, Outcome]) -> list[Genome]:
+    return list({genome.key: genome for genome in genomes if genome.key not in known}.values())
+
+
+class _Ahead:
+    """How much of the search is done: the costs of a generation are known before it is evaluated.
+
+    Those that follow are taken to be like it, with as many new candidates as there have been on average.
+
+    Args:
+        job: the search.
+        base: share of the generations that earlier processes have done.
+    """
+
+    def __init__(self, job: Job, base: float) -> None:
+        self._space = job.space
+        self._work = Workload(base)
+        self._costs: dict[str, float] = {}
+        self._asked = self._fresh = 0
+        self._later = Pieces()
+        self._left = 0
+
+    def begin(self, genomes: Sequence[Genome], known: dict[str, Outcome], generations: int) -> None:
+        """A generation is asked for; ``generations`` follow it."""
+        new = _new(genomes, known)
+        self._costs = {genome.key: self._space.cost(self._space.layout.unpack(genome)) for genome in new}
+        self._asked += len(genomes)
+        self._fresh += len(new)
+        if new:  # else as before
+            alike = Pieces.of(self._costs.values()).times(1 / len(new))
+            self._later = alike.times(len(genomes) * self._fresh / self._asked)
+        self._left = generations
+
+    def done(self, outcome: Outcome) -> None:
+        """A candidate of the generation is evaluated."""
+        self._work.note(self._costs.pop(outcome.key), outcome.seconds)
+
+    def share(self) -> float:
+        """Of the search, 0 to 1."""
+        return self._work.share(Pieces.of(self._costs.values()) + self._later.times(self._left))
+
+
+def _figures(algorithm: Algorithm, known: dict[str, Outcome], job: Job) -> dict[str, str]:
+    """What progress shows after a generation."""
+    genomes, Y = algorithm.front()
+    reference = np.array([objective.reference for objective in job.objectives])
+    figures = {"generation": str(algorithm.generation)}
+    front = [known[genome.key] for genome in genomes]
+    if front and front[0].violation > 0:
+        return figures | {"nearest to the constraints": f"{front[0].violation:.1%} off"} | _counts(known)
+    figures["hypervolume"] = f"{hypervolume(Y, reference):.4f}"
+    values = [outcome.values for outcome in front]
+    for level in FLOPS_LEVELS:
+        within = [v["accuracy"] for v in values if "accuracy" in v and v["flops"] <= level * job.original.flops]
+        if within:
+            figures[f"accuracy at {level:.0%} of FLOPs"] = f"{max(within):.3f}"
+    return figures | _counts(known)
+
+
+def _counts(known: dict[str, Outcome]) -> dict[str, str]:
+    counts = {
+        "stopped early": sum(outcome.bound for outcome in known.values()),
+        "failed": sum(outcome.failure is not None for outcome in known.values()),
+    }
+    return {name: str(count) for name, count in counts.items() if count}
