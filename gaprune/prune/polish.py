@@ -38,7 +38,7 @@ FLOPs: 0.7 +- 0.3 points less).
 """
 
 HELD_OUT = 5
-"""One image in so many says which damping does a layer, or a group of one, good, or that its weights had better stay."""
+"""One image in so many says which damping does a layer, or a group of one, good, or that its weights should stay."""
 
 PATCHES = 32_000
 """Output positions of all images together that a layer is fitted on at most."""
