@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gaprune.driver.engine import first
 from harness import DONE, Goal, at_least, run
 from oneshot import Bench
 from subjects import SEED, Subject, WorkFile, code_digest, fixed_sample, made_subject, study, widest_within
@@ -40,7 +41,6 @@ from torch_pruning_peer import TOLERANCE, Planner, criteria, pruned
 from gaprune.baseline import Baseline
 from gaprune.data import ImageData, ImageSet, load_data, split
 from gaprune.device import choose_device
-from gaprune.driver.engine import first
 from gaprune.errors import OptionError, first_line
 from gaprune.progress import Reporter, Task, make_reporter
 from gaprune.prune.calibration import recalibrate
