@@ -31,16 +31,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import DONE, Goal, at_least, run
+from gaprune.driver.engine import first
 from oneshot import Bench
-from subjects import SEED, Subject, WorkFile, code_digest, fixed_sample, made_subject, study, widest_within
 from torch import nn
 from torch_pruning_peer import TOLERANCE, Planner, criteria, pruned
 
+from benchmarks.harness import DONE, Goal, at_least, run
+from benchmarks.subjects import SEED, Subject, WorkFile, code_digest, fixed_sample, made_subject, study, widest_within
 from gaprune.baseline import Baseline
 from gaprune.data import ImageData, ImageSet, load_data, split
 from gaprune.device import choose_device
-from gaprune.driver.engine import first
 from gaprune.errors import OptionError, first_line
 from gaprune.progress import Reporter, Task, make_reporter
 from gaprune.prune.calibration import recalibrate
