@@ -31,13 +31,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from gaprune.driver.engine import first
-from harness import DONE, Goal, at_least, run
-from oneshot import Bench
-from subjects import SEED, Subject, WorkFile, code_digest, fixed_sample, made_subject, study, widest_within
 from torch import nn
-from torch_pruning_peer import TOLERANCE, Planner, criteria, pruned
 
+from benchmarks.harness import DONE, Goal, at_least, run
+from benchmarks.oneshot import Bench
+from benchmarks.subjects import SEED, Subject, WorkFile, code_digest, fixed_sample, made_subject, study, widest_within
+from benchmarks.torch_pruning_peer import TOLERANCE, Planner, criteria, pruned
 from gaprune.baseline import Baseline
 from gaprune.data import ImageData, ImageSet, load_data, split
 from gaprune.device import choose_device
@@ -49,6 +48,7 @@ from gaprune.prune.compensation import Compensator
 from gaprune.prune.folding import fold
 from gaprune.prune.masks import Masks
 from gaprune.prune.polish import Polisher
+from gaprune.session.engine import first
 from gaprune.training import Distillation, Recipe, bfloat16_pays, fit
 from gaprune.training.digest import digest_tensors
 
