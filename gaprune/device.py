@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from gaprune.choices import Device, names
 from gaprune.errors import OptionError, choice_error
 
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = names(Device)
 
 
 def choose_device(name: str = "auto") -> torch.device:

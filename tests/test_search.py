@@ -12,7 +12,7 @@ from torch import nn
 
 import gaprune
 from gaprune.cli import Interrupted
-from gaprune.commands.search import SearchResult
+from gaprune.commands.search import SearchResult, main
 from gaprune.data import ImageData, split
 from gaprune.errors import GapruneError, RunError
 from gaprune.evaluate import Candidate, measure
@@ -246,7 +246,7 @@ def test_a_run_of_objects_is_resumed_with_objects_or_says_so_at_once(
     trained: nn.Module, square_data: ImageData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = run(trained, square_data, tmp_path / "run", generations=1)
-    assert gaprune.search.main(["--resume", str(first.path)]) == 2  # type: ignore[attr-defined]
+    assert main(["--resume", str(first.path)]) == 2
     captured = capsys.readouterr()
     assert "was given its model and data as objects: go on with gaprune.search(model, data, resume=" in captured.err
     assert captured.out == ""

@@ -36,7 +36,7 @@ class IterationsPolicy(Policy[Iteration]):
     @property
     def count(self) -> int:
         """Of the options."""
-        return self.job.options.iterations
+        return self.job.options.recover.iterations
 
     def read(self, number: int) -> Iteration | None:
         """The iteration's front."""
@@ -58,7 +58,7 @@ class IterationsPolicy(Policy[Iteration]):
 
     def options(self, number: int) -> SearchOptions:
         """A seed of each iteration's own."""
-        return replace(self.job.options, seed=self.job.options.seed + SEED_STRIDE * (number - 1))
+        return self.job.options.but(seed=self.job.options.evolution.seed + SEED_STRIDE * (number - 1))
 
     def finish(self, searched: Searched) -> Iteration:
         """Training waits until a next iteration is wanted."""
@@ -84,7 +84,7 @@ class IterationsPolicy(Policy[Iteration]):
     def _small_enough(self, last: Iteration) -> FrontRow | None:
         """The most accurate member of an iteration within ``--iteration-share`` of what it started from itself."""
         earlier = self._started_from(last.number)
-        largest = self.job.options.iteration_share * (1.0 if earlier is None else earlier.flops_share)
+        largest = self.job.options.recover.iteration_share * (1.0 if earlier is None else earlier.flops_share)
         within = [row for row in read_csv(self.path(last.number) / CSV) if row.flops_share <= largest]
         if not within:
             self.reporter.say(
@@ -97,7 +97,7 @@ class IterationsPolicy(Policy[Iteration]):
     def _recover(self, last: Iteration, row: FrontRow) -> NextStart:
         """Train a member with the original as teacher, and keep the better of the two networks for the next one."""
         job, path, say = self.job, self.path(last.number), self.reporter.say
-        share, epochs, genome = f"{row.flops_share:.1%}", job.options.iteration_epochs, last.genomes[row.index]
+        share, epochs, genome = f"{row.flops_share:.1%}", job.options.recover.iteration_epochs, last.genomes[row.index]
         say(f"recovering member {row.index} of iteration {last.number}: {share} of the FLOPs, {epochs} epochs")
         untrained = (row.search_accuracy, row.test_accuracy)
         start = NextStart(genome, row.flops_share, untrained, untrained, used=False, epochs=0, seconds=0.0)

@@ -32,7 +32,7 @@ class RoundsPolicy(Policy[Round]):
     @property
     def count(self) -> int:
         """Of the options."""
-        return self.job.options.rounds
+        return self.job.options.paper_rounds.rounds
 
     def read(self, number: int) -> Round | None:
         """The round's network."""
@@ -53,7 +53,7 @@ class RoundsPolicy(Policy[Round]):
 
     def options(self, number: int) -> SearchOptions:
         """As many generations as a round has."""
-        return replace(self.job.options, generations=self.job.options.round_generations)
+        return self.job.options.but(generations=self.job.options.paper_rounds.round_generations)
 
     def algorithm(self, job: Job, number: int) -> Algorithm:
         """The paper's, for this round."""
@@ -61,12 +61,12 @@ class RoundsPolicy(Policy[Round]):
         return Rounds(
             job.space,
             objectives=len(job.objectives),
-            population=options.population,
-            seed=options.seed + SEED_STRIDE * (number - 1),
+            population=options.evolution.population,
+            seed=options.evolution.seed + SEED_STRIDE * (number - 1),
             share=self._share(number),
-            selected=options.selected,
-            cut=options.cut,
-            mutation_rate=options.mutation_rate,
+            selected=options.paper_rounds.selected,
+            cut=options.paper_rounds.cut,
+            mutation_rate=options.paper_rounds.mutation_rate,
         )
 
     def finish(self, searched: Searched) -> Round:
@@ -84,7 +84,7 @@ class RoundsPolicy(Policy[Round]):
             seconds=searched.seconds,
             wall_seconds=searched.directory.manifest.get(SECONDS),
         )
-        return self._train(searched, result) if searched.job.options.round_epochs else result
+        return self._train(searched, result) if searched.job.options.paper_rounds.round_epochs else result
 
     def tidy(self, number: int) -> None:
         """Neither statistics nor states of training."""
@@ -112,14 +112,14 @@ class RoundsPolicy(Policy[Round]):
         )
 
     def _share(self, number: int) -> float:
-        shares = self.job.options.round_share
+        shares = self.job.options.paper_rounds.round_share
         return shares[min(number, len(shares)) - 1]
 
     def _train(self, searched: Searched, result: Round) -> Round:
         """The round with the trained network in the place of the one found; as it was, if training diverged."""
         job, path, whole = searched.job, searched.directory.path, self.job.space
         kernels = present_kernels(whole.graph, whole.masks(result.genome))
-        place, epochs = self.run.path / result.place, job.options.round_epochs
+        place, epochs = self.run.path / result.place, job.options.paper_rounds.round_epochs
         try:
             network, made = train_on(job, place, kernels, epochs, path / STATES, self.reporter)
         except TrainingError as error:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import difflib
-import logging
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from rich.console import Console
 from torch import nn
 
 from gaprune.campaigns import IterationsPolicy, RoundsPolicy, run_campaign
-from gaprune.cli import GIVEN, Interrupted, run_command, typed_command
+from gaprune.cli import Interrupted, typed_command
+from gaprune.commands.lines import SEARCH as PROG
+from gaprune.commands.lines import search_main as main
 from gaprune.data import ImageData, data_names
-from gaprune.errors import BackendError, OptionError, RunError, choice_error
+from gaprune.errors import BackendError, OptionError, RunError
 from gaprune.evaluate import Objective, Outcome
 from gaprune.front.members import CSV, save_front
 from gaprune.front.picture import draw
 from gaprune.front.reopen import check_identity, part_of
+from gaprune.keywords import from_keywords
 from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.costs import Costs
 from gaprune.runs import Baseline as Original
@@ -41,10 +42,11 @@ from gaprune.saved import load
 from gaprune.session.backends import MakeBackend, open_backend, started
 from gaprune.session.job import Job, check_names, prepare
 from gaprune.session.loop import run_search
-from gaprune.session.options import ROUNDS, SearchOptions, record, resumed_options, settled
+from gaprune.session.options import ROUNDS, SearchKeywords, SearchOptions, record, resumed_options, settled
 from gaprune.session.own import Own
 
-PROG = "python -m gaprune.search"
+__all__ = ["Interrupted", "SearchResult", "command", "main", "search"]
+
 RUNS = Path("runs")
 
 
@@ -74,19 +76,13 @@ class SearchResult:
         return load(self.path / chosen.path, model=self.model)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    return run_command(_command, SearchOptions, PROG, argv)
-
-
 def search(
     model: nn.Module | str,
     data: ImageData | str | Path,
     *,
     objectives: Sequence[str | Objective] | None = None,
     reporter: Reporter | None = None,
-    **options: Any,
+    **options: Unpack[SearchKeywords],
 ) -> SearchResult:
     """Search the front of a trained network and save it; what the command does, for Python.
 
@@ -107,14 +103,9 @@ def search(
     )
     if isinstance(objectives, str):
         raise OptionError(f"objectives must be a list of names, got the text {objectives!r}")
-    given = {**_paths(options), **_named(model, data, objectives)}
-    if isinstance(given.get("round_share"), (int, float)):
-        given["round_share"] = (float(given["round_share"]),)
-    valid = tuple(field.name for field in fields(SearchOptions) if field.name != GIVEN)
-    for name in given:
-        if name not in valid:
-            raise choice_error("option", name, difflib.get_close_matches(name, valid, n=3) or valid)
-    made = SearchOptions(**given, given=frozenset(given))
+    named = _named(model, data, objectives)
+    given = {**from_keywords(SearchOptions, options, ("model", "data", "objectives")), **named}
+    made = SearchOptions.of(**given, given=frozenset(given))
     return _run(made, own, make_reporter() if reporter is None else reporter)
 
 
@@ -132,12 +123,13 @@ def _named(model: object, data: object, objectives: Sequence[str | Objective] | 
     return found
 
 
-def _paths(options: dict[str, Any]) -> dict[str, Any]:
-    names = ("checkpoint", "data_dir", "output", "resume", "cache_dir")
-    return {k: Path(v) if k in names and v is not None else v for k, v in options.items()}
+def command(options: SearchOptions) -> None:
+    """Do what the command line says, and show the front.
 
-
-def _command(options: SearchOptions) -> None:
+    Raises:
+        GapruneError: anything that the user can mend, in one line.
+        Interrupted: after Ctrl-C, with the command that goes on.
+    """
     reporter = make_reporter()
     try:
         result = _run(options, Own(), reporter)
@@ -165,8 +157,8 @@ def _show(result: SearchResult, reporter: Reporter) -> None:
 
 
 def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
-    if options.resume is not None:
-        with RunDirectory.open(options.resume) as run:
+    if options.run.resume is not None:
+        with RunDirectory.open(options.run.resume) as run:
             if part := part_of(run.manifest):
                 raise RunError(f"{run.path} is {part} of a run: go on with --resume {run.path.parent}")
             own.check_resume(run.manifest, run.path)
@@ -181,12 +173,12 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
                     return _finish_run(job, run, make_backend, reporter)
     options = settled(options)
     checked = check_names(options, own)
-    if options.output is not None:
-        check_free(options.output)
+    if options.run.output is not None:
+        check_free(options.run.output)
     with open_backend(checked.placement, reporter) as make_backend:
         job = prepare(checked, reporter)
         make_backend = started(make_backend, job)
-        path = options.output or default_run_path(RUNS, job.model_name, job.data.name)
+        path = options.run.output or default_run_path(RUNS, job.model_name, job.data.name)
         with RunDirectory.create(path, job.manifest()) as run, _stoppable(path, own):
             return _finish_run(job, run, make_backend, reporter)
 
@@ -212,7 +204,7 @@ def _finish_run(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter
     job.kept.save(run.path)
     evaluated, rows = _run_searches(job, run, make_backend, reporter)
     satisfied = _satisfied(job, rows, reporter)
-    picked = _picked(rows, job.options.pick, reporter)
+    picked = _picked(rows, job.options.run.pick, reporter)
     draw(job, run, list(evaluated.values()), rows, picked)
     run.update_manifest(
         evaluations=len(evaluated),
@@ -226,9 +218,9 @@ def _run_searches(
     job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter
 ) -> tuple[dict[str, Outcome], list[FrontRow]]:
     """Every outcome, and the saved front."""
-    if job.options.algorithm == ROUNDS:
+    if job.options.evolution.algorithm == ROUNDS:
         return run_campaign(RoundsPolicy(job, run, reporter), make_backend)
-    if job.options.iterations > 1:
+    if job.options.recover.iterations > 1:
         return run_campaign(IterationsPolicy(job, run, reporter), make_backend)
     found = run_search(job, run, make_backend, reporter)
     return found.evaluated, save_front(job, run, found, reporter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from gaprune.choices import Data, names
 from gaprune.data.cache import default_cache_dir
 from gaprune.data.cifar10 import find_root, load_cifar10, read_root
 from gaprune.data.digits import load_digits
@@ -17,7 +18,7 @@ from gaprune.progress import SILENT, Reporter
 
 def data_names() -> tuple[str, ...]:
     """The names that ``load_data`` takes."""
-    return ("auto", "cifar10", "digits")
+    return names(Data)
 
 
 def load_data(

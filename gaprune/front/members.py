@@ -44,7 +44,7 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
     Returns:
         One row a member, fewest FLOPs first. Those on disk where the search has not moved since.
     """
-    marks = {"generations_done": found.generation, "polished": job.options.polish}
+    marks = {"generations_done": found.generation, "polished": job.options.space.polish}
     drop_partial(run)
     saved = saved_front(run, marks)
     if saved is not None:
@@ -215,7 +215,7 @@ def member_config(job: Job) -> Config:
     """What loading a member needs to know, as far as the job tells."""
     return Config(
         model=job.model_name if job.own.model is None else None,
-        stem=job.options.stem,
+        stem=job.options.network.stem,
         classes=job.data.classes,
         image_shape=job.data.image_shape,
         mean=job.data.mean,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -68,9 +67,9 @@ def reopened(run: RunDirectory, own: Own, anew: Mapping[str, Any], reporter: Rep
         "precision": "float32",
         "polish": False,
     }
-    options = resumed_options(SearchOptions(resume=run.path), run.manifest)
+    options = resumed_options(SearchOptions.of(resume=run.path), run.manifest)
     there = {"search_from": run.manifest["data"]["splits"]["search_from"]}  # where a checkpoint given anew has no say
-    options = dataclasses.replace(options, **{**local, **light, **there, **anew, "given": frozenset()})
+    options = options.but(**{**local, **light, **there, **anew, "given": frozenset()})
     job = prepare(check_names(options, own), reporter, wanted=run.manifest.get("identity", {}).get("weights_sha256"))
     check_identity(job, run, OF_THE_DEVICE)
     return job

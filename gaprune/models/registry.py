@@ -7,16 +7,17 @@ from collections.abc import Callable
 
 from torch import nn
 
+from gaprune.choices import FACTORY, MODELS, Stem, names
 from gaprune.errors import ModelError, choice_error
 from gaprune.models.resnet import resnet18
 from gaprune.models.vgg import VGG16
 
-_STEMS = ("cifar", "imagenet")
+_STEMS = names(Stem)
 
 
 def model_names() -> tuple[str, ...]:
     """The names that ``build`` knows, besides ``package.module:factory``."""
-    return ("vgg16", "resnet18")
+    return MODELS
 
 
 def build(name: str, num_classes: int, *, stem: str = "cifar") -> nn.Module:
@@ -42,7 +43,7 @@ def build(name: str, num_classes: int, *, stem: str = "cifar") -> nn.Module:
         return VGG16(num_classes)
     if name == "resnet18":
         return resnet18(num_classes, "cifar" if stem == "cifar" else "imagenet")
-    raise choice_error("model", name, (*model_names(), "package.module:factory"))
+    raise choice_error("model", name, (*MODELS, FACTORY))
 
 
 def _call(name: str, num_classes: int) -> nn.Module:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import lcm
-from typing import Literal
 
 import numpy as np
 
+from gaprune.choices import Genes, check_groups, names
 from gaprune.errors import OptionError, choice_error
 from gaprune.prune.costs import CostModel
 from gaprune.prune.genome import Bits, Floats, Genome, Layout, Section, Shares, bent
@@ -18,7 +18,7 @@ from gaprune.prune.importance import Importance
 from gaprune.prune.ladder import build_ladder
 from gaprune.prune.masks import Grouping, Masks
 
-GENES = ("neurons", "connections", "both")
+GENES = names(Genes)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SpaceOptions:
             that makes it a grouped convolution of G groups.
     """
 
-    genes: Literal["neurons", "connections", "both"] = "neurons"
+    genes: Genes = "neurons"
     round_to: int = 1
     connection_groups: int = 1
 
@@ -42,8 +42,7 @@ class SpaceOptions:
         for name in ("round_to", "connection_groups"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
-        if self.connection_groups > 1 and self.genes == "neurons":
-            raise OptionError("connection-groups needs connection genes: use --genes connections or both")
+        check_groups(self.genes, self.connection_groups)
 
 
 class PruningSpace:

@@ -10,6 +10,7 @@ import numpy as np
 
 from gaprune.device import pinned
 from gaprune.errors import OptionError
+from gaprune.limits import SHARED_NEEDS
 from gaprune.progress import duration
 from gaprune.prune.grouped import GroupedConvolution
 from gaprune.prune.masks import Grouping, Masks
@@ -20,8 +21,6 @@ from gaprune.session.job import Job
 from gaprune.training import Distillation, EpochRecord, Recipe, estimate_seconds, images_per_epoch
 from gaprune.training.digest import digest_json
 from gaprune.training.shared import SharedFront, SharedLesson
-
-SHARED_NEEDS = "shared is for two members or more (--pick all) and a teacher (--distill above 0)"
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def started(make_backend: MakeBackend, job: Job) -> MakeBackend:
         BackendError: one line that says what is missing.
     """
     waiting = [make_backend(job)]
-    waiting[0].start(job.options.population)
+    waiting[0].start(job.options.evolution.population)
     return lambda job: waiting.pop() if waiting else make_backend(job)
 
 
@@ -71,7 +71,7 @@ def _ray_backend(job: Job, placement: Placement) -> Backend:
         threads=job.threads,
         gpus=placement.gpus,
         workers=placement.workers,
-        max_retries=job.options.max_retries,
+        max_retries=job.options.cluster.max_retries,
         cost=lambda genome: evaluator.costs(genome).flops,
         private=chain(model.parameters(), model.buffers()),
     )

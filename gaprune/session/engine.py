@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -12,12 +11,12 @@ from torch import nn
 
 from gaprune.data import ImageData, ImageSet, Splits
 from gaprune.errors import OptionError
-from gaprune.evaluate import Evaluator, FitnessTask, Objective, measure
+from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Objective, measure
 from gaprune.evolve import largest_cost
 from gaprune.progress import Reporter
 from gaprune.prune.calibration import take_anchors
 from gaprune.prune.checking import checked_graph
-from gaprune.prune.compensation import Compensator, Form
+from gaprune.prune.compensation import Compensator
 from gaprune.prune.costs import Costs, cost_model
 from gaprune.prune.genome import Bits
 from gaprune.prune.graph import Graph
@@ -60,9 +59,14 @@ def space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
     Raises:
         OptionError: genes, round-to and connection-groups do not go together.
     """
-    round_to = options.round_to or (CUDA_ROUND_TO if device.type == "cuda" else 1)
-    genes = cast(Literal["neurons", "connections", "both"], options.genes)
-    return SpaceOptions(genes, round_to, options.connection_groups)
+    round_to = options.space.round_to or (CUDA_ROUND_TO if device.type == "cuda" else 1)
+    return SpaceOptions(options.space.genes, round_to, options.space.connection_groups)
+
+
+def constraints(options: SearchOptions) -> Constraints:
+    """What members should keep to; ``OptionError`` for a limit that says nothing."""
+    limits = options.fitness
+    return Constraints(limits.max_flops, limits.max_params, limits.max_size, limits.min_accuracy)
 
 
 def make_evaluator(
@@ -96,29 +100,29 @@ def make_evaluator(
     statistics = kept.statistics(lambda: _statistics(options, model, graph, data, splits.calibration, reporter))
     space_form = space_options(options, splits.search.images.device)
     free_kernels = space_form.genes != "neurons" and space_form.connection_groups == 1
-    importance = importance_function(options.importance)(model, graph, statistics, kernels=free_kernels)
+    importance = importance_function(options.space.importance)(model, graph, statistics, kernels=free_kernels)
     space = PruningSpace(graph, costs, importance, space_form, None if origin is None else origin.kernels)
     task = FitnessTask(
         search=splits.search,
-        calibration=first(splits.calibration, options.calibration_size),
+        calibration=first(splits.calibration, options.images.calibration_size),
         mean=data.mean,
         std=data.std,
         classes=len(data.classes),
-        batch_size=options.batch_size,
+        batch_size=options.machine.batch_size,
         half=precision(options, splits.search.images.device) == "bfloat16",
     )
     compensator = None
-    if options.compensation != "none":
-        compensator = Compensator(model, graph, statistics, form=cast(Form, options.compensation))
+    if options.space.compensation != "none":
+        compensator = Compensator(model, graph, statistics, form=options.space.compensation)
     evaluator = Evaluator(
         model,
         space,
         task,
         objectives,
         compensator,
-        options.constraints,
+        constraints(options),
         None if origin is None else origin.costs,
-        statistics.anchors if options.recalibration == "anchored" else None,
+        statistics.anchors if options.space.recalibration == "anchored" else None,
     )
     _check_within_reach(evaluator)
     return evaluator
@@ -144,8 +148,8 @@ def _check_within_reach(evaluator: Evaluator) -> None:
 
 def precision(options: SearchOptions, device: torch.device) -> str:
     """What fitness is measured in: bfloat16 where the hardware multiplies it, unless told otherwise."""
-    if options.precision != "auto":
-        return options.precision
+    if options.fitness.precision != "auto":
+        return options.fitness.precision
     return "bfloat16" if bfloat16_pays(device) else "float32"
 
 
@@ -160,7 +164,7 @@ def _statistics(
     """What is to be known of every consumer's input; nothing where nobody asks."""
     found = Statistics({}, {}, 0)
     start = time.perf_counter()
-    if options.compensation != "none" or options.importance == "obs":
+    if options.space.compensation != "none" or options.space.importance == "obs":
         used = first(images, statistics_images(options, images_wanted(consumers(model, graph))))
         with reporter.task("statistics", len(used)) as task:
             found = collect(
@@ -169,18 +173,18 @@ def _statistics(
                 used,
                 data.mean,
                 data.std,
-                taps=options.compensation == "taps",
-                batch_size=options.batch_size,
+                taps=options.space.compensation == "taps",
+                batch_size=options.machine.batch_size,
                 advance=task.advance,
             )
         seconds, megabytes = time.perf_counter() - start, found.bytes / MEGABYTE
         reporter.say(f"statistics: {found.images:,} images, {seconds:.1f} s, {megabytes:.0f} MB")
-    if options.importance == "taylor":
-        used, size = first(images, options.calibration_size), min(options.batch_size, MOST_BACKWARD)
+    if options.space.importance == "taylor":
+        used, size = first(images, options.images.calibration_size), min(options.machine.batch_size, MOST_BACKWARD)
         found = replace(found, taylor=neuron_taylor(model, graph, used, data.mean, data.std, batch_size=size))
-    if options.recalibration == "anchored":
-        used = first(images, options.calibration_size)
-        anchors = take_anchors(model, used, data.mean, data.std, batch_size=options.batch_size)
+    if options.space.recalibration == "anchored":
+        used = first(images, options.images.calibration_size)
+        anchors = take_anchors(model, used, data.mean, data.std, batch_size=options.machine.batch_size)
         found = replace(found, anchors=anchors)
     return found
 
@@ -192,7 +196,7 @@ def statistics_images(options: SearchOptions, wanted: int = MOST_STATISTICS) -> 
         options: what was asked for.
         wanted: by the layers; as long as these are not known, the most that are kept for it.
     """
-    return options.statistics_size or wanted
+    return options.images.statistics_size or wanted
 
 
 def first(images: ImageSet, count: int) -> ImageSet:

@@ -6,20 +6,18 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
 from torch import nn
 
 from gaprune.baseline import Baseline, default_recipe, fits_split, held_out_size, resolve_baseline
-from gaprune.data import ImageData, Splits, data_names, default_cache_dir, load_data, split
+from gaprune.data import ImageData, Splits, default_cache_dir, load_data, split
 from gaprune.device import choose_device, pinned
-from gaprune.errors import ModelError, choice_error, first_line
+from gaprune.errors import ModelError, first_line
 from gaprune.evaluate import Evaluator, Objective, resolve_objectives, resolve_selector
-from gaprune.evolve import algorithm_names
 from gaprune.models import build, shipped_weights
 from gaprune.progress import Reporter
-from gaprune.prune.importances import importance_function
 from gaprune.prune.modes import copied
 from gaprune.prune.space import PruningSpace
 from gaprune.runs import Baseline as Original
@@ -140,15 +138,10 @@ def check_names(options: SearchOptions, own: Own) -> Checked:
     """
     options.check()
     own.check_options(options.given)
-    if options.algorithm not in algorithm_names():
-        raise choice_error("algorithm", options.algorithm, algorithm_names())
-    if options.data not in data_names():
-        raise choice_error("data", options.data, data_names())
     placement = place(options)
-    importance_function(options.importance)
     space_options(options, torch.device("cpu"))
-    wanted = options.objectives if own.objectives is None else own.objectives
-    objectives = (resolve_selector(wanted),) if options.algorithm == ROUNDS else resolve_objectives(wanted)
+    wanted = options.fitness.objectives if own.objectives is None else own.objectives
+    objectives = (resolve_selector(wanted),) if options.evolution.algorithm == ROUNDS else resolve_objectives(wanted)
     return Checked(options, own, objectives, placement)
 
 
@@ -172,7 +165,7 @@ def prepare(
         GapruneError: anything that the user can mend, in one line.
     """
     options, own, objectives, threads = checked.options, checked.own, checked.objectives, checked.placement.threads
-    device = choose_device(options.device)
+    device = choose_device(options.machine.device)
     name = _network_name(options, own)
     data = own.data or load_images(options, reporter)
     splits = split_images(options, data, own.model is not None, reporter, search_from)
@@ -215,8 +208,8 @@ def _network_name(options: SearchOptions, own: Own) -> str:
     if own.model is not None:
         return type(own.model).__name__
     with torch.random.fork_rng(devices=[]):
-        build(options.model, num_classes=2, stem=options.stem)
-    return options.model
+        build(options.network.model, num_classes=2, stem=options.network.stem)
+    return options.network.model
 
 
 def _search_identity(
@@ -253,7 +246,7 @@ def statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, 
             "normalisation": [*data.mean, *data.std],
             "options": {name: getattr(options, name) for name in names},
             "threads": threads,
-            **({} if options.recalibration == "plain" else {"recalibration": options.recalibration}),
+            **({} if options.space.recalibration == "plain" else {"recalibration": options.space.recalibration}),
         }
     )
 
@@ -261,11 +254,11 @@ def statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, 
 def load_images(options: SearchOptions, reporter: Reporter) -> ImageData:
     """The data set that the options name."""
     data = load_data(
-        options.data,
-        data_dir=options.data_dir,
-        test_share=options.test_share,
-        seed=options.seed,
-        cache_dir=options.cache_dir,
+        options.images.data,
+        data_dir=options.images.data_dir,
+        test_share=options.images.test_share,
+        seed=options.evolution.seed,
+        cache_dir=options.run.cache_dir,
         reporter=reporter,
     )
     reporter.say(f"data: {data.name}, {len(data.train):,} training and {len(data.test):,} test images")
@@ -284,13 +277,13 @@ def split_images(
         reporter: told why, where that is not plain.
         recorded: what ``auto`` was for the run that goes on.
     """
-    asked = recorded if options.search_from == "auto" else options.search_from
+    asked = recorded if options.images.search_from == "auto" else options.images.search_from
     if asked is not None:
         return _split(options, data, asked)
     found = _split(options, data, "train")
-    if own_model or options.checkpoint is not None:
+    if own_model or options.network.checkpoint is not None:
         return found
-    shipped = shipped_weights(options.model, options.stem, data.classes, data.image_shape)
+    shipped = shipped_weights(options.network.model, options.network.stem, data.classes, data.image_shape)
     if shipped is None or (not shipped.saw_all_training_images and fits_split(shipped, found.train)):
         return found
     seen = (
@@ -302,14 +295,15 @@ def split_images(
 
 def _split(options: SearchOptions, data: ImageData, source: str) -> Splits:
     pool = data.train if source == "train" else data.test
-    size = options.search_size if options.search_size is not None else min(held_out_size(data), len(pool) // 2)
+    images = options.images
+    size = images.search_size if images.search_size is not None else min(held_out_size(data), len(pool) // 2)
     rest = len(data.train) - (size if source == "train" else 0)
     return split(
         data,
-        search_from=cast(Literal["train", "test"], source),
+        search_from="train" if source == "train" else "test",
         search_size=size,
-        calibration_size=min(max(options.calibration_size, statistics_images(options)), rest),
-        seed=options.seed,
+        calibration_size=min(max(options.images.calibration_size, statistics_images(options)), rest),
+        seed=options.evolution.seed,
     )
 
 
@@ -333,15 +327,15 @@ def find_baseline(
             identity={"weights_sha256": digest_tensors(model.state_dict())},
         )
     return resolve_baseline(
-        options.model,
-        options.stem,
+        options.network.model,
+        options.network.stem,
         data,
         train=splits.train,
         validate=splits.search,
-        cache_dir=options.cache_dir or default_cache_dir(),
+        cache_dir=options.run.cache_dir or default_cache_dir(),
         device=device,
-        checkpoint=options.checkpoint,
-        recipe=default_recipe(options.model, data, device, seed=options.seed),
+        checkpoint=options.network.checkpoint,
+        recipe=default_recipe(options.network.model, data, device, seed=options.evolution.seed),
         wanted=wanted,
         search_from=str(splits.record["search_from"]),
         reporter=reporter,

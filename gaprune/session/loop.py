@@ -74,11 +74,11 @@ def evolve(
     options = job.options
     names = [objective.name for objective in job.objectives]
     algorithm = algorithm or make_algorithm(
-        options.algorithm,
+        options.evolution.algorithm,
         job.space,
         objectives=len(names),
-        population=options.population,
-        seed=options.seed,
+        population=options.evolution.population,
+        seed=options.evolution.seed,
         largest=largest_budget(job.evaluator),
     )
     _restore(algorithm, run)
@@ -86,10 +86,10 @@ def evolve(
     _check_logged(algorithm, known, run)
     floors = Floors(job.evaluator)
     floors.learn(earlier)
-    with reporter.task("search", options.population * options.generations) as task:
+    with reporter.task("search", options.evolution.population * options.evolution.generations) as task:
         if algorithm.generation:
-            task.advance(options.population * min(algorithm.generation, options.generations))
-        while algorithm.generation < options.generations:
+            task.advance(options.evolution.population * min(algorithm.generation, options.evolution.generations))
+        while algorithm.generation < options.evolution.generations:
             genomes = algorithm.ask()
             _evaluate(genomes, known, floors, run, backend, task, algorithm.generation)
             outcomes = [known[genome.key] for genome in genomes]

@@ -16,9 +16,9 @@ from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassificatio
 from gaprune.errors import CheckpointError, OptionError, first_line
 from gaprune.runs.files import read_json_object
 from gaprune.text.networks import BertClassifier, quiet
+from gaprune.text.options import PAPER as PAPER
 from gaprune.training.digest import digest_tensors
 
-PAPER = "bert-base-multilingual-cased"
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
 _SAFE = ("model.safetensors", "model.safetensors.index.json")
