@@ -14,6 +14,7 @@ from torch import nn
 from gaprune.data import ImageData, ImageSet
 from gaprune.errors import CheckpointError, RunError
 from gaprune.models import ShippedWeights, load_weights, read_weights, shipped_weights
+from gaprune.models.preprocessing import of_metadata
 from gaprune.progress import SILENT, Reporter
 from gaprune.training import Recipe
 from gaprune.training.digest import digest_images, digest_tensors
@@ -44,6 +45,7 @@ class Baseline:
         source: where the weights come from, in one sentence.
         saw_all_training_images: whether a search set held out of the training images may be known to it.
         identity: JSON values that name it in manifests; equal for equal weights and normalisation.
+        own_normalisation: whether mean and std came with the weights, not from the data.
     """
 
     model: nn.Module
@@ -52,6 +54,7 @@ class Baseline:
     source: str
     saw_all_training_images: bool
     identity: dict[str, Any]
+    own_normalisation: bool = False
 
 
 def resolve_baseline(
@@ -100,7 +103,7 @@ def resolve_baseline(
     if checkpoint is not None:
         return load_baseline(subject, checkpoint)
     shipped = shipped_weights(model_name, stem, data.classes, data.image_shape)
-    if shipped is not None and (search_from == "test" or fits_split(shipped, train)):
+    if shipped is not None and (search_from != "train" or fits_split(shipped, train)):
         found = _load_shipped(subject, shipped)
         if wanted in (None, found.identity["weights_sha256"]):
             return found
@@ -130,6 +133,9 @@ def load_baseline(subject: Subject, path: Path) -> Baseline:
     mean, std = subject.data.mean, subject.data.std
     if metadata.get("format") != FORMAT:
         source = f"{subject.model_name} from {path}, taken to have seen all training images"
+        told = of_metadata(metadata, path.name)
+        if told is not None and len(told.mean) == subject.data.image_shape[0]:
+            return _baseline(subject, model, told.mean, told.std, source, saw_all=True, own=True)
         return _baseline(subject, model, mean, std, source, saw_all=True)
     try:
         classes = json.loads(metadata["classes"])
@@ -147,7 +153,7 @@ def load_baseline(subject: Subject, path: Path) -> Baseline:
         f"{subject.model_name} trained on {metadata.get('data')}, top-1 {accuracy:.4f} on held-out images, "
         f"from {path}" + ("" if unseen else "; its training images were others than this split's")
     )
-    return _baseline(subject, model, mean, std, source, saw_all=not unseen)
+    return _baseline(subject, model, mean, std, source, saw_all=not unseen, own=True)
 
 
 def _cached(cache_dir: Path, wanted: str) -> Path:
@@ -173,7 +179,7 @@ def _load_shipped(subject: Subject, shipped: ShippedWeights) -> Baseline:
     load_weights(model, shipped.path)
     source = f"shipped with gaprune: {shipped.description}"
     saw_all = shipped.saw_all_training_images or not fits_split(shipped, subject.train)
-    return _baseline(subject, model, shipped.mean, shipped.std, source, saw_all=saw_all)
+    return _baseline(subject, model, shipped.mean, shipped.std, source, saw_all=saw_all, own=True)
 
 
 def _baseline(
@@ -184,6 +190,7 @@ def _baseline(
     source: str,
     *,
     saw_all: bool,
+    own: bool = False,
 ) -> Baseline:
     identity = {
         "model": subject.model_name,
@@ -192,7 +199,7 @@ def _baseline(
         "mean": list(mean),
         "std": list(std),
     }
-    return Baseline(model.eval().to(subject.device), mean, std, source, saw_all, identity)
+    return Baseline(model.eval().to(subject.device), mean, std, source, saw_all, identity, own)
 
 
 def _few(names: tuple[str, ...] | list[str]) -> str:

@@ -10,7 +10,8 @@ from gaprune.errors import OptionError, choice_error
 Device = Literal["auto", "cpu", "cuda"]
 Stem = Literal["cifar", "imagenet"]
 Data = Literal["auto", "cifar10", "digits"]
-SearchFrom = Literal["auto", "train", "test"]
+SearchFrom = Literal["auto", "train", "test", "validation"]
+Normalise = Literal["imagenet", "half", "none"]
 Genes = Literal["neurons", "connections", "both"]
 Importance = Literal["obs", "l2", "bn", "taylor", "random"]
 Compensation = Literal["taps", "channels", "none"]
@@ -18,6 +19,7 @@ Recalibration = Literal["anchored", "plain"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Algorithm = Literal["auto", "nsga2", "nsga3", "cma", "tuned", "random", "rounds"]
 Backend = Literal["auto", "local", "ray"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 MODELS = ("vgg16", "resnet18")
 TEXT_MODEL = "bert"

@@ -30,7 +30,8 @@ from gaprune.models import build
 from gaprune.progress import Reporter, make_reporter
 from gaprune.runs import RunDirectory, check_free, default_run_path, environment
 from gaprune.session.engine import first
-from gaprune.session.job import check_names, find_baseline, load_images, split_images
+from gaprune.session.images import in_hand, load_images, normalised, split_images
+from gaprune.session.job import check_names, find_baseline
 from gaprune.session.options import SearchOptions, with_known_data
 from gaprune.session.own import Own
 from gaprune.training.digest import digest_images
@@ -66,6 +67,11 @@ _OF_THE_RUN = (
     "data",
     "data_dir",
     "test_share",
+    "image_size",
+    "resize",
+    "mean",
+    "std",
+    "normalise",
     "search_from",
     "search_size",
     "seed",
@@ -187,21 +193,19 @@ def default_methods(front: Front | None) -> tuple[str, ...]:
 def _task(options: CompareOptions, front: Front | None, reporter: Reporter) -> ImageTask:
     device, wanted = choose_device(options.machine.device), _search_options(options)
     data = load_images(wanted, reporter)
-    splits = split_images(wanted, data, False, reporter)
+    splits, _ = in_hand(split_images(wanted, data, False, reporter), options.table.cache_dir, device, reporter)
     weights = None if front is None else front.manifest.get("identity", {}).get("weights_sha256")
     baseline = find_baseline(wanted, data, splits, device, None, reporter, weights)
     reporter.say(f"network: {options.network.model}, {baseline.source}")
     if front is not None:
         front.check_original(baseline.identity["weights_sha256"])
         front.check_splits(splits.record)
-    calibration = first(splits.calibration, CALIBRATION)
-    on_device = {"search": splits.search, "calibration": calibration, "test": splits.test}
-    moved: dict[str, Any] = {name: part.to(device) for name, part in on_device.items()}
+    calibration = first(splits.calibration, CALIBRATION).loaded()
     return ImageTask(
         model_name=options.network.model,
         stem=options.network.stem,
-        data=data.with_normalisation(baseline.mean, baseline.std),
-        splits=dataclasses.replace(splits, **moved),
+        data=normalised(data, baseline, reporter),
+        splits=dataclasses.replace(splits, calibration=calibration),
         original=baseline,
         epochs=options.work.epochs,
         epoch_images=options.work.epoch_images,

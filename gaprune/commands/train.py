@@ -13,7 +13,6 @@ from gaprune.baseline import (
     Subject,
     baseline_directory,
     default_recipe,
-    held_out_size,
     load_baseline,
     train_baseline,
 )
@@ -22,16 +21,31 @@ from gaprune.commands.lines import SEARCH
 from gaprune.commands.lines import TRAIN as PROG
 from gaprune.commands.lines import train_main as main
 from gaprune.commands.options import TrainOptions
-from gaprune.data import ImageSet, Splits, default_cache_dir, load_data, split
+from gaprune.data import ImageSet, Splits, default_cache_dir, split
+from gaprune.data.splits import SearchFrom
 from gaprune.device import choose_device
 from gaprune.evaluate.measure import measure
+from gaprune.fields import names_of
 from gaprune.models import build, shipped_weights
 from gaprune.progress import Reporter, make_reporter
+from gaprune.session.images import in_hand, load_images, reading, search_size
+from gaprune.session.options import ReadingOptions, SearchOptions
 from gaprune.training import Recipe
 
 __all__ = ["main", "train"]
 
-_OF_THE_SEARCH = ("model", "stem", "data", "data_dir", "test_share", "search_size", "seed", "device", "cache_dir")
+_OF_THE_SEARCH = (
+    "model",
+    "stem",
+    "data",
+    "data_dir",
+    "test_share",
+    *names_of(ReadingOptions),
+    "search_size",
+    "seed",
+    "device",
+    "cache_dir",
+)
 
 
 def train(options: TrainOptions) -> None:
@@ -42,6 +56,7 @@ def train(options: TrainOptions) -> None:
         Interrupted: after Ctrl-C, with the command that goes on.
     """
     options.check()
+    reading(_search_options(options))
     reporter = make_reporter()
     try:
         _train(options, reporter)
@@ -49,22 +64,23 @@ def train(options: TrainOptions) -> None:
         raise Interrupted(f"stopped; go on with: {_command(PROG, options)}") from None
 
 
+def _search_options(options: TrainOptions) -> SearchOptions:
+    """The same data and splits as a search with these options has."""
+    return SearchOptions.of(**{name: getattr(options, name) for name in _OF_THE_SEARCH})
+
+
 def _train(options: TrainOptions, reporter: Reporter) -> None:
     device = choose_device(options.training.device)
     build(options.network.model, num_classes=2, stem=options.network.stem)  # a wrong name is told before data is read
     cache_dir = default_cache_dir() if options.places.cache_dir is None else options.places.cache_dir
-    data = load_data(
-        options.images.data,
-        data_dir=options.images.data_dir,
-        test_share=options.images.test_share,
-        seed=options.training.seed,
-        cache_dir=cache_dir,
-        reporter=reporter,
-    )
-    search_size = held_out_size(data) if options.images.search_size is None else options.images.search_size
-    parts = split(data, search_size=search_size, calibration_size=1, seed=options.training.seed)
+    data = load_images(_search_options(options), reporter, counted=False)
+    held_out_of: SearchFrom = "train" if data.validation is None else "validation"
+    asked, seed = options.images.search_size, options.training.seed
+    size = search_size(data, held_out_of) if asked is None else asked
+    drawn = split(data, search_from=held_out_of, search_size=size, calibration_size=1, seed=seed)
+    parts, _ = in_hand(drawn, cache_dir, device, reporter)
     subject = Subject(options.network.model, options.network.stem, data, parts.train, parts.search, device)
-    recipe = _recipe(options, default_recipe(options.network.model, data, device, seed=options.training.seed))
+    recipe = _recipe(options, default_recipe(options.network.model, data, device, seed=seed))
     directory = options.places.output or baseline_directory(cache_dir, subject, recipe)
     path = train_baseline(subject, recipe, directory, reporter)
     _report(load_baseline(subject, path), parts, device, reporter)
@@ -101,5 +117,6 @@ def _command(prog: str, options: TrainOptions, names: Sequence[str] | None = Non
     words = [prog]
     for name, value in record.items():
         if (names is None or name in names) and (name == "model" or value != default[name]):
-            words.append(f"--{name.replace('_', '-')} {shlex.quote(str(value))}")
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            words.append(f"--{name.replace('_', '-')} {shlex.quote(text)}")
     return " ".join(words)

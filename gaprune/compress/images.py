@@ -20,6 +20,7 @@ from gaprune.compress.students import THIN, is_thin, thin_share, thin_student
 from gaprune.compress.widths import cut_by_l1
 from gaprune.compress.words import OURS
 from gaprune.data import ImageData, ImageSet, Splits, normalise
+from gaprune.data.lazy import LazyImages
 from gaprune.device import pinned
 from gaprune.errors import MethodError, ModelError, OptionError
 from gaprune.models import build, model_names
@@ -208,8 +209,8 @@ class ImageTask(Task):
         return normalise(images, self.data.mean, self.data.std)
 
 
-def _batches(images: Tensor) -> list[Tensor]:
-    return [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+def _batches(images: Tensor | LazyImages) -> Iterator[Tensor]:
+    return (images[start : start + BATCH] for start in range(0, len(images), BATCH))
 
 
 def build_network(base: Mapping[str, Any]) -> nn.Module:

@@ -12,7 +12,7 @@ from gaprune.front.members import CSV
 from gaprune.progress import Reporter
 from gaprune.runs import FrontRow, RunDirectory, read_csv
 from gaprune.runs.directory import PARTS
-from gaprune.session.job import Job, check_names, prepare
+from gaprune.session.job import Before, Job, check_names, prepare
 from gaprune.session.options import PLACES, SearchOptions, resumed_options
 from gaprune.session.own import Own
 
@@ -70,7 +70,7 @@ def reopened(run: RunDirectory, own: Own, anew: Mapping[str, Any], reporter: Rep
     options = resumed_options(SearchOptions.of(resume=run.path), run.manifest)
     there = {"search_from": run.manifest["data"]["splits"]["search_from"]}  # where a checkpoint given anew has no say
     options = options.but(**{**local, **light, **there, **anew, "given": frozenset()})
-    job = prepare(check_names(options, own), reporter, wanted=run.manifest.get("identity", {}).get("weights_sha256"))
+    job = prepare(check_names(options, own), reporter, before=Before.of(run.manifest))
     check_identity(job, run, OF_THE_DEVICE)
     return job
 

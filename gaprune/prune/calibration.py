@@ -13,7 +13,7 @@ are nearly silent there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -236,7 +236,7 @@ class _Anchoring:
 
 @contextmanager
 def _measuring(norms: Mapping[str, Any], anchors: Anchors | None) -> Iterator[Any]:
-    """Meanwhile norms measure their input; gives what to call with the number of the batch that comes, from 1."""
+    """Let norms measure their input; gives what to call with the number of the batch that comes, from 1."""
     before = {path: (norm.momentum, norm.weight, norm.bias) for path, norm in norms.items()}
     handles = []
     for path, norm in norms.items():
@@ -276,5 +276,5 @@ def _norms(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def _batches(images: ImageSet, batch_size: int) -> tuple[Tensor, ...]:
+def _batches(images: ImageSet, batch_size: int) -> Iterable[Tensor]:
     return images.images.tensor_split(-(-len(images) // batch_size))

@@ -76,7 +76,7 @@ class Polisher:
     ) -> None:
         self._layers = consumers(model, graph) | grouped_layers(model, graph)
         self._norms = {pair.convolution: pair for pair in graph.norms}
-        self._images = images
+        self._images = images.loaded()
         self._normalised = normaliser(mean, std, images.images.device)
         samplers = {
             weight: _Sampler(number, _positions(layer, model.get_parameter(weight), len(images)))
@@ -110,7 +110,7 @@ class Polisher:
         ]
         try:
             with torch.no_grad():
-                network(self._normalised(self._images.images))
+                network(self._normalised(self._images.images[:]))
         finally:
             for handle in handles:
                 handle.remove()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import nn
 
 from gaprune.data import ImageData, ImageSet, Splits
 from gaprune.errors import OptionError
-from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Objective, measure
+from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
 from gaprune.evolve import largest_cost
 from gaprune.progress import Reporter
 from gaprune.prune.calibration import take_anchors
@@ -95,16 +94,18 @@ def make_evaluator(
         ModelError: the network cannot be pruned.
         OptionError: no network can keep to a constraint.
     """
+    reporter.say("graph: tracing the network, and checking it with half of its channels gone")
     graph = checked_graph(model, data.image_shape)
     costs = cost_model(model, graph, data.image_shape)
     statistics = kept.statistics(lambda: _statistics(options, model, graph, data, splits.calibration, reporter))
     space_form = space_options(options, splits.search.images.device)
     free_kernels = space_form.genes != "neurons" and space_form.connection_groups == 1
-    importance = importance_function(options.space.importance)(model, graph, statistics, kernels=free_kernels)
+    score = importance_function(options.space.importance)
+    importance = score(model, graph, statistics, kernels=free_kernels, reporter=reporter)
     space = PruningSpace(graph, costs, importance, space_form, None if origin is None else origin.kernels)
     task = FitnessTask(
         search=splits.search,
-        calibration=first(splits.calibration, options.images.calibration_size),
+        calibration=first(splits.calibration, options.images.calibration_size).loaded(),
         mean=data.mean,
         std=data.std,
         classes=len(data.classes),
@@ -163,22 +164,19 @@ def _statistics(
 ) -> Statistics:
     """What is to be known of every consumer's input; nothing where nobody asks."""
     found = Statistics({}, {}, 0)
-    start = time.perf_counter()
     if options.space.compensation != "none" or options.space.importance == "obs":
         used = first(images, statistics_images(options, images_wanted(consumers(model, graph))))
-        with reporter.task("statistics", len(used)) as task:
-            found = collect(
-                model,
-                graph,
-                used,
-                data.mean,
-                data.std,
-                taps=options.space.compensation == "taps",
-                batch_size=options.machine.batch_size,
-                advance=task.advance,
-            )
-        seconds, megabytes = time.perf_counter() - start, found.bytes / MEGABYTE
-        reporter.say(f"statistics: {found.images:,} images, {seconds:.1f} s, {megabytes:.0f} MB")
+        found = collect(
+            model,
+            graph,
+            used,
+            data.mean,
+            data.std,
+            taps=options.space.compensation == "taps",
+            batch_size=options.machine.batch_size,
+            reporter=reporter,
+        )
+        reporter.say(f"statistics: {found.images:,} images, {found.bytes / MEGABYTE:.0f} MB")
     if options.space.importance == "taylor":
         used, size = first(images, options.images.calibration_size), min(options.machine.batch_size, MOST_BACKWARD)
         found = replace(found, taylor=neuron_taylor(model, graph, used, data.mean, data.std, batch_size=size))
@@ -204,14 +202,22 @@ def first(images: ImageSet, count: int) -> ImageSet:
     return images.select(torch.arange(min(count, len(images)), device=images.labels.device))
 
 
-def measure_original(model: nn.Module, evaluator: Evaluator, splits: Splits, reporter: Reporter) -> Original:
-    """What the whole network reaches on the search and the test images, and what it costs."""
+def measure_original(
+    model: nn.Module, evaluator: Evaluator, splits: Splits, searched: Measurement, reporter: Reporter
+) -> Original:
+    """What the whole network reaches on the test images, too, and what it costs.
+
+    Args:
+        model: the network.
+        evaluator: of it.
+        splits: on its device.
+        searched: what it reaches on the search images.
+        reporter: told all of it.
+    """
     task = evaluator.task
-    reporter.say(f"measuring the original on {len(splits.search) + len(splits.test):,} images")
-    found = [
-        measure(model, images, task.mean, task.std, batch_size=task.batch_size)
-        for images in (splits.search, splits.test)
-    ]
+    with reporter.task("measuring the original on test images", len(splits.test)) as told:
+        tested = measure(model, splits.test, task.mean, task.std, batch_size=task.batch_size, advance=told.advance)
+    found = [searched, tested]
     costs = evaluator.original
     reporter.say(
         f"original: accuracy {found[0].accuracy:.4f} on {found[0].total:,} search images, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from gaprune.baseline import Baseline, default_recipe, fits_split, held_out_size, resolve_baseline
-from gaprune.data import ImageData, Splits, default_cache_dir, load_data, split
+from gaprune.baseline import Baseline, default_recipe, resolve_baseline
+from gaprune.data import ImageData, Splits, default_cache_dir
 from gaprune.device import choose_device, pinned
 from gaprune.errors import ModelError, first_line
 from gaprune.evaluate import Evaluator, Objective, resolve_objectives, resolve_selector
-from gaprune.models import build, shipped_weights
+from gaprune.models import build
 from gaprune.progress import Reporter
 from gaprune.prune.modes import copied
 from gaprune.prune.space import PruningSpace
 from gaprune.runs import Baseline as Original
 from gaprune.runs import environment
 from gaprune.runs.directory import SECONDS
-from gaprune.session.engine import make_evaluator, measure_original, precision, space_options, statistics_images
+from gaprune.session.engine import make_evaluator, measure_original, precision, space_options
+from gaprune.session.images import in_hand, load_images, normalised, reading, split_images
+from gaprune.session.judging import judged
 from gaprune.session.options import ROUNDS, SearchOptions, record
 from gaprune.session.own import Own
 from gaprune.session.placement import Placement, place
@@ -110,6 +113,38 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Before:
+    """What a run that goes on was made with.
+
+    Attributes:
+        weights: digest of the original's.
+        search_from: where its search set comes from, whatever weights are shipped by now.
+        mean: of the pixels, whatever anybody says of them by now; empty where that is not recorded.
+        std: likewise.
+    """
+
+    weights: str | None
+    search_from: str | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> Before:
+        """From the run's manifest, of this version or an older one."""
+        data = manifest.get("data", {})
+        return cls(
+            weights=manifest.get("identity", {}).get("weights_sha256"),
+            search_from=data.get("splits", {}).get("search_from"),
+            mean=tuple(data.get("mean", ())),
+            std=tuple(data.get("std", ())),
+        )
+
+    def normalised(self, data: ImageData) -> ImageData:
+        """The data with the run's normalisation."""
+        return data.with_normalisation(self.mean, self.std) if self.mean and self.std else data
+
+
+@dataclass(frozen=True)
 class Checked:
     """Options without a contradiction or a wrong name, and what they stand for.
 
@@ -139,6 +174,7 @@ def check_names(options: SearchOptions, own: Own) -> Checked:
     options.check()
     own.check_options(options.given)
     placement = place(options)
+    reading(options)
     space_options(options, torch.device("cpu"))
     wanted = options.fitness.objectives if own.objectives is None else own.objectives
     objectives = (resolve_selector(wanted),) if options.evolution.algorithm == ROUNDS else resolve_objectives(wanted)
@@ -149,8 +185,7 @@ def prepare(
     checked: Checked,
     reporter: Reporter,
     directory: Path | None = None,
-    wanted: str | None = None,
-    search_from: str | None = None,
+    before: Before | None = None,
 ) -> Job:
     """Make a search ready to run; the baseline is trained here if there is none.
 
@@ -158,8 +193,7 @@ def prepare(
         checked: what was asked for.
         reporter: told what is used and why, and how long things take.
         directory: of a run to go on with, which may have kept statistics.
-        wanted: digest of the weights that a run was made with; no baseline is trained in their place.
-        search_from: where that run has its search set from, whatever weights are shipped by now.
+        before: what that run was made with; no baseline is trained in its weights' place.
 
     Raises:
         GapruneError: anything that the user can mend, in one line.
@@ -167,21 +201,23 @@ def prepare(
     options, own, objectives, threads = checked.options, checked.own, checked.objectives, checked.placement.threads
     device = choose_device(options.machine.device)
     name = _network_name(options, own)
-    data = own.data or load_images(options, reporter)
-    splits = split_images(options, data, own.model is not None, reporter, search_from)
-    baseline = find_baseline(options, data, splits, device, own.model, reporter, wanted)
-    reporter.say(f"network: {name}, {baseline.source}")
+    data = load_images(options, reporter, own.data)
+    splits = split_images(options, data, own.model is not None, reporter, before.search_from if before else None)
+    splits, skipped = in_hand(splits, options.run.cache_dir, device, reporter)
+    data = dataclasses.replace(data, skipped=(*data.skipped, *skipped))
+    baseline = find_baseline(options, data, splits, device, own.model, reporter, before.weights if before else None)
+    called = "" if baseline.source.startswith(name) else f"{name}, "
+    reporter.say(f"network: {called}{baseline.source}")
     if baseline.saw_all_training_images and splits.record["search_from"] == "train":
         reporter.say("these weights may have seen the search images in training: --search-from test avoids that")
-    data = data.with_normalisation(baseline.mean, baseline.std)
-    moved = {part: getattr(splits, part).to(device) for part in ("search", "calibration", "test")}
-    splits = dataclasses.replace(splits, **moved)
+    data = before.normalised(data) if before else normalised(data, baseline, reporter)
     _check_classes(baseline.model, data, device)
     since = time.perf_counter()
     kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
     with pinned(threads):
+        found = judged(options, baseline.model, data, splits, reporter, settled=before is not None)
         evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept)
-        original = measure_original(baseline.model, evaluator, splits, reporter)
+        original = measure_original(baseline.model, evaluator, splits, found, reporter)
     return Job(
         options=options,
         own=own,
@@ -248,62 +284,6 @@ def statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, 
             "threads": threads,
             **({} if options.space.recalibration == "plain" else {"recalibration": options.space.recalibration}),
         }
-    )
-
-
-def load_images(options: SearchOptions, reporter: Reporter) -> ImageData:
-    """The data set that the options name."""
-    data = load_data(
-        options.images.data,
-        data_dir=options.images.data_dir,
-        test_share=options.images.test_share,
-        seed=options.evolution.seed,
-        cache_dir=options.run.cache_dir,
-        reporter=reporter,
-    )
-    reporter.say(f"data: {data.name}, {len(data.train):,} training and {len(data.test):,} test images")
-    return data
-
-
-def split_images(
-    options: SearchOptions, data: ImageData, own_model: bool, reporter: Reporter, recorded: str | None = None
-) -> Splits:
-    """Who may look at which image; a search set for weights that may have seen it comes from the test images.
-
-    Args:
-        options: what was asked for.
-        data: the images.
-        own_model: whether the network is the caller's.
-        reporter: told why, where that is not plain.
-        recorded: what ``auto`` was for the run that goes on.
-    """
-    asked = recorded if options.images.search_from == "auto" else options.images.search_from
-    if asked is not None:
-        return _split(options, data, asked)
-    found = _split(options, data, "train")
-    if own_model or options.network.checkpoint is not None:
-        return found
-    shipped = shipped_weights(options.network.model, options.network.stem, data.classes, data.image_shape)
-    if shipped is None or (not shipped.saw_all_training_images and fits_split(shipped, found.train)):
-        return found
-    seen = (
-        "have seen all training images" if shipped.saw_all_training_images else "were trained on another split or copy"
-    )
-    reporter.say(f"the shipped weights {seen}: searching on test images")
-    return _split(options, data, "test")
-
-
-def _split(options: SearchOptions, data: ImageData, source: str) -> Splits:
-    pool = data.train if source == "train" else data.test
-    images = options.images
-    size = images.search_size if images.search_size is not None else min(held_out_size(data), len(pool) // 2)
-    rest = len(data.train) - (size if source == "train" else 0)
-    return split(
-        data,
-        search_from="train" if source == "train" else "test",
-        search_size=size,
-        calibration_size=min(max(options.images.calibration_size, statistics_images(options)), rest),
-        seed=options.evolution.seed,
     )
 
 

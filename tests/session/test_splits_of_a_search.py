@@ -11,7 +11,7 @@ from listener import Listener
 
 from gaprune.data import ImageData
 from gaprune.models import ShippedWeights
-from gaprune.session import job
+from gaprune.session import images as job
 from gaprune.session.options import SearchOptions
 from gaprune.training import Recipe
 from gaprune.training.produce import train_baseline

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from gaprune.choices import TEXT_MODEL, Data, Device, SearchFrom, Stem, check_model
 from gaprune.fields import Options, check_fields, group, option, seed_option
+from gaprune.session.options.groups import ReadingOptions
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class ImageOptions:
     """The images, and which are held out."""
 
     data: Data = option("auto", "data set")
-    data_dir: Path | None = option(None, "CIFAR-10 root or image folder train/<class>/*", metavar="DIR")
+    data_dir: Path | None = option(
+        None, "CIFAR-10 root, image folder train/<class>/* with test/ or val/, or a CSV file", metavar="DIR"
+    )
     test_share: float = option(
         0.2, "share of an image folder without test/ that is split off to report on", above=0, below=1
     )
     search_from: SearchFrom = option(
-        "auto", "where the images that trainings are watched on are held out: auto, train or test"
+        "auto", "where the images that trainings are watched on are held out: auto, train, test or validation"
     )
     search_size: int | None = option(None, "number of these images; none is a fifth, at most 2,000", least=1)
 
@@ -85,6 +88,7 @@ class CompareOptions(Options):
 
     network: NetworkOptions = group(NetworkOptions, "network")
     images: ImageOptions = group(ImageOptions, "images")
+    reading: ReadingOptions = group(ReadingOptions, "photographs and normalisation")
     work: MethodOptions = group(MethodOptions, "methods")
     machine: MachineOptions = group(MachineOptions, "device")
     table: TableOptions = group(TableOptions, "directory")

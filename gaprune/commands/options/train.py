@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from gaprune.choices import Data, Device, Stem, check_model
 from gaprune.fields import Options, check_fields, group, option, seed_option
+from gaprune.session.options.groups import ReadingOptions
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,9 @@ class ImageOptions:
     """The images, and which are held out."""
 
     data: Data = option("auto", "data set")
-    data_dir: Path | None = option(None, "image folder or CIFAR-10 root", metavar="DIR")
+    data_dir: Path | None = option(
+        None, "CIFAR-10 root, image folder train/<class>/* with test/ or val/, or a CSV file", metavar="DIR"
+    )
     test_share: float = option(
         0.2, "share of an image folder without test/ that is split off to report on", above=0, below=1
     )
@@ -63,6 +66,7 @@ class TrainOptions(Options):
 
     network: NetworkOptions = group(NetworkOptions, "network")
     images: ImageOptions = group(ImageOptions, "images")
+    reading: ReadingOptions = group(ReadingOptions, "photographs and normalisation")
     training: TrainingOptions = group(TrainingOptions, "training")
     places: PlaceOptions = group(PlaceOptions, "places")
 

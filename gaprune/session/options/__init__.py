@@ -10,8 +10,10 @@ from gaprune.session.options.groups import (
     IterationOptions,
     MachineOptions,
     NetworkOptions,
+    ReadingOptions,
     RoundOptions,
     RunOptions,
+    ScreenOptions,
 )
 from gaprune.session.options.keywords import SearchKeywords
 from gaprune.session.options.resume import AUTO, PLACES, record, resumed_options, with_known_data
@@ -30,8 +32,10 @@ __all__ = [
     "IterationOptions",
     "MachineOptions",
     "NetworkOptions",
+    "ReadingOptions",
     "RoundOptions",
     "RunOptions",
+    "ScreenOptions",
     "SearchKeywords",
     "SearchOptions",
     "record",

@@ -13,6 +13,8 @@ from gaprune.choices import (
     Device,
     Genes,
     Importance,
+    LogLevel,
+    Normalise,
     Precision,
     Recalibration,
     SearchFrom,
@@ -28,6 +30,7 @@ class NetworkOptions:
     model: str = option("vgg16", "network: vgg16, resnet18, or package.module:factory")
     stem: Stem = option("cifar", "first layers of resnet18: cifar (3x3) or imagenet (7x7, the paper's)")
     checkpoint: Path | None = option(None, "trained weights: safetensors or a plain state dict", metavar="FILE")
+    yes: bool = option(False, "search a network, too, that is no better than chance")
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,14 @@ class ImageOptions:
     """The images, and who may look at which."""
 
     data: Data = option("auto", "data set: auto, cifar10 or digits")
-    data_dir: Path | None = option(None, "CIFAR-10 root or image folder train/<class>/*", metavar="DIR")
+    data_dir: Path | None = option(
+        None, "CIFAR-10 root, image folder train/<class>/* with test/ or val/, or a CSV file", metavar="DIR"
+    )
     test_share: float = option(
         0.2, "share of an image folder without test/ that is split off to report on", above=0, below=1
     )
     search_from: SearchFrom = option(
-        "auto", "where the search set is held out: train, or test for weights that saw all of train"
+        "auto", "where the search set is held out: train, test for weights that saw all of train, or validation"
     )
     search_size: int | None = option(
         None, "images that fitness is measured on; none is a fifth, at most 2,000", least=1
@@ -49,6 +54,19 @@ class ImageOptions:
     statistics_size: int | None = option(
         None, "training images for covariances, without labels; none is what is wanted, at most 4,096", least=1
     )
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How photographs become pixels, and pixels what networks are fed with; the same for every command."""
+
+    image_size: int | None = option(None, "photographs: side of the square that the network sees, in pixels")
+    resize: int | None = option(None, "photographs: what the short side is resized to before; none is image-size")
+    mean: tuple[float, ...] | None = option(
+        None, "mean that the network was trained with, of 0..1 or 0..255 pixels; none is the model's or the data's"
+    )
+    std: tuple[float, ...] | None = option(None, "standard deviation, likewise")
+    normalise: Normalise | None = option(None, "mean and std by name: imagenet, half (-1..1) or none (0..1)")
 
 
 @dataclass(frozen=True)
@@ -176,3 +194,12 @@ class RunOptions:
     cache_dir: Path | None = option(
         None, "where data and baselines are kept; none is $GAPRUNE_CACHE or the user's cache folder", metavar="DIR"
     )
+
+
+@dataclass(frozen=True)
+class ScreenOptions:
+    """What is shown, of which a run knows nothing."""
+
+    all: bool = option(False, "show every network of the front in the table, not a choice over budgets")
+    quiet: bool = option(False, "say nothing but what is wrong; a search prints its run directory alone")
+    log_level: LogLevel = option("warning", "how much is logged")

@@ -18,8 +18,10 @@ from gaprune.session.options.groups import (
     IterationOptions,
     MachineOptions,
     NetworkOptions,
+    ReadingOptions,
     RoundOptions,
     RunOptions,
+    ScreenOptions,
 )
 
 ROUNDS = "rounds"
@@ -57,6 +59,7 @@ class SearchOptions(Options):
 
     network: NetworkOptions = group(NetworkOptions, "network")
     images: ImageOptions = group(ImageOptions, "images")
+    reading: ReadingOptions = group(ReadingOptions, "photographs and normalisation")
     space: GenomeOptions = group(GenomeOptions, "what may be removed")
     fitness: FitnessOptions = group(FitnessOptions, "objectives and limits")
     evolution: EvolutionOptions = group(EvolutionOptions, "evolution")
@@ -65,6 +68,7 @@ class SearchOptions(Options):
     machine: MachineOptions = group(MachineOptions, "device")
     cluster: ClusterOptions = group(ClusterOptions, "Ray")
     run: RunOptions = group(RunOptions, "run directory")
+    screen: ScreenOptions = group(ScreenOptions, "screen")
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def check(self) -> None:
