@@ -39,7 +39,7 @@ from gaprune.evolve.ranked import RankedSpace, rank
 from gaprune.evolve.variation import Variation
 from gaprune.progress import make_reporter
 from gaprune.prune.compensation import Compensator
-from gaprune.prune.genome import Bits, Floats, Genome, Layout, Space
+from gaprune.prune.genome import Bits, Floats, Genome, Layout, Shares, Space
 from gaprune.prune.space import PruningSpace
 from gaprune.training import Recipe, bfloat16_pays, fit
 
@@ -154,6 +154,10 @@ class _Bent:
     def shares(self, level: float) -> Floats:
         bent: Floats = self.space.shares(level) ** self.exponents
         return bent
+
+    def tilted(self, tilt: Floats) -> Shares:
+        shares = self.space.tilted(tilt)
+        return lambda level: shares(level) ** self.exponents
 
     def cost(self, bits: Bits) -> float:
         return self.space.cost(bits)

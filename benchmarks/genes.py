@@ -91,8 +91,7 @@ Row = dict[str, Any]
 def all_statistics(subject: Subject, reporter: Reporter) -> Statistics:
     """Of the original's consumers, with patches."""
     images = first(subject.splits.calibration, images_wanted(consumers(subject.model, subject.graph)))
-    with reporter.task("statistics", len(images)) as task:
-        return collect(subject.model, subject.graph, images, *subject.norm, advance=task.advance)
+    return collect(subject.model, subject.graph, images, *subject.norm, reporter=reporter)
 
 
 def front_of(judge: Recorder, space: PruningSpace, seed: int, settings: Row) -> list[Genome]:

@@ -178,10 +178,9 @@ def study(subject: Subject, reporter: Reporter) -> tuple[Statistics, PruningSpac
     """Statistics of the original, and the space of its neuron genes with the removal order's worth and ladder."""
     model, graph = subject.model, subject.graph
     images = first(subject.splits.calibration, images_wanted(consumers(model, graph)))
-    with reporter.task("statistics", len(images)) as task:
-        statistics = collect(model, graph, images, *subject.norm, advance=task.advance)
-    reporter.say(f"removal order of {graph.neurons:,} neurons")
-    return statistics, PruningSpace(graph, subject.costs, importance_function("obs")(model, graph, statistics))
+    statistics = collect(model, graph, images, *subject.norm, reporter=reporter)
+    importance = importance_function("obs")(model, graph, statistics, reporter=reporter)
+    return statistics, PruningSpace(graph, subject.costs, importance)
 
 
 def widest_within(

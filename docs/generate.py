@@ -123,7 +123,8 @@ def keywords(function: str, name: str, options: type[Any], but: tuple[str, ...])
 
     taken = {one: str(entry.field.type) for one, entry in entries(options).items() if one not in but}
     lines = [f"    {one}: {as_argument(annotation)}" for one, annotation in taken.items()]
-    used = sorted({annotation for annotation in taken.values() if hasattr(choices, annotation)})
+    kinds = {kind for annotation in taken.values() for kind in annotation.split(" | ")}
+    used = sorted(kind for kind in kinds if hasattr(choices, kind))
     imports = ["from typing import TypedDict"]
     if any("Path" in line for line in lines):
         imports.insert(0, "from pathlib import Path")
@@ -141,9 +142,8 @@ def keywords(function: str, name: str, options: type[Any], but: tuple[str, ...])
 
 def as_argument(annotation: str) -> str:
     """A field's type as a caller may give it: a path as text, numbers in any sequence, or one alone."""
-    if annotation == "tuple[float, ...]":
-        return "Sequence[float] | float"
-    return annotation.replace("tuple[str, ...]", "Sequence[str]").replace("Path", "Path | str")
+    numbers = annotation.replace("tuple[float, ...]", "Sequence[float] | float")
+    return numbers.replace("tuple[str, ...]", "Sequence[str]").replace("Path", "Path | str")
 
 
 def by_group(options: type[Any]) -> Iterator[tuple[str | None, list[Entry]]]:

@@ -92,7 +92,7 @@ The most accurate member (by the search set) within each share of the FLOPs:
 {_budgets(rows)}
 
 ## The whole front
-{plain_table(rows, baseline=original, picked=picked)}"""
+{plain_table(rows, baseline=original, picked=picked, every=True)}"""
 
 
 def _without_paths(text: str) -> str:

@@ -67,6 +67,7 @@ def _search(policy: Policy[P], number: int, start: Start | None, make_backend: M
             job.kept.save(path)
         found = run_search(job, directory, make_backend, reporter, policy.algorithm(job, number))
         rows = save_front(job, directory, found, reporter)
+        directory.note_seconds(job.since)  # of this session, too, where the front was there
         by_key = {genome.key: genome for genome in found.genomes}
         genomes = tuple(of_the_original(whole, so_far, job, by_key[row.key], row) for row in rows)
         part = policy.finish(Searched(number, job, directory, found, rows, genomes))

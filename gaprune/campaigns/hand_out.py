@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from gaprune.evolve.dominance import is_efficient
-from gaprune.front.members import FRONT, member_readme, new_front, replace_front
+from gaprune.front.members import FRONT, distinct, member_readme, new_front, replace_front
 from gaprune.prune.genome import Genome
-from gaprune.runs import FrontRow, RunDirectory
+from gaprune.runs import FrontRow, RunDirectory, member_name
 from gaprune.runs.files import atomic_write, write_json
+from gaprune.runs.front import write_indices
 from gaprune.saved import METRICS, read_metrics, save_genome
 from gaprune.session.job import Job
 
@@ -69,14 +70,15 @@ def hand_out(
     Returns:
         One row a network.
     """
-    digits = max(2, len(str(len(networks) - 1)))
+    names = [member_name(one.genome.key, f"{kind}{one.number}") for one in networks]
+    names = distinct(names, [one.genome.key for one in networks])
     rows = []
     with new_front(run) as folder:
-        for index, network in enumerate(networks):
-            name = f"{index:0{digits}d}"
+        for index, (network, name) in enumerate(zip(networks, names, strict=True)):
             row = replace(network.row, index=index, path=f"{FRONT}/{name}")
             _copy(job, kind, network, row, folder / name)
             rows.append(row)
+        write_indices(folder, names)
     return replace_front(job, run, rows, marks)
 
 

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from rich.console import Console
 from torch import nn
 
-from gaprune.cli import Interrupted, options_record, typed_command
+from gaprune.cli import Interrupted, typed_command
 from gaprune.commands.lines import FINETUNE as PROG
 from gaprune.commands.lines import finetune_main as main
 from gaprune.commands.options import FinetuneKeywords, FinetuneOptions
-from gaprune.commands.search import SearchResult
+from gaprune.commands.result import SearchResult, described, show_front
 from gaprune.data import ImageData
 from gaprune.device import card_names, pinned
 from gaprune.errors import OptionError, RunError
 from gaprune.evaluate import Objective
+from gaprune.fields import names_of, options_record
 from gaprune.front.members import CSV
 from gaprune.front.picture import PICTURE, draw, logged
 from gaprune.front.reopen import finished_front, reopened
 from gaprune.keywords import from_keywords
 from gaprune.limits import SHARED_NEEDS
-from gaprune.progress import Reporter, make_reporter
+from gaprune.progress import SILENT, Reporter, logging_at, make_reporter
 from gaprune.recovery.members import Tuner, update_table
 from gaprune.recovery.recover import distillation, gentle_recipe
 from gaprune.recovery.shared import SharedTuner
@@ -34,11 +33,9 @@ from gaprune.runs import (
     RunDirectory,
     choose,
     environment,
-    front_table,
-    plain_table,
-    read_manifest,
 )
 from gaprune.session.job import Job
+from gaprune.session.options import ScreenOptions
 from gaprune.session.own import Own, check_kinds
 from gaprune.training import Recipe
 
@@ -74,7 +71,7 @@ def finetune(
     typed = from_keywords(FinetuneOptions, options, ("run",))
     made = FinetuneOptions.of(run=Path(run), **typed, given=frozenset(typed)).settled()
     made.check()
-    return _run(made, Own(model, data, objectives), make_reporter() if reporter is None else reporter)
+    return _shown(made, Own(model, data, objectives), make_reporter() if reporter is None else reporter)
 
 
 def command(options: FinetuneOptions) -> None:
@@ -83,23 +80,19 @@ def command(options: FinetuneOptions) -> None:
     Raises:
         GapruneError: anything that the user can mend, in one line.
     """
-    reporter = make_reporter()
-    result = _run(options, Own(), reporter)
-    _show(result, read_manifest(result.path)["original"], reporter)
+    _shown(options, Own(), make_reporter())
 
 
-def _show(result: SearchResult, original: dict[str, Any], reporter: Reporter) -> None:
-    from gaprune.runs import Baseline as Original
-
-    baseline = Original(**original)
-    if sys.stdout.isatty():
-        Console().print(front_table(result.rows, baseline=baseline, picked=result.picked))
-    else:
-        reporter.say(plain_table(result.rows, baseline=baseline, picked=result.picked))
-    reporter.say(f"table: {result.path / CSV}, picture: {result.path / PICTURE}")
+def _shown(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
+    """Train, and show what the front is by now; nothing where that is asked for."""
+    told = SILENT if options.screen.quiet else reporter
+    with logging_at(options.screen.log_level if "log_level" in options.given else None):
+        result = _run(options, own, told)
+    show_front(result, told, every=options.screen.all)
+    told.say(f"table: {result.path / CSV}, picture: {result.path / PICTURE}")
     if result.picked is not None:
-        place = result.path / result.picked.path
-        reporter.say(f'member {result.picked.index}: gaprune.load("{place}")')
+        told.say(described(result, result.picked))
+    return result
 
 
 def _run(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
@@ -132,7 +125,7 @@ def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: R
     picked = next(row for row in rows if row.index == chosen[0].index) if len(chosen) == 1 else None
     draw(job, run, logged(run), rows, picked)
     _note(job, run, options)
-    return SearchResult(run.path, rows, picked, own.model, bool(run.manifest.get("satisfied", True)))
+    return SearchResult.of_run(run, rows, picked, own.model, bool(run.manifest.get("satisfied", True)))
 
 
 def _alone(tuner: Tuner, rows: Sequence[FrontRow]) -> None:
@@ -149,7 +142,8 @@ def _alone(tuner: Tuner, rows: Sequence[FrontRow]) -> None:
 
 def _note(job: Job, run: RunDirectory, options: FinetuneOptions) -> None:
     """Write in the manifest how members were trained, unless it stands there."""
-    made_with = {"options": options_record(options), "device": str(job.device)}
+    recorded = {name: value for name, value in options_record(options).items() if name not in names_of(ScreenOptions)}
+    made_with = {"options": recorded, "device": str(job.device)}
     earlier = run.manifest.get("finetune", [])
     if any(all(one.get(name) == value for name, value in made_with.items()) for one in earlier):
         return

@@ -3,43 +3,31 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from rich.console import Console
 from torch import nn
 
 from gaprune.campaigns import IterationsPolicy, RoundsPolicy, run_campaign
 from gaprune.cli import Interrupted, typed_command
 from gaprune.commands.lines import SEARCH as PROG
 from gaprune.commands.lines import search_main as main
+from gaprune.commands.result import SearchResult, show_result
 from gaprune.data import ImageData, data_names
 from gaprune.errors import BackendError, OptionError, RunError
 from gaprune.evaluate import Objective, Outcome
-from gaprune.front.members import CSV, save_front
+from gaprune.front.members import save_front
 from gaprune.front.picture import draw
 from gaprune.front.reopen import check_identity, part_of
 from gaprune.keywords import from_keywords
-from gaprune.progress import Reporter, make_reporter
+from gaprune.progress import SILENT, Reporter, logging_at, make_reporter
 from gaprune.prune.costs import Costs
-from gaprune.runs import Baseline as Original
-from gaprune.runs import (
-    FrontRow,
-    RunDirectory,
-    check_free,
-    default_run_path,
-    front_table,
-    pick,
-    plain_table,
-    read_manifest,
-)
+from gaprune.runs import FrontRow, RunDirectory, check_free, default_run_path, pick
 from gaprune.runs.tables import MEGABYTE
-from gaprune.saved import load
 from gaprune.session.backends import MakeBackend, open_backend, started
+from gaprune.session.callbacks import Callback, check_callbacks, of_a_callback
 from gaprune.session.job import Before, Job, check_names, prepare
 from gaprune.session.loop import run_search
 from gaprune.session.options import ROUNDS, SearchKeywords, SearchOptions, record, resumed_options, settled
@@ -50,38 +38,13 @@ __all__ = ["Interrupted", "SearchResult", "command", "main", "search"]
 RUNS = Path("runs")
 
 
-@dataclass(frozen=True)
-class SearchResult:
-    """A finished search.
-
-    Attributes:
-        path: the run directory.
-        rows: the front, fewest FLOPs first: accuracies, FLOPs, parameters, place on disk.
-        picked: the row that ``pick`` marks; ``None`` when no row satisfies it.
-        model: the network that was given as an object, if it was.
-        satisfied: whether the rows keep to the constraints; if not, they are what comes nearest.
-    """
-
-    path: Path
-    rows: list[FrontRow]
-    picked: FrontRow | None
-    model: nn.Module | None = None
-    satisfied: bool = True
-
-    def load(self, row: FrontRow | int | None = None) -> nn.Module:
-        """The compact network of a row (or its index); of the picked one by default."""
-        chosen = self.picked if row is None else self.rows[row] if isinstance(row, int) else row
-        if chosen is None:
-            raise OptionError("no member satisfies the pick: name one by its index")
-        return load(self.path / chosen.path, model=self.model)
-
-
 def search(
     model: nn.Module | str,
     data: ImageData | str | Path,
     *,
     objectives: Sequence[str | Objective] | None = None,
     reporter: Reporter | None = None,
+    callbacks: Sequence[Callback] = (),
     **options: Unpack[SearchKeywords],
 ) -> SearchResult:
     """Search the front of a trained network and save it; what the command does, for Python.
@@ -90,7 +53,9 @@ def search(
         model: a trained network (its weights are read, never changed), or a name as in ``--model``.
         data: ``gaprune.image_data(...)`` or other ``ImageData``, a name as in ``--data``, or the path of a folder.
         objectives: two or more names or ``Objective`` objects; accuracy and flops by default.
-        reporter: where progress goes; by default as the command shows it.
+        reporter: where progress and the result go; by default as the command shows them.
+        callbacks: functions that are told of each ``Generation`` when it is done and saved. What one raises stops the
+            search and comes out of this call; ``resume`` goes on from there.
         **options: any other option of the command, by its name with underscores (``population=30``).
 
     Raises:
@@ -101,13 +66,24 @@ def search(
         model=model if isinstance(model, nn.Module) else None,
         data=data if isinstance(data, ImageData) else None,
         objectives=objectives,
+        callbacks=check_callbacks(callbacks),
     )
     if isinstance(objectives, str):
         raise OptionError(f"objectives must be a list of names, got the text {objectives!r}")
     named = _named(model, data, objectives)
     given = {**from_keywords(SearchOptions, options, ("model", "data", "objectives")), **named}
     made = SearchOptions.of(**given, given=frozenset(given))
-    return _run(made, own, make_reporter() if reporter is None else reporter)
+    return _shown(made, own, make_reporter() if reporter is None else reporter)
+
+
+def _shown(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
+    """Search, and show what was found; nothing where that is asked for."""
+    told = SILENT if options.screen.quiet else reporter
+    with logging_at(options.screen.log_level if "log_level" in options.given else None):
+        result = _run(options, own, told)
+    with _stoppable(result.path, own):
+        show_result(result, told, every=options.screen.all)
+    return result
 
 
 def _named(model: object, data: object, objectives: Sequence[str | Objective] | None) -> dict[str, Any]:
@@ -133,28 +109,14 @@ def command(options: SearchOptions) -> None:
     """
     reporter = make_reporter()
     try:
-        result = _run(options, Own(), reporter)
+        result = _shown(options, Own(), reporter)
     except Interrupted:
         raise
     except KeyboardInterrupt:
         where = "before the search began; a baseline in training keeps its epochs"
         raise Interrupted(f"stopped {where}; go on with: {typed_command(PROG, options)}") from None
-    with _stoppable(result.path, Own()):
-        _show(result, reporter)
-
-
-def _show(result: SearchResult, reporter: Reporter) -> None:
-    manifest = read_manifest(result.path)
-    original, rule = Original(**manifest["original"]), manifest["options"]["pick"]
-    if sys.stdout.isatty():
-        Console().print(front_table(result.rows, baseline=original, picked=result.picked))
-    else:
-        reporter.say(plain_table(result.rows, baseline=original, picked=result.picked))
-    reporter.say(f"run: {result.path}")
-    reporter.say(f"table: {result.path / CSV}, picture: {result.path / 'front.png'}")
-    if result.picked is not None:
-        place = result.path / result.picked.path
-        reporter.say(f'picked ({rule}): member {result.picked.index}, gaprune.load("{place}")')
+    if options.screen.quiet:
+        reporter.say(str(result.path))
 
 
 def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
@@ -195,6 +157,8 @@ def _stoppable(path: Path, own: Own) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if of_a_callback(error):
+            raise
         raise RunError(f"cannot write in {path}: {error.strerror or error}") from error
 
 
@@ -210,7 +174,7 @@ def _finish_run(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter
         picked=None if picked is None else picked.index,
         satisfied=satisfied,
     )
-    return SearchResult(run.path, rows, picked, job.own.model, satisfied)
+    return SearchResult.of_run(run, rows, picked, job.own.model, satisfied)
 
 
 def _run_searches(

@@ -34,6 +34,12 @@ BUDGETS = 3
 LADDERS = 6
 """Ladders a generation at least, before more budgets are taken."""
 
+JUDGED = (0.03, 0.5)
+"""The cheapest and the dearest budget that a ladder is judged at: beyond, ladders differ in chance and noise alone."""
+
+FADING = 0.7
+"""What earlier slopes count for from one generation to the next."""
+
 CLOSE = 0.001
 """Difference of cost between ladders at one budget that is near enough, as a share of it."""
 
@@ -58,9 +64,10 @@ class CMA(Algorithm):
 
     An individual is a tilt: for each section the logarithm of how much its errors count when the ladder is walked.
     All 0 is the space's own ladder, whose rungs are the first generation. In each later one some ladders are drawn
-    around the mean in mirrored pairs, and each is judged by its rungs at the same few budgets, which move from
-    generation to generation; the mean's own rungs are among the candidates. A ladder's fitness is the sum over budgets
-    of the objectives, each as a share of the generation's mean there, violations first.
+    around the mean in mirrored pairs, one goes down the slopes that the generations before have shown, and each is
+    judged by its rungs at the same few budgets, which move from generation to generation; the mean's own rungs are
+    among the candidates. A ladder's fitness is the sum over budgets of the objectives, each as a share of the
+    generation's mean there, violations first.
 
     Hansen, Ostermeier, "Completely derandomized self-adaptation in evolution strategies", Evolutionary Computation
     9(2), 2001, as DEAP has it. Several budgets a candidate: SnapViT, arXiv:2510.17700; multipliers on errors: SPDY,
@@ -99,6 +106,7 @@ class CMA(Algorithm):
         self._budgets = min(BUDGETS, max(1, population // (LADDERS + 1)))
         self._count = population // self._budgets - 1
         self._strategy = Strategy(np.zeros(len(self._space.sections)), sigma, lambda_=self._count)
+        self._slopes: Floats = np.zeros(len(self._space.sections))
         self._ladders: Floats = np.empty((0, len(self._space.sections)))
 
     @property
@@ -128,29 +136,28 @@ class CMA(Algorithm):
         return [genomes[index] for index in halving(count)]
 
     def _later(self) -> list[Genome]:
-        """The drawn ladders' rungs, ladder by ladder, then the mean's: at the same budgets, and at one between each."""
+        """The drawn ladders' rungs, ladder by ladder, then some of the mean's."""
         self._ladders = self._drawn()
-        places = self._places()
+        places = self._spread(self._budgets, *JUDGED)
         genomes = [genome for tilt in self._ladders for genome in self._rungs(tilt, places)]
         left = self._ledger.population - len(genomes)
         return genomes + self._rungs(self.tilt, self._spread(left))
 
     def _drawn(self) -> Floats:
-        """(ladders, sections) mirrored pairs around the mean; of an odd number the last has no twin."""
+        """(ladders, sections) mirrored pairs around the mean; of an odd number the last goes down the slopes."""
         strategy, count = self._strategy, self._count
         with threadpool_limits(limits=1, user_api="blas"):
             steps = self._ledger.rng.standard_normal(((count + 1) // 2, strategy.dim)) @ strategy.BD.T
+        if count % 2 and self._slopes.any():
+            steps[-1] = -np.sqrt(strategy.dim) * self._slopes / np.sqrt((self._slopes**2).sum())
         pairs = np.stack([steps, -steps], axis=1).reshape(-1, strategy.dim)[:count]
         drawn: Floats = np.clip(strategy.centroid + strategy.sigma * pairs, -FURTHEST, FURTHEST)
         return drawn
 
-    def _places(self) -> list[float]:
-        """The generation's budgets, one in each equal part of the range's logarithm."""
-        return self._spread(self._budgets)
-
-    def _spread(self, count: int) -> list[float]:
-        high = min(LARGEST_BUDGET, self._largest / (1 + TOLERANCE))
-        low = min(SMALLEST_BUDGET, high / 2)
+    def _spread(self, count: int, least: float = SMALLEST_BUDGET, most: float = LARGEST_BUDGET) -> list[float]:
+        """Budgets, one in each equal part of the range's logarithm, each generation elsewhere in its part."""
+        high = min(most, self._largest / (1 + TOLERANCE))
+        low = min(least, high / 2)
         shift = (0.5 + GOLDEN * self.generation) % 1.0
         shares = (np.arange(count) + shift) / max(count, 1)
         return [float(budget) for budget in np.exp(np.log(low) + shares * np.log(high / low))]
@@ -201,6 +208,7 @@ class CMA(Algorithm):
         """Move the mean, the step and the covariance; not at all where too few of the ladders are sound."""
         if np.count_nonzero(np.isfinite(told).all(axis=1)) < self._strategy.mu:
             return
+        self._follow(told)
         individuals = []
         for tilt, row in zip(self._ladders, told, strict=True):
             individual = tilt.view(_Ladder)
@@ -210,6 +218,15 @@ class CMA(Algorithm):
             self._strategy.update(individuals)
         self._settle(**{name: getattr(self._strategy, name) for name in STRATEGY})
         self._strategy.sigma = min(self._strategy.sigma, MOST_SIGMA)
+
+    def _follow(self, told: Floats) -> None:
+        """Learn the slopes of the ladders that violate least, as far as their departures go."""
+        equal = told[:, 0] == told[:, 0].min()
+        away = self._ladders[equal] - self._ladders[equal].mean(axis=0)
+        worse = told[equal, 1] - told[equal, 1].mean()
+        scale = float((away**2).sum())
+        if scale > 0:
+            self._slopes = FADING * self._slopes + (away * worse[:, None]).sum(axis=0) / scale
 
     def _settle(self, **learnt: Any) -> None:
         """Give the strategy what was learnt, its arrays in one order of memory, on which the last digits depend."""
@@ -227,11 +244,12 @@ class CMA(Algorithm):
         """See ``Algorithm.state``."""
         state = self._ledger.state()
         learnt = {f"strategy_{name}": np.array(getattr(self._strategy, name), np.float64) for name in STRATEGY}
-        state.arrays.update(learnt, ladders=self._ladders.copy())
+        state.arrays.update(learnt, slopes=self._slopes.copy(), ladders=self._ladders.copy())
         return state
 
     def restore(self, state: AlgorithmState) -> None:
         """See ``Algorithm.restore``."""
         self._ledger.restore(state)
         self._settle(**{name: state.arrays[f"strategy_{name}"] for name in STRATEGY})
+        self._slopes = np.array(state.arrays["slopes"], dtype=np.float64)
         self._ladders = np.array(state.arrays["ladders"], dtype=np.float64)

@@ -88,7 +88,7 @@ def carry_over(old: Path, new: Path, rows: Sequence[FrontRow]) -> None:
         rows: of the new one.
     """
     homes = {}
-    for home in old.glob("*"):
+    for home in filter(Path.is_dir, old.glob("*")):
         put_back(home / FINETUNED)
         with suppress(RunError):  # what is damaged has nothing to carry over
             if trainings(home):

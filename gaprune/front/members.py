@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +24,14 @@ from gaprune.progress import Reporter
 from gaprune.prune.costs import count_flops
 from gaprune.prune.genome import Genome
 from gaprune.prune.masks import Masks
-from gaprune.runs import FrontRow, RunDirectory, read_csv, write_csv
+from gaprune.runs import FrontRow, RunDirectory, member_name, read_csv, write_csv
 from gaprune.runs.files import atomic_write, put_back, sync_folder, take_place
+from gaprune.runs.front import SHORT, write_indices
 from gaprune.runs.tables import MEGABYTE
 from gaprune.saved import Config, save_compact, save_genome
 from gaprune.session.job import Job
 from gaprune.session.loop import Found
+from gaprune.session.workload import Pieces, Workload
 
 FRONT = "front"
 PARTIAL = "front.partial"
@@ -128,12 +132,17 @@ class _Made:
 def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Reporter) -> list[FrontRow]:
     pairs = sorted(zip(found.genomes, found.outcomes, strict=True), key=lambda pair: pair[1].values["flops"])
     made = []
+    costs = [outcome.values["flops"] / job.original.flops for _, outcome in pairs]
+    work = Workload()
     with reporter.task("front", len(pairs)) as task:
-        for genome, _ in pairs:
+        for place, (genome, _) in enumerate(pairs):
+            start = time.perf_counter()
             with torch.no_grad():
                 built = build(genome)
             made.append(_make(job, genome, built, folder / genome.key))
-            task.advance(1, test_accuracy=f"{made[-1].row.test_accuracy:.4f}")
+            work.note(costs[place], time.perf_counter() - start)
+            share = work.share(Pieces.of(costs[place + 1 :]))
+            task.advance(1, share=share, test_accuracy=f"{made[-1].row.test_accuracy:.4f}")
     front = _undominated(made)
     _report_polish([one.gain for one in front if one.gain is not None], reporter)
     return _numbered(job, front, folder)
@@ -150,17 +159,28 @@ def _undominated(made: list[_Made]) -> list[_Made]:
 
 def _numbered(job: Job, made: list[_Made], folder: Path) -> list[FrontRow]:
     """Give members their numbers and folders, fewest FLOPs first; what is left over goes."""
-    digits = max(2, len(str(len(made) - 1)))
+    names = distinct([_name(one) for one in made], [one.row.key for one in made])
     rows = []
-    for index, one in enumerate(made):
-        name = f"{index:0{digits}d}"
+    for index, (one, name) in enumerate(zip(made, names, strict=True)):
         row = replace(one.row, index=index, path=f"{FRONT}/{name}")
         (folder / row.key).rename(folder / name)
         atomic_write(folder / name / "README.md", member_readme(job, row, f"without training: {one.way}").encode())
         rows.append(row)
     for left in set(folder.iterdir()) - {folder / Path(row.path).name for row in rows}:
         shutil.rmtree(left)
+    write_indices(folder, names)
     return rows
+
+
+def _name(one: _Made) -> str:
+    """Polishing changes weights, so a polished network has another name."""
+    return member_name(one.row.key, *(["polished"] if one.way.startswith("polished") else []))
+
+
+def distinct(names: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """The names of members, those that are not one member's alone with the whole key of its genome."""
+    count = Counter(names)
+    return [name if count[name] == 1 else key + name[SHORT:] for name, key in zip(names, keys, strict=True)]
 
 
 def _report_polish(gains: list[float], reporter: Reporter) -> None:
@@ -248,7 +268,7 @@ def member_readme(job: Job, row: FrontRow, made: str) -> str:
     own = ", model=your_original_network" if member_config(job).model is None else ""
     groups = job.space.graph.groups
     widths = "\n".join(f"| {g.name} | {g.size} | {w} |" for g, w in zip(groups, row.widths, strict=True))
-    return f"""# {job.model_name} on {job.data.name}, member {row.index} of the front
+    return f"""# {job.model_name} on {job.data.name}, member {row.index} of the front: {row.name}
 
 ```python
 import gaprune

@@ -236,7 +236,7 @@ class _Anchoring:
 
 @contextmanager
 def _measuring(norms: Mapping[str, Any], anchors: Anchors | None) -> Iterator[Any]:
-    """Meanwhile norms measure their input; gives what to call with the number of the batch that comes, from 1."""
+    """Let norms measure their input; gives what to call with the number of the batch that comes, from 1."""
     before = {path: (norm.momentum, norm.weight, norm.bias) for path, norm in norms.items()}
     handles = []
     for path, norm in norms.items():

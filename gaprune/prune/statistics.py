@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gaprune.data.images import ImageSet, normaliser
+from gaprune.progress import SILENT, Reporter
 from gaprune.prune.calibration import Anchor
 from gaprune.prune.calls import Keywords, Positional, input_of
 from gaprune.prune.genome import Floats
@@ -162,7 +163,7 @@ def collect(
     *,
     taps: bool = True,
     batch_size: int = 256,
-    advance: Callable[[int], object] = lambda images: None,
+    reporter: Reporter = SILENT,
 ) -> Statistics:
     """One pass over ``images``; the last fifth is held out.
 
@@ -174,7 +175,7 @@ def collect(
         std: normalisation.
         taps: whether to collect moments over (channels x taps) where they say more than those over channels.
         batch_size: images a forward pass.
-        advance: told of the images done.
+        reporter: told of the images done, and then of the layers whose covariances are solved for their damping.
     """
     layers = consumers(model, graph)
     normalised = normaliser(mean, std, images.images.device)
@@ -183,19 +184,30 @@ def collect(
     watchers = {
         weight: Watcher(module, number, held_from, taps=taps) for number, (weight, module) in enumerate(modules.items())
     }
-    with evaluating(model), torch.no_grad(), _watching(modules, watchers):
+    with (
+        evaluating(model),
+        torch.no_grad(),
+        _watching(modules, watchers),
+        reporter.task("statistics", len(images)) as t,
+    ):
         for start, stop, held in ((0, held_from, False), (held_from, len(images), True)):
             for watcher in watchers.values():
                 watcher.held = held
             for first in range(start, stop, batch_size):
                 last = min(first + batch_size, stop)
                 model(normalised(images.images[first:last]))
-                advance(last - first)
+                t.advance(last - first)
+    patches = {}
+    with reporter.task("statistics, solving", len(watchers)) as t:
+        for weight, watcher in watchers.items():
+            if watcher.sums is not None:
+                patches[weight] = watcher.patches()
+            t.advance(1)
     return Statistics(
         fitted={weight: w.moments[False] for weight, w in watchers.items() if False in w.moments},
         held_out={weight: w.moments[True] for weight, w in watchers.items() if True in w.moments},
         images=len(images),
-        patches={weight: w.patches() for weight, w in watchers.items() if w.sums is not None},
+        patches=patches,
         samples={weight: torch.cat(w.samples)[:KEPT_SAMPLES] for weight, w in watchers.items() if w.samples},
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,12 +94,14 @@ def make_evaluator(
         ModelError: the network cannot be pruned.
         OptionError: no network can keep to a constraint.
     """
+    reporter.say("graph: tracing the network, and checking it with half of its channels gone")
     graph = checked_graph(model, data.image_shape)
     costs = cost_model(model, graph, data.image_shape)
     statistics = kept.statistics(lambda: _statistics(options, model, graph, data, splits.calibration, reporter))
     space_form = space_options(options, splits.search.images.device)
     free_kernels = space_form.genes != "neurons" and space_form.connection_groups == 1
-    importance = importance_function(options.space.importance)(model, graph, statistics, kernels=free_kernels)
+    score = importance_function(options.space.importance)
+    importance = score(model, graph, statistics, kernels=free_kernels, reporter=reporter)
     space = PruningSpace(graph, costs, importance, space_form, None if origin is None else origin.kernels)
     task = FitnessTask(
         search=splits.search,
@@ -163,22 +164,19 @@ def _statistics(
 ) -> Statistics:
     """What is to be known of every consumer's input; nothing where nobody asks."""
     found = Statistics({}, {}, 0)
-    start = time.perf_counter()
     if options.space.compensation != "none" or options.space.importance == "obs":
         used = first(images, statistics_images(options, images_wanted(consumers(model, graph))))
-        with reporter.task("statistics", len(used)) as task:
-            found = collect(
-                model,
-                graph,
-                used,
-                data.mean,
-                data.std,
-                taps=options.space.compensation == "taps",
-                batch_size=options.machine.batch_size,
-                advance=task.advance,
-            )
-        seconds, megabytes = time.perf_counter() - start, found.bytes / MEGABYTE
-        reporter.say(f"statistics: {found.images:,} images, {seconds:.1f} s, {megabytes:.0f} MB")
+        found = collect(
+            model,
+            graph,
+            used,
+            data.mean,
+            data.std,
+            taps=options.space.compensation == "taps",
+            batch_size=options.machine.batch_size,
+            reporter=reporter,
+        )
+        reporter.say(f"statistics: {found.images:,} images, {found.bytes / MEGABYTE:.0f} MB")
     if options.space.importance == "taylor":
         used, size = first(images, options.images.calibration_size), min(options.machine.batch_size, MOST_BACKWARD)
         found = replace(found, taylor=neuron_taylor(model, graph, used, data.mean, data.std, batch_size=size))
@@ -217,8 +215,9 @@ def measure_original(
         reporter: told all of it.
     """
     task = evaluator.task
-    reporter.say(f"measuring the original on {len(splits.test):,} test images")
-    found = [searched, measure(model, splits.test, task.mean, task.std, batch_size=task.batch_size)]
+    with reporter.task("measuring the original on test images", len(splits.test)) as told:
+        tested = measure(model, splits.test, task.mean, task.std, batch_size=task.batch_size, advance=told.advance)
+    found = [searched, tested]
     costs = evaluator.original
     reporter.say(
         f"original: accuracy {found[0].accuracy:.4f} on {found[0].total:,} search images, "

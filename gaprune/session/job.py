@@ -206,7 +206,8 @@ def prepare(
     splits, skipped = in_hand(splits, options.run.cache_dir, device, reporter)
     data = dataclasses.replace(data, skipped=(*data.skipped, *skipped))
     baseline = find_baseline(options, data, splits, device, own.model, reporter, before.weights if before else None)
-    reporter.say(f"network: {name}, {baseline.source}")
+    called = "" if baseline.source.startswith(name) else f"{name}, "
+    reporter.say(f"network: {called}{baseline.source}")
     if baseline.saw_all_training_images and splits.record["search_from"] == "train":
         reporter.say("these weights may have seen the search images in training: --search-from test avoids that")
     data = before.normalised(data) if before else normalised(data, baseline, reporter)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from gaprune.data import ImageData
 from gaprune.data.origins import kind
 from gaprune.errors import OptionError
 from gaprune.evaluate import Objective
+from gaprune.session.callbacks import Callback
 
 WITHOUT_MEANING = {"model": ("checkpoint", "stem"), "data": ("data_dir", "test_share", "image_size", "resize")}
 """Options that say nothing where the object itself is given."""
@@ -27,11 +28,13 @@ class Own:
         model: a trained network instead of ``--model``.
         data: data instead of ``--data``.
         objectives: names and objects instead of ``--objectives``; ``None`` leaves it to the option.
+        callbacks: told of every generation; nothing that a run depends on.
     """
 
     model: nn.Module | None = None
     data: ImageData | None = None
     objectives: Sequence[str | Objective] | None = None
+    callbacks: tuple[Callback, ...] = field(default=(), compare=False)
 
     def record(self) -> dict[str, Any]:
         """What was given as an object, as JSON values for the manifest."""

@@ -86,7 +86,7 @@ def test_an_interrupted_training_goes_on_with_its_epochs(
         def task(self, name: str, total: int) -> Iterator[Stopping]:
             yield self
 
-        def advance(self, steps: int = 1, **figures: str) -> None:
+        def advance(self, steps: int = 1, *, share: float | None = None, **figures: str) -> None:
             pass
 
     chain = parse_chain("prune:l1")

@@ -308,9 +308,9 @@ def test_a_member_whose_training_diverges_is_named(searched: Callable[..., Searc
 
 def test_a_damaged_member_is_named(searched: Callable[..., SearchResult], tune: Tune) -> None:
     run = searched(generations=1)
-    genome = run.path / "front" / "00" / "genome.json"
+    genome = run.path / run.rows[0].home / "genome.json"
     genome.write_text(genome.read_text().replace('"genes": 12', '"genes": 11'))
-    with pytest.raises(GapruneError, match=r"front/00/genome.json has other sections"):
+    with pytest.raises(GapruneError, match=rf"{run.rows[0].home}/genome.json has other sections"):
         tune(run.path, pick="0")
 
 

@@ -10,6 +10,7 @@ from gaprune.choices import Device
 from gaprune.errors import OptionError
 from gaprune.fields import Options, argument, check_fields, group, option, seed_option
 from gaprune.limits import HOTTEST, SHARED_NEEDS
+from gaprune.session.options.groups import ScreenOptions
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,9 @@ class MemberOptions:
     """Which members are trained, and how they belong together."""
 
     pick: str = option(
-        "knee", "members: all, indices and rules, such as 3,7,flops<=0.3; with --shared all by default", metavar="LIST"
+        "knee",
+        "members: all, indices, names and rules, such as 3,3fa9c2e1,flops<=0.3; with --shared all by default",
+        metavar="LIST",
     )
     shared: bool = option(False, "train members together on one set of weights, four a step, then cut them out")
     polish_epochs: int = option(
@@ -64,7 +67,7 @@ class FinetuneOptions(Options):
     """Train members of a finished search on, with the original as their teacher.
 
     Stopped, it goes on when the command is given again. A member hands its trained weights out, in
-    front/NN/finetuned, if they are better on the search images.
+    front/MEMBER/finetuned, if they are better on the search images.
     """
 
     NOUNS: ClassVar[bool] = True
@@ -79,6 +82,7 @@ class FinetuneOptions(Options):
     training: TrainingOptions = group(TrainingOptions, "training")
     machine: MachineOptions = group(MachineOptions, "device")
     places: PlaceOptions = group(PlaceOptions, "places")
+    screen: ScreenOptions = group(ScreenOptions, "screen")
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def settled(self) -> FinetuneOptions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypedDict
 
-from gaprune.choices import Device
+from gaprune.choices import Device, LogLevel
 
 
 class FinetuneKeywords(TypedDict, total=False):
@@ -26,3 +26,6 @@ class FinetuneKeywords(TypedDict, total=False):
     checkpoint: Path | str | None
     data_dir: Path | str | None
     cache_dir: Path | str | None
+    all: bool
+    quiet: bool
+    log_level: LogLevel

@@ -13,6 +13,7 @@ from gaprune.session.options.groups import (
     ReadingOptions,
     RoundOptions,
     RunOptions,
+    ScreenOptions,
 )
 from gaprune.session.options.keywords import SearchKeywords
 from gaprune.session.options.resume import AUTO, PLACES, record, resumed_options, with_known_data
@@ -34,6 +35,7 @@ __all__ = [
     "ReadingOptions",
     "RoundOptions",
     "RunOptions",
+    "ScreenOptions",
     "SearchKeywords",
     "SearchOptions",
     "record",

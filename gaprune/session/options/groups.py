@@ -13,6 +13,7 @@ from gaprune.choices import (
     Device,
     Genes,
     Importance,
+    LogLevel,
     Normalise,
     Precision,
     Recalibration,
@@ -193,3 +194,12 @@ class RunOptions:
     cache_dir: Path | None = option(
         None, "where data and baselines are kept; none is $GAPRUNE_CACHE or the user's cache folder", metavar="DIR"
     )
+
+
+@dataclass(frozen=True)
+class ScreenOptions:
+    """What is shown, of which a run knows nothing."""
+
+    all: bool = option(False, "show every network of the front in the table, not a choice over budgets")
+    quiet: bool = option(False, "say nothing but what is wrong; a search prints its run directory alone")
+    log_level: LogLevel = option("warning", "how much is logged")

@@ -13,6 +13,8 @@ from gaprune.choices import (
     Device,
     Genes,
     Importance,
+    LogLevel,
+    Normalise,
     Precision,
     Recalibration,
     SearchFrom,
@@ -25,12 +27,18 @@ class SearchKeywords(TypedDict, total=False):
 
     stem: Stem
     checkpoint: Path | str | None
+    yes: bool
     data_dir: Path | str | None
     test_share: float
     search_from: SearchFrom
     search_size: int | None
     calibration_size: int
     statistics_size: int | None
+    image_size: int | None
+    resize: int | None
+    mean: Sequence[float] | float | None
+    std: Sequence[float] | float | None
+    normalise: Normalise | None
     genes: Genes
     connection_groups: int
     round_to: int | None
@@ -71,3 +79,6 @@ class SearchKeywords(TypedDict, total=False):
     output: Path | str | None
     resume: Path | str | None
     cache_dir: Path | str | None
+    all: bool
+    quiet: bool
+    log_level: LogLevel

@@ -9,7 +9,7 @@ from gaprune.choices import Data, names
 from gaprune.cli import differences
 from gaprune.errors import OptionError, RunError
 from gaprune.fields import names_of, options_from_record, options_record
-from gaprune.session.options.groups import ClusterOptions
+from gaprune.session.options.groups import ClusterOptions, ScreenOptions
 from gaprune.session.options.search import ROUNDS, SearchOptions
 
 PLACES = names_of(ClusterOptions)
@@ -33,14 +33,15 @@ SETTLED = ("threads", "device", "round_to", "precision")
 OF_OLD = {"recalibration": "plain"}
 """What options were that a run's manifest does not name, because it was begun before they were there."""
 
+UNRECORDED = ("resume", *names_of(ScreenOptions))
+"""Options of which a run knows nothing."""
+
 AUTO = "auto"
 
 
 def record(options: SearchOptions) -> dict[str, Any]:
     """The options as JSON values for the manifest."""
-    kept = options_record(options)
-    kept.pop("resume")
-    return kept
+    return {name: value for name, value in options_record(options).items() if name not in UNRECORDED}
 
 
 def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOptions:
@@ -58,7 +59,7 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     if not isinstance(saved, dict) or not isinstance(settled, dict) or not set(SETTLED) <= set(settled):
         raise RunError(f"the manifest of {given.run.resume} has no options: it is no run of this version")
     saved = with_known_data({**OF_OLD, **saved, **{name: settled[name] for name in SETTLED}}, manifest)
-    changed = {name: typed[name] for name in typed if name in given.given and name != "resume"}
+    changed = {name: typed[name] for name in typed if name in given.given and name not in UNRECORDED}
     may_change = _may_change(saved)
     refused = {name: value for name, value in changed.items() if name not in may_change}
     before = {**saved, "threads_per_worker": settled["threads"]}

@@ -21,6 +21,7 @@ from gaprune.session.options.groups import (
     ReadingOptions,
     RoundOptions,
     RunOptions,
+    ScreenOptions,
 )
 
 ROUNDS = "rounds"
@@ -67,6 +68,7 @@ class SearchOptions(Options):
     machine: MachineOptions = group(MachineOptions, "device")
     cluster: ClusterOptions = group(ClusterOptions, "Ray")
     run: RunOptions = group(RunOptions, "run directory")
+    screen: ScreenOptions = group(ScreenOptions, "screen")
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def check(self) -> None:
