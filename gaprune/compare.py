@@ -40,13 +40,13 @@ from gaprune.compress.resuming import (
 )
 from gaprune.compress.rows import Row
 from gaprune.data import data_names
-from gaprune.device import DEVICES, choose_device
+from gaprune.device import DEVICES, choose_device, neutral
 from gaprune.driver.engine import first
 from gaprune.driver.options import SearchOptions, with_known_data
 from gaprune.driver.own import Own
 from gaprune.driver.setup import check_names, find_baseline, load_images, split_images
 from gaprune.errors import MethodError, OptionError, RunError
-from gaprune.models import build
+from gaprune.models import check_name
 from gaprune.progress import Reporter, make_reporter
 from gaprune.runs import RunDirectory, check_free, default_run_path, environment, read_manifest
 from gaprune.training.digest import digest_images
@@ -80,6 +80,7 @@ _OF_THE_RUN = (
     "model",
     "stem",
     "checkpoint",
+    "head",
     "data",
     "data_dir",
     "test_share",
@@ -97,7 +98,8 @@ class Options:
 
     model: str = option("vgg16", f"network: vgg16, resnet18, package.module:factory, or {TEXT} (see its own --help)")
     stem: str = option("cifar", "first layers of resnet18", choices=("cifar", "imagenet"))
-    checkpoint: Path | None = option(None, "trained weights: safetensors or a plain state dict", metavar="FILE")
+    checkpoint: Path | None = option(None, "trained weights: safetensors, a state dict, or pretrained", metavar="FILE")
+    head: str | None = option(None, "a checkpoint's head of other classes: keep, cut:CLASS_FILE or new (is fitted)")
     run: Path | None = option(
         None, "a finished search, whose members take part; brings its model and data", metavar="RUN"
     )
@@ -142,6 +144,7 @@ def _command(options: Options) -> None:
     compare(options)
 
 
+@neutral()
 def compare(options: Options) -> list[Row]:
     """Make the table that the options ask for, or what it lacks, and write it.
 
@@ -302,8 +305,7 @@ def _check(options: Options) -> None:
 def _names(options: Options) -> None:
     """Wrong names are told before data is read."""
     check_names(_search_options(options), Own())
-    with torch.random.fork_rng(devices=[]):
-        build(options.model, num_classes=2, stem=options.stem)
+    check_name(options.model, stem=options.stem)
 
 
 def _manifest(options: Options, task: ImageTask, front: Front | None) -> dict[str, Any]:

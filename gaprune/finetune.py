@@ -18,7 +18,7 @@ from torch import nn
 from gaprune.callables import callable_module
 from gaprune.cli import GIVEN, Interrupted, argument, option, options_record, run_command, typed_command
 from gaprune.data import ImageData
-from gaprune.device import DEVICES, card_names, pinned
+from gaprune.device import DEVICES, card_names, neutral, pinned
 from gaprune.driver.finetuning import Tuner, tabled
 from gaprune.driver.members import CSV
 from gaprune.driver.options import LARGEST_SEED
@@ -175,6 +175,7 @@ def _show(result: SearchResult, original: dict[str, Any], reporter: Reporter) ->
         reporter.say(f'member {result.picked.index}: gaprune.load("{place}")')
 
 
+@neutral()
 def _run(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
     options = settled_options(options)
     options.check()

@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from gaprune.errors import CheckpointError, RunError
+from gaprune.device import neutral
+from gaprune.errors import CheckpointError, ModelError, RunError
 from gaprune.models import build
 from gaprune.prune.compact import fill, fit_attributes, place_grouped
 from gaprune.prune.genome import Genome, Layout
@@ -153,6 +154,7 @@ def load_genome(directory: Path, layout: Layout) -> Genome:
     return genome
 
 
+@neutral()
 def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
     """Load a compact network, such as ``runs/.../front/03``, in eval mode on the CPU.
 
@@ -171,7 +173,7 @@ def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
     tensors = _tensors(directory / WEIGHTS)
     try:
         if model is not None:
-            network = copied(model).cpu()
+            network = copied(_network(model)).cpu()
         else:
             with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to use up
                 network = build(config["model"], num_classes=len(config["classes"]), stem=config["stem"])
@@ -181,9 +183,18 @@ def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
     return network.eval()
 
 
+def _network(model: object) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        what = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise ModelError(f"model must be the torch.nn.Module that was searched, or one like it, got {what}")
+    return model
+
+
 def _config(directory: Path) -> dict[str, Any]:
     try:
         config = read_json_object(directory / CONFIG)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{directory} holds no compact network{_what_there_is(directory)}") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{directory} holds no compact network: {CONFIG}: {error}") from error
     if config.get("format") != FORMAT:
@@ -192,6 +203,15 @@ def _config(directory: Path) -> dict[str, Any]:
     if lacking:
         raise CheckpointError(f"{directory / CONFIG} is damaged: it lacks {', '.join(lacking)}")
     return config
+
+
+def _what_there_is(directory: Path) -> str:
+    """For the message: the members of the front that the directory might have been one of."""
+    front = next((place for place in (directory.parent, directory / "front", directory) if place.name == "front"), None)
+    members = sorted(entry.parent.name for entry in front.glob(f"*/{CONFIG}")) if front and front.is_dir() else []
+    if not members:
+        return f": {CONFIG} is not there" if directory.is_dir() else ": there is no such directory"
+    return f": there are {front}/{members[0]} to {members[-1]}"
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:

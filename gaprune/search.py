@@ -18,6 +18,7 @@ from torch import nn
 from gaprune.callables import callable_module
 from gaprune.cli import GIVEN, Interrupted, run_command, typed_command
 from gaprune.data import ImageData, data_names
+from gaprune.device import neutral
 from gaprune.driver.backends import MakeBackend, open_backend, started
 from gaprune.driver.engine import MEGABYTE
 from gaprune.driver.iterations import run_iterations
@@ -104,7 +105,7 @@ def search(
         GapruneError: anything that the caller can mend, in one line.
     """
     own = Own(
-        model=model if isinstance(model, nn.Module) else None,
+        model=None if isinstance(model, str) else model,
         data=data if isinstance(data, ImageData) else None,
         objectives=objectives,
     )
@@ -167,6 +168,7 @@ def _show(result: SearchResult, reporter: Reporter) -> None:
         reporter.say(f'picked ({rule}): member {result.picked.index}, gaprune.load("{place}")')
 
 
+@neutral()
 def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     if options.resume is not None:
         with RunDirectory.open(options.resume) as run:

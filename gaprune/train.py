@@ -25,7 +25,7 @@ from gaprune.device import DEVICES, choose_device
 from gaprune.driver.options import LARGEST_SEED
 from gaprune.errors import OptionError
 from gaprune.evaluate.measure import measure
-from gaprune.models import build, shipped_weights
+from gaprune.models import check_name, shipped_weights, stem_of
 from gaprune.progress import Reporter, make_reporter
 from gaprune.training import Recipe
 
@@ -38,7 +38,7 @@ _OF_THE_SEARCH = ("model", "stem", "data", "data_dir", "test_share", "search_siz
 class Options:
     """Train the network that a search begins with. Stopped, it goes on when the command is given again."""
 
-    model: str = option("vgg16", "network: vgg16, resnet18, or package.module:factory")
+    model: str = option("vgg16", "network: vgg16, resnet18, torchvision:NAME, timm:NAME or package.module:factory")
     stem: str = option("cifar", "first layers of resnet18", choices=("cifar", "imagenet"))
     data: str = option("auto", "data set", choices=data_names())
     data_dir: Path | None = option(None, "image folder or CIFAR-10 root", metavar="DIR")
@@ -77,7 +77,8 @@ def train(options: Options) -> None:
 
 def _train(options: Options, reporter: Reporter) -> None:
     device = choose_device(options.device)
-    build(options.model, num_classes=2, stem=options.stem)  # a wrong name is told before data is read
+    check_name(options.model, stem=options.stem)  # a wrong name is told before data is read
+    stem = stem_of(options.model, options.stem)
     cache_dir = default_cache_dir() if options.cache_dir is None else options.cache_dir
     data = load_data(
         options.data,
@@ -89,13 +90,13 @@ def _train(options: Options, reporter: Reporter) -> None:
     )
     search_size = held_out_size(data) if options.search_size is None else options.search_size
     parts = split(data, search_size=search_size, calibration_size=1, seed=options.seed)
-    subject = Subject(options.model, options.stem, data, parts.train, parts.search, device)
+    subject = Subject(options.model, stem, data, parts.train, parts.search, device)
     recipe = _recipe(options, default_recipe(options.model, data, device, seed=options.seed))
     directory = options.output or baseline_directory(cache_dir, subject, recipe)
     path = train_baseline(subject, recipe, directory, reporter)
     _report(load_baseline(subject, path), parts, device, reporter)
     reporter.say(f"weights: {path}")
-    shipped = shipped_weights(options.model, options.stem, data.classes, data.image_shape)
+    shipped = shipped_weights(options.model, stem, data.classes, data.image_shape)
     found = options.output is None and _changes(options) == {} and shipped is None
     extra = "" if found else f" --checkpoint {shlex.quote(str(path))}"
     reporter.say(f"search with them: {_command(SEARCH, options, _OF_THE_SEARCH)}{extra}")

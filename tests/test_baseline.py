@@ -26,7 +26,7 @@ from gaprune.data import ImageData, ImageSet
 from gaprune.errors import CheckpointError, ModelError, RunError
 from gaprune.models import ShippedWeights, build, read_weights
 from gaprune.runs.lock import DirectoryLock
-from gaprune.training import Recipe
+from gaprune.training import Recipe, produce
 from gaprune.training import subject as subject_module
 
 TINY = "tiny_factory:tiny_cnn"
@@ -203,7 +203,7 @@ def test_weights_for_other_classes_are_refused(subject: Subject, tmp_path: Path)
 
 def test_damaged_metadata_is_named(subject: Subject, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    save_file(build(TINY, 3).state_dict(), path, metadata={"format": baseline.FORMAT, "classes": "["})
+    save_file(build(TINY, 3).state_dict(), path, metadata={"format": produce.FORMAT, "classes": "["})
     with pytest.raises(CheckpointError, match="damaged metadata"):
         load_baseline(subject, path)
 
@@ -287,8 +287,8 @@ def test_a_cache_that_cannot_be_written_is_named(resolve: Resolve, tmp_path: Pat
     ("model", "message"),
     [
         ("vgg16", "vgg16 cannot take images of 3x8x8"),
-        ("tiny_factory:no_classifier", r"gives \(1, 3, 6, 6\) for one image, expected logits \(1, 3\)"),
-        ("tiny_factory:two_outputs", r"gives tuple for one image, expected logits \(1, 3\)"),
+        ("tiny_factory:no_classifier", r"gives \(2, 3, 6, 6\) for 2 images, expected \(2, 3\): squares has 3 classes"),
+        ("tiny_factory:two_outputs", r"gives tuple of 2, expected one tensor \(2, 3\): wrap it in a module"),
     ],
 )
 def test_a_network_that_does_not_fit_the_images_is_named(

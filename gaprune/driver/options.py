@@ -77,9 +77,14 @@ POPULATION_OF_ROUNDS = 30
 class SearchOptions:
     """Search for the accuracy/FLOPs front of a trained network and save it as compact networks."""
 
-    model: str = option("vgg16", "network: vgg16, resnet18, or package.module:factory")
+    model: str = option("vgg16", "network: vgg16, resnet18, torchvision:NAME, timm:NAME or package.module:factory")
     stem: str = option("cifar", "first layers of resnet18: cifar (3x3) or imagenet (7x7, the paper's)")
-    checkpoint: Path | None = option(None, "trained weights: safetensors or a plain state dict", metavar="FILE")
+    checkpoint: Path | None = option(
+        None,
+        "trained weights: safetensors, a state dict, or pretrained for torchvision's or timm's own",
+        metavar="FILE",
+    )
+    head: str | None = option(None, "a checkpoint's head of other classes: keep, cut:CLASS_FILE or new (is fitted)")
     data: str = option("auto", "data set: auto, cifar10 or digits")
     data_dir: Path | None = option(None, "CIFAR-10 root or image folder train/<class>/*", metavar="DIR")
     test_share: float = option(0.2, "share of an image folder without test/ that is split off to report on")

@@ -17,6 +17,7 @@ from gaprune.progress import Reporter
 from gaprune.prune.folding import fold
 from gaprune.prune.genome import Bits
 from gaprune.training import LABELS, Distillation, EpochRecord, Lesson, Recipe, fit
+from gaprune.training.frozen import thawed
 from gaprune.training.masking import masked_gradients
 from gaprune.training.subject import default_recipe
 
@@ -67,7 +68,7 @@ def recover(
         reporter: told how it goes.
         lesson: what is learnt.
     """
-    network.requires_grad_(True)  # a frozen original passes that on to what is cut out of it
+    thawed(network)
     with masked_gradients(network, kernels):
         records = train(job, network, recipe, lesson, directory, reporter)
     return measured(job, network, records)

@@ -17,15 +17,14 @@ from gaprune.device import choose_device, pinned
 from gaprune.driver.engine import make_evaluator, measure_original, precision, space_options
 from gaprune.driver.kept import Kept
 from gaprune.driver.options import ROUNDS, SearchOptions, record
-from gaprune.driver.own import Own
+from gaprune.driver.own import Own, opened
 from gaprune.driver.placement import place
-from gaprune.errors import ModelError, choice_error, first_line
+from gaprune.errors import choice_error
 from gaprune.evaluate import Evaluator, Objective, resolve_objectives, resolve_selector
 from gaprune.evolve import algorithm_names
-from gaprune.models import build, shipped_weights
+from gaprune.models import HeadRule, check_name, shipped_weights, stem_of
 from gaprune.progress import Reporter
 from gaprune.prune.importances import importance_function
-from gaprune.prune.modes import copied
 from gaprune.prune.space import PruningSpace
 from gaprune.runs import Baseline as Original
 from gaprune.runs import environment
@@ -122,6 +121,7 @@ def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
     """
     options.check()
     own.check_options(options.given)
+    HeadRule.parse(options.head)
     if options.algorithm not in algorithm_names():
         raise choice_error("algorithm", options.algorithm, algorithm_names())
     if options.data not in data_names():
@@ -156,17 +156,17 @@ def prepare(
     """
     objectives = check_names(options, own)
     device = choose_device(options.device)
-    name = _network_name(options, own)
+    name = network_name(options, own)
     data = own.data or load_images(options, reporter)
+    own_network = None if own.model is None else opened(own.model, data, device, reporter)
     splits = split_images(options, data, own.model is not None, reporter, search_from)
-    baseline = find_baseline(options, data, splits, device, own.model, reporter, wanted)
+    baseline = find_baseline(options, data, splits, device, own_network, reporter, wanted)
     reporter.say(f"network: {name}, {baseline.source}")
     if baseline.saw_all_training_images and splits.record["search_from"] == "train":
         reporter.say("these weights may have seen the search images in training: --search-from test avoids that")
     data = data.with_normalisation(baseline.mean, baseline.std)
     moved = {part: getattr(splits, part).to(device) for part in ("search", "calibration", "test")}
     splits = dataclasses.replace(splits, **moved)
-    _check_classes(baseline.model, data, device)
     since = time.perf_counter()
     threads = place(options).threads
     kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
@@ -194,12 +194,11 @@ def prepare(
     )
 
 
-def _network_name(options: SearchOptions, own: Own) -> str:
+def network_name(options: SearchOptions, own: Own) -> str:
     """What the network is called; a name that stands for none is told at once."""
     if own.model is not None:
-        return type(own.model).__name__
-    with torch.random.fork_rng(devices=[]):
-        build(options.model, num_classes=2, stem=options.stem)
+        return own.model_name
+    check_name(options.model, stem=options.stem)
     return options.model
 
 
@@ -273,7 +272,8 @@ def split_images(
     found = _split(options, data, "train")
     if own_model or options.checkpoint is not None:
         return found
-    shipped = shipped_weights(options.model, options.stem, data.classes, data.image_shape)
+    stem = stem_of(options.model, options.stem)
+    shipped = shipped_weights(options.model, stem, data.classes, data.image_shape)
     if shipped is None or (not shipped.saw_all_training_images and fits_split(shipped, found.train)):
         return found
     seen = (
@@ -305,10 +305,13 @@ def find_baseline(
     reporter: Reporter,
     wanted: str | None = None,
 ) -> Baseline:
-    """The trained network that the options name, or the caller's own; ``wanted`` as ``resolve_baseline`` has it."""
+    """The trained network that the options name, or the caller's own, which ``opened`` has given.
+
+    ``wanted`` is as ``resolve_baseline`` has it.
+    """
     if model is not None:
         return Baseline(
-            model=copied(model).to(device).eval(),
+            model=model.eval(),
             mean=data.mean,
             std=data.std,
             source="given by the caller",
@@ -324,24 +327,9 @@ def find_baseline(
         cache_dir=options.cache_dir or default_cache_dir(),
         device=device,
         checkpoint=options.checkpoint,
+        head=options.head,
         recipe=default_recipe(options.model, data, device, seed=options.seed),
         wanted=wanted,
         search_from=str(splits.record["search_from"]),
         reporter=reporter,
     )
-
-
-def _check_classes(model: nn.Module, data: ImageData, device: torch.device) -> None:
-    """Raise ``ModelError`` unless the network gives one logit a class."""
-    image = torch.zeros((2, *data.image_shape), device=device)
-    try:
-        with torch.no_grad():
-            logits = model.eval()(image)
-    except Exception as error:  # a stranger's network may raise anything
-        raise ModelError(f"the network does not take {data.image_shape} images: {first_line(error)}") from error
-    wanted = (2, len(data.classes))
-    if tuple(getattr(logits, "shape", ())) != wanted:
-        raise ModelError(
-            f"the network's output has shape {tuple(getattr(logits, 'shape', ()))} on 2 images, "
-            f"expected {wanted}: {data.name} has {len(data.classes)} classes"
-        )

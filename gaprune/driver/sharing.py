@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gaprune.device import pinned
-from gaprune.driver.finetuning import STATES, Member, Tuner, forget, keep, open_member
+from gaprune.driver.finetuning import STATES, Member, Tuner, forget, keep, open_member, say_frozen
 from gaprune.driver.recovery import Recovered, measured, recover, train
 from gaprune.driver.setup import Job
 from gaprune.errors import OptionError
@@ -61,6 +61,7 @@ class Together:
             return
         if self.polish is not None:
             replace(tuner, recipe=self.polish, method="alone, after training together").announce(rows)
+        say_frozen(members[0], tuner.reporter)
         records = self._fit(shared, lesson, states / "together")
         with tuner.reporter.task("members", len(members)) as task:
             for place, member in enumerate(members):
