@@ -46,10 +46,8 @@ def check_model(model: object) -> None:
         if isinstance(model, kind):
             name = getattr(model, "__name__", "weights")
             raise ModelError(f"model {words.format(name=name, value=model)}")
-    advice = (
-        f"call it, {getattr(model, '__name__', 'it')}(...), and train what comes of it; " if callable(model) else ""
-    )
-    raise ModelError(f"model must be a torch.nn.Module or a name, got {type(model).__name__}: {advice}see --model")
+    advice = ": give what it returns, once it is trained" if callable(model) else ""
+    raise ModelError(f"model must be a torch.nn.Module or a name, got {type(model).__name__}{advice}")
 
 
 def opened(model: nn.Module, data: ImageData, device: torch.device, reporter: Reporter) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -80,41 +81,36 @@ class _Check:
     def __init__(self, model: nn.Module, graph: Graph, example: Tensor) -> None:
         self._model, self._graph, self._example = model, graph, example
         self._compact = Compactor(model, graph)
-        self._trains = _trains(model, example)
+        self._trains, self._comparable = _training(model, example)
 
     def __call__(self, groups: tuple[ChannelGroup, ...]) -> str | None:
-        for place, (masks, where) in enumerate(_removals(self._graph, groups)):
-            reason = self._apart(masks, training=False)
+        for masks, where in _removals(self._graph, groups):
+            reason = self._differ(masks)
             if reason is not None:
                 return reason + where
-            if place == 0 and self._trains:
-                reason = self._apart(masks, training=True)
-                if reason is not None:
-                    return f"training mode uses it otherwise: {reason}"
         return None
 
-    def _apart(self, masks: Masks, *, training: bool) -> str | None:
-        def compact() -> object:
-            return _called(self._compact(masks), self._example, training)
-
-        def masked() -> object:
-            return _called(masked_network(self._model, self._graph, masks), self._example, training)
-
-        if training and not self._comparable(masked):
-            return _failure(compact)
-        return _apart(compact, masked)
-
-    def _comparable(self, masked: Callable[[], object]) -> bool:
-        """Whether training mode gives one tensor, the same each time."""
-        with torch.no_grad():
-            found = masked()
-            return isinstance(found, Tensor) and not random_operators(masked)
+    def _differ(self, masks: Masks) -> str | None:
+        """Why compact and masked networks do not give the same in either mode."""
+        try:
+            compact, masked = self._compact(masks), masked_network(self._model, self._graph, masks)
+        except Exception as error:  # as in _apart
+            return _fails(error)
+        reason = _apart(lambda: _called(compact, self._example, False), lambda: _called(masked, self._example, False))
+        if reason is not None or not self._trains:
+            return reason
+        if self._comparable:
+            reason = _apart(lambda: _called(compact, self._example, True), lambda: _called(masked, self._example, True))
+        else:
+            reason = _failure(lambda: _called(compact, self._example, True))
+        return None if reason is None else f"training mode uses it otherwise: {reason}"
 
 
 def _called(network: nn.Module, example: Tensor, training: bool) -> object:
     """What a network of our own gives, on a copy of the example: it may write to its input."""
-    if training:
-        _resting(network.train())
+    if not training:
+        return network(example.clone())
+    _resting(network.train())
     with torch.random.fork_rng(devices=[example.device] if example.device.type == "cuda" else []):
         return network(example.clone())
 
@@ -127,17 +123,21 @@ def _resting(network: nn.Module) -> nn.Module:
     return network
 
 
-def _trains(model: nn.Module, example: Tensor) -> bool:
-    """Whether a network has branches of its own in training mode, and those run."""
+def _training(model: nn.Module, example: Tensor) -> tuple[bool, bool]:
+    """Whether a network has branches of its own in training mode that run; whether these give the same each time."""
     if not any(_has_own_forward(module) for module in model.modules()):
-        return False
-    modes = [(module, module.training) for module in model.modules()]
+        return False, False
+    found, copied = list[object](), copy.deepcopy(model)
+
+    def run() -> None:
+        found.append(_called(copied, example, True))
+
     try:
         with torch.no_grad():
-            return _failure(lambda: _called(model, example, training=True)) is None
-    finally:
-        for module, mode in modes:
-            module.training = mode
+            drawn = random_operators(run)
+    except Exception:  # eval mode is what counts
+        return False, False
+    return True, isinstance(found[0], Tensor) and not drawn
 
 
 def _has_own_forward(module: nn.Module) -> bool:

@@ -160,8 +160,9 @@ def _check_tensors(name: str, model: nn.Module) -> None:
             raise ModelError(f"{name}.{path} lies on the meta device, without numbers: load its weights first")
         if tensor.is_quantized or type(tensor.data).__module__.startswith(_QUANTIZED):
             raise ModelError(f"{name}.{path} is quantized: prune the float network, then quantize its members")
-    broken = (path for path, p in model.named_parameters() if p.is_floating_point() and not torch.isfinite(p).all())
-    first = next(broken, None)
+    floating = ((path, p.detach()) for path, p in model.named_parameters() if p.is_floating_point())
+    with torch.no_grad():  # which lets tensors of inference mode through
+        first = next((path for path, tensor in floating if not torch.isfinite(tensor).all()), None)
     if first is not None:
         raise ModelError(f"{name}.{first} holds NaN or infinity: its training diverged, or its weights were not loaded")
 
