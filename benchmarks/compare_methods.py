@@ -28,7 +28,8 @@ from safetensors.torch import save_file
 from subjects import load_subject, small_network
 from torch import nn
 
-from gaprune.compare import Options, compare, default_methods
+from gaprune.commands.compare import Options, compare, default_methods
+from gaprune.commands.search import search
 from gaprune.compress.ours import Front
 from gaprune.compress.rows import Row, slug, unmatched
 from gaprune.compress.table import BY_SIZE, BY_TIME, JSON, MARKDOWN
@@ -36,7 +37,6 @@ from gaprune.device import choose_device
 from gaprune.progress import SILENT, Reporter, make_reporter
 from gaprune.runs import read_manifest
 from gaprune.runs.directory import MANIFEST_NAME
-from gaprune.search import search
 
 SEARCH = {"population": 24, "generations": 20, "polish": True}
 QUICK_SEARCH = {"population": 4, "generations": 2, "calibration_size": 64, "statistics_size": 64}

@@ -20,7 +20,7 @@ from harness import Goal, at_least, run
 from safetensors.torch import save_file
 from subjects import add_arguments, load_subject
 
-from gaprune.compare import Options, compare
+from gaprune.commands.compare import Options, compare
 from gaprune.compress.rows import Row
 from gaprune.progress import SILENT, make_reporter
 from gaprune.runs import processor

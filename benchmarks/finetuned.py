@@ -39,8 +39,6 @@ from subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_
 from torch import nn
 from torch_pruning_peer import SCOPES, criteria, pruned
 
-from gaprune.driver.engine import first
-from gaprune.driver.recovery import GENTLER
 from gaprune.errors import OptionError
 from gaprune.evaluate.measure import measure as top1
 from gaprune.evolve import NSGA2
@@ -49,6 +47,8 @@ from gaprune.prune.compensation import Compensator
 from gaprune.prune.folding import fold
 from gaprune.prune.genome import Genome
 from gaprune.prune.polish import Polisher
+from gaprune.recovery.recover import GENTLER
+from gaprune.session.engine import first
 from gaprune.training import Distillation, Recipe, fit
 from gaprune.training.subject import default_recipe
 

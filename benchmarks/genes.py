@@ -31,7 +31,6 @@ from search import Judge, Recorder, searched
 from subjects import Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject
 from torch import nn
 
-from gaprune.driver.engine import first
 from gaprune.evolve import NSGA2
 from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.compensation import Compensator
@@ -39,6 +38,7 @@ from gaprune.prune.genome import Genome
 from gaprune.prune.importances import importance_function
 from gaprune.prune.space import PruningSpace, SpaceOptions
 from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
+from gaprune.session.engine import first
 
 EVALUATIONS = 150
 POPULATION = 25

@@ -45,7 +45,6 @@ from torch import nn
 from torch_pruning_peer import GRADIENT_IMAGES, SCOPES, TOLERANCE, Criterion, Planner, Scores, criteria, pruned, score
 
 from gaprune import load
-from gaprune.driver.engine import first
 from gaprune.errors import RunError, first_line
 from gaprune.progress import Reporter, Task, make_reporter
 from gaprune.prune.compact import Compactor
@@ -56,6 +55,7 @@ from gaprune.prune.importance import l2
 from gaprune.prune.masks import Masks
 from gaprune.prune.polish import Polisher
 from gaprune.runs.front import FrontRow, read_csv
+from gaprune.session.engine import first
 
 BUDGETS = (0.70, 0.50, 0.25, 0.10, 0.05, 0.03)
 DEEP = 0.25

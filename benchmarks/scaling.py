@@ -27,10 +27,10 @@ from harness import Goal, run
 from subjects import SEED, Subject, add_arguments, load_subject, study
 from throughput import evaluator_of, genomes
 
+from gaprune.cluster.dispatch import Dispatcher, Use
+from gaprune.cluster.session import Needs, connect
 from gaprune.device import pinned
 from gaprune.evaluate import Backend, Evaluator, LocalBackend
-from gaprune.evaluate.dispatch import Dispatcher, Use
-from gaprune.evaluate.ray_session import Needs, connect
 from gaprune.evolve import make_algorithm
 from gaprune.models import build
 from gaprune.progress import Reporter, make_reporter
@@ -119,7 +119,7 @@ def own_ray(workers: int, gpus: float = 0.0) -> Iterator[None]:
 
 def schedule(extent: Extent, reporter: Reporter) -> list[dict[str, Any]]:
     """Rows of crews of sleeping workers."""
-    from gaprune.evaluate.ray_crew import RayCrew
+    from gaprune.cluster.crew import RayCrew
 
     rows = []
     with reporter.task("sleeping", len(extent.crews)) as task:
@@ -177,7 +177,7 @@ def rates(subject: Subject, extent: Extent, reporter: Reporter) -> list[dict[str
 
 def rates_of(subject: Subject, evaluator: Evaluator, extent: Extent, numbers: Sequence[int]) -> list[dict[str, Any]]:
     """The same for an evaluator that is made already, with so many Ray workers."""
-    from gaprune.evaluate.ray_backend import RayBackend
+    from gaprune.cluster.backend import RayBackend
 
     space, gpu = evaluator.space, subject.device.type == "cuda"
     shares = tuple(float(share) for share in np.linspace(0.6, 0.1, extent.candidates).round(4))

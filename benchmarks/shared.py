@@ -32,12 +32,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 
 from running import Setting, add_arguments, setting
 
+from gaprune.commands.search import SearchResult
 from gaprune.device import choose_device
-from gaprune.driver.members import CSV
 from gaprune.errors import OptionError
+from gaprune.front.members import CSV
 from gaprune.progress import make_reporter
 from gaprune.runs import FrontRow, read_csv, read_manifest
-from gaprune.search import SearchResult
 from gaprune.training.digest import digest_json
 from gaprune.training.shared import BETWEEN
 

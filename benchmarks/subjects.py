@@ -25,7 +25,6 @@ import gaprune
 from gaprune.baseline import Baseline, resolve_baseline
 from gaprune.data import ImageData, ImageSet, Splits, default_cache_dir, load_data, split
 from gaprune.device import choose_device
-from gaprune.driver.engine import first
 from gaprune.evaluate import measure
 from gaprune.progress import Reporter
 from gaprune.prune.calibration import recalibrate
@@ -37,6 +36,7 @@ from gaprune.prune.importances import importance_function
 from gaprune.prune.masks import Masks
 from gaprune.prune.space import PruningSpace
 from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
+from gaprune.session.engine import first
 from gaprune.training import Recipe, bfloat16_pays, fit
 from gaprune.training.digest import digest_tensors
 

@@ -30,7 +30,6 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from gaprune.data import ImageSet
 from gaprune.device import pinned
-from gaprune.driver.engine import first
 from gaprune.evaluate import Evaluator, Task, measure, resolve_objectives
 from gaprune.evolve.initial import informed_member
 from gaprune.evolve.ranked import rank
@@ -45,6 +44,7 @@ from gaprune.prune.genome import Genome
 from gaprune.prune.importance import l2
 from gaprune.prune.space import PruningSpace
 from gaprune.prune.statistics import Statistics, collect
+from gaprune.session.engine import first
 from gaprune.training import bfloat16_pays
 
 GOALS = (

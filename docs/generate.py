@@ -86,11 +86,11 @@ def options_page() -> str:
 
 def commands() -> tuple[tuple[str, type[Any]], ...]:
     """Each command with the dataclass of its options."""
-    from gaprune.compare import Options as CompareOptions
-    from gaprune.driver.options import SearchOptions
-    from gaprune.finetune import FinetuneOptions
+    from gaprune.commands.compare import Options as CompareOptions
+    from gaprune.commands.finetune import FinetuneOptions
+    from gaprune.commands.train import Options as TrainOptions
+    from gaprune.session.options import SearchOptions
     from gaprune.text.compare import Options as TextOptions
-    from gaprune.train import Options as TrainOptions
 
     return (
         ("python -m gaprune.search", SearchOptions),

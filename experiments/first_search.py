@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from gaprune.cli import GIVEN, options_from_record, typed_command
-from gaprune.driver.options import SearchOptions
 from gaprune.runs import Baseline, FrontRow, pick, plain_table, read_csv, read_manifest
+from gaprune.session.options import SearchOptions
 
 RESULTS = Path(__file__).parent / "results"
 BUDGETS = (0.5, 0.25, 0.1)

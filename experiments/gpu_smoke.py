@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import gaprune
-from gaprune.compare import Options, compare
+from gaprune.commands.compare import Options, compare
 from gaprune.data import ImageData, ImageSet, load_data
 from gaprune.device import choose_device
 from gaprune.models import build

@@ -29,9 +29,9 @@ from gaprune.baseline import Subject as Wanted
 from gaprune.baseline import default_recipe, held_out_size, load_baseline, train_baseline
 from gaprune.data import split
 from gaprune.device import choose_device
-from gaprune.driver.members import CSV
 from gaprune.errors import TrainingError
 from gaprune.evaluate import measure
+from gaprune.front.members import CSV
 from gaprune.progress import make_reporter
 from gaprune.runs import FrontRow, read_csv
 from gaprune.training import Distillation, Recipe, estimate_seconds

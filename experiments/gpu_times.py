@@ -18,8 +18,8 @@ from torch import nn
 import gaprune
 from gaprune.compress.timing import median_seconds
 from gaprune.device import choose_device, pinned
-from gaprune.driver.members import CSV
 from gaprune.evaluate import Evaluator
+from gaprune.front.members import CSV
 from gaprune.runs import read_csv
 from gaprune.training import bfloat16_pays
 
@@ -154,7 +154,7 @@ def _precision(mode: str, device: torch.device) -> Iterator[None]:
 
 def compared(here: Here, name: str) -> None:
     """The GPU column of the compared methods, whose rows are trained for a moment only: times, not accuracy."""
-    from gaprune.compare import Options, compare, default_methods
+    from gaprune.commands.compare import Options, compare, default_methods
     from gaprune.compress.ours import Front
 
     path, table = here.run(name), here.work / f"compared-{name}"

@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 import gaprune
+from gaprune.commands.search import SearchResult
 from gaprune.data import load_data
 from gaprune.errors import OptionError, RunError
 from gaprune.progress import Reporter
 from gaprune.runs import FrontRow, choose, environment, pick, read_manifest
 from gaprune.runs.directory import SECONDS
 from gaprune.runs.files import write_json
-from gaprune.search import SearchResult
 from gaprune.training import Recipe, fit
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))

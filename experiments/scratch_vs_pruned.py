@@ -32,6 +32,7 @@ import torch
 from paper import FROM_SCRATCH
 from running import Setting, add_arguments, markdown, members_within, search_seconds, setting
 
+from gaprune.commands.search import SearchResult
 from gaprune.compress.students import draw_weights
 from gaprune.data import load_data, split
 from gaprune.device import pinned
@@ -40,7 +41,6 @@ from gaprune.evaluate.measure import measure as top1
 from gaprune.progress import make_reporter
 from gaprune.runs import FrontRow, environment, read_manifest
 from gaprune.saved import load
-from gaprune.search import SearchResult
 from gaprune.training import fit
 from gaprune.training.subject import default_recipe
 

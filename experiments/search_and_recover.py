@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 from running import Setting, add_arguments, markdown, members_within, setting
 
+from gaprune.commands.search import SearchResult
 from gaprune.evolve import hypervolume
 from gaprune.progress import make_reporter
 from gaprune.runs import FrontRow, read_manifest
-from gaprune.search import SearchResult
 
 # the folder of benchmarks is on the path by now
 from harness import Goal, at_least, run  # isort: skip

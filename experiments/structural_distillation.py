@@ -32,9 +32,9 @@ from running import (
     setting,
 )
 
+from gaprune.commands.search import SearchResult
 from gaprune.progress import make_reporter
 from gaprune.runs import FrontRow, read_manifest
-from gaprune.search import SearchResult
 
 # the folder of benchmarks is on the path by now
 from harness import Goal, at_least, pathless, run  # isort: skip

@@ -10,16 +10,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gaprune.commands.finetune import finetune as finetune
+    from gaprune.commands.search import SearchResult as SearchResult
+    from gaprune.commands.search import search as search
     from gaprune.data import ImageData as ImageData
     from gaprune.data import from_arrays as from_arrays
     from gaprune.data import load_data as load_data
     from gaprune.errors import GapruneError as GapruneError
     from gaprune.evaluate import Objective as Objective
-    from gaprune.finetune import finetune as finetune
     from gaprune.runs import pick as pick
     from gaprune.saved import load as load
-    from gaprune.search import SearchResult as SearchResult
-    from gaprune.search import search as search
 
 __version__ = "0.1.0"
 

@@ -204,7 +204,7 @@ def search(argv: Sequence[str], output: Path, fault: Stop | Full | None = None) 
 
 def _search(argv: list[str], output: str, fault: Stop | Full | None) -> None:
     assert "killing_preload" in sys.modules  # the server would pass over what it cannot import
-    from gaprune.search import main
+    from gaprune.commands.search import main
 
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)

@@ -6,7 +6,7 @@ import os
 import warnings
 from typing import Any
 
-from gaprune.evaluate.ray_session import own_sigterm
+from gaprune.cluster.session import own_sigterm
 
 LOOPBACK = "127.0.0.1"
 STORE_BYTES = 80 * 1024 * 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xdist.scheduler import LoadScopeScheduling
 
 WITH_RAY = (
-    "tests/ray/",
+    "tests/cluster/test_ray_",
     "tests/benchmarks/test_scaling.py",
     "tests/experiments/test_gpu_plan.py::test_every_step_runs_at_toy_scale",
 )

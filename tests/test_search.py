@@ -12,13 +12,13 @@ from torch import nn
 
 import gaprune
 from gaprune.cli import Interrupted
+from gaprune.commands.search import SearchResult
 from gaprune.data import ImageData, split
 from gaprune.errors import GapruneError, RunError
 from gaprune.evaluate import Candidate, measure
 from gaprune.progress import SILENT
 from gaprune.prune.compensation import Compensator
 from gaprune.runs import pick
-from gaprune.search import SearchResult
 
 SMALL = {
     "search_size": 60,
@@ -264,7 +264,7 @@ def test_options_that_objects_make_meaningless_are_refused(
 def test_a_front_that_fvcore_counts_otherwise_is_not_handed_out(
     trained: nn.Module, square_data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gaprune.driver.members.count_flops", lambda network, image_shape: 1)
+    monkeypatch.setattr("gaprune.front.members.count_flops", lambda network, image_shape: 1)
     with pytest.raises(RunError, match="fvcore counts 1 FLOPs, the formula"):
         run(trained, square_data, tmp_path / "run", generations=1)
     assert not (tmp_path / "run" / "front.csv").exists()
@@ -277,7 +277,7 @@ def test_a_full_disk_while_the_front_is_saved_is_one_line(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr("gaprune.driver.members.save_compact", full)
+        broken.setattr("gaprune.front.members.save_compact", full)
         with pytest.raises(RunError, match=r"cannot write in .*: No space left on device"):
             run(trained, square_data, tmp_path / "run", generations=1)
     again = gaprune.search(trained, square_data, resume=tmp_path / "run", reporter=SILENT)
@@ -320,7 +320,7 @@ def test_statistics_are_kept_with_the_run_and_not_collected_again_on_resume(
 ) -> None:
     result = run(trained, square_data, tmp_path / "run", generations=1)
     assert (result.path / "statistics.safetensors").is_file()
-    monkeypatch.delattr("gaprune.driver.engine.collect")
+    monkeypatch.delattr("gaprune.session.engine.collect")
     gaprune.search(trained, square_data, resume=result.path, generations=2, reporter=SILENT)
     whole = keys(result.path)
     monkeypatch.undo()
@@ -377,7 +377,7 @@ def test_the_options_reach_the_engine(
             forms.append(form)
             super().__init__(*given, form=form, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("gaprune.driver.engine.Compensator", Noted)
+    monkeypatch.setattr("gaprune.session.engine.Compensator", Noted)
     options = {"compensation": compensation, "importance": "taylor", "generations": 1}
     result = run(trained, square_data, tmp_path / "run", **options)
     assert forms == ([] if compensation == "none" else [compensation])
@@ -385,7 +385,7 @@ def test_the_options_reach_the_engine(
         names = set(kept.keys())
     assert "taylor" in names
     assert any(name.startswith("patches/") for name in names) == (compensation == "taps")
-    monkeypatch.delattr("gaprune.driver.engine.neuron_taylor")
+    monkeypatch.delattr("gaprune.session.engine.neuron_taylor")
     again = gaprune.search(trained, square_data, resume=result.path, generations=2, reporter=SILENT)
     assert again.rows
 
@@ -395,7 +395,7 @@ def test_an_interrupted_resume_is_remembered_with_what_it_was_asked(
 ) -> None:
     path = run(trained, square_data, tmp_path / "run", generations=1).path
     with monkeypatch.context() as broken:
-        broken.setattr("gaprune.search.evolve", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        broken.setattr("gaprune.commands.search.evolve", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(Interrupted, match=r"go on with: .*resume="):
             gaprune.search(trained, square_data, resume=path, generations=2, polish=True, reporter=SILENT)
     gaprune.search(trained, square_data, resume=path, reporter=SILENT)

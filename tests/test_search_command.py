@@ -14,8 +14,8 @@ from patience import PATIENCE
 from safetensors.torch import save_file
 
 import gaprune
+from gaprune.commands.search import main
 from gaprune.runs.lock import DirectoryLock
-from gaprune.search import main
 from gaprune.training.recipe import bfloat16_pays
 
 TESTS = Path(__file__).parent

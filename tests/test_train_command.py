@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from gaprune import train
 from gaprune.baseline import resolve_baseline
 from gaprune.cli import Interrupted
+from gaprune.commands.train import Options, main
 from gaprune.data import load_data, split
 from gaprune.progress import make_reporter
-from gaprune.train import Options, main
 from gaprune.training import Recipe
 
 TESTS = Path(__file__).parent

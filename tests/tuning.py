@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from gaprune.commands.search import SearchResult
 from gaprune.progress import SILENT
-from gaprune.search import SearchResult
 from gaprune.training import loop as training_loop
 
 SMALL: dict[str, Any] = {

@@ -21,7 +21,6 @@ from gaprune.compress.widths import cut_by_l1
 from gaprune.compress.words import OURS
 from gaprune.data import ImageData, ImageSet, Splits, normalise
 from gaprune.device import pinned
-from gaprune.driver.recovery import GENTLER
 from gaprune.errors import MethodError, ModelError, OptionError
 from gaprune.models import build, check_name, model_names
 from gaprune.progress import Reporter
@@ -29,6 +28,7 @@ from gaprune.prune.calibration import recalibrate
 from gaprune.prune.costs import count_flops
 from gaprune.prune.folding import fold
 from gaprune.prune.graph import build_graph
+from gaprune.recovery.recover import GENTLER
 from gaprune.training import Distillation, Recipe, fit, images_per_epoch
 from gaprune.training.subject import default_recipe
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gaprune.cli import differences, options_from_record, options_record, typed_command
-from gaprune.driver.options import AUTO, with_known_data
 from gaprune.errors import OptionError, RunError
 from gaprune.runs import RunDirectory
+from gaprune.session.options import AUTO, with_known_data
 
 PROG = "python -m gaprune.compare"
 COMPARISONS = Path("comparisons")

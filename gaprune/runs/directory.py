@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 MANIFEST_NAME = "manifest.json"
 LOG_NAME = "evaluations.jsonl"
 STATE_NAME = "state"
+PARTS = {"round": "a round", "iteration": "an iteration"}
+"""What marks a manifest as that of a part of a run, and begins the name of its directory; each in words."""
 SECONDS = "wall_seconds"
 """Of the manifest: wall time of the work in this directory, added up over all sessions."""
 

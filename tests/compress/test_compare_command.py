@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gaprune.compare import METHODS, Options, _chains, _usual, compare, default_methods, main
+from gaprune.commands.compare import METHODS, Options, _chains, _usual, compare, default_methods, main
+from gaprune.commands.search import main as search
 from gaprune.compress import parse_chain
 from gaprune.compress.ours import Front
 from gaprune.compress.rows import Comparison
 from gaprune.runs import read_csv, write_csv
-from gaprune.search import main as search
 
 TESTS = Path(__file__).parents[1]
 FAST = ["--device", "cpu", "--threads", "1", "--search-size", "15"]
@@ -173,7 +173,7 @@ def test_another_machine_is_refused(
 ) -> None:
     output = tmp_path / "table"
     assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
-    monkeypatch.setattr("gaprune.compare.environment", lambda names: {"cpu": "another", "cuda_devices": []})
+    monkeypatch.setattr("gaprune.commands.compare.environment", lambda names: {"cpu": "another", "cuda_devices": []})
     capsys.readouterr()
     assert "hardware.cpu: " in error_of(["--resume", str(output), "--methods", "onnx"], capsys)
 
@@ -217,7 +217,7 @@ def test_a_resume_that_is_stopped_early_is_typed_again_with_its_new_rows(
 
     output = tmp_path / "table"
     assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
-    monkeypatch.setattr("gaprune.compare.load_images", interrupted)
+    monkeypatch.setattr("gaprune.commands.compare.load_images", interrupted)
     assert main(["--resume", str(output), "--methods", "prune:l1:raw"]) == 130
     words = shlex.split(capsys.readouterr().err.splitlines()[-1].split("go on with: ")[1])
     assert words[:3] == ["python", "-m", "gaprune.compare"]
@@ -284,7 +284,7 @@ def test_a_student_that_there_is_is_not_refused(arguments: list[str], student: s
 def test_a_wrong_student_is_told_before_data_is_read(
     arguments: list[str], run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gaprune.compare.load_images", _no_data)
+    monkeypatch.setattr("gaprune.commands.compare.load_images", _no_data)
     assert "unknown student 'gru'" in error_of([*arguments, "--methods", "none,distill:gru"], capsys)
     line = error_of(["--run", str(run), "--methods", "distill:ours:99"], capsys)
     assert "has no member 99" in line

@@ -14,11 +14,11 @@ from tiny_networks import MEAN, PRUNABLE, SHAPE, STD, image_set, random_masks, s
 from torch import nn
 
 import gaprune
+from gaprune.cluster.parcel import pack, unpack
 from gaprune.data import ImageData, ImageSet
 from gaprune.data.images import normalise
 from gaprune.device import choose_device, pinned
 from gaprune.evaluate import Evaluator, Outcome, Task, resolve_objectives
-from gaprune.evaluate.parcel import pack, unpack
 from gaprune.progress import SILENT
 from gaprune.prune.calibration import recalibrate
 from gaprune.prune.checking import checked_graph

@@ -19,11 +19,11 @@ import torch
 from paper import NETWORKS, Network
 from running import Setting
 
+from gaprune.commands.search import SearchResult
 from gaprune.errors import RunError
 from gaprune.models import build
 from gaprune.progress import SILENT
 from gaprune.runs import FrontRow
-from gaprune.search import SearchResult
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 

@@ -1,0 +1,166 @@
+"""A search on the network that an earlier one left: its job, its directory, and what its genomes leave of the original.
+
+Such a search has a run directory of its own inside that of the whole run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gaprune.cli import differences
+from gaprune.device import pinned
+from gaprune.errors import RunError
+from gaprune.evaluate import Outcome
+from gaprune.progress import Reporter
+from gaprune.prune.genome import Genome
+from gaprune.prune.lineage import compose, present_kernels
+from gaprune.prune.masks import Masks
+from gaprune.runs import FrontRow, RunDirectory, read_manifest
+from gaprune.runs.directory import LOG_NAME, MANIFEST_NAME
+from gaprune.saved import load
+from gaprune.session.engine import MEGABYTE, Origin, make_evaluator
+from gaprune.session.job import Job, statistics_key
+from gaprune.session.logged import logged_outcomes
+from gaprune.session.statistics_cache import Kept
+from gaprune.training.digest import digest_tensors
+
+TRAINED, STATES = "trained", "training"
+"""Folders of a part of a run: the network that the next one starts from, and states of its training."""
+
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class Start:
+    """The network that a later search prunes.
+
+    Attributes:
+        place: its folder.
+        genome: of the true original: what the network has left of it.
+        source: in words, how it came about.
+    """
+
+    place: Path
+    genome: Genome
+    source: str
+
+
+@dataclass(frozen=True)
+class PartsFound:
+    """What all searches of a run have found.
+
+    Attributes:
+        rows: the networks handed out, fewest FLOPs first, counted against the true original.
+        evaluated: every outcome of every part, by the part's number and genome key.
+    """
+
+    rows: list[FrontRow]
+    evaluated: dict[str, Outcome]
+
+
+def later_job(whole: Job, start: Start, path: Path, reporter: Reporter) -> Job:
+    """The job of the true original, for the network that an earlier search left; costs stay shares of the original's.
+
+    Args:
+        whole: of the true original.
+        start: the network.
+        path: of the later search's own directory, which may hold its statistics.
+        reporter: told how long statistics take.
+
+    Raises:
+        CheckpointError: the network's folder is damaged.
+        GapruneError: anything else that the user can mend.
+    """
+    since, device = time.perf_counter(), whole.splits.search.images.device
+    network = load(start.place, model=whole.own.model).to(device)
+    weights = {"weights_sha256": digest_tensors(network.state_dict())}
+    baseline = replace(
+        whole.baseline, model=network, source=start.source, identity={**whole.baseline.identity, **weights}
+    )
+    kept = Kept(path, statistics_key(whole.options, baseline, whole.data, whole.splits, whole.threads), device)
+    masks = whole.space.masks(start.genome)
+    origin = Origin(whole.evaluator.original, present_kernels(whole.space.graph, masks))
+    with pinned(whole.threads):
+        evaluator = make_evaluator(
+            whole.options, network, whole.data, whole.splits, whole.objectives, reporter, kept, origin
+        )
+    identity = {**whole.identity, **baseline.identity, "genes": evaluator.space.layout.size}
+    return replace(whole, baseline=baseline, evaluator=evaluator, kept=kept, identity=identity, since=since)
+
+
+def part_directory(path: Path, job: Job, part: dict[str, Any]) -> RunDirectory:
+    """The later search's own directory; one that was killed before it had a manifest is begun anew.
+
+    Args:
+        path: of the directory.
+        job: of the search.
+        part: what marks the directory's manifest as that of a part of a run.
+
+    Raises:
+        RunError: the directory is of another network, or cannot be opened.
+    """
+    if (path / MANIFEST_NAME).exists():
+        directory = RunDirectory.open(path)
+        apart = differences(directory.manifest.get("identity", {}), job.identity)
+        if apart:
+            directory.close()
+            raise RunError(f"{path} was made with another network: {'; '.join(apart)}")
+        return directory
+    shutil.rmtree(path, ignore_errors=True)
+    return RunDirectory.create(path, {**part, **job.manifest()})
+
+
+def of_the_original(whole: Job, so_far: Masks, job: Job, genome: Genome, row: FrontRow) -> Genome:
+    """What a network that a later search found keeps of the true original.
+
+    Args:
+        whole: the job of the true original.
+        so_far: what the network that was searched keeps of it.
+        job: of the later search.
+        genome: of the network that was found, in the later search's layout.
+        row: its own, whose costs must be what the true original's formula gives.
+
+    Raises:
+        RunError: the costs differ, which is a defect here.
+    """
+    masks = compose(whole.space.graph, so_far, job.space.graph, job.space.masks(genome))
+    costs = whole.space.costs(masks)
+    counted = (row.flops, row.params, row.size_mb)
+    if counted != (costs.flops, costs.params, costs.size / MEGABYTE):
+        raise RunError(f"member {row.key} counts {counted}, the original's formula {costs}: please report this")
+    return whole.space.genome(masks)
+
+
+def read_record(path: Path, name: str, from_record: Callable[[dict[str, Any]], Kind]) -> Kind | None:
+    """What the manifest of a part holds under a name; ``None`` where it is not there yet.
+
+    Args:
+        path: of the part's directory, which need not exist.
+        name: in the manifest.
+        from_record: makes something of the JSON values; raises ``TypeError``, ``KeyError`` or ``ValueError``.
+
+    Raises:
+        RunError: the manifest is damaged.
+    """
+    if not (path / MANIFEST_NAME).exists():
+        return None
+    record = read_manifest(path).get(name)
+    try:
+        return None if record is None else from_record(record)
+    except (TypeError, KeyError, ValueError) as error:
+        raise RunError(f"{path / MANIFEST_NAME} is damaged: {error!r}") from error
+
+
+def evaluated_in(parts: Iterable[Path]) -> dict[str, Outcome]:
+    """Every outcome that parts of a run have logged, by the part's number, from 1, and genome key."""
+    return {
+        f"{number}/{outcome.key}": outcome
+        for number, path in enumerate(parts, start=1)
+        for _, outcome in logged_outcomes(path / LOG_NAME)
+    }

@@ -1,0 +1,161 @@
+"""Candidates on the workers of a Ray cluster. Imported only when used, because it imports Ray."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gaprune import __version__
+from gaprune.cluster.crew import RayCrew
+from gaprune.cluster.dispatch import PATIENCE_SECONDS, Dispatcher, GivenUp
+from gaprune.cluster.parcel import Parcel, pack, unpack
+from gaprune.cluster.session import Needs
+from gaprune.device import Numerics, pinned
+from gaprune.errors import BackendError, first_line
+from gaprune.evaluate.backend import Backend
+from gaprune.evaluate.outcome import Outcome
+from gaprune.prune.genome import Genome
+
+Evaluate = Callable[[Genome, float], Outcome]
+
+OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
+"""Failures that may be a neighbour's fault: workers share a GPU or a node."""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What a worker does once: unpack the evaluator, and compute from then on as the driver would.
+
+    Attributes:
+        parcel: the function from genome and floor to outcome.
+        threads: CPU threads of an evaluation.
+        numerics: torch's settings in the driver.
+        versions: of what results depend on, in the driver.
+    """
+
+    parcel: Parcel
+    threads: int
+    numerics: Numerics
+    versions: dict[str, str]
+
+    def __call__(self) -> Callable[[tuple[bytes, float]], Outcome]:
+        """The function of a job: packed genome and floor.
+
+        Raises:
+            BackendError: this worker has other versions than the driver.
+        """
+        apart = [f"{k} {v} here, {self.versions[k]} there" for k, v in versions().items() if v != self.versions[k]]
+        if apart:
+            raise BackendError(f"node {socket.gethostname()} differs from the search's: {'; '.join(apart)}")
+        self.numerics.restore()
+        evaluate: Evaluate = unpack(self.parcel)
+
+        def work(job: tuple[bytes, float]) -> Outcome:
+            packed, floor = job
+            with pinned(self.threads):
+                return evaluate(Genome(packed), floor)
+
+        return work
+
+
+class RayBackend(Backend):
+    """Many candidates at once, on workers that load everything once. Ray must be connected.
+
+    Outcomes are those of ``LocalBackend`` with as many threads, bit for bit on the same kind of device, however
+    many workers there are and in whatever order they end.
+
+    Args:
+        evaluate: genome and the accuracy below which measuring may stop, to outcome.
+        threads: torch threads of an evaluation, and CPUs that a worker takes.
+        gpus: GPUs that a worker takes; 0.25 puts four on one.
+        workers: how many at most; ``None`` is as many as the nodes hold, those that join included.
+        max_retries: times that a candidate is tried again when its worker dies.
+        cost: what a genome costs to evaluate, on any scale: the dearest go first.
+        private: tensors within ``evaluate`` that it may write to.
+        patience: seconds without any worker after which to give up.
+
+    Raises:
+        BackendError: ``evaluate`` holds something that cannot be pickled.
+    """
+
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        *,
+        threads: int,
+        gpus: float = 0.0,
+        workers: int | None = None,
+        max_retries: int = 2,
+        cost: Callable[[Genome], float] = lambda genome: 0.0,
+        private: Iterable[Tensor] = (),
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        loading = Loading(_packed(evaluate, private), threads, Numerics.now(), versions())
+        self._cost = cost
+        self._crew = RayCrew(loading, Needs(threads, gpus), workers, fails=_failed)
+        self._dispatcher = Dispatcher(self._crew, max_retries, again=_out_of_memory, patience=patience)
+
+    def start(self, candidates: int) -> None:
+        """Start workers and wait until one has loaded everything.
+
+        Raises:
+            BackendError: none can, in one line.
+        """
+        self._dispatcher.muster(candidates)
+
+    def evaluate(
+        self, genomes: Sequence[Genome], floors: Sequence[float] | None = None
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Yield the outcomes as they come.
+
+        Raises:
+            BackendError: workers cannot start, or there was none for too long.
+        """
+        lowest = [0.0] * len(genomes) if floors is None else floors
+        jobs = [(genome.packed, float(floor)) for genome, floor in zip(genomes, lowest, strict=True)]
+        for index, result in self._dispatcher.run(jobs, [self._cost(genome) for genome in genomes]):
+            if isinstance(result, GivenUp):
+                result = _given_up(genomes[index], result, self._dispatcher.max_retries + 1)
+            yield index, result
+
+    def figures(self) -> dict[str, str]:
+        """Workers, their idle share so far, and what was lost."""
+        use = self._dispatcher.use
+        figures = {"workers": str(len(self._crew)), "idle": f"{use.idle_share:.0%}"}
+        counts = {"workers lost": use.lost, "tried again": use.retried}
+        return figures | {name: str(count) for name, count in counts.items() if count}
+
+    def close(self) -> None:
+        """End the workers; the connection to Ray stays."""
+        self._crew.close()
+
+
+def versions() -> dict[str, str]:
+    """What results depend on, or what pickled objects need to be read."""
+    return {"gaprune": __version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _packed(evaluate: Evaluate, private: Iterable[Tensor]) -> Parcel:
+    try:
+        return pack(evaluate, private)
+    except Exception as error:  # a stranger's network or objective may hold anything
+        raise BackendError(f"cannot be sent to workers: {type(error).__name__}: {first_line(error)}") from error
+
+
+def _given_up(genome: Genome, result: GivenUp, tries: int) -> Outcome:
+    return Outcome(genome.key, {}, {}, 0.0, f"its worker died, {tries} times of {tries}: {result.reason}")
+
+
+def _failed(result: Any) -> bool:
+    return result.failure is not None
+
+
+def _out_of_memory(result: Any) -> str | None:
+    failure = result.failure
+    return failure if failure is not None and failure.startswith(OUT_OF_MEMORY) else None

@@ -1,1 +1,0 @@
-"""One search from options to a saved front: sets the other packages to work, owns no method of its own."""

@@ -1,0 +1,260 @@
+"""The front made real: each member built, checked against fvcore, measured on the test images and saved."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gaprune.device import pinned
+from gaprune.errors import RunError
+from gaprune.evolve.dominance import is_efficient
+from gaprune.front.build import Builder, Built
+from gaprune.front.finetuned import carry_over, handed_out, in_words, settled
+from gaprune.progress import Reporter
+from gaprune.prune.costs import count_flops
+from gaprune.prune.genome import Genome
+from gaprune.prune.masks import Masks
+from gaprune.runs import FrontRow, RunDirectory, write_csv
+from gaprune.runs.files import atomic_write, put_back, sync_folder, take_place
+from gaprune.saved import Config, save_compact, save_genome
+from gaprune.session.engine import MEGABYTE
+from gaprune.session.job import Job
+from gaprune.session.loop import Found
+
+FRONT = "front"
+PARTIAL = "front.partial"
+CSV = "front.csv"
+
+
+def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> list[FrontRow]:
+    """Build, measure and save every member of the front, then its table.
+
+    The members appear under ``front/`` together: they are made in another folder that is renamed when whole. An older
+    front stays until then. That there is a front, the manifest says last and takes back first, so that a table
+    never passes for another front's.
+
+    Returns:
+        One row a member, fewest FLOPs first.
+    """
+    with new_front(run) as folder, pinned(job.threads):
+        rows = _members(job, found, folder, Builder(job, reporter), reporter)
+    return show(job, run, rows, {"generations_done": found.generation, "polished": job.options.polish})
+
+
+@contextmanager
+def new_front(run: RunDirectory) -> Iterator[Path]:
+    """A folder to make the members of a new front in; it goes if that fails."""
+    drop_partial(run)
+    try:
+        yield run.path / PARTIAL
+    except BaseException:
+        drop_partial(run)
+        raise
+
+
+def show(job: Job, run: RunDirectory, rows: list[FrontRow], done: dict[str, Any]) -> list[FrontRow]:
+    """Let a new front that is whole take the old one's place, with its table.
+
+    Args:
+        job: of the search, whose time is noted.
+        run: the directory.
+        rows: of the new front.
+        done: what the manifest says of it; taken back of the old one first.
+
+    Returns:
+        The rows, of the better of each member's networks where some were fine-tuned before.
+    """
+    try:
+        carry_over(run.path / FRONT, run.path / PARTIAL, rows)
+        sync_folder(run.path / PARTIAL)
+        run.update_manifest(**dict.fromkeys(done))
+    except BaseException:
+        drop_partial(run)
+        raise
+    (run.path / CSV).unlink(missing_ok=True)
+    take_place(run.path / PARTIAL, run.path / FRONT)
+    rows = [settled(run.path, row) for row in rows]
+    for row in rows:
+        if row.trained_epochs:  # its number may be another by now
+            readme = member_readme(job, row, f"by a search, then {in_words(handed_out(run.path / row.home))}")
+            atomic_write(run.path / row.path / "README.md", readme.encode())
+    write_csv(rows, run.path / CSV)
+    run.note_seconds(job.since, **done)
+    return rows
+
+
+def drop_partial(run: RunDirectory) -> None:
+    """Remove what a process left that was stopped while it made the members, or put them in an old front's place."""
+    put_back(run.path / FRONT)
+    shutil.rmtree(run.path / PARTIAL, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A member that is saved under its genome's key, and not numbered yet."""
+
+    row: FrontRow
+    way: str
+    gain: float | None
+    minimised: tuple[float, ...]
+    violation: float
+
+
+def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Reporter) -> list[FrontRow]:
+    pairs = sorted(zip(found.genomes, found.outcomes, strict=True), key=lambda pair: pair[1].values["flops"])
+    made = []
+    with reporter.task("front", len(pairs)) as task:
+        for genome, _ in pairs:
+            with torch.no_grad():
+                built = build(genome)
+            made.append(_make(job, genome, built, folder / genome.key))
+            task.advance(1, test_accuracy=f"{made[-1].row.test_accuracy:.4f}")
+    front = _undominated(made)
+    _report_polish([one.gain for one in front if one.gain is not None], reporter)
+    return _numbered(job, front, folder)
+
+
+def _undominated(made: list[_Made]) -> list[_Made]:
+    """Fitness may have been measured in half precision, or before polishing: some may be dominated by now.
+
+    So is, by Deb's rule, one that violates a constraint while others do not; of none but such the least violating stay.
+    """
+    efficient = is_efficient(np.array([one.minimised for one in made]), np.array([one.violation for one in made]))
+    return [one for one, stays in zip(made, efficient, strict=True) if stays]
+
+
+def _numbered(job: Job, made: list[_Made], folder: Path) -> list[FrontRow]:
+    """Give members their numbers and folders, fewest FLOPs first; what is left over goes."""
+    digits = max(2, len(str(len(made) - 1)))
+    rows = []
+    for index, one in enumerate(made):
+        name = f"{index:0{digits}d}"
+        row = replace(one.row, index=index, path=f"{FRONT}/{name}")
+        (folder / row.key).rename(folder / name)
+        atomic_write(folder / name / "README.md", member_readme(job, row, f"without training: {one.way}").encode())
+        rows.append(row)
+    for left in set(folder.iterdir()) - {folder / Path(row.path).name for row in rows}:
+        shutil.rmtree(left)
+    return rows
+
+
+def _report_polish(gains: list[float], reporter: Reporter) -> None:
+    if gains:
+        reporter.say(
+            f"polish helped {sum(gain > 0 for gain in gains)} of {len(gains)} members: on the search set "
+            f"{100 * sum(gains) / len(gains):+.2f} points on average, {100 * max(gains):+.2f} at most"
+        )
+
+
+def member_row(
+    job: Job, genome: Genome, objectives: dict[str, float], search_accuracy: float, test_accuracy: float | None
+) -> FrontRow:
+    """A network's row, its costs counted in the job's space; not numbered."""
+    masks = job.space.masks(genome)
+    costs = job.space.costs(masks)
+    return FrontRow(
+        index=-1,
+        key=genome.key,
+        objectives=objectives,
+        search_accuracy=search_accuracy,
+        test_accuracy=test_accuracy,
+        flops=costs.flops,
+        flops_share=costs.flops / job.original.flops,
+        params=costs.params,
+        params_share=costs.params / job.original.params,
+        size_mb=costs.size / MEGABYTE,
+        widths=tuple(int(masks.neurons[group.slice].sum()) for group in job.space.graph.groups),
+    )
+
+
+def _make(job: Job, genome: Genome, built: Built, folder: Path) -> _Made:
+    objectives = {objective.name: built.values[objective.name] for objective in job.objectives}
+    tested = job.evaluator.measure(built.network, job.splits.test).accuracy
+    row = member_row(job, genome, objectives, built.measured.accuracy, tested)
+    checked = _check_flops(job, built.network, job.space.masks(genome), row)
+    save_compact(folder, built.network, member_config(job), _metrics(row, built, checked))
+    save_genome(folder, genome, job.space.layout)
+    return _Made(row, built.way, built.gain, tuple(built.minimised[o.name] for o in job.objectives), built.violation)
+
+
+def _check_flops(job: Job, network: nn.Module, masks: Masks, row: FrontRow) -> int:
+    """fvcore's count of the network as built; it must be the formula's for the same with no kernel masked."""
+    counted = count_flops(network, job.data.image_shape)
+    formula = job.space.costs.flops(replace(masks, kernels={}))
+    if counted != formula:
+        raise RunError(f"member {row.key}: fvcore counts {counted} FLOPs, the formula {formula}: please report this")
+    return counted
+
+
+def member_config(job: Job) -> Config:
+    """What loading a member needs to know, as far as the job tells."""
+    return Config(
+        model=job.model_name if job.own.model is None else None,
+        stem=job.options.stem,
+        classes=job.data.classes,
+        image_shape=job.data.image_shape,
+        mean=job.data.mean,
+        std=job.data.std,
+    )
+
+
+def _metrics(row: FrontRow, built: Built, flops_counted: int) -> dict[str, Any]:
+    return {
+        "key": row.key,
+        "objectives": row.objectives,
+        "minimised": built.minimised,
+        "violation": built.violation,
+        "search_accuracy": row.search_accuracy,
+        "test_accuracy": row.test_accuracy,
+        "made": built.way,
+        "polish_gain": built.gain,
+        "flops": row.flops,
+        "flops_share": row.flops_share,
+        "flops_fvcore_unmasked": flops_counted,
+        "params": row.params,
+        "params_share": row.params_share,
+        "size_mb": row.size_mb,
+        "widths": list(row.widths),
+    }
+
+
+def member_readme(job: Job, row: FrontRow, made: str) -> str:
+    """What stands beside a member; ``made`` says how it came about."""
+    own = ", model=your_original_network" if member_config(job).model is None else ""
+    groups = job.space.graph.groups
+    widths = "\n".join(f"| {g.name} | {g.size} | {w} |" for g, w in zip(groups, row.widths, strict=True))
+    return f"""# {job.model_name} on {job.data.name}, member {row.index} of the front
+
+```python
+import gaprune
+network = gaprune.load("{row.path}"{own})  # path relative to the run directory
+```
+
+Input: {job.data.image_shape} images, pixels 0..255 normalised by mean {_round(job.data.mean)} and
+std {_round(job.data.std)}.
+
+| | this network | of the original |
+|---|---|---|
+| accuracy, search set | {row.search_accuracy:.4f} | {job.original.search_accuracy:.4f} |
+| accuracy, test set | {row.test_accuracy:.4f} | {job.original.test_accuracy:.4f} |
+| FLOPs, one image | {row.flops:,} | {row.flops_share:.1%} |
+| parameters | {row.params:,} | {row.params_share:.1%} |
+
+FLOPs as fvcore counts them; masked kernels are left out. Made {made}.
+
+| channel group (first convolution) | neurons | kept |
+|---|---|---|
+{widths}
+"""
+
+
+def _round(values: tuple[float, ...]) -> list[float]:
+    return [float(np.round(value, 4)) for value in values]

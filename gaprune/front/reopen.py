@@ -1,0 +1,85 @@
+"""Going on with what a finished search has left: its front, its images, its original."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from gaprune.cli import differences
+from gaprune.errors import RunError
+from gaprune.front.members import CSV
+from gaprune.progress import Reporter
+from gaprune.runs import FrontRow, RunDirectory, read_csv
+from gaprune.runs.directory import PARTS
+from gaprune.session.job import Job, prepare
+from gaprune.session.options import PLACES, SearchOptions, resumed_options
+from gaprune.session.own import Own
+
+SEARCH = "python -m gaprune.search"
+OF_THE_DEVICE = ("device", "threads", "precision")
+"""Parts of a run's identity that later work need not share: a front may be searched here and trained elsewhere."""
+
+DONE = ("generations_done", "rounds_done", "iterations_done")
+"""Entries of a manifest, one of which says that there is a whole front."""
+
+
+def part_of(manifest: Mapping[str, Any]) -> str | None:
+    """What a directory with this manifest is of a run, in words; ``None`` where it is a run."""
+    return next((words for name, words in PARTS.items() if name in manifest), None)
+
+
+def finished_front(run: RunDirectory) -> list[FrontRow]:
+    """The rows of a run's front.
+
+    Raises:
+        RunError: there is none yet, or the directory is of a part of a run alone.
+    """
+    manifest = run.manifest
+    part = part_of(manifest)
+    if part is not None:
+        raise RunError(f"{run.path} is {part} of a run: give {run.path.parent}")
+    if not (run.path / CSV).exists() or all(manifest.get(name) is None for name in DONE):
+        command = f"{SEARCH} --resume {shlex.quote(str(run.path))}"
+        raise RunError(f"{run.path} has no front yet: its search is not finished, go on with: {command}")
+    return read_csv(run.path / CSV)
+
+
+def reopened(run: RunDirectory, own: Own, anew: Mapping[str, Any], reporter: Reporter) -> Job:
+    """The job of a finished search, for work on its members: nothing is evaluated, so no statistics are collected.
+
+    Args:
+        run: the run.
+        own: objects that the search was given.
+        anew: options of the search that are given anew: where data and weights lie, the device, threads.
+        reporter: told what is used.
+
+    Raises:
+        RunError: the original's weights or the images are not those of the search.
+        GapruneError: anything else that the user can mend.
+    """
+    default = SearchOptions()
+    local = {name: getattr(default, name) for name in PLACES} | {"backend": "local"}
+    light = {"compensation": "none", "importance": "l2", "precision": "float32", "polish": False}
+    options = resumed_options(SearchOptions(resume=run.path), run.manifest)
+    there = {"search_from": run.manifest["data"]["splits"]["search_from"]}  # where a checkpoint given anew has no say
+    options = dataclasses.replace(options, **{**local, **light, **there, **anew, "given": frozenset()})
+    job = prepare(options, own, reporter, wanted=run.manifest.get("identity", {}).get("weights_sha256"))
+    check_identity(job, run, OF_THE_DEVICE)
+    return job
+
+
+def check_identity(job: Job, run: RunDirectory, but: tuple[str, ...] = ()) -> None:
+    """A run goes on only with the same weights, images and genome layout.
+
+    Raises:
+        RunError: it was made with others; all differences are named, except in ``but``.
+    """
+    found, wanted = (
+        {name: value for name, value in identity.items() if name not in but}
+        for identity in (run.manifest.get("identity", {}), job.identity)
+    )
+    apart = differences(found, wanted)
+    if apart:
+        raise RunError(f"{run.path} was made with other weights, images or device: {'; '.join(apart)}")

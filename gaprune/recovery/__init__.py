@@ -1,0 +1,1 @@
+"""Training after pruning: one network, the members of a front, or all of them on shared weights."""

@@ -1,0 +1,237 @@
+"""Members of a front trained on: each beside what the search left, and the search set says which is handed out."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from gaprune.errors import RunError, TrainingError
+from gaprune.front.finetuned import handed_out, in_words, note_training, settled, trainings
+from gaprune.front.members import CSV, member_config, member_readme
+from gaprune.front.reopen import finished_front
+from gaprune.progress import Reporter, duration
+from gaprune.prune.genome import Bits, Genome
+from gaprune.prune.lineage import present_kernels
+from gaprune.recovery.recover import Recovered, recover
+from gaprune.runs import FrontRow, RunDirectory, write_csv
+from gaprune.runs.files import atomic_write, put_back, read_json_object, take_place
+from gaprune.runs.front import FINETUNED
+from gaprune.saved import METRICS, load, load_genome, save_compact, save_genome
+from gaprune.session.job import Job
+from gaprune.training import Lesson, Recipe, estimate_seconds, images_per_epoch
+from gaprune.training.digest import digest_images, digest_json, digest_tensors
+from gaprune.training.frozen import frozen_line, frozen_names, thawed
+
+STATES = "finetuning"
+"""Folder of a run: by fingerprint the states of trainings that are not finished."""
+
+PARTIAL = f"{FINETUNED}.partial"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member as the search left it.
+
+    Attributes:
+        row: of the front.
+        genome: its genes.
+        network: on the device, in eval mode.
+        kernels: by weight name, (out, in) kernels that it has, where some are masked.
+    """
+
+    row: FrontRow
+    genome: Genome
+    network: nn.Module
+    kernels: dict[str, Bits]
+
+
+def open_member(job: Job, run: RunDirectory, row: FrontRow) -> Member:
+    """Load a member as the search left it.
+
+    Raises:
+        RunError: its folder holds another network than the table says.
+        CheckpointError: its folder is damaged.
+    """
+    home = run.path / row.home
+    put_back(home / FINETUNED)
+    genome = load_genome(home, job.space.layout)
+    if genome.key != row.key:
+        raise RunError(f"{home} holds the genome {genome.key}, the front's table says {row.key}")
+    network = load(home, model=job.own.model).to(job.splits.search.images.device)
+    return Member(row, genome, network, present_kernels(job.space.graph, job.space.masks(genome, order=False)))
+
+
+@dataclass(frozen=True)
+class Tuner:
+    """Trains members one by one.
+
+    Attributes:
+        job: the reopened search.
+        run: its directory.
+        recipe: the numbers of each training.
+        lesson: what is learnt.
+        method: in words, for tables and folders.
+        reporter: told how it goes.
+    """
+
+    job: Job
+    run: RunDirectory
+    recipe: Recipe
+    lesson: Lesson
+    method: str
+    reporter: Reporter
+
+    def __call__(self, row: FrontRow) -> None:
+        """Train a member, unless it was trained in this very way before; a stopped training goes on."""
+        member = open_member(self.job, self.run, row)
+        fingerprint = self.fingerprint(member.network)
+        states = self.run.path / STATES / fingerprint[:12]
+        if self.done(row, fingerprint):
+            self.reporter.say(f"member {row.index} was trained in this way before")
+        else:
+            network, kernels = member.network, member.kernels
+            try:
+                made = recover(self.job, network, kernels, self.recipe, states, self.reporter, lesson=self.lesson)
+            except TrainingError as error:
+                raise TrainingError(f"member {row.index}: {error}") from error
+            keep(self, member, made, fingerprint)
+        forget(states)
+
+    def fingerprint(self, network: nn.Module) -> str:
+        """Names a training of these weights: what it starts from, what it learns and how."""
+        frozen = {"frozen": names} if (names := frozen_names(network)) else {}
+        return digest_json({"start": digest_tensors(network.state_dict()), **frozen, **self.way})
+
+    @functools.cached_property
+    def way(self) -> dict[str, Any]:
+        """JSON values: what is learnt from which images, and how."""
+        return {
+            "train": digest_images(self.job.splits.train),
+            "recipe": self.recipe.record(),
+            "lesson": self.lesson.description(),
+        }
+
+    def done(self, row: FrontRow, fingerprint: str) -> bool:
+        """Whether a member was trained in a way before."""
+        return any(one["fingerprint"] == fingerprint for one in trainings(self.run.path / row.home))
+
+    def pending(self, rows: Sequence[FrontRow]) -> list[FrontRow]:
+        """The members that were not yet trained in this way."""
+        opened = ((row, open_member(self.job, self.run, row).network) for row in rows)
+        return [row for row, network in opened if not self.done(row, self.fingerprint(network))]
+
+    def announce(self, rows: Sequence[FrontRow]) -> None:
+        """Say how long the members will take, from a few steps of the smallest and the largest."""
+        ends = {row.index: row for row in (min(rows, key=_flops), max(rows, key=_flops))}
+        seconds = {row.flops: self._seconds(row) for row in ends.values()}
+        (low, least), *more = sorted(seconds.items())
+        high, most = more[0] if more else (low + 1, least)
+        total = sum(float(np.interp(row.flops, (low, high), (least, most))) for row in rows)
+        images = images_per_epoch(self.recipe, len(self.job.splits.train))
+        members = "1 member" if len(rows) == 1 else f"{len(rows)} members"
+        self.reporter.say(
+            f"fine-tuning {members}, {self.recipe.epochs} epochs of {images:,} images each, "
+            f"{self.method}: about {duration(total)} on this machine"
+        )
+        say_frozen(open_member(self.job, self.run, rows[0]), self.reporter)
+
+    def _seconds(self, row: FrontRow) -> float:
+        splits = self.job.splits
+        return estimate_seconds(
+            thawed(open_member(self.job, self.run, row).network),
+            self.job.data.image_shape,
+            self.recipe,
+            len(splits.train),
+            validation_images=len(splits.search),
+            lesson=self.lesson,
+        )
+
+
+def say_frozen(member: Member, reporter: Reporter) -> None:
+    """Say which tensors the caller's network keeps from being trained."""
+    line = frozen_line(member.network)
+    if line is not None:
+        reporter.say(line)
+
+
+def forget(states: Path) -> None:
+    """Remove the states of a training that is over, and their common folder where it held no others."""
+    shutil.rmtree(states, ignore_errors=True)
+    with suppress(OSError):
+        states.parent.rmdir()
+
+
+def keep(tuner: Tuner, member: Member, made: Recovered, fingerprint: str) -> None:
+    """Note what training gave, and hand the network out if no earlier one is as good on the search images."""
+    job, run = tuner.job, tuner.run
+    home, now = run.path / member.row.home, settled(run.path, member.row)
+    better = made.found.accuracy > now.search_accuracy or handed_out(home).get("fingerprint") == fingerprint
+    values, _, _ = job.evaluator.judge(member.genome, made.found)
+    record = {
+        "fingerprint": fingerprint,
+        "kept": better,
+        "search_accuracy": made.found.accuracy,
+        "test_accuracy": made.tested,
+        "objectives": {objective.name: values[objective.name] for objective in job.objectives},
+        "epochs": len(made.records),
+        "seconds": round(made.seconds, 3),
+        "method": tuner.method,
+        "recipe": tuner.recipe.record(),
+        "lesson": tuner.lesson.description(),
+        "course": [dataclasses.asdict(one) for one in made.records],
+    }
+    if better:
+        _hand_out(tuner, member, record)
+    note_training(home, record)
+    tabled(run)
+    outcome = "kept" if better else "no better than before on the search images, not kept"
+    tuner.reporter.say(
+        f"member {member.row.index}: search {_percent(now.search_accuracy)} -> {_percent(made.found.accuracy)}, "
+        f"test {_percent(now.test_accuracy)} -> {_percent(made.tested)}, {duration(made.seconds)}: {outcome}"
+    )
+
+
+def tabled(run: RunDirectory) -> list[FrontRow]:
+    """The table of the front, brought to what the members' folders say."""
+    found = [settled(run.path, row) for row in finished_front(run)]
+    write_csv(found, run.path / CSV)
+    return found
+
+
+def _hand_out(tuner: Tuner, member: Member, record: dict[str, Any]) -> None:
+    """Save the trained network in ``finetuned/``, whole before it takes an older one's place."""
+    job, home = tuner.job, tuner.run.path / member.row.home
+    plain = settled(tuner.run.path, member.row).untrained()
+    trained = replace(
+        plain,
+        path=f"{member.row.home}/{FINETUNED}",
+        search_accuracy=record["search_accuracy"],
+        test_accuracy=record["test_accuracy"],
+    )
+    before = {"search_accuracy": plain.search_accuracy, "test_accuracy": plain.test_accuracy}
+    metrics = {name: value for name, value in read_json_object(home / METRICS).items() if name != FINETUNED}
+    metrics |= {name: record[name] for name in ("search_accuracy", "test_accuracy", "objectives")}
+    metrics |= {"made": in_words(record), "before": before}
+    shutil.rmtree(home / PARTIAL, ignore_errors=True)
+    save_compact(home / PARTIAL, member.network, member_config(job), metrics | {"training": record})
+    save_genome(home / PARTIAL, member.genome, job.space.layout)
+    readme = member_readme(job, trained, f"by a search, then {metrics['made']}")
+    atomic_write(home / PARTIAL / "README.md", readme.encode())
+    take_place(home / PARTIAL, home / FINETUNED)
+
+
+def _flops(row: FrontRow) -> int:
+    return row.flops
+
+
+def _percent(share: float | None) -> str:
+    return "?" if share is None else f"{100 * share:.2f}%"
