@@ -246,7 +246,8 @@ def _found(
 def _resume_command(path: Path, own: Own) -> str:
     """What to type to go on with a run."""
     if any(own.record().values()):
-        return f'gaprune.search(model, data, resume="{path}")'
+        objectives = ", objectives=objectives" if own.record()["objectives"] else ""
+        return f'gaprune.search(model, data{objectives}, resume="{path}")'
     return f"{PROG} --resume {shlex.quote(str(path))}"
 
 

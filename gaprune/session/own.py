@@ -50,6 +50,17 @@ def check_model(model: object) -> None:
     raise ModelError(f"model must be a torch.nn.Module or a name, got {type(model).__name__}{advice}")
 
 
+def _arguments(manifest: dict[str, Any]) -> str:
+    """What a search was given, as one would type it: objects by the words for them, the rest as it was."""
+    recorded, options = manifest.get("objects", {}), manifest.get("options", {})
+    data = options.get("data_dir") or options.get("data", "auto")
+    words = [
+        "model" if recorded.get("model") else repr(options.get("model", "model")),
+        "data" if recorded.get("data") else repr(str(data)),
+    ]
+    return ", ".join([*words, *(["objectives=objectives"] if recorded.get("objectives") else [])])
+
+
 def opened(model: nn.Module, data: ImageData, device: torch.device, reporter: Reporter) -> nn.Module:
     """A caller's network as the engine needs it, after one look at what it does with images like the data's.
 
@@ -116,7 +127,7 @@ class Own:
                     raise OptionError(f"{name} has no meaning with {what} given as an object: leave it out")
 
     def check_resume(
-        self, manifest: dict[str, Any], path: Path, call: str = "gaprune.search({objects}, resume={path})"
+        self, manifest: dict[str, Any], path: Path, call: str = "gaprune.search({arguments}, resume={path})"
     ) -> None:
         """Refuse to go on with a run unless the objects that it was given are given again.
 
@@ -131,6 +142,5 @@ class Own:
         recorded, now = manifest.get("objects", {}), self.record()
         missing = [what for what in ("model", "data", "objectives") if recorded.get(what) and not now[what]]
         if missing:
-            words = [f"{what}={what}" if what == "objectives" else what for what in missing]
-            advice = call.format(objects=", ".join(words), path=f'"{path}"')
+            advice = call.format(objects=", ".join(missing), arguments=_arguments(manifest), path=f'"{path}"')
             raise OptionError(f"{path} was given its {' and '.join(missing)} as objects: go on with {advice}")

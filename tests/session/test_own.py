@@ -188,8 +188,11 @@ def test_a_network_that_writes_to_its_input_is_searched_and_trained_like_any_oth
 
 
 def test_how_to_resume_can_be_typed_as_it_stands(tmp_path: Path) -> None:
-    manifest = {"objects": {"model": True, "data": True, "objectives": ["lean"]}}
+    manifest: dict[str, Any] = {"objects": {"model": True, "data": True, "objectives": ["lean"]}}
     with pytest.raises(GapruneError, match=r"search\(model, data, objectives=objectives, resume="):
+        Own().check_resume(manifest, tmp_path)
+    manifest = {"objects": {"objectives": ["lean"]}, "options": {"model": "vgg16", "data": "digits", "data_dir": None}}
+    with pytest.raises(GapruneError, match=r"search\('vgg16', 'digits', objectives=objectives, resume="):
         Own().check_resume(manifest, tmp_path)
 
 
