@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 from torch import nn
 
 from gaprune.errors import ModelError, OptionError, choice_error
@@ -77,7 +75,7 @@ def build(name: str, num_classes: int, *, stem: str = "cifar") -> nn.Module:
 
 
 def _unknown(name: str) -> OptionError:
-    close = suggestions(name) or difflib.get_close_matches(name, [*model_names(), *near_names(name)], n=1, cutoff=0.75)
+    close = suggestions(name) or near_names(name, model_names())
     if not close and "." in name:
         module, _, factory = name.rpartition(".")
         close = [f"{module}:{factory}"]

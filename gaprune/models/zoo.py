@@ -6,6 +6,7 @@ import difflib
 import importlib
 import importlib.util
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,9 +114,10 @@ def suggestions(name: str) -> list[str]:
     return found
 
 
-def near_names(name: str) -> list[str]:
-    """A name of torchvision's that looks like an unknown one."""
-    return [f"torchvision:{one}" for one in difflib.get_close_matches(name, torchvision_names(), n=1, cutoff=0.75)]
+def near_names(name: str, own: Sequence[str]) -> list[str]:
+    """The name that looks most like an unknown one, of those that are built in (``own``) or torchvision's."""
+    full = {one: f"torchvision:{one}" for one in torchvision_names()} | {one: one for one in own}
+    return [full[one] for one in difflib.get_close_matches(name.lower(), list(full), n=1, cutoff=0.75)]
 
 
 def pretrained(name: str) -> Pretrained:

@@ -17,7 +17,7 @@ from gaprune.device import choose_device, pinned
 from gaprune.errors import choice_error
 from gaprune.evaluate import Evaluator, Objective, resolve_objectives, resolve_selector
 from gaprune.evolve import algorithm_names
-from gaprune.models import HeadRule, check_name, shipped_weights, stem_of
+from gaprune.models import check_name, shipped_weights, stem_of
 from gaprune.progress import Reporter
 from gaprune.prune.importances import importance_function
 from gaprune.prune.space import PruningSpace
@@ -30,6 +30,7 @@ from gaprune.session.own import Own, opened
 from gaprune.session.placement import place
 from gaprune.session.statistics_cache import Kept
 from gaprune.training.digest import digest_images, digest_json, digest_tensors
+from gaprune.training.given import check_given
 
 MOST_STATISTICS = 4096
 """Images for covariances unless told otherwise."""
@@ -121,7 +122,7 @@ def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
     """
     options.check()
     own.check_options(options.given)
-    HeadRule.parse(options.head)
+    check_given(options.model, options.checkpoint, options.head)
     if options.algorithm not in algorithm_names():
         raise choice_error("algorithm", options.algorithm, algorithm_names())
     if options.data not in data_names():

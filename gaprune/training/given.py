@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from gaprune.errors import CheckpointError, RunError
+from gaprune.errors import CheckpointError, OptionError, RunError
 from gaprune.evaluate.measure import measure
 from gaprune.models import (
     PRETRAINED,
@@ -20,6 +20,7 @@ from gaprune.models import (
     fill_weights,
     load_weights,
     network_of,
+    of_zoo,
     pretrained,
     read_stored,
     stem_of,
@@ -57,6 +58,28 @@ class GivenWeights:
     data: str = ""
     accuracy: float = 0.0
     train_sha256: str = ""
+
+
+def check_given(model_name: str, path: Path | None, head: str | None) -> None:
+    """Refuse weights that are not there, and a rule for heads that says nothing, before data is read.
+
+    Args:
+        model_name: of the network that they are for.
+        path: as ``given_weights`` takes it; ``None`` where none are given.
+        head: as ``HeadRule`` reads it.
+
+    Raises:
+        CheckpointError: there is no such file.
+        OptionError: the rule means nothing, or there are no weights that it could be for.
+    """
+    rule = HeadRule.parse(head)
+    if path is None:
+        if rule.kind != "keep":
+            raise OptionError(f"head {head} says what becomes of a checkpoint's head: give --checkpoint FILE, too")
+    elif str(path) != PRETRAINED and not path.is_file():
+        raise CheckpointError(f"no such checkpoint file: {path}")
+    elif not path.exists() and not of_zoo(model_name):
+        pretrained(model_name)
 
 
 def given_weights(subject: Subject, path: Path) -> GivenWeights:

@@ -57,6 +57,32 @@ def test_weights_are_found_however_they_are_nested_and_prefixed(
     assert same(target, weights)
 
 
+leaves = st.one_of(
+    st.none(),
+    st.integers(0, 9),
+    st.text(max_size=3),
+    st.lists(st.integers(0, 3), max_size=2).map(lambda shape: torch.ones(shape)),
+)
+names = st.sampled_from(["conv.weight", "conv.bias", "norm.weight", "head.weight", "module.head.bias", "model", "ema"])
+contents = st.recursive(
+    leaves, lambda inner: st.dictionaries(names, inner, max_size=4) | st.lists(inner, max_size=2), max_leaves=12
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(content=contents, classes=st.sampled_from([None, "cut", "new"]))
+def test_whatever_a_file_holds_is_one_line_and_changes_nothing(
+    tmp_path_factory: pytest.TempPathFactory, content: object, classes: str | None
+) -> None:
+    path, target = written(tmp_path_factory.mktemp("any") / "w.pt", content), network()
+    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
+    with pytest.raises(CheckpointError) as caught:
+        fill_weights(target, read_stored(path), str(path), head=HeadRule.parse(classes), classes=("a", "b", "c"))
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(path) in str(caught.value)
+    assert same(target, before)
+
+
 def inner_wrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.replace("conv.", "conv._orig_mod."): tensor for name, tensor in weights.items()}
 
