@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import Goal, at_least, pathless, run
 from safetensors.torch import save_file
-from subjects import load_subject, small_network
 from torch import nn
 
-from gaprune.commands.compare import Options, compare, default_methods
+from benchmarks.harness import Goal, at_least, pathless, run
+from benchmarks.subjects import load_subject, small_network
+from gaprune.commands.compare import CompareOptions, compare, default_methods
 from gaprune.commands.search import search
 from gaprune.compress.ours import Front
 from gaprune.compress.rows import Row, slug, unmatched
@@ -116,7 +116,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     path = options.run or _searched(options, work / "search", reporter)
     manifest = read_manifest(path)
     table = work / "table"
-    given = Options(
+    given = CompareOptions.of(
         run=path,
         data_dir=options.data_dir,
         methods=QUICK_METHODS if options.quick else default_methods(Front(path)),
@@ -128,8 +128,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     )
     if (table / MANIFEST_NAME).exists():
         typed = {"methods", "run", "epochs", "epoch_images"} | given.given  # what differs from the table is refused
-        typed |= {"threads"} if given.threads else set()
-        given = dataclasses.replace(given, resume=table, given=frozenset(typed))
+        typed |= {"threads"} if given.machine.threads else set()
+        given = given.but(resume=table, given=frozenset(typed))
     rows = compare(given)
     failures = json.loads((table / JSON).read_text())["failures"]
     name, device = f"{network}-{manifest['data']['name']}", choose_device("auto").type
@@ -150,9 +150,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "rows": [dataclasses.asdict(row) for row in rows],
         "failures": failures,
         "unmatched": [row.chain for row in unmatched(rows)],
-        "epochs": given.epochs,
-        "epoch_images": given.epoch_images,
-        "threads": given.threads or torch.get_num_threads(),
+        "epochs": given.work.epochs,
+        "epoch_images": given.work.epoch_images,
+        "threads": given.machine.threads or torch.get_num_threads(),
         "baseline": pathless(manifest["baseline"]),
         "search": {name: manifest["options"][name] for name in (*SEARCH, "objectives")}
         | {"evaluations": manifest.get("evaluations")},
@@ -160,7 +160,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _searched(options: argparse.Namespace, path: Path, reporter: Reporter) -> Path:
-    """A search of the network, made now or gone on with."""
+    """A search of the network, made now or resumed."""
     if options.quick:
         subject = load_subject(options, reporter)
         weights = path.parent / "weights.safetensors"

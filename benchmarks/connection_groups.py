@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import Goal, run
 from torch import nn
 
+from benchmarks.harness import Goal, run
 from gaprune.models import build
 from gaprune.progress import make_reporter
 from gaprune.prune.compact import Compactor

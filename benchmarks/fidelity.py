@@ -27,19 +27,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import DONE, Goal, run
-from subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 
+from benchmarks.harness import DONE, Goal, run
+from benchmarks.subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 from gaprune.data import ImageSet
 from gaprune.evaluate import Evaluator, resolve_objectives
-from gaprune.evaluate import Task as Judged
+from gaprune.evaluate import FitnessTask as Judged
 from gaprune.evaluate.measure import measure as top1
 from gaprune.evolve.initial import informed_member
 from gaprune.evolve.ranked import RankedSpace, rank
 from gaprune.evolve.variation import Variation
 from gaprune.progress import make_reporter
 from gaprune.prune.compensation import Compensator
-from gaprune.prune.genome import Bits, Floats, Genome, Layout, Space
+from gaprune.prune.genome import Bits, Floats, Genome, Layout, Shares, Space
 from gaprune.prune.space import PruningSpace
 from gaprune.training import Recipe, bfloat16_pays, fit
 
@@ -90,8 +90,8 @@ class Judges:
             half=bfloat16_pays(subject.device),
         )
         objectives = resolve_objectives(("accuracy", "flops"))
-        self._fast = Evaluator(subject.model, space, task, objectives, compensator)
-        self._plain = Evaluator(subject.model, space, task, objectives, None)
+        self._fast = Evaluator(subject.model, space, task, objectives, compensator, anchors=subject.anchors)
+        self._plain = Evaluator(subject.model, space, task, objectives, None, anchors=subject.anchors)
         self._subject = subject
         self._others = others
         self._train = train
@@ -154,6 +154,10 @@ class _Bent:
     def shares(self, level: float) -> Floats:
         bent: Floats = self.space.shares(level) ** self.exponents
         return bent
+
+    def tilted(self, tilt: Floats) -> Shares:
+        shares = self.space.tilted(tilt)
+        return lambda level: shares(level) ** self.exponents
 
     def cost(self, bits: Bits) -> float:
         return self.space.cost(bits)

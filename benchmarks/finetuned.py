@@ -31,14 +31,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import DONE, Goal, are_shares, at_least, run
-from oneshot import POLISH_IMAGES, QUICK_CRITERIA, QUICK_POLISH_IMAGES, Bench, peer_sweep
-from pictures import Curve, draw_accuracy
-from search import Judge, Recorder, searched
-from subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 from torch import nn
-from torch_pruning_peer import SCOPES, criteria, pruned
 
+from benchmarks.harness import DONE, Goal, are_shares, at_least, run
+from benchmarks.oneshot import POLISH_IMAGES, QUICK_CRITERIA, QUICK_POLISH_IMAGES, Bench, peer_sweep
+from benchmarks.pictures import Curve, draw_accuracy
+from benchmarks.search import Judge, Recorder, searched
+from benchmarks.subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
+from benchmarks.torch_pruning_peer import SCOPES, criteria, pruned
 from gaprune.errors import OptionError
 from gaprune.evaluate.measure import measure as top1
 from gaprune.evolve import NSGA2
@@ -219,7 +219,7 @@ class Own:
             polished = evaluator.compacted(masks)
             self._polisher(polished, masks)
             recalibrated = copy.deepcopy(polished)
-            evaluator.recalibrate(recalibrated)
+            evaluator.recalibrate(recalibrated, masks)
             made = [evaluator.network(genome), polished, recalibrated]
             accuracies = [top1(network, subject.splits.search, *subject.norm).accuracy for network in made]
         return made[int(np.argmax(accuracies))]

@@ -26,11 +26,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import DONE, Goal, run
-from search import Judge, Recorder, searched
-from subjects import Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject
 from torch import nn
 
+from benchmarks.harness import DONE, Goal, run
+from benchmarks.search import Judge, Recorder, searched
+from benchmarks.subjects import Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject
 from gaprune.evolve import NSGA2
 from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.compensation import Compensator
@@ -91,8 +91,7 @@ Row = dict[str, Any]
 def all_statistics(subject: Subject, reporter: Reporter) -> Statistics:
     """Of the original's consumers, with patches."""
     images = first(subject.splits.calibration, images_wanted(consumers(subject.model, subject.graph)))
-    with reporter.task("statistics", len(images)) as task:
-        return collect(subject.model, subject.graph, images, *subject.norm, advance=task.advance)
+    return collect(subject.model, subject.graph, images, *subject.norm, reporter=reporter)
 
 
 def front_of(judge: Recorder, space: PruningSpace, seed: int, settings: Row) -> list[Genome]:

@@ -3,7 +3,7 @@
 Claim: with removed channels compensated for in closed form and the layers polished, a network keeps its accuracy at
 budgets where the peer's settings lose most of it. All sides start from one checkpoint and are held to the same share of
 the FLOPs (fvcore, compact network, one image); convolutions run in the same precision for all. BN marks batch norm
-recalibrated on the same calibration images, which Torch-Pruning does not do itself: a courtesy.
+recalibrated on the same calibration images, which Torch-Pruning does not do itself: a courtesy. Ours is anchored.
 
 How the numbers are chosen. Each of the peer's settings (criterion x scope) is brought to each budget and measured on
 a fixed 1,000 test images, as it comes and with BN; the best of each kind is measured on all test images. So the peer's
@@ -29,8 +29,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import DONE, Goal, run
-from subjects import (
+from torch import nn
+
+from benchmarks.harness import DONE, Goal, run
+from benchmarks.subjects import (
     SEED,
     Subject,
     WorkFile,
@@ -41,9 +43,17 @@ from subjects import (
     study,
     widest_within,
 )
-from torch import nn
-from torch_pruning_peer import GRADIENT_IMAGES, SCOPES, TOLERANCE, Criterion, Planner, Scores, criteria, pruned, score
-
+from benchmarks.torch_pruning_peer import (
+    GRADIENT_IMAGES,
+    SCOPES,
+    TOLERANCE,
+    Criterion,
+    Planner,
+    Scores,
+    criteria,
+    pruned,
+    score,
+)
 from gaprune import load
 from gaprune.errors import RunError, first_line
 from gaprune.progress import Reporter, Task, make_reporter
@@ -247,7 +257,7 @@ class Own:
         return self._compact(masks, None if form is None else self._compensators[form](masks))
 
     def _recalibrated(self, masks: Masks, form: str | None, method: str, budget: float) -> Row:
-        network = self._bench.subject.recalibrate(self._network(masks, form))
+        network = self._bench.subject.recalibrate(self._network(masks, form), masks)
         return self._bench.row(network, method, form or "BN", budget)
 
     def _polished(self, masks: Masks, budget: float) -> Row:
@@ -255,8 +265,8 @@ class Own:
         self._polisher(network, masks)
         makes: dict[str, Callable[[], nn.Module]] = {
             "polished": lambda: network,
-            "polished, BN": lambda: subject.recalibrate(network),
-            "taps, BN": lambda: subject.recalibrate(self._network(masks, "taps")),
+            "polished, BN": lambda: subject.recalibrate(network, masks),
+            "taps, BN": lambda: subject.recalibrate(self._network(masks, "taps"), masks),
         }
         made = {name: self._bench.row(make(), OURS, name, budget) for name, make in makes.items()}
         kept = max(made, key=lambda name: made[name]["search_accuracy"])

@@ -26,10 +26,10 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-from harness import Goal, run
 from torch import nn
 from transformers import BertConfig
 
+from benchmarks.harness import Goal, run
 from gaprune.compress import Session, Work
 from gaprune.compress.chain import parse_chain
 from gaprune.compress.extras import needed

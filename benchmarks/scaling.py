@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import Goal, run
-from subjects import SEED, Subject, add_arguments, load_subject, study
-from throughput import evaluator_of, genomes
 
+from benchmarks.harness import Goal, run
+from benchmarks.subjects import SEED, Subject, add_arguments, load_subject, study
+from benchmarks.throughput import evaluator_of, genomes
 from gaprune.cluster.dispatch import Dispatcher, Use
 from gaprune.cluster.session import Needs, connect
 from gaprune.device import pinned

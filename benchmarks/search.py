@@ -29,21 +29,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import DONE, Goal, run
-from subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 
+from benchmarks.harness import DONE, Goal, run
+from benchmarks.subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 from gaprune.data import ImageSet
 from gaprune.evaluate import Evaluator, resolve_objectives
-from gaprune.evaluate import Task as Judged
+from gaprune.evaluate import FitnessTask as Judged
 from gaprune.evaluate.measure import measure as top1
-from gaprune.evolve import NSGA2, Algorithm, HillClimbing, RandomSearch, hypervolume
+from gaprune.evolve import CMA, NSGA2, Algorithm, HillClimbing, RandomSearch, Tuned, hypervolume
 from gaprune.evolve.initial import halving, ladder, uninformed
 from gaprune.evolve.operators import Flip, OnePoint
 from gaprune.evolve.rounds import Rounds
 from gaprune.evolve.variation import Variation
 from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.compensation import Compensator
-from gaprune.prune.genome import Bits, Floats, Genome, Layout, Section, Space
+from gaprune.prune.genome import Bits, Floats, Genome, Layout, Section, Shares, Space, bent
 from gaprune.prune.space import PruningSpace
 from gaprune.training import bfloat16_pays
 
@@ -60,6 +60,7 @@ PAPER_SHARES = (0.03, 0.52, 0.45, 0.37, 0.27)
 
 QUICK = {"evaluations": 60, "population": 12, "images": 120, "others": 200, "paper_population": 6}
 OURS, LADDER, RANDOM, CLIMBING = "NSGA-II, ours", "ladder alone", "random search", "hill climbing"
+CMA_LADDERS, TUNED = "CMA-ES on ladders", "NSGA-II around a tuned ladder"
 BITS, PAPER = "NSGA-II on bits, uninformed", "the paper's rounds"
 
 GOALS = (
@@ -111,7 +112,14 @@ class Judge:
             classes=len(subject.data.classes),
             half=bfloat16_pays(subject.device),
         )
-        self.evaluator = Evaluator(subject.model, space, task, resolve_objectives(("accuracy", "flops")), compensator)
+        self.evaluator = Evaluator(
+            subject.model,
+            space,
+            task,
+            resolve_objectives(("accuracy", "flops")),
+            compensator,
+            anchors=subject.anchors,
+        )
         self._subject, self._others, self._work, self._name = subject, others, work, name
 
     def __call__(self, genome: Genome) -> Floats:
@@ -182,6 +190,10 @@ class Left:
         """The level for every section: the ladder is the whole network's."""
         return np.full(len(self.layout.sections), level)
 
+    def tilted(self, tilt: Floats) -> Shares:
+        """The level to a power of each section's own, likewise."""
+        return bent(tilt)
+
     def cost(self, bits: Bits) -> float:
         """Share of the whole network's FLOPs."""
         return self.space.cost(self.whole(bits))
@@ -241,6 +253,8 @@ def methods(space: Space, settings: Row, judge: Callable[[Genome], Floats]) -> d
         LADDER: lambda seed: climb_ladder(space, judge, count),
         OURS: of(lambda seed: NSGA2(space, population=population, seed=seed)),
         RANDOM: of(lambda seed: RandomSearch(space, population=population, seed=seed)),
+        CMA_LADDERS: of(lambda seed: CMA(space, population=population, seed=seed)),
+        TUNED: of(lambda seed: Tuned(space, population=population, seed=seed)),
         CLIMBING: of(lambda seed: HillClimbing(space, population=population, seed=seed)),
         BITS: of(on_bits),
         PAPER: lambda seed: paper_rounds(space, judge, count, settings["paper_population"], seed),
@@ -362,7 +376,7 @@ def run_all(judge: Judge, space: Space, settings: Row, reporter: Reporter, only:
     """Every method, or only one, from every seed; the ladder, which has none, once."""
     seeds, few = settings["seeds"], settings["control_seeds"]
     plan = [(LADDER, 0)]
-    plan += [(name, seed) for seed in range(seeds) for name in (OURS, RANDOM, CLIMBING)]
+    plan += [(name, seed) for seed in range(seeds) for name in (OURS, RANDOM, CLIMBING, CMA_LADDERS, TUNED)]
     plan += [(name, seed) for seed in range(few) for name in (BITS, PAPER)]
     plan = [(name, seed) for name, seed in plan if only in (None, name)]
     rows = []
@@ -416,7 +430,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=5, help="of the searches that goals speak of")
     parser.add_argument(
         "--again",
-        choices=(OURS, LADDER, RANDOM, CLIMBING, BITS, PAPER),
+        choices=(OURS, LADDER, RANDOM, CLIMBING, CMA_LADDERS, TUNED, BITS, PAPER),
         help="measure one method again and take the others' rows from the result that is there",
     )
     parser.add_argument("--control-seeds", type=int, default=3, help="of uninformed NSGA-II and the paper's rounds")

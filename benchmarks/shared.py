@@ -20,18 +20,14 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from harness import Goal, at_least, run
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
-
-from running import Setting, add_arguments, setting
-
+from benchmarks.harness import Goal, at_least, run
+from benchmarks.running import Setting, add_arguments, setting
 from gaprune.commands.search import SearchResult
 from gaprune.device import choose_device
 from gaprune.errors import OptionError

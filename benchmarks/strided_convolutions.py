@@ -24,9 +24,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from harness import Goal, run
 from torch import nn
 
+from benchmarks.harness import Goal, run
 from gaprune.progress import Reporter, make_reporter
 from gaprune.training.pointwise import PixelsFirst
 

@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ from gaprune.data import ImageData, ImageSet, Splits, default_cache_dir, load_da
 from gaprune.device import choose_device
 from gaprune.evaluate import measure
 from gaprune.progress import Reporter
-from gaprune.prune.calibration import recalibrate
+from gaprune.prune.calibration import Anchor, Recalibrator, recalibrate, take_anchors
 from gaprune.prune.checking import checked_graph
 from gaprune.prune.costs import CostModel, cost_model
 from gaprune.prune.genome import Floats
@@ -103,11 +104,19 @@ class Subject:
         with self._autocast():
             return measure(network, images, *self.norm).accuracy
 
-    def recalibrate(self, network: nn.Module) -> nn.Module:
-        """The network, its batch norm measured anew in place."""
+    @cached_property
+    def anchors(self) -> dict[str, Anchor]:
+        """What the original's batch norms are fed with on the images for recalibration."""
+        return take_anchors(self.model, self.recalibration, *self.norm)
+
+    def recalibrate(self, network: nn.Module, masks: Masks | None = None) -> nn.Module:
+        """The network, its batch norm measured anew in place: anchored where its masks are given, else plainly."""
         network = network.to(memory_format=torch.channels_last)
         with self._autocast():
-            recalibrate(network, self.recalibration, *self.norm)
+            if masks is None:
+                recalibrate(network, self.recalibration, *self.norm)
+            else:
+                Recalibrator(self.recalibration, *self.norm, graph=self.graph, anchors=self.anchors)(network, masks)
         return network
 
     def _autocast(self) -> torch.autocast:
@@ -169,10 +178,9 @@ def study(subject: Subject, reporter: Reporter) -> tuple[Statistics, PruningSpac
     """Statistics of the original, and the space of its neuron genes with the removal order's worth and ladder."""
     model, graph = subject.model, subject.graph
     images = first(subject.splits.calibration, images_wanted(consumers(model, graph)))
-    with reporter.task("statistics", len(images)) as task:
-        statistics = collect(model, graph, images, *subject.norm, advance=task.advance)
-    reporter.say(f"removal order of {graph.neurons:,} neurons")
-    return statistics, PruningSpace(graph, subject.costs, importance_function("obs")(model, graph, statistics))
+    statistics = collect(model, graph, images, *subject.norm, reporter=reporter)
+    importance = importance_function("obs")(model, graph, statistics, reporter=reporter)
+    return statistics, PruningSpace(graph, subject.costs, importance)
 
 
 def widest_within(

@@ -23,14 +23,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import Goal, run
-from subjects import SEED, Subject, add_arguments, load_subject, study
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from benchmarks.harness import Goal, run
+from benchmarks.subjects import SEED, Subject, add_arguments, load_subject, study
 from gaprune.data import ImageSet
 from gaprune.device import pinned
-from gaprune.evaluate import Evaluator, Task, measure, resolve_objectives
+from gaprune.evaluate import Evaluator, FitnessTask, measure, resolve_objectives
 from gaprune.evolve.initial import informed_member
 from gaprune.evolve.ranked import rank
 from gaprune.models import build
@@ -95,9 +95,10 @@ def genomes(space: PruningSpace, budgets: tuple[float, ...]) -> list[Genome]:
 def evaluator_of(subject: Subject, space: PruningSpace, found: Statistics, search: ImageSet) -> Evaluator:
     """What a search judges candidates with, in float32."""
     mean, std = subject.norm
-    task = Task(search, subject.recalibration, mean, std, len(subject.data.classes))
+    task = FitnessTask(search, subject.recalibration, mean, std, len(subject.data.classes))
     compensator = Compensator(subject.model, subject.graph, found)
-    return Evaluator(subject.model, space, task, resolve_objectives(("accuracy", "flops")), compensator)
+    objectives = resolve_objectives(("accuracy", "flops"))
+    return Evaluator(subject.model, space, task, objectives, compensator, anchors=subject.anchors)
 
 
 def variant(evaluator: Evaluator, *, half: bool, folded: bool) -> Evaluator:
@@ -135,7 +136,7 @@ def plain(subject: Subject, space: PruningSpace, search: ImageSet) -> Side:
 
 @contextmanager
 def forward_seconds(device: torch.device) -> Iterator[list[float]]:
-    """Meanwhile the list fills with the seconds of each forward pass of a whole network."""
+    """Fill the list with the seconds of each forward pass of a whole network."""
     spent: list[float] = []
     started: list[float] = []
 

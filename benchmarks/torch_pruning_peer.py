@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch_pruning as tp
-from subjects import Subject, first
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.subjects import Subject, first
 from gaprune.data import ImageSet, normalise
 from gaprune.prune.masks import Masks
 
@@ -136,7 +136,7 @@ class Planner:
     def share(self, ratio: float) -> float:
         """Share of the FLOPs that is left at a ratio."""
         if ratio not in self._shares:
-            self._shares[ratio] = self._subject.flops(self._masks(ratio)) / self._subject.flops()
+            self._shares[ratio] = self._subject.flops(self.masks(ratio)) / self._subject.flops()
         return self._shares[ratio]
 
     def ratio(self, budget: float) -> float | None:
@@ -164,7 +164,8 @@ class Planner:
         pairs = itertools.pairwise(known)
         return next((pair for pair in pairs if self._shares[pair[0]] > budget >= self._shares[pair[1]]), (0.0, None))
 
-    def _masks(self, ratio: float) -> Masks:
+    def masks(self, ratio: float) -> Masks:
+        """What is kept at a ratio."""
         pruner = self._pruner
         pruner.per_step_pruning_ratio = [0.0, ratio]
         pruner.current_step = 0

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import types
-import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from results import GENERATED, index_page, readme_table, results_page, results_pages
 from tables import table
+
+from gaprune.fields import Entry, entries
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -55,6 +56,7 @@ def main() -> int:
 def pages() -> Iterator[tuple[Path, str]]:
     """Each generated file with its text."""
     yield OPTIONS, options_page()
+    yield from keyword_modules()
     folder = ROOT / "docs" / "results"
     yield folder / "index.md", index_page()
     for name in results_pages():
@@ -76,21 +78,23 @@ def options_page() -> str:
         GENERATED,
         "From Python an option has the same name with underscores: `--max-flops 0.5` is `max_flops=0.5` in\n"
         "`gaprune.search(...)` and `gaprune.finetune(...)`. `--help` prints the same lists. A switch is given as\n"
-        "`--name`, and taken back as `--no-name`.",
+        "`--name`, and taken back as `--no-name`. Every command also takes `--config FILE` and `--write-config FILE`:\n"
+        "[options in a file](../how-to/options-file.md), in the groups of this page.",
     ]
     for command, options in commands():
         header = ("option", "value", "default", "meaning")
-        parts += [f"## {command}", str(options.__doc__), table(header, rows(options))]
+        parts += [f"## {command}", str(options.__doc__)]
+        for title, found in by_group(options):
+            parts += [] if title is None else [f"### {title[0].upper()}{title[1:]}"]
+            parts.append(table(header, rows(found)))
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
 def commands() -> tuple[tuple[str, type[Any]], ...]:
     """Each command with the dataclass of its options."""
-    from gaprune.commands.compare import Options as CompareOptions
-    from gaprune.commands.finetune import FinetuneOptions
-    from gaprune.commands.train import Options as TrainOptions
+    from gaprune.commands.options import CompareOptions, FinetuneOptions, TrainOptions
     from gaprune.session.options import SearchOptions
-    from gaprune.text.compare import Options as TextOptions
+    from gaprune.text.options import TextOptions
 
     return (
         ("python -m gaprune.search", SearchOptions),
@@ -101,23 +105,60 @@ def commands() -> tuple[tuple[str, type[Any]], ...]:
     )
 
 
-def rows(options: type[Any]) -> Iterator[tuple[str, str, str, str]]:
+def keyword_modules() -> Iterator[tuple[Path, str]]:
+    """The types of the keyword arguments of ``gaprune.search`` and ``gaprune.finetune``."""
+    from gaprune.commands.options import FinetuneOptions
+    from gaprune.session.options import SearchOptions
+
+    package = ROOT / "gaprune"
+    search = keywords("gaprune.search", "SearchKeywords", SearchOptions, ("model", "data", "objectives"))
+    finetune = keywords("gaprune.finetune", "FinetuneKeywords", FinetuneOptions, ("run",))
+    yield package / "session" / "options" / "keywords.py", search
+    yield package / "commands" / "options" / "keywords.py", finetune
+
+
+def keywords(function: str, name: str, options: type[Any], but: tuple[str, ...]) -> str:
+    """A module with a ``TypedDict`` of options by their flat names, as a caller may give them."""
+    from gaprune import choices
+
+    taken = {one: str(entry.field.type) for one, entry in entries(options).items() if one not in but}
+    lines = [f"    {one}: {as_argument(annotation)}" for one, annotation in taken.items()]
+    kinds = {kind for annotation in taken.values() for kind in annotation.split(" | ")}
+    used = sorted(kind for kind in kinds if hasattr(choices, kind))
+    imports = ["from typing import TypedDict"]
+    if any("Path" in line for line in lines):
+        imports.insert(0, "from pathlib import Path")
+    if any("Sequence" in line for line in lines):
+        imports.insert(0, "from collections.abc import Sequence")
+    names = ", ".join(used)
+    words = f"from gaprune.choices import {names}"
+    if len(words) > 120:
+        words = "\n".join(("from gaprune.choices import (", *(f"    {one}," for one in used), ")"))
+    head = f'"""Keyword arguments of ``{function}``, written by ``python docs/generate.py`` from the options."""'
+    body = (f"class {name}(TypedDict, total=False):", f'    """Options of ``{function}``, by name."""', "", *lines)
+    future = "from __future__ import annotations"
+    return "\n".join((head, "", future, "", *imports, "", words, "", "", *body)) + "\n"
+
+
+def as_argument(annotation: str) -> str:
+    """A field's type as a caller may give it: a path as text, numbers in any sequence, or one alone."""
+    numbers = annotation.replace("tuple[float, ...]", "Sequence[float] | float")
+    return numbers.replace("tuple[str, ...]", "Sequence[str]").replace("Path", "Path | str")
+
+
+def by_group(options: type[Any]) -> Iterator[tuple[str | None, list[Entry]]]:
+    """A command's options, those of a group together, with what it is about."""
+    for title, found in groupby(entries(options).values(), key=lambda entry: entry.title):
+        yield title, list(found)
+
+
+def rows(options: Iterable[Entry]) -> Iterator[tuple[str, str, str, str]]:
     """One row an option: how it is typed, what it takes, its default, what it does."""
-    hints = typing.get_type_hints(options)
-    for field in dataclasses.fields(options):
-        told = field.metadata
-        if "help" not in told:
-            continue
-        name = f"`{told['metavar']}`" if told.get("place") else f"`--{field.name.replace('_', '-')}`"
-        meaning = told["help"] if not told["choices"] else f"{told['help']}: {', '.join(told['choices'])}"
-        yield name, kind(hints[field.name]), shown(field.default), meaning
-
-
-def kind(hint: Any) -> str:
-    """What an option takes, in words; ``or none`` is not said, as that is not giving it."""
-    if isinstance(hint, types.UnionType):
-        hint = next(part for part in typing.get_args(hint) if part is not type(None))
-    return KINDS[hint]
+    for entry in options:
+        name = f"`{entry.field.metadata['metavar']}`" if entry.place else f"`{entry.flag}`"
+        unnamed = [word for word in entry.choices if word not in entry.help]
+        meaning = f"{entry.help}: {', '.join(entry.choices)}" if unnamed else entry.help
+        yield name, KINDS[entry.kind], shown(entry.field.default), meaning
 
 
 def shown(default: Any) -> str:

@@ -177,6 +177,21 @@ def sizes(result: Result) -> str:
     return table(("chain", "MB saved", "MB by formula", "MB, the paper"), rows)
 
 
+def photographs(result: Result) -> str:
+    """Memory after each stage, and what was decoded how fast."""
+    figures = result["figures"]
+    peak = f"At most {figures['peak resident, GiB']:.2f} GiB resident; the pixels as one tensor: "
+    rates = [(name.rpartition(", ")[2], round(found)) for name, found in figures.items() if name.startswith("photog")]
+    rows = [(row["reading"], row["stage"], row["seconds"], row["resident_gib"]) for row in result["rows"]]
+    return "\n\n".join(
+        (
+            f"{peak}{figures['as one tensor, GiB']:.2f} GiB.",
+            table(("reading", "stage", "seconds", "GiB resident after it"), rows),
+            table(("decoded by", "photographs a second"), rates),
+        )
+    )
+
+
 PAGES: dict[str, tuple[Part, ...]] = {
     "first_search": (
         Part("VGG16 on CIFAR-10", f"{EXPERIMENTS}/first-search-vgg16-cifar10-jpeg"),
@@ -232,6 +247,7 @@ PAGES: dict[str, tuple[Part, ...]] = {
     ),
     "eight_bits": both(BENCHMARKS, "eight_bits", eight_bits, ()),
     "strided_convolutions": (Part("Random images", f"{BENCHMARKS}/strided_convolutions-random-images-cpu", widths),),
+    "photographs": (Part("13,000 photographs", f"{BENCHMARKS}/photographs-imagenette160-cpu", photographs),),
     "gpu": (Part("NVIDIA H200", f"{EXPERIMENTS}/gpu-nvidia-h200"),),
 }
 

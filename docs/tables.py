@@ -6,17 +6,12 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from gaprune.runs.tables import markdown
+
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table; ``None`` is a dash, floats are rounded to four digits."""
-    lines = [line(header), line(["---"] * len(header))]
-    lines += [line([cell(value) for value in row]) for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def line(cells: Sequence[str]) -> str:
-    """One row."""
-    return f"| {' | '.join(cells)} |"
+    return markdown(header, [[cell(value) for value in row] for row in rows], text=len(header)) + "\n"
 
 
 def cell(value: Any) -> str:
@@ -30,7 +25,7 @@ def cell(value: Any) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     if "`" not in text:
         text = re.sub(r"<(?=[a-zA-Z])", "&lt;", text)  # a placeholder, not a tag
-    return text.replace("|", "\\|").replace("\n", " ")
+    return text.replace("\n", " ")
 
 
 def percent(share: float | None, digits: int = 1) -> str:

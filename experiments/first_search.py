@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import re
 import shutil
@@ -17,7 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gaprune.cli import GIVEN, options_from_record, typed_command
+from gaprune.cli import options_from_record, typed_command
+from gaprune.fields import names_of
 from gaprune.runs import Baseline, FrontRow, pick, plain_table, read_csv, read_manifest
 from gaprune.session.options import SearchOptions
 
@@ -92,7 +92,7 @@ The most accurate member (by the search set) within each share of the FLOPs:
 {_budgets(rows)}
 
 ## The whole front
-{plain_table(rows, baseline=original, picked=picked)}"""
+{plain_table(rows, baseline=original, picked=picked, every=True)}"""
 
 
 def _without_paths(text: str) -> str:
@@ -115,10 +115,10 @@ def _budgets(rows: list[FrontRow]) -> str:
 def _command(manifest: dict[str, Any]) -> str:
     """The command, paths left out."""
     options, default = options_from_record(SearchOptions, manifest["options"]), SearchOptions()
-    names = {one.name for one in dataclasses.fields(options)} - {"output", "cache_dir", GIVEN}
+    names = set(names_of(SearchOptions)) - {"output", "cache_dir"}
     typed = {name for name in names if getattr(options, name) != getattr(default, name)} | {"model"}
     paths: dict[str, Any] = {name: Path("DIR") for name in ("data_dir", "checkpoint") if name in typed}
-    return typed_command("python -m gaprune.search", dataclasses.replace(options, given=frozenset(typed), **paths))
+    return typed_command("python -m gaprune.search", options.but(given=frozenset(typed), **paths))
 
 
 if __name__ == "__main__":

@@ -22,9 +22,8 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpu_plan import DONE, Plan, Step, table
-from parcels import join, pack
-
+from experiments.gpu_plan import DONE, Plan, Step, table
+from experiments.parcels import join, pack
 from gaprune.errors import GapruneError, OptionError
 from gaprune.progress import duration
 
@@ -137,7 +136,7 @@ def main(options: argparse.Namespace) -> int:
 
 def _child(options: argparse.Namespace) -> int:
     """One step in this process."""
-    import gpu_steps
+    from experiments import gpu_steps
 
     step = next(one for one in WHOLE if one.name == options.step)
     gpu_steps.work(

@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from running import Setting, add_arguments, markdown, members_within, search_seconds, setting
-
+# the folder of benchmarks is on the path by now
+from benchmarks.harness import Goal, at_least, pathless, run
+from benchmarks.running import Setting, add_arguments, markdown, members_within, search_seconds, setting
 from gaprune.baseline import Subject, default_recipe, held_out_size, train_baseline
 from gaprune.data import load_data, split
 from gaprune.device import choose_device
@@ -30,9 +31,6 @@ from gaprune.progress import duration, make_reporter
 from gaprune.runs import read_manifest
 from gaprune.training import Distillation, Recipe, estimate_seconds
 from gaprune.training.subject import new_network
-
-# the folder of benchmarks is on the path by now
-from harness import Goal, at_least, pathless, run  # isort: skip
 
 
 @dataclass(frozen=True)

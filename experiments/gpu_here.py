@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from running import QUICK_SIZES, members_within
 
+# the folder of benchmarks is on the path by now
+from benchmarks import subjects
+from benchmarks.running import QUICK_NETWORK, QUICK_SIZES, members_within
 from gaprune.baseline import held_out_size, resolve_baseline
 from gaprune.data import ImageData, load_data, split
 from gaprune.device import card_names, choose_device
@@ -18,11 +20,7 @@ from gaprune.progress import Reporter
 from gaprune.runs import FrontRow, environment
 from gaprune.runs.files import write_json
 
-# the folder of benchmarks is on the path by now
-import subjects  # isort: skip
-
 RESULT = "result.json"
-QUICK_NETWORK = "running:quick_network"
 
 BUDGETS = (0.5, 0.2, 0.1, 0.04)
 """Shares of the FLOPs at which members are looked at."""

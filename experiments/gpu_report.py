@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gpu_here import RESULT
-from gpu_plan import DONE, STATUS
-from running import markdown
-
+from benchmarks.running import markdown
+from experiments.gpu_here import RESULT
+from experiments.gpu_plan import DONE, STATUS
 from gaprune.progress import duration
 from gaprune.runs import read_csv
 from gaprune.runs.files import atomic_write, read_json_object, write_json

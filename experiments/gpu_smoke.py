@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from running import quick_network
 from safetensors.torch import save_file
 from torch import nn
 
 import gaprune
-from gaprune.commands.compare import Options, compare
+from benchmarks.running import QUICK_NETWORK, quick_network
+from gaprune.commands.compare import CompareOptions, compare
 from gaprune.data import ImageData, ImageSet, load_data
 from gaprune.device import choose_device
 from gaprune.models import build
@@ -57,9 +57,7 @@ class Bench:
     def search(self, name: str, **options: Any) -> Any:
         """A small search of the small network."""
         given = {**SMALL, **options}
-        return gaprune.search(
-            "running:quick_network", "digits", output=self.folder / name, checkpoint=self.weights, **given
-        )
+        return gaprune.search(QUICK_NETWORK, "digits", output=self.folder / name, checkpoint=self.weights, **given)
 
 
 def smoke(home: Path, folder: Path, write: Callable[..., None]) -> None:
@@ -148,7 +146,7 @@ def a_search_twice_is_the_same(bench: Bench) -> str:
     fronts = [_front(bench.search(f"twice-{turn}", generations=4)) for turn in range(2)]
     halves = bench.search("halves", generations=2)
     resumed = gaprune.search(
-        "running:quick_network", "digits", resume=halves.path, generations=4, checkpoint=bench.weights, reporter=SILENT
+        QUICK_NETWORK, "digits", resume=halves.path, generations=4, checkpoint=bench.weights, reporter=SILENT
     )
     if not fronts[0] == fronts[1] == _front(resumed):
         raise RuntimeError("the fronts differ")
@@ -191,7 +189,7 @@ def limits_and_other_algorithms(bench: Bench) -> str:
     bench.search("iterations", iterations=2, iteration_epochs=1)
     rounds = {name: value for name, value in SMALL.items() if name != "generations"}
     gaprune.search(
-        "running:quick_network",
+        QUICK_NETWORK,
         "digits",
         output=bench.folder / "rounds",
         checkpoint=bench.weights,
@@ -228,7 +226,7 @@ def methods_are_compared(bench: Bench) -> str:
         "ours+quantize",
     )
     rows = compare(
-        Options(
+        CompareOptions.of(
             run=result.path,
             methods=methods,
             epochs=1,

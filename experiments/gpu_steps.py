@@ -15,16 +15,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gpu_times
 import torch
-from gpu_goals import QUICK_TARGETS, TARGETS, reached
-from gpu_here import Here, peak_megabytes, within
-from running import QUICK_SIZES, Setting
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 import gaprune
+from benchmarks.running import QUICK_SIZES, Setting
+from experiments import gpu_times
+from experiments.gpu_goals import QUICK_TARGETS, TARGETS, reached
+from experiments.gpu_here import Here, peak_megabytes, within
 from gaprune.baseline import Subject as Wanted
 from gaprune.baseline import default_recipe, held_out_size, load_baseline, train_baseline
 from gaprune.data import split
@@ -233,7 +233,7 @@ def work(
     here = Here(home, work, data_dir, quick, seconds, weights, make_reporter())
     alone: dict[str, Callable[[Here], None]] = {"tests": tests, "images": images}
     if kind == "smoke":
-        from gpu_smoke import smoke
+        from experiments.gpu_smoke import smoke
 
         smoke(here.home, here.work / "smoke", here.write)
     elif kind in alone:

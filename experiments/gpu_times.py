@@ -11,22 +11,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_here import Here, peak_megabytes, within
 from scipy.stats import spearmanr
 from torch import nn
 
 import gaprune
+
+# the folder of benchmarks is on the path by now
+from benchmarks import scaling, subjects, throughput
+from experiments.gpu_here import Here, peak_megabytes, within
 from gaprune.compress.timing import median_seconds
 from gaprune.device import choose_device, pinned
 from gaprune.evaluate import Evaluator
 from gaprune.front.members import CSV
 from gaprune.runs import read_csv
 from gaprune.training import bfloat16_pays
-
-# the folder of benchmarks is on the path by now
-import scaling  # isort: skip
-import subjects  # isort: skip
-import throughput  # isort: skip
 
 GENOMES = 30
 
@@ -154,14 +152,14 @@ def _precision(mode: str, device: torch.device) -> Iterator[None]:
 
 def compared(here: Here, name: str) -> None:
     """The GPU column of the compared methods, whose rows are trained for a moment only: times, not accuracy."""
-    from gaprune.commands.compare import Options, compare, default_methods
+    from gaprune.commands.compare import CompareOptions, compare, default_methods
     from gaprune.compress.ours import Front
 
     path, table = here.run(name), here.work / f"compared-{name}"
     methods = ("none", "tucker:size=0.6", "ours") if here.quick else default_methods(Front(path))
     places = {k: here.options(name)[k] for k in ("data_dir", "cache_dir") if k in here.options(name)}
     rows = compare(
-        Options(
+        CompareOptions.of(
             run=path,
             methods=methods,
             epochs=1,

@@ -29,9 +29,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from paper import FROM_SCRATCH
-from running import Setting, add_arguments, markdown, members_within, search_seconds, setting
 
+# the folder of benchmarks is on the path by now
+from benchmarks.harness import Goal, are_shares, at_least, run
+from benchmarks.pictures import Curve, draw_accuracy
+from benchmarks.running import Setting, add_arguments, markdown, members_within, search_seconds, setting
+from benchmarks.subjects import WorkFile, code_digest
+from experiments.paper import FROM_SCRATCH
 from gaprune.commands.search import SearchResult
 from gaprune.compress.students import draw_weights
 from gaprune.data import load_data, split
@@ -43,11 +47,6 @@ from gaprune.runs import FrontRow, environment, read_manifest
 from gaprune.saved import load
 from gaprune.training import fit
 from gaprune.training.subject import default_recipe
-
-# the folder of benchmarks is on the path by now
-from harness import Goal, are_shares, at_least, run  # isort: skip
-from pictures import Curve, draw_accuracy  # isort: skip
-from subjects import WorkFile, code_digest  # isort: skip
 
 BUDGETS = (0.5, 0.25, 0.1)
 EPOCHS = (5, 10)

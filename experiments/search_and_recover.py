@@ -22,15 +22,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from running import Setting, add_arguments, markdown, members_within, setting
 
+# the folder of benchmarks is on the path by now
+from benchmarks.harness import Goal, at_least, run
+from benchmarks.running import Setting, add_arguments, markdown, members_within, setting
 from gaprune.commands.search import SearchResult
 from gaprune.evolve import hypervolume
 from gaprune.progress import make_reporter
 from gaprune.runs import FrontRow, read_manifest
-
-# the folder of benchmarks is on the path by now
-from harness import Goal, at_least, run  # isort: skip
 
 BUDGETS = (0.25, 0.1, 0.05)
 LEAST = 2

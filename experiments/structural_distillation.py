@@ -22,8 +22,10 @@ import csv
 from collections.abc import Sequence
 from typing import Any
 
-from paper import MEBIBYTE, NETWORKS, Network, implied_counts
-from running import (
+# the folder of benchmarks is on the path by now
+from benchmarks.harness import Goal, at_least, pathless, run
+from benchmarks.pictures import Curve, draw_accuracy
+from benchmarks.running import (
     Setting,
     add_arguments,
     markdown,
@@ -31,14 +33,10 @@ from running import (
     search_seconds,
     setting,
 )
-
+from experiments.paper import MEBIBYTE, NETWORKS, Network, implied_counts
 from gaprune.commands.search import SearchResult
 from gaprune.progress import make_reporter
 from gaprune.runs import FrontRow, read_manifest
-
-# the folder of benchmarks is on the path by now
-from harness import Goal, at_least, pathless, run  # isort: skip
-from pictures import Curve, draw_accuracy  # isort: skip
 
 AHEAD = "test accuracy above the paper's, least over its parameter budgets"
 GOALS = (Goal(f"vgg16: {AHEAD}", ">=", 5.0, "points"), Goal(f"resnet18-imagenet: {AHEAD}", ">=", 5.0, "points"))

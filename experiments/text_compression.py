@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import statistics
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,23 +27,22 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-from harness import Goal, run
-
-from gaprune.cli import GIVEN
+from benchmarks.harness import Goal, run
 from gaprune.compress import Session, Work
 from gaprune.compress.chain import ORIGINAL, parse_chain
-from gaprune.compress.rows import MEGABYTE, Row
+from gaprune.compress.rows import Row
 from gaprune.compress.storage import save_work, shipped_bytes
 from gaprune.compress.table import JSON
 from gaprune.errors import RunError
+from gaprune.fields import names_of
 from gaprune.progress import make_reporter
 from gaprune.runs.directory import MANIFEST_NAME
 from gaprune.runs.files import atomic_write, read_json_object
-from gaprune.text.compare import Options, compare, figures_of
+from gaprune.runs.tables import MEGABYTE
+from gaprune.text.compare import compare, figures_of
 from gaprune.text.encoder import PAPER
 from gaprune.text.networks import bert_base, build_network
+from gaprune.text.options import TextOptions
 from gaprune.text.rows import ROWS, STUDENT_TUCKER, TUCKER, USUAL
 from gaprune.text.sizes import PAPER_RANK, PAPER_SHAPE, megabytes
 from gaprune.text.table import Figures, misplaced, overlaps, paper_table
@@ -60,8 +58,8 @@ STUDENTS = tuple(
 )
 QUICK = ("none", "quantize", TUCKER, "distill")
 """Chains of a smoke run."""
-ANEW = {"output", "resume", "methods", "cache_dir", GIVEN}
-"""Options of a comparison that are not asked again when it is gone on with; of all others its own must be as asked."""
+ANEW = {"output", "resume", "methods", "cache_dir"}
+"""Options of a comparison that are not asked again when it is resumed; of all others its own must be as asked."""
 PAPER_MB = {"none": 711, "quantize:linear": 454, "quantize": 179}
 
 
@@ -111,7 +109,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this experiment."""
     parser.add_argument("--data", default="sms-spam", help=f"sms-spam, sst2, {SHAPE}, or a file (smoke runs)")
     parser.add_argument("--data-dir", type=Path, help="folder with the files of sms-spam or sst2")
-    parser.add_argument("--encoder", default=Options().encoder, help="a BERT: a folder or a name on the hub")
+    parser.add_argument(
+        "--encoder", default=TextOptions().network.encoder, help="a BERT: a folder or a name on the hub"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     parser.add_argument("--work", type=Path, default=Path("comparisons"), help="where comparisons are kept")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads")
@@ -126,7 +126,7 @@ class Made:
 
 
 def _comparison(options: argparse.Namespace, seed: int) -> Made:
-    """The comparison of one seed, that is made, gone on with, or finished already.
+    """The comparison of one seed, made now, resumed, or finished already.
 
     Raises:
         GapruneError: it was begun with another encoder, data or options than are asked.
@@ -144,9 +144,9 @@ def _comparison(options: argparse.Namespace, seed: int) -> Made:
     return Made(figures, record)
 
 
-def _asked(options: argparse.Namespace, folder: Path, seed: int) -> Options:
+def _asked(options: argparse.Namespace, folder: Path, seed: int) -> TextOptions:
     """The options of one seed's comparison; where its folder is there, it goes on only if it was begun with these."""
-    asked = Options(
+    asked = TextOptions.of(
         encoder=options.encoder,
         data=options.data,
         data_dir=options.data_dir,
@@ -155,11 +155,11 @@ def _asked(options: argparse.Namespace, folder: Path, seed: int) -> Options:
         output=folder,
     )
     if options.quick:
-        asked = dataclasses.replace(asked, epochs=1, student_epochs=2, batch=4, methods=QUICK)
+        asked = asked.but(epochs=1, student_epochs=2, batch=4, methods=QUICK)
     if not (folder / MANIFEST_NAME).exists():
         return asked
-    given = {field.name for field in dataclasses.fields(Options)} - ANEW
-    return dataclasses.replace(asked, resume=folder, output=None, given=frozenset(given))
+    given = set(names_of(TextOptions)) - ANEW
+    return asked.but(resume=folder, output=None, given=frozenset(given))
 
 
 def _figures(name: str, tables: Sequence[Mapping[str, Figures]]) -> dict[str, float]:

@@ -11,25 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gaprune.commands.finetune import finetune as finetune
-    from gaprune.commands.search import SearchResult as SearchResult
+    from gaprune.commands.result import SearchResult as SearchResult
     from gaprune.commands.search import search as search
     from gaprune.data import ImageData as ImageData
     from gaprune.data import from_arrays as from_arrays
+    from gaprune.data import image_data as image_data
     from gaprune.data import load_data as load_data
     from gaprune.errors import GapruneError as GapruneError
     from gaprune.evaluate import Objective as Objective
+    from gaprune.progress import Reporter as Reporter
     from gaprune.runs import pick as pick
     from gaprune.saved import load as load
+    from gaprune.session.callbacks import Generation as Generation
 
 __version__ = "0.1.0"
 
 __all__ = [
     "GapruneError",
+    "Generation",
     "ImageData",
     "Objective",
+    "Reporter",
     "SearchResult",
     "finetune",
     "from_arrays",
+    "image_data",
     "load",
     "load_data",
     "pick",
@@ -38,11 +44,14 @@ __all__ = [
 
 _HOMES = {
     "GapruneError": "gaprune.errors",
+    "Generation": "gaprune.session.callbacks",
     "ImageData": "gaprune.data",
     "Objective": "gaprune.evaluate",
-    "SearchResult": "gaprune.search",
+    "Reporter": "gaprune.progress",
+    "SearchResult": "gaprune.commands.result",
     "finetune": "gaprune.finetune",
     "from_arrays": "gaprune.data",
+    "image_data": "gaprune.data",
     "load": "gaprune.saved",
     "load_data": "gaprune.data",
     "pick": "gaprune.runs",

@@ -53,6 +53,7 @@ class Baseline:
         source: where the weights come from, in one sentence.
         saw_all_training_images: whether a search set held out of the training images may be known to it.
         identity: JSON values that name it in manifests; equal for equal weights and normalisation.
+        own_normalisation: whether mean and std came with the weights, not from the data.
     """
 
     model: nn.Module
@@ -61,6 +62,7 @@ class Baseline:
     source: str
     saw_all_training_images: bool
     identity: dict[str, Any]
+    own_normalisation: bool = False
 
 
 def resolve_baseline(
@@ -112,7 +114,7 @@ def resolve_baseline(
     if checkpoint is not None:
         return load_baseline(subject, checkpoint, HeadRule.parse(head), cache_dir=cache_dir, reporter=reporter)
     shipped = shipped_weights(model_name, stem, data.classes, data.image_shape)
-    if shipped is not None and (search_from == "test" or fits_split(shipped, train)):
+    if shipped is not None and (search_from != "train" or fits_split(shipped, train)):
         found = _load_shipped(subject, shipped)
         if wanted in (None, found.identity["weights_sha256"]):
             return found
@@ -182,17 +184,20 @@ def load_baseline(
     mean, std = given.mean or subject.data.mean, given.std or subject.data.std
     notes = list(loaded.notes)
     if loaded.undrawn:
-        fitted = with_new_head(subject, model, loaded.undrawn, mean, std, cache_dir, reporter)
+        data = subject.data  # whose normalisation counts where somebody said it
+        used = (data.mean, data.std) if data.normalised_by == "given" else (mean, std)
+        fitted = with_new_head(subject, model, loaded.undrawn, *used, cache_dir, reporter)
         notes.append(f"fitted to {fitted:,} training images")
     source = f"{subject.model_name} from {given.name}" + (f" ({'; '.join(notes)})" if notes else "")
     if not given.checked:
-        return _baseline(subject, model, mean, std, f"{source}, taken to have seen all training images", saw_all=True)
+        source, own = f"{source}, taken to have seen all training images", bool(given.mean)
+        return _baseline(subject, model, mean, std, source, saw_all=True, own=own)
     unseen = given.train_sha256 == digest_images(subject.train)
     source = (
         f"{subject.model_name} trained on {given.data}, top-1 {given.accuracy:.4f} on held-out images, "
         f"from {path}" + (f" ({'; '.join(notes)})" if notes else "")
     ) + ("" if unseen else "; its training images were others than this split's")
-    return _baseline(subject, model, mean, std, source, saw_all=not unseen)
+    return _baseline(subject, model, mean, std, source, saw_all=not unseen, own=True)
 
 
 def _cached(cache_dir: Path, wanted: str) -> Path:
@@ -218,7 +223,7 @@ def _load_shipped(subject: Subject, shipped: ShippedWeights) -> Baseline:
     load_weights(model, shipped.path)
     source = f"shipped with gaprune: {shipped.description}"
     saw_all = shipped.saw_all_training_images or not fits_split(shipped, subject.train)
-    return _baseline(subject, model, shipped.mean, shipped.std, source, saw_all=saw_all)
+    return _baseline(subject, model, shipped.mean, shipped.std, source, saw_all=saw_all, own=True)
 
 
 def _baseline(
@@ -229,6 +234,7 @@ def _baseline(
     source: str,
     *,
     saw_all: bool,
+    own: bool = False,
 ) -> Baseline:
     identity = {
         "model": subject.model_name,
@@ -237,7 +243,7 @@ def _baseline(
         "mean": list(mean),
         "std": list(std),
     }
-    return Baseline(model.eval().to(subject.device), mean, std, source, saw_all, identity)
+    return Baseline(model.eval().to(subject.device), mean, std, source, saw_all, identity, own)
 
 
 def _few(names: tuple[str, ...] | list[str]) -> str:

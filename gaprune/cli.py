@@ -18,9 +18,36 @@ import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, Union
+from typing import Any, NoReturn, TypeVar
 
+from gaprune.config import read_config, write_config
 from gaprune.errors import GapruneError, OptionError, choice_error
+from gaprune.fields import (
+    GIVEN,
+    Entry,
+    argument,
+    entries,
+    flag,
+    made_of,
+    option,
+    options_from_record,
+    options_record,
+)
+
+__all__ = [
+    "BAD_INPUT",
+    "GIVEN",
+    "Interrupted",
+    "argument",
+    "differences",
+    "fail",
+    "option",
+    "options_from_record",
+    "options_record",
+    "parse",
+    "run_command",
+    "typed_command",
+]
 
 Options = TypeVar("Options")
 
@@ -32,33 +59,6 @@ TERMINATED = 143
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM, met by a command that knows what to tell its user: the message, one line."""
-
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    choices: Sequence[str] | None = None,
-    metavar: str | None = None,
-) -> Any:
-    """A dataclass field that is an option of a command.
-
-    The field's name becomes ``--kebab-case`` and its type says how it is read: ``str``, ``int``, ``float``,
-    ``bool`` (``--name`` and ``--no-name``), ``Path``, any of these or None, and ``tuple[str, ...]`` and
-    ``tuple[float, ...]`` (separated by commas).
-
-    Args:
-        default: value when the option is not given.
-        help: what it does, for ``--help``; the default is added.
-        choices: the valid strings, also for each item of a tuple.
-        metavar: what stands for the value in ``--help``.
-    """
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "metavar": metavar})
-
-
-def argument(help: str, *, metavar: str) -> Any:
-    """A dataclass field that is given by its place on the command line and must be given; read as ``option`` says."""
-    return dataclasses.field(metadata={"help": help, "choices": None, "metavar": metavar, "place": True})
 
 
 def parse(options_class: type[Options], argv: Sequence[str] | None, prog: str) -> Options:
@@ -78,12 +78,19 @@ def parse(options_class: type[Options], argv: Sequence[str] | None, prog: str) -
     if unknown:
         raise _unknown_argument(unknown[0], options_class, prog)
     typed = {name: value for name, value in vars(namespace).items() if value is not _UNTYPED}
-    for field in _places(options_class):
-        if field.name not in typed:
-            raise OptionError(f"{field.metadata['metavar']} is missing: give {field.metadata['help']}")
+    config, written = typed.pop(CONFIG, None), typed.pop(WRITE_CONFIG, None)
+    if config is not None:
+        typed = {**read_config(config, options_class, _read), **typed}
+    if written is not None:
+        write_config(written, options_class, typed, prog)
+        print(f"wrote {written}: {prog} --config {shlex.quote(str(written))}")  # noqa: T201 - the command's edge
+        raise SystemExit(0)
+    for entry in _places(options_class):
+        if entry.name not in typed:
+            raise OptionError(f"{entry.field.metadata['metavar']} is missing: give {entry.help}")
     if any(field.name == GIVEN for field in dataclasses.fields(typing.cast(Any, options_class))):
         typed[GIVEN] = frozenset(typed)
-    return options_class(**typed)
+    return made_of(options_class, typed)
 
 
 def run_command(
@@ -122,7 +129,7 @@ def fail(prog: str, error: GapruneError) -> int:
 
 @contextmanager
 def _termination() -> Iterator[list[int]]:
-    """Meanwhile SIGTERM, which batch systems send before they kill, does what Ctrl-C does; the list tells that it came.
+    """Make SIGTERM, which batch systems send before they kill, do what Ctrl-C does; the list tells that it came.
 
     Where somebody has decided already what it does, and in threads, which get no signals, nothing changes.
     """
@@ -146,34 +153,15 @@ def _termination() -> Iterator[list[int]]:
 
 def typed_command(prog: str, options: Any) -> str:
     """The command line that gives ``options``, which have a field ``given``, those again that were typed."""
-    words, places = [prog], [field.name for field in _places(type(options))]
+    words, places = [prog], [entry.name for entry in _places(type(options))]
     for name, value in options_record(options).items():
         if name in places:
             words.append(shlex.quote(str(value)))
         elif name in options.given and isinstance(value, bool):
-            words.append(_flag(name if value else f"no_{name}"))
+            words.append(flag(name if value else f"no_{name}"))
         elif name in options.given:
-            words += [_flag(name), shlex.quote(",".join(map(str, value)) if isinstance(value, list) else str(value))]
+            words += [flag(name), shlex.quote(",".join(map(str, value)) if isinstance(value, list) else str(value))]
     return " ".join(words)
-
-
-def options_record(options: Any) -> dict[str, Any]:
-    """The options as JSON values, by field name: paths as strings, tuples as lists."""
-    names = [field.name for field in dataclasses.fields(options) if field.name != GIVEN]
-    return {name: _jsonable(getattr(options, name)) for name in names}
-
-
-def options_from_record(options_class: type[Options], record: dict[str, Any]) -> Options:
-    """The options that ``options_record`` wrote. Fields that the record lacks take their defaults.
-
-    Raises:
-        OptionError: the record has options that the class does not.
-    """
-    hints = typing.get_type_hints(options_class)
-    foreign = [name for name in record if name not in hints]
-    if foreign:
-        raise OptionError(f"recorded option {foreign[0]!r} is not one of this version's: {', '.join(hints)}")
-    return options_class(**{name: _from_jsonable(value, hints[name]) for name, value in record.items()})
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
@@ -191,8 +179,8 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 _MISSING = object()
 _UNTYPED = object()
 
-GIVEN = "given"
-"""A field of this name is no option: it takes the names of the options that were typed, whatever their values."""
+CONFIG, WRITE_CONFIG = "config", "write_config"
+"""Options that every command has: a file of options to read, and one to write."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -201,118 +189,128 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(options_class: type[Any], prog: str) -> _Parser:
-    description = inspect.cleandoc(options_class.__doc__ or "").split("\n\nAttributes:")[0]
     places = _places(options_class)
+    examples = getattr(options_class, "EXAMPLES", ())
     parser = _Parser(
         prog=prog,
-        usage=" ".join(["%(prog)s", *(field.metadata["metavar"] for field in places), "[--option value ...]"]),
-        description=description,
+        usage=" ".join(["%(prog)s", *(entry.field.metadata["metavar"] for entry in places), "[--option value ...]"]),
+        description=inspect.cleandoc(options_class.__doc__ or "").split("\n\nAttributes:")[0],
+        epilog="\n".join(("examples:", *(f"  {example}" for example in examples))) if examples else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    hints = typing.get_type_hints(options_class)
-    for field in dataclasses.fields(options_class):
-        if field.name != GIVEN:
-            _add_option(parser, field, hints[field.name])
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for entry in entries(options_class).values():
+        title = entry.title
+        if title is not None and title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        _add_option(parser if title is None else groups[title], entry)
+    _add_config(parser.add_argument_group("file of options"))
     return parser
 
 
-def _add_option(parser: _Parser, field: dataclasses.Field[Any], hint: Any) -> None:
-    kind, flag = _without_none(hint), _flag(field.name)
-    if field.metadata.get("place"):
-        reader, metavar = _converter(field.name, kind, None), field.metadata["metavar"]
+def _add_config(parser: argparse._ArgumentGroup) -> None:
+    def path(name: str) -> Callable[[str], Any]:
+        return lambda value: _read(flag(name), Path, (), value)
+
+    text = "a TOML file of options, by their names; what is typed wins over it"
+    parser.add_argument(flag(CONFIG), type=path(CONFIG), default=_UNTYPED, metavar="FILE", help=text)
+    text = "write a file for --config with every option and its meaning, and do no more"
+    parser.add_argument(flag(WRITE_CONFIG), type=path(WRITE_CONFIG), default=_UNTYPED, metavar="FILE", help=text)
+
+
+def _add_option(parser: argparse._ActionsContainer, entry: Entry) -> None:
+    metavar = entry.field.metadata["metavar"]
+    read = _reader(entry)
+    if entry.place:
         parser.add_argument(
-            field.name, nargs="?", default=_UNTYPED, type=reader, metavar=metavar, help=field.metadata["help"]
+            entry.name, nargs="?", default=_UNTYPED, type=read, metavar=metavar, help=entry.help.replace("%", "%%")
         )
         return
-    text = f"{field.metadata['help']} (default: {_readable(field.default)})".replace("%", "%%")
-    if kind is bool:
-        action = argparse.BooleanOptionalAction
-        parser.add_argument(flag, dest=field.name, action=action, default=_UNTYPED, help=text)
+    text = f"{entry.help} (default: {_readable(entry.field.default)})"
+    if entry.kind is bool:
+        action, escaped = argparse.BooleanOptionalAction, text.replace("%", "%%")
+        parser.add_argument(entry.flag, dest=entry.name, action=action, default=_UNTYPED, help=escaped)
         return
-    choices = field.metadata["choices"]
-    if choices:
-        text = f"{text}; one of {', '.join(choices)}".replace("%", "%%")
+    if any(not re.search(rf"\b{re.escape(choice)}\b", entry.help) for choice in entry.choices):
+        text = f"{text}; one of {', '.join(entry.choices)}"
     parser.add_argument(
-        flag,
-        dest=field.name,
-        type=_converter(field.name, kind, choices),
+        entry.flag,
+        dest=entry.name,
+        type=read,
         default=_UNTYPED,
-        metavar=field.metadata["metavar"] or _metavar(kind),
-        help=text,
+        metavar=metavar or _metavar(entry.kind),
+        help=text.replace("%", "%%"),
     )
 
 
-def _places(options_class: type[Any]) -> list[dataclasses.Field[Any]]:
-    """The fields that are given by their place."""
-    return [field for field in dataclasses.fields(options_class) if field.metadata.get("place")]
+def _places(options_class: type[Any]) -> list[Entry]:
+    """The options that are given by their place."""
+    return [entry for entry in entries(options_class).values() if entry.place]
 
 
-def _converter(name: str, kind: Any, choices: Sequence[str] | None) -> Callable[[str], Any]:
-    def checked(value: str) -> str:
-        if choices and value not in choices:
-            raise choice_error(name.replace("_", " "), value, tuple(choices))
-        return value
+def _reader(entry: Entry) -> Callable[[str], Any]:
+    return lambda value: _read(entry.flag, entry.kind, entry.choices, value)
 
-    def number(value: str) -> int | float:
-        try:
-            result: int | float = kind(value)
-        except ValueError:
-            result = math.nan
-        if not math.isfinite(result):
-            wanted = "a whole number" if kind is int else "a number"
-            raise OptionError(f"{_flag(name)} must be {wanted}, got {value!r}")
-        return result
 
-    def names(value: str) -> tuple[str, ...]:
-        items = tuple(item.strip() for item in value.split(","))
-        if "" in items:
-            raise OptionError(f"{_flag(name)} must be names separated by commas, got {value!r}")
-        return tuple(checked(item) for item in items)
+def _read(typed: str, kind: Any, choices: Sequence[str], value: str) -> Any:
+    """What a text stands for as the value of an option.
 
-    def numbers(value: str) -> tuple[float, ...]:
-        try:
-            items = tuple(float(item) for item in value.split(","))
-        except ValueError:
-            items = (math.nan,)
-        if not all(map(math.isfinite, items)):
-            raise OptionError(f"{_flag(name)} must be numbers separated by commas, got {value!r}")
-        return items
-
-    def path(value: str) -> Path:
-        if not value:
-            raise OptionError(f"{_flag(name)} must be a path, got ''")
-        return Path(value).expanduser()
-
+    Raises:
+        OptionError: one line that names the option and says what it takes.
+    """
     if kind in (int, float):
-        return number
+        return _number(typed, kind, value)
     if kind is Path:
-        return path
+        if not value:
+            raise OptionError(f"{typed} must be a path, got ''")
+        return Path(value).expanduser()
     if kind == tuple[float, ...]:
-        return numbers
-    return names if typing.get_origin(kind) is tuple else checked
+        return _numbers(typed, value)
+    if typing.get_origin(kind) is not tuple:
+        return _checked(typed, choices, value)
+    items = tuple(item.strip() for item in value.split(","))
+    if "" in items:
+        raise OptionError(f"{typed} must be names separated by commas, got {value!r}")
+    return tuple(_checked(typed, choices, item) for item in items)
+
+
+def _checked(typed: str, choices: Sequence[str], value: str) -> str:
+    if choices and value not in choices:
+        raise choice_error(typed.removeprefix("--"), value, tuple(choices))
+    return value
+
+
+def _number(typed: str, kind: Any, value: str) -> int | float:
+    try:
+        result: int | float = kind(value)
+    except ValueError:
+        result = math.nan
+    if isinstance(result, float) and not math.isfinite(result):
+        wanted = "a whole number" if kind is int else "a number"
+        raise OptionError(f"{typed} must be {wanted}, got {value!r}")
+    return result
+
+
+def _numbers(typed: str, value: str) -> tuple[float, ...]:
+    try:
+        items = tuple(float(item) for item in value.split(","))
+    except ValueError:
+        items = (math.nan,)
+    if not all(map(math.isfinite, items)):
+        raise OptionError(f"{typed} must be numbers separated by commas, got {value!r}")
+    return items
 
 
 def _unknown_argument(argument: str, options_class: type[Any], prog: str) -> OptionError:
     given = argument.split("=")[0]
     if not given.startswith("-"):
         return OptionError(f"unexpected argument {given!r}: options are --name value, see {prog} --help")
-    flags = [_flag(field.name) for field in dataclasses.fields(options_class) if not field.metadata.get("place")]
+    flags = [entry.flag for entry in entries(options_class).values() if not entry.place]
+    flags += [flag(CONFIG), flag(WRITE_CONFIG)]
     close = difflib.get_close_matches(given, flags, n=1)
     advice = f"did you mean {close[0]}?" if close else f"see {prog} --help"
     return OptionError(f"unknown option {given!r}: {advice}")
-
-
-def _without_none(hint: Any) -> Any:
-    if typing.get_origin(hint) not in (Union, types.UnionType):
-        return hint
-    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
-    assert len(kinds) == 1, f"an option has one type, or None: {hint}"
-    return kinds[0]
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _metavar(kind: Any) -> str:
@@ -329,21 +327,6 @@ def _readable(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return ",".join(str(item) for item in value)
     return str(value)
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _from_jsonable(value: Any, hint: Any) -> Any:
-    kind = _without_none(hint)
-    if value is None:
-        return None
-    if kind is Path:
-        return Path(value)
-    return tuple(value) if typing.get_origin(kind) is tuple else value
 
 
 def _one_line(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gaprune.commands.compare import main
+from gaprune.commands.lines import compare_main as main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from gaprune.choices import Device, names
 from gaprune.errors import OptionError, choice_error
 
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = names(Device)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -36,7 +37,7 @@ def card_names() -> list[str]:
 
 @contextmanager
 def pinned(threads: int) -> Iterator[None]:
-    """Meanwhile torch computes reproducibly: results depend on threads and kernels in the last digits.
+    """Make torch compute reproducibly: results depend on threads and kernels in the last digits.
 
     So many CPU threads; on CUDA deterministic cuDNN kernels, none chosen by timing, and no TF32.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,17 +14,26 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColum
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from gaprune.choices import LogLevel, names
+from gaprune.errors import choice_error
+
 Clock = Callable[[], float]
 
 
 class Task(Protocol):
     """One counted piece of work in progress."""
 
-    def advance(self, steps: int = 1, **figures: str) -> None:
+    def advance(self, steps: int = 1, *, share: float | None = None, **figures: str) -> None:
         """``steps`` more are done; ``figures`` such as ``accuracy="0.93"`` are shown beside the count.
 
         A figure stays until it is given again. Work that an earlier process has done is one advance at
         the very start: it moves the count and does not flatter the time left.
+
+        Args:
+            steps: how many.
+            share: of all the work, 0 to 1, what is done by now, where steps differ in length; bar and time left go by
+                it. Without one a step is worth a step.
+            **figures: what else there is to say.
         """
         ...
 
@@ -55,6 +65,20 @@ def make_reporter(stream: TextIO | None = None, *, interval: float = 10.0, clock
     return _LineReporter(stream, interval, clock)
 
 
+def show(reporter: Reporter, table: RenderableType, plain: str) -> None:
+    """Show a table: drawn where the reporter draws bars, as plain lines elsewhere, not at all where it is silent.
+
+    Args:
+        reporter: where to.
+        table: for a terminal.
+        plain: the same as lines.
+    """
+    if isinstance(reporter, _BarReporter):
+        reporter.draw(table)
+    else:
+        reporter.say(plain)
+
+
 def duration(seconds: float) -> str:
     """A time in words: ``45 s``, ``3 min 10 s``, ``2 h 05 min``."""
     whole = max(0, round(seconds))
@@ -70,25 +94,35 @@ class Pace:
 
     The first half is left out because it holds the warm-up, and the rate follows a job that slows down. Steps
     reported in one burst (a whole generation at once) count as one point, so that a burst is not
-    taken for speed.
+    taken for speed. Where steps differ in length, the share of the work that is done counts in their place, and all
+    of the time: who knows the share knows which steps are slow.
+
+    Attributes:
+        total: steps.
+        done: steps done.
+        worth: the same, each counted as what it is of the work.
     """
 
     def __init__(self, total: int, clock: Clock = time.monotonic) -> None:
         self.total = total
         self.done = 0
+        self.worth = 0.0
         self._clock = clock
         self._start = clock()
-        self._points = [(self._start, 0)]
+        self._points = [(self._start, 0.0)]
+        self._by_share = False
 
-    def advance(self, steps: int) -> None:
-        """Count ``steps`` more as done now."""
+    def advance(self, steps: int, share: float | None = None) -> None:
+        """Count ``steps`` more as done now; ``share`` of the work, 0 to 1, where it is known."""
         now = self._clock()
         self.done += steps
+        self._by_share |= share is not None
+        self.worth = min(self.worth + steps if share is None else share * self.total, self.total)
         time_of_last, _ = self._points[-1]
         if now - time_of_last <= max(0.02, 0.01 * (now - self._start)):
-            self._points[-1] = (time_of_last, self.done)
+            self._points[-1] = (time_of_last, self.worth)
         else:
-            self._points.append((now, self.done))
+            self._points.append((now, self.worth))
 
     def elapsed(self) -> float:
         """Seconds since the start."""
@@ -102,17 +136,17 @@ class Pace:
             return None
         anchor = earlier[0]
         for point in earlier:
-            if point[1] - earlier[0][1] > (last_done - earlier[0][1]) / 2:
+            if self._by_share or point[1] - earlier[0][1] > (last_done - earlier[0][1]) / 2:
                 break
             anchor = point
-        if last_done == anchor[1]:
+        if last_done <= anchor[1]:
             return None
         per_step = (last_time - anchor[0]) / (last_done - anchor[1])
         return max(0.0, per_step * (self.total - last_done) - (self._clock() - last_time))
 
 
 class _SilentTask:
-    def advance(self, steps: int = 1, **figures: str) -> None:
+    def advance(self, steps: int = 1, *, share: float | None = None, **figures: str) -> None:
         pass
 
 
@@ -125,6 +159,28 @@ class _SilentReporter:
 
 
 SILENT: Reporter = _SilentReporter()
+
+
+@contextmanager
+def logging_at(level: str | None) -> Iterator[None]:
+    """Log so much of what gaprune does, and set that back in the end. Where it goes is the caller's business.
+
+    Args:
+        level: a ``LogLevel``; ``None`` leaves it as the caller has it.
+
+    Raises:
+        OptionError: there is no such level.
+    """
+    if level is not None and level not in names(LogLevel):
+        raise choice_error("log-level", level, names(LogLevel))
+    logger = logging.getLogger("gaprune")
+    before = logger.level
+    if level is not None:
+        logger.setLevel(level.upper())
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _status(name: str, pace: Pace, timing: str, figures: dict[str, str]) -> str:
@@ -150,8 +206,8 @@ class _LineTask:
         self._reporter = reporter
         self._spoke_at = 0.0
 
-    def advance(self, steps: int = 1, **figures: str) -> None:
-        self.pace.advance(steps)
+    def advance(self, steps: int = 1, *, share: float | None = None, **figures: str) -> None:
+        self.pace.advance(steps, share)
         self.figures.update(figures)
         elapsed = self.pace.elapsed()
         due = elapsed - self._spoke_at >= self._reporter.interval
@@ -208,11 +264,11 @@ class _BarTask:
         self._pace = pace
         self._figures: dict[str, str] = {}
 
-    def advance(self, steps: int = 1, **figures: str) -> None:
-        self._pace.advance(steps)
+    def advance(self, steps: int = 1, *, share: float | None = None, **figures: str) -> None:
+        self._pace.advance(steps, share)
         self._figures.update(figures)
         text = ", ".join(_figures(self._figures))
-        self._progress.update(self._task_id, advance=steps, figures=text)
+        self._progress.update(self._task_id, completed=self._pace.worth, figures=text)
 
 
 class _BarReporter:
@@ -226,6 +282,9 @@ class _BarReporter:
 
     def say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def draw(self, table: RenderableType) -> None:
+        self._console.print(table)
 
     @contextmanager
     def task(self, name: str, total: int) -> Iterator[Task]:
@@ -248,7 +307,7 @@ class _BarReporter:
         return _TwoLineProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
-            TextColumn("{task.completed} of {task.total}", markup=False),
+            TextColumn("{task.fields[pace].done} of {task.total}", markup=False),
             _TimeLeftColumn(),
             console=self._console,
         )

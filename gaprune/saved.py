@@ -27,8 +27,12 @@ from gaprune.prune.grouped import GroupedConvolution
 from gaprune.prune.modes import copied
 from gaprune.prune.tensors import first_names, state_tensors
 from gaprune.runs.files import atomic_write, read_json_object, write_json
+from gaprune.runs.front import member_folder
 
 FORMAT = "gaprune-compact-1"
+MOST_NAMED = 6
+"""Members that an error names."""
+
 CONFIG, GENOME, WEIGHTS, METRICS = "config.json", "genome.json", "model.safetensors", "metrics.json"
 
 
@@ -156,17 +160,19 @@ def load_genome(directory: Path, layout: Layout) -> Genome:
 
 @neutral()
 def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
-    """Load a compact network, such as ``runs/.../front/03``, in eval mode on the CPU.
+    """Load a compact network, such as ``runs/.../front/3fa9c2e1``, in eval mode on the CPU.
 
     Args:
-        path: a directory that a search wrote.
+        path: a directory that a search wrote. A member's name is that of one network for ever; an index such as
+            ``front/08`` stands for whichever member is there now, and a logged warning says which.
         model: the original network, when the search was given it as an object; it is copied, never changed.
 
     Raises:
-        CheckpointError: the directory holds no compact network, is damaged, or needs ``model``.
+        CheckpointError: the directory holds no compact network, is damaged, needs ``model``, or was of a member that
+            a longer search has taken from the front.
         ModelError: the original cannot be built by its name.
     """
-    directory = Path(path)
+    directory = member_folder(Path(path))
     config = _config(directory)
     if model is None and config["model"] is None:
         raise CheckpointError(f"{directory} was cut from a network object: pass it as load(path, model=...)")
@@ -191,10 +197,10 @@ def _network(model: object) -> nn.Module:
 
 
 def _config(directory: Path) -> dict[str, Any]:
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory} holds no compact network: {_instead(directory)}")
     try:
         config = read_json_object(directory / CONFIG)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{directory} holds no compact network{_what_there_is(directory)}") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{directory} holds no compact network: {CONFIG}: {error}") from error
     if config.get("format") != FORMAT:
@@ -205,13 +211,13 @@ def _config(directory: Path) -> dict[str, Any]:
     return config
 
 
-def _what_there_is(directory: Path) -> str:
-    """For the message: the members of the front that the directory might have been one of."""
-    front = next((place for place in (directory.parent, directory / "front", directory) if place.name == "front"), None)
-    members = sorted(entry.parent.name for entry in front.glob(f"*/{CONFIG}")) if front and front.is_dir() else []
+def _instead(directory: Path) -> str:
+    """What there is in the place of a folder that is not there."""
+    members = sorted(file.parent.name for file in directory.parent.glob(f"*/{CONFIG}"))
     if not members:
-        return f": {CONFIG} is not there" if directory.is_dir() else ": there is no such directory"
-    return f": there are {front}/{members[0]} to {members[-1]}"
+        return "there is no such directory"
+    shown = ", ".join(members[:MOST_NAMED]) + (", ..." if len(members) > MOST_NAMED else "")
+    return f"no such member is on the front (any more), its {len(members)} are {shown}"
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from gaprune.callables import callable_module
-from gaprune.commands.search import main, search
+from typing import TYPE_CHECKING, Any
 
-callable_module(__name__, search)
+from gaprune.callables import callable_module, lazy_names
+from gaprune.commands.lines import search_main as main
+
+if TYPE_CHECKING:
+    from gaprune.commands.search import SearchResult as SearchResult
+    from gaprune.commands.search import search as search
+
+HOME = "gaprune.commands.search"
+
+callable_module(__name__, HOME, "search")
+
+
+def __getattr__(name: str) -> Any:
+    """What brings torch is imported when it is used."""
+    return lazy_names(__name__, HOME, ("SearchResult", "search"), name)
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gaprune.commands.train import main
+from gaprune.commands.lines import train_main as main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -22,6 +22,6 @@ class Listener:
     def task(self, name: str, total: int) -> AbstractContextManager[Listener]:
         return nullcontext(self)
 
-    def advance(self, steps: int = 1, **figures: str) -> None:
+    def advance(self, steps: int = 1, *, share: float | None = None, **figures: str) -> None:
         self.steps.append(steps)
         self.figures |= figures

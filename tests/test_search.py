@@ -12,7 +12,7 @@ from torch import nn
 
 import gaprune
 from gaprune.cli import Interrupted
-from gaprune.commands.search import SearchResult
+from gaprune.commands.search import SearchResult, main
 from gaprune.data import ImageData, split
 from gaprune.errors import GapruneError, RunError
 from gaprune.evaluate import Candidate, measure
@@ -246,7 +246,7 @@ def test_a_run_of_objects_is_resumed_with_objects_or_says_so_at_once(
     trained: nn.Module, square_data: ImageData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = run(trained, square_data, tmp_path / "run", generations=1)
-    assert gaprune.search.main(["--resume", str(first.path)]) == 2  # type: ignore[attr-defined]
+    assert main(["--resume", str(first.path)]) == 2
     captured = capsys.readouterr()
     assert "was given its model and data as objects: go on with gaprune.search(model, data, resume=" in captured.err
     assert captured.out == ""
@@ -291,8 +291,9 @@ def test_the_readmes_python_works_as_printed(trained: nn.Module, tmp_path: Path)
     code = readme.split("```python\n")[1].split("```")[0]
     images, labels = conftest.squares(60, 0)
     test_images, test_labels = conftest.squares(40, 1)
-    code = code.replace("generations=10", f'generations=2, output="{tmp_path}/run"').replace("front/03", "front/00")
-    code = code.replace("population=24", "population=6")
+    code = code.replace("generations=10", f'generations=2, output="{tmp_path}/run"').replace(
+        "population=24", "population=6"
+    )
     names = {"images": images, "labels": labels, "test_images": test_images, "test_labels": test_labels}
     scope: dict[str, object] = {**names, "my_trained_network": trained}
     exec(compile(code, "README.md", "exec"), scope)
@@ -321,6 +322,7 @@ def test_statistics_are_kept_with_the_run_and_not_collected_again_on_resume(
     result = run(trained, square_data, tmp_path / "run", generations=1)
     assert (result.path / "statistics.safetensors").is_file()
     monkeypatch.delattr("gaprune.session.engine.collect")
+    monkeypatch.delattr("gaprune.session.engine.take_anchors")
     gaprune.search(trained, square_data, resume=result.path, generations=2, reporter=SILENT)
     whole = keys(result.path)
     monkeypatch.undo()
@@ -336,7 +338,7 @@ def test_polish_hands_out_the_best_way_of_each_member_and_says_what_it_added(
         def say(self, text: str) -> None:
             lines.append(text)
 
-    plain = run(trained, square_data, tmp_path / "run", compensation="none")
+    plain = run(trained, square_data, tmp_path / "run", compensation="none", recalibration="plain")
     before = {row.key: row.search_accuracy for row in plain.rows}
     options = {"resume": plain.path, "polish": True, "reporter": Listening()}
     polished = gaprune.search(trained, square_data, **options)  # type: ignore[arg-type]
@@ -395,7 +397,7 @@ def test_an_interrupted_resume_is_remembered_with_what_it_was_asked(
 ) -> None:
     path = run(trained, square_data, tmp_path / "run", generations=1).path
     with monkeypatch.context() as broken:
-        broken.setattr("gaprune.commands.search.evolve", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        broken.setattr("gaprune.session.loop.evolve", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(Interrupted, match=r"go on with: .*resume="):
             gaprune.search(trained, square_data, resume=path, generations=2, polish=True, reporter=SILENT)
     gaprune.search(trained, square_data, resume=path, reporter=SILENT)
@@ -421,5 +423,12 @@ def test_the_front_that_is_handed_out_has_no_dominated_member(
     result = run(trained, square_data, tmp_path / "run", precision="bfloat16", polish=True)
     accuracy = [row.search_accuracy for row in result.rows]
     assert accuracy == sorted(set(accuracy))
-    assert [row.path for row in result.rows] == [f"front/{index:02d}" for index in range(len(result.rows))]
-    assert {entry.name for entry in (result.path / "front").iterdir()} == {Path(r.path).name for r in result.rows}
+    polished = [json.loads((result.path / row.path / "metrics.json").read_text())["made"] for row in result.rows]
+    names = [
+        f"{row.key[:8]}{'-polished' * ('polished' in made)}" for row, made in zip(result.rows, polished, strict=True)
+    ]
+    assert [row.path for row in result.rows] == [f"front/{name}" for name in names]
+    indices = {f"{index:02d}": name for index, name in enumerate(names)}
+    assert {entry.name for entry in (result.path / "front").iterdir()} == {*names, *indices}
+    for index, name in indices.items():
+        assert (result.path / "front" / index).read_text() == f"{name}\n"

@@ -16,6 +16,7 @@ from tiny_factory import small_residual
 
 import gaprune
 from gaprune.commands.search import main
+from gaprune.runs import read_csv
 from gaprune.runs.lock import DirectoryLock
 from gaprune.training.recipe import bfloat16_pays
 
@@ -57,11 +58,14 @@ def test_the_command_ends_with_a_table_and_a_network_to_load(
     out = capsys.readouterr().out
     assert "accuracy search %" in out
     assert f"run: {path}" in out
+    assert sum(f"{TINY}" in line for line in out.splitlines()) == 1, "the network is named once"
     line = next(line for line in out.splitlines() if line.startswith("picked (flops<=0.6)"))
     network = gaprune.load(line.split('gaprune.load("')[1].rstrip('")'))
     assert network(torch.zeros(1, 3, 8, 8)).shape == (1, 3)
     assert main(["--resume", str(path)]) == 0
     assert line in capsys.readouterr().out.splitlines()
+    assert main(["--resume", str(path), "--quiet", "--log-level", "error"]) == 0
+    assert capsys.readouterr() == (f"{path}\n", ""), "a script reads where the run is"
 
 
 def test_a_resumed_run_finds_its_baseline_whatever_this_machine_would_train(
@@ -85,7 +89,7 @@ def test_a_resumed_run_finds_its_baseline_whatever_this_machine_would_train(
         ),
         (["--objectives", "accuracy"], "objectives must be at least two of"),
         (["--data", "imagenet"], "unknown data 'imagenet': choose one of auto, cifar10, digits"),
-        (["--algorithm", "magic"], "unknown algorithm 'magic': choose one of auto, nsga2, nsga3, random"),
+        (["--algorithm", "magic"], "unknown algorithm 'magic': choose one of auto, nsga2, nsga3, cma, tuned, random"),
         (["--rounds", "2"], "rounds has no meaning with --algorithm auto: it is for rounds"),
         (["--algorithm", "rounds"], "generations has no meaning with --algorithm rounds: use --rounds"),
         (["--importance", "magic"], "unknown importance 'magic': choose one of obs, l2, bn, taylor, random"),
@@ -279,7 +283,9 @@ def test_rounds_killed_in_the_second_resume_to_the_end_of_undisturbed_ones(
     assert main(["--resume", str(killed)]) == 0
     assert main([*rounds, "--output", str(whole)]) == 0
     assert "| 01 |" in capsys.readouterr().out
-    for name in ("front.csv", *(f"front/{index:02d}/model.safetensors" for index in range(2))):
+    weights = [f"{row.path}/model.safetensors" for row in read_csv(whole / "front.csv")]
+    assert len(weights) == 2
+    for name in ("front.csv", *weights):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
 
 

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from gaprune import train
 from gaprune.baseline import resolve_baseline
 from gaprune.cli import Interrupted
-from gaprune.commands.train import Options, main
+from gaprune.commands import train
+from gaprune.commands.options import TrainOptions
+from gaprune.commands.train import main
 from gaprune.data import load_data, split
 from gaprune.progress import make_reporter
 from gaprune.training import Recipe
@@ -172,4 +173,4 @@ def test_the_command_to_go_on_quotes_what_needs_it(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(train, "_train", stop)
     with pytest.raises(Interrupted, match=r"python -m gaprune\.train --model vgg16 --data-dir 'my data' --lr 0\.2$"):
-        train.train(Options(data_dir=Path("my data"), lr=0.2))
+        train.train(TrainOptions.of(data_dir=Path("my data"), lr=0.2))

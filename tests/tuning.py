@@ -41,7 +41,7 @@ def metrics(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def stopped_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Meanwhile a training is interrupted, as by Ctrl-C, after so many steps."""
+    """Interrupt a training, as Ctrl-C does, after so many steps."""
     real, taken = training_loop.train_step, []
 
     def stopping(*arguments: Any) -> Any:

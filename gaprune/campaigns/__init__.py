@@ -1,1 +1,11 @@
-"""Searches in a row, each on what the one before left: the paper's rounds, and search, recover, search again."""
+"""Searches in a row: one machine, and two policies for it.
+
+The paper's rounds (``RoundsPolicy``), and search, recover, search again (``IterationsPolicy``). ``run_campaign`` runs
+either.
+"""
+
+from gaprune.campaigns.campaign import run_campaign
+from gaprune.campaigns.iterations import IterationsPolicy
+from gaprune.campaigns.rounds import RoundsPolicy
+
+__all__ = ["IterationsPolicy", "RoundsPolicy", "run_campaign"]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from gaprune.front.members import FRONT, member_readme, member_row, new_front, show
+import numpy as np
+
+from gaprune.evolve.dominance import is_efficient
+from gaprune.front.members import FRONT, distinct, member_readme, new_front, replace_front
 from gaprune.prune.genome import Genome
-from gaprune.runs import FrontRow, RunDirectory
+from gaprune.runs import FrontRow, RunDirectory, member_name
 from gaprune.runs.files import atomic_write, write_json
+from gaprune.runs.front import write_indices
 from gaprune.saved import METRICS, read_metrics, save_genome
 from gaprune.session.job import Job
 
@@ -22,55 +25,67 @@ class PartNetwork:
 
     Attributes:
         source: its folder.
+        number: of the part.
         genome: of the true original.
-        search_accuracy: on the search set, 0 to 1.
-        test_accuracy: on the test set, 0 to 1.
-        objectives: by name, plain values.
+        row: its costs counted against the true original; not numbered.
         made: how it came about, for its README.
-        part: what its metrics say of the part, by name.
+        minimised: by objective, in their order; needed where some may be dominated.
+        violation: of the constraints.
     """
 
     source: Path
+    number: int
     genome: Genome
-    search_accuracy: float
-    test_accuracy: float | None
-    objectives: dict[str, float]
+    row: FrontRow
     made: str
-    part: dict[str, Any] = field(default_factory=dict)
+    minimised: tuple[float, ...] = ()
+    violation: float = 0.0
 
 
-def original_row(job: Job, network: PartNetwork) -> FrontRow:
-    """The network's row, counted against the true original; not numbered."""
-    return member_row(job, network.genome, network.objectives, network.search_accuracy, network.test_accuracy)
+def undominated(networks: Sequence[PartNetwork]) -> list[PartNetwork]:
+    """The front over several fronts; of networks that are worth the same the first. Fewest FLOPs first."""
+    worth = [(one.minimised, one.violation) for one in networks]
+    first = [one for place, one in enumerate(networks) if worth.index(worth[place]) == place]
+    efficient = is_efficient(np.array([one.minimised for one in first]), np.array([one.violation for one in first]))
+    return smallest_first(one for one, stays in zip(first, efficient, strict=True) if stays)
 
 
-def hand_out(job: Job, run: RunDirectory, networks: Sequence[PartNetwork], done: dict[str, int]) -> list[FrontRow]:
+def smallest_first(networks: Iterable[PartNetwork]) -> list[PartNetwork]:
+    """Fewest FLOPs first; of as many those of later parts."""
+    return sorted(networks, key=lambda one: (one.row.flops, -one.number))
+
+
+def hand_out(
+    job: Job, run: RunDirectory, kind: str, networks: Sequence[PartNetwork], marks: dict[str, int]
+) -> list[FrontRow]:
     """Copy networks under ``front/``, in their order, and write their table; an older front stays until then.
 
     Args:
         job: of the true original.
         run: the whole run's directory.
-        networks: of its parts.
-        done: what the manifest says when all is there.
+        kind: what a part is called; each network's metrics name its part.
+        networks: of the run's parts.
+        marks: what the manifest says when all is there.
 
     Returns:
         One row a network.
     """
-    digits = max(2, len(str(len(networks) - 1)))
+    names = [member_name(one.genome.key, f"{kind}{one.number}") for one in networks]
+    names = distinct(names, [one.genome.key for one in networks])
     rows = []
     with new_front(run) as folder:
-        for index, network in enumerate(networks):
-            name = f"{index:0{digits}d}"
-            row = replace(original_row(job, network), index=index, path=f"{FRONT}/{name}")
-            _copy(job, network, row, folder / name)
+        for index, (network, name) in enumerate(zip(networks, names, strict=True)):
+            row = replace(network.row, index=index, path=f"{FRONT}/{name}")
+            _copy(job, kind, network, row, folder / name)
             rows.append(row)
-    return show(job, run, rows, done)
+        write_indices(folder, names)
+    return replace_front(job, run, rows, marks)
 
 
-def _copy(job: Job, network: PartNetwork, row: FrontRow, folder: Path) -> None:
+def _copy(job: Job, kind: str, network: PartNetwork, row: FrontRow, folder: Path) -> None:
     shutil.copytree(network.source, folder)
     metrics = read_metrics(network.source)
     own = {name: value for name, value in vars(row).items() if name not in ("index", "path")}
-    write_json(folder / METRICS, {**metrics, **own, "widths": list(row.widths), **network.part})
+    write_json(folder / METRICS, {**metrics, **own, "widths": list(row.widths), kind: network.number})
     save_genome(folder, network.genome, job.space.layout)
     atomic_write(folder / "README.md", member_readme(job, row, network.made).encode())

@@ -1,199 +1,136 @@
 """Search, recover, search again: each search prunes a network that the search before found and training recovered.
 
 Compensation fits what is left to the outputs of the network that it prunes; a smaller network that knows as much as
-the original is a better one to prune deeper. Each iteration is a run directory of its own inside the run's, and the
-front is what is not dominated among the members of all of them. What a finished iteration has found stands in its
-manifest.
+the original is a better one to prune deeper. The front is what is not dominated among the members of all iterations.
 """
 
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
-import numpy as np
-
-from gaprune.campaigns.hand_out import PartNetwork, hand_out
-from gaprune.campaigns.iteration_result import PART, RESULT, Iteration, NextStart, read_iteration
-from gaprune.campaigns.iteration_start import next_start
-from gaprune.campaigns.iterations_report import IterationRow, write_tables
-from gaprune.campaigns.part import (
-    TRAINED,
-    PartsFound,
-    Start,
-    evaluated_in,
-    later_job,
-    of_the_original,
-    part_directory,
-)
-from gaprune.evolve import hypervolume
-from gaprune.evolve.dominance import is_efficient
-from gaprune.front.members import CSV, save_front
-from gaprune.progress import Reporter
-from gaprune.prune.masks import Masks
+from gaprune.campaigns.hand_out import PartNetwork, undominated
+from gaprune.campaigns.iterations_table import table_lines, told, write_tables
+from gaprune.campaigns.part import Start
+from gaprune.campaigns.policy import Policy, Searched
+from gaprune.campaigns.records import RESULT, START, Iteration, NextStart, read_record, to_record
+from gaprune.campaigns.training import STATES, TRAINED, open_network, save_trained, train_on
+from gaprune.errors import TrainingError
+from gaprune.front.members import CSV, member_row
+from gaprune.prune.lineage import present_kernels
+from gaprune.recovery.recover import distillation
 from gaprune.runs import FrontRow, RunDirectory, read_csv
 from gaprune.saved import read_metrics
-from gaprune.session.backends import MakeBackend
-from gaprune.session.job import Job
-from gaprune.session.loop import FLOPS_LEVELS, check_found, evolve
-from gaprune.session.statistics_cache import NAME as STATISTICS
+from gaprune.session.options import SearchOptions
+from gaprune.training import Distillation
 from gaprune.training.loop import SEED_STRIDE
 
 
-def run_iterations(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> PartsFound:
-    """Run the iterations that are not done yet, and hand out the front over all of them.
+class IterationsPolicy(Policy[Iteration]):
+    """Each iteration has a front of its own; a member of it, trained on, is what the next one prunes."""
 
-    Args:
-        job: of the true original.
-        run: where the iterations' own directories lie.
-        make_backend: for each iteration's evaluator.
-        reporter: told of each iteration, and of its gain.
+    kind = "iteration"
 
-    Raises:
-        RunError: an iteration's directory does not fit, or every candidate of one failed.
-    """
-    done: list[Iteration] = []
-    table: list[IterationRow] = []
-    start: NextStart | None = None
-    for number in itertools.count(1):
-        path = _path(run, number)
-        finished = read_iteration(path)
-        if finished is None and number > job.options.iterations:
-            break
-        if done:
-            start = next_start(job, _path(run, number - 1), done[-1], start, reporter)
-            if start is None:
-                reporter.say(f"the iterations end after {len(done)}")
-                break
-        made = finished or _search(job, run, number, start, make_backend, reporter)
-        (path / STATISTICS).unlink(missing_ok=True)
-        done.append(made)
-        table.append(_table_row(job, run, done, start, table))
-        if finished is None:
-            run.note_seconds(job.since)
-            write_tables(job, run.path, table)
-            reporter.say(table[-1].line(job.options.iterations))
-    write_tables(job, run.path, table)
-    evaluated = evaluated_in(_path(run, one.number) for one in done)
-    return PartsFound(_front(job, run, done), evaluated)
+    @property
+    def count(self) -> int:
+        """Of the options."""
+        return self.job.options.recover.iterations
 
+    def read(self, number: int) -> Iteration | None:
+        """The iteration's front."""
+        return read_record(self.path(number), RESULT, Iteration)
 
-def _search(
-    whole: Job,
-    run: RunDirectory,
-    number: int,
-    start: NextStart | None,
-    make_backend: MakeBackend,
-    reporter: Reporter,
-) -> Iteration:
-    """One search, of the original or of what was recovered, with a front of its own."""
-    path, job, so_far = _path(run, number), whole, Masks.full(whole.space.graph)
-    if start is not None:
-        place, source = _path(run, number - 1) / TRAINED, f"what iteration {number - 1} left, trained on"
-        so_far = whole.space.masks(start.genome)
-        job = later_job(whole, Start(place, start.genome, source), path, reporter)
-    job = replace(job, options=replace(job.options, seed=job.options.seed + SEED_STRIDE * (number - 1)))
-    with part_directory(path, job, {PART: number}) as directory:
-        if number > 1:  # those of the original are the whole run's
-            job.kept.save(path)
-        backend = make_backend(job)
-        try:
-            found = evolve(job, directory, backend, reporter)
-        finally:
-            backend.close()
-        check_found(found, directory)
-        rows = save_front(job, directory, found, reporter)
-        by_key = {genome.key: genome for genome in found.genomes}
-        iteration = Iteration(
-            number=number,
-            genomes=tuple(of_the_original(whole, so_far, job, by_key[row.key], row) for row in rows),
-            evaluations=len(found.evaluated),
-            seconds=round(sum(outcome.seconds for outcome in found.evaluated.values()), 3),
-        )
-        directory.update_manifest(**{RESULT: iteration.record()})
-    return iteration
+    def choose_start(self, done: Sequence[Iteration]) -> Start | None:
+        """The most accurate member that is small enough, trained on; ``None`` where none is."""
+        last = done[-1]
+        path = self.path(last.number)
+        start = self._started_from(last.number + 1)
+        if start is None:
+            row = self._small_enough(last)
+            if row is None:
+                self.reporter.say(f"the iterations end after {len(done)}")
+                return None
+            start = self._recover(last, row)
+        shutil.rmtree(path / STATES, ignore_errors=True)
+        return Start(path / TRAINED, start.genome, f"what iteration {last.number} left, trained on")
 
+    def options(self, number: int) -> SearchOptions:
+        """A seed of each iteration's own."""
+        return self.job.options.but(seed=self.job.options.evolution.seed + SEED_STRIDE * (number - 1))
 
-@dataclass(frozen=True)
-class _Member:
-    """A member of an iteration's own front."""
+    def finish(self, searched: Searched) -> Iteration:
+        """Training waits until a next iteration is wanted."""
+        return Iteration(searched.number, searched.genomes, len(searched.found.evaluated), searched.seconds)
 
-    row: FrontRow
-    number: int
-    network: PartNetwork
-    minimised: tuple[float, ...]
-    violation: float
+    def report(self, done: Sequence[Iteration]) -> str:
+        """What the last iteration gained."""
+        starts = [self._started_from(one.number) for one in done]
+        so_far = itertools.accumulate(self._members(one) for one in done)
+        fronts = [undominated(members) for members in so_far]
+        lines = table_lines(self.job, done, starts, fronts)
+        write_tables(self.job, self.run.path, lines)
+        return told(lines[-1], starts[-1], self.count)
 
+    def networks(self, done: Sequence[Iteration]) -> list[PartNetwork]:
+        """What is not dominated over all iterations."""
+        return undominated([member for iteration in done for member in self._members(iteration)])
 
-def _members(job: Job, run: RunDirectory, iteration: Iteration) -> list[_Member]:
-    path = _path(run, iteration.number)
-    found = []
-    for row, genome in zip(read_csv(path / CSV), iteration.genomes, strict=True):
-        metrics = read_metrics(path / row.path, "made", "minimised", "violation")
-        after = "" if iteration.number == 1 else f", from what iteration {iteration.number - 1} left, trained on"
-        network = PartNetwork(
-            source=path / row.path,
-            genome=genome,
-            search_accuracy=row.search_accuracy,
-            test_accuracy=row.test_accuracy,
-            objectives=row.objectives,
-            made=f"in iteration {iteration.number}{after}, without training since: {metrics['made']}",
-            part={PART: iteration.number},
-        )
-        minimised = tuple(metrics["minimised"][objective.name] for objective in job.objectives)
-        found.append(_Member(row, iteration.number, network, minimised, metrics["violation"]))
-    return found
+    def _started_from(self, number: int) -> NextStart | None:
+        """What an iteration prunes; ``None`` for the original, or where that is not made yet."""
+        return read_record(self.path(number - 1), START, NextStart)
 
+    def _small_enough(self, last: Iteration) -> FrontRow | None:
+        """The most accurate member of an iteration within ``--iteration-share`` of what it started from itself."""
+        earlier = self._started_from(last.number)
+        largest = self.job.options.recover.iteration_share * (1.0 if earlier is None else earlier.flops_share)
+        within = [row for row in read_csv(self.path(last.number) / CSV) if row.flops_share <= largest]
+        if not within:
+            self.reporter.say(
+                f"iteration {last.number} left no member within {largest:.1%} of the FLOPs (and the constraints) "
+                "to start from"
+            )
+            return None
+        return max(within, key=lambda row: row.search_accuracy)
 
-def _undominated(members: Sequence[_Member]) -> list[_Member]:
-    """The front over several fronts, fewest FLOPs first; of members that are worth the same the first."""
-    worth = [(one.minimised, one.violation) for one in members]
-    first = [one for place, one in enumerate(members) if worth.index(worth[place]) == place]
-    efficient = is_efficient(np.array([one.minimised for one in first]), np.array([one.violation for one in first]))
-    front = [one for one, stays in zip(first, efficient, strict=True) if stays]
-    return sorted(front, key=lambda one: (one.row.flops, -one.number))
+    def _recover(self, last: Iteration, row: FrontRow) -> NextStart:
+        """Train a member with the original as teacher, and keep the better of the two networks for the next one."""
+        job, path, say = self.job, self.path(last.number), self.reporter.say
+        share, epochs, genome = f"{row.flops_share:.1%}", job.options.recover.iteration_epochs, last.genomes[row.index]
+        say(f"recovering member {row.index} of iteration {last.number}: {share} of the FLOPs, {epochs} epochs")
+        untrained = (row.search_accuracy, row.test_accuracy)
+        start = NextStart(genome, row.flops_share, untrained, untrained, used=False, epochs=0, seconds=0.0)
+        with RunDirectory.open(path) as directory:
+            kernels = present_kernels(job.space.graph, job.space.masks(genome))
+            lesson = distillation(job, temperature=Distillation.temperature, weight=Distillation.weight)
+            try:
+                network, made = train_on(job, path / row.path, kernels, epochs, path / STATES, self.reporter, lesson)
+                trained = (made.found.accuracy, made.tested)
+                better = trained[0] >= untrained[0]
+                start = replace(start, trained=trained, used=better, epochs=epochs, seconds=round(made.seconds, 3))
+            except TrainingError as error:
+                say(f"recovery failed: {error}")
+            if not start.used:
+                say(
+                    "training made it worse on the search images, or failed: the next iteration starts from it "
+                    "untrained"
+                )
+                network = open_network(job, path / row.path)
+            metrics = {"search_accuracy": start.after[0], "test_accuracy": start.after[1]}
+            save_trained(job, network, genome, path, metrics)
+            directory.update_manifest(**{START: to_record(start)})
+        return start
 
-
-def _front(job: Job, run: RunDirectory, done: Sequence[Iteration]) -> list[FrontRow]:
-    table = run.path / CSV
-    if table.exists() and run.manifest.get("iterations_done") == len(done):
-        return read_csv(table)
-    members = [member for iteration in done for member in _members(job, run, iteration)]
-    return hand_out(job, run, [one.network for one in _undominated(members)], {"iterations_done": len(done)})
-
-
-def _table_row(
-    job: Job,
-    run: RunDirectory,
-    done: Sequence[Iteration],
-    start: NextStart | None,
-    before: Sequence[IterationRow],
-) -> IterationRow:
-    """What the front over the iterations done is worth by now."""
-    front = _undominated([member for iteration in done for member in _members(job, run, iteration)])
-    Y = np.array([one.minimised for one in front if one.violation == 0])
-    reference = np.array([objective.reference for objective in job.objectives])
-    best: dict[float, tuple[float, float | None]] = {}
-    for level in FLOPS_LEVELS:
-        within = [one.row for one in front if one.row.flops_share <= level]
-        if within:
-            row = max(within, key=lambda row: row.search_accuracy)
-            best[level] = (row.search_accuracy, row.test_accuracy)
-    volume = hypervolume(Y, reference) if len(Y) else 0.0
-    return IterationRow(
-        number=done[-1].number,
-        start=None if start is None else start.figures,
-        evaluations=done[-1].evaluations,
-        seconds=done[-1].seconds,
-        members=len(front),
-        own_members=sum(one.number == done[-1].number for one in front),
-        hypervolume=volume,
-        gain=volume - before[-1].hypervolume if before else None,
-        best=best,
-    )
-
-
-def _path(run: RunDirectory, number: int) -> Path:
-    return run.path / f"iteration-{number}"
+    def _members(self, iteration: Iteration) -> list[PartNetwork]:
+        """The members of an iteration's own front."""
+        path, number = self.path(iteration.number), iteration.number
+        after = "" if number == 1 else f", from what iteration {number - 1} left, trained on"
+        found = []
+        for own, genome in zip(read_csv(path / CSV), iteration.genomes, strict=True):
+            metrics = read_metrics(path / own.path, "made", "minimised", "violation")
+            made = f"in iteration {number}{after}, without training since: {metrics['made']}"
+            row = member_row(self.job, genome, own.objectives, own.search_accuracy, own.test_accuracy)
+            minimised = tuple(metrics["minimised"][objective.name] for objective in self.job.objectives)
+            found.append(PartNetwork(path / own.path, number, genome, row, made, minimised, metrics["violation"]))
+        return found

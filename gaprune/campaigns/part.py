@@ -7,33 +7,25 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from gaprune.cli import differences
 from gaprune.device import pinned
 from gaprune.errors import RunError
-from gaprune.evaluate import Outcome
 from gaprune.progress import Reporter
 from gaprune.prune.genome import Genome
 from gaprune.prune.lineage import compose, present_kernels
 from gaprune.prune.masks import Masks
-from gaprune.runs import FrontRow, RunDirectory, read_manifest
-from gaprune.runs.directory import LOG_NAME, MANIFEST_NAME
+from gaprune.runs import FrontRow, RunDirectory
+from gaprune.runs.directory import MANIFEST_NAME
+from gaprune.runs.tables import MEGABYTE
 from gaprune.saved import load
-from gaprune.session.engine import MEGABYTE, Origin, make_evaluator
+from gaprune.session.engine import Origin, make_evaluator
 from gaprune.session.job import Job, statistics_key
-from gaprune.session.logged import logged_outcomes
 from gaprune.session.statistics_cache import Kept
 from gaprune.training.digest import digest_tensors
-
-TRAINED, STATES = "trained", "training"
-"""Folders of a part of a run: the network that the next one starts from, and states of its training."""
-
-
-Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -51,19 +43,6 @@ class Start:
     source: str
 
 
-@dataclass(frozen=True)
-class PartsFound:
-    """What all searches of a run have found.
-
-    Attributes:
-        rows: the networks handed out, fewest FLOPs first, counted against the true original.
-        evaluated: every outcome of every part, by the part's number and genome key.
-    """
-
-    rows: list[FrontRow]
-    evaluated: dict[str, Outcome]
-
-
 def later_job(whole: Job, start: Start, path: Path, reporter: Reporter) -> Job:
     """The job of the true original, for the network that an earlier search left; costs stay shares of the original's.
 
@@ -77,13 +56,13 @@ def later_job(whole: Job, start: Start, path: Path, reporter: Reporter) -> Job:
         CheckpointError: the network's folder is damaged.
         GapruneError: anything else that the user can mend.
     """
-    since, device = time.perf_counter(), whole.splits.search.images.device
-    network = load(start.place, model=whole.own.model).to(device)
+    since = time.perf_counter()
+    network = load(start.place, model=whole.own.model).to(whole.device)
     weights = {"weights_sha256": digest_tensors(network.state_dict())}
     baseline = replace(
         whole.baseline, model=network, source=start.source, identity={**whole.baseline.identity, **weights}
     )
-    kept = Kept(path, statistics_key(whole.options, baseline, whole.data, whole.splits, whole.threads), device)
+    kept = Kept(path, statistics_key(whole.options, baseline, whole.data, whole.splits, whole.threads), whole.device)
     masks = whole.space.masks(start.genome)
     origin = Origin(whole.evaluator.original, present_kernels(whole.space.graph, masks))
     with pinned(whole.threads):
@@ -94,8 +73,8 @@ def later_job(whole: Job, start: Start, path: Path, reporter: Reporter) -> Job:
     return replace(whole, baseline=baseline, evaluator=evaluator, kept=kept, identity=identity, since=since)
 
 
-def part_directory(path: Path, job: Job, part: dict[str, Any]) -> RunDirectory:
-    """The later search's own directory; one that was killed before it had a manifest is begun anew.
+def open_part(path: Path, job: Job, part: dict[str, Any]) -> RunDirectory:
+    """Open the later search's own directory, or make it; one that was killed before it had a manifest is begun anew.
 
     Args:
         path: of the directory.
@@ -135,32 +114,3 @@ def of_the_original(whole: Job, so_far: Masks, job: Job, genome: Genome, row: Fr
     if counted != (costs.flops, costs.params, costs.size / MEGABYTE):
         raise RunError(f"member {row.key} counts {counted}, the original's formula {costs}: please report this")
     return whole.space.genome(masks)
-
-
-def read_record(path: Path, name: str, from_record: Callable[[dict[str, Any]], Kind]) -> Kind | None:
-    """What the manifest of a part holds under a name; ``None`` where it is not there yet.
-
-    Args:
-        path: of the part's directory, which need not exist.
-        name: in the manifest.
-        from_record: makes something of the JSON values; raises ``TypeError``, ``KeyError`` or ``ValueError``.
-
-    Raises:
-        RunError: the manifest is damaged.
-    """
-    if not (path / MANIFEST_NAME).exists():
-        return None
-    record = read_manifest(path).get(name)
-    try:
-        return None if record is None else from_record(record)
-    except (TypeError, KeyError, ValueError) as error:
-        raise RunError(f"{path / MANIFEST_NAME} is damaged: {error!r}") from error
-
-
-def evaluated_in(parts: Iterable[Path]) -> dict[str, Outcome]:
-    """Every outcome that parts of a run have logged, by the part's number, from 1, and genome key."""
-    return {
-        f"{number}/{outcome.key}": outcome
-        for number, path in enumerate(parts, start=1)
-        for _, outcome in logged_outcomes(path / LOG_NAME)
-    }

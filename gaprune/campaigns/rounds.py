@@ -1,167 +1,143 @@
-"""The paper's method whole: searches one after the other, each on the network that the one before left.
-
-Each round is a run directory of its own inside the run's. What a finished round has found stands in its manifest, so
-going on with a run needs none of the finished rounds' networks but the last.
-"""
+"""The paper's method whole: rounds, each of which removes a share of the genes of what the round before left."""
 
 from __future__ import annotations
 
-import itertools
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from gaprune.campaigns.part import (
-    STATES,
-    PartsFound,
-    Start,
-    evaluated_in,
-    later_job,
-    of_the_original,
-    part_directory,
-)
-from gaprune.campaigns.retrain import retrain
-from gaprune.campaigns.round_result import RoundResult, read_result
-from gaprune.campaigns.rounds_report import save_rounds, write_tables
-from gaprune.evolve import Rounds
-from gaprune.front.members import save_front
-from gaprune.progress import Reporter
+from gaprune.campaigns.hand_out import PartNetwork, smallest_first
+from gaprune.campaigns.part import Start
+from gaprune.campaigns.policy import Policy, Searched
+from gaprune.campaigns.records import RESULT, Round, read_record
+from gaprune.campaigns.rounds_table import round_row, write_tables
+from gaprune.campaigns.training import STATES, TRAINED, save_trained, train_on
+from gaprune.errors import TrainingError
+from gaprune.evolve import Algorithm, Rounds
 from gaprune.prune.lineage import present_kernels
-from gaprune.prune.masks import Masks
-from gaprune.runs import RunDirectory
 from gaprune.runs.directory import SECONDS
-from gaprune.session.backends import MakeBackend
 from gaprune.session.job import Job
-from gaprune.session.loop import Found, check_found, evolve
-from gaprune.session.statistics_cache import NAME as STATISTICS
+from gaprune.session.options import SearchOptions
 from gaprune.training.loop import SEED_STRIDE
 
 
-def run_rounds(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> PartsFound:
-    """Run the rounds that are not done yet, and hand out their networks.
+class RoundsPolicy(Policy[Round]):
+    """Each round searches for the one network that loses the least, and trains it where ``--round-epochs`` says so."""
 
-    Args:
-        job: of the true original.
-        run: where the rounds' own directories lie.
-        make_backend: for each round's evaluator.
-        reporter: told of each round.
+    kind = "round"
 
-    Raises:
-        RunError: a round's directory does not fit, or every candidate of one failed.
-    """
-    done: list[RoundResult] = []
-    for number in itertools.count(1):
-        path = _path(run, number)
-        result = read_result(path)
-        if result is None:
-            if number > job.options.rounds:
-                break
-            if done and _exhausted(job, done[-1]):
-                reporter.say(f"every layer is down to one neuron: the rounds end after {len(done)}")
-                break
-            result = _Round(job, run, number, done[-1] if done else None, reporter).result(make_backend)
-            run.note_seconds(job.since)
-            _say(result, job, reporter)
-        shutil.rmtree(path / STATES, ignore_errors=True)
-        done.append(result)
-        write_tables(job, run.path, done)
-    rows = save_rounds(job, run, done)
-    return PartsFound(rows, evaluated_in(_path(run, one.number) for one in done))
+    @property
+    def count(self) -> int:
+        """Of the options."""
+        return self.job.options.paper_rounds.rounds
 
+    def read(self, number: int) -> Round | None:
+        """The round's network."""
+        return read_record(self.path(number), RESULT, Round)
 
-def _path(run: RunDirectory, number: int) -> Path:
-    return run.path / f"round-{number}"
+    def choose_start(self, done: Sequence[Round]) -> Start | None:
+        """What the last round left; ``None`` where every layer is down to one neuron."""
+        last = done[-1]
+        neurons = self.job.space.masks(last.genome).neurons
+        if all(np.count_nonzero(neurons[group.slice]) <= 1 for group in self.job.space.graph.groups):
+            self.reporter.say(f"every layer is down to one neuron: the rounds end after {len(done)}")
+            return None
+        return Start(self.run.path / last.place, last.genome, f"what round {last.number} left")
 
+    def announce(self, number: int) -> None:
+        """Say how much goes."""
+        self.reporter.say(f"round {number} of {self.count}: {self._share(number):.0%} of the genes go")
 
-def _exhausted(job: Job, result: RoundResult) -> bool:
-    neurons = job.space.masks(result.genome).neurons
-    return all(np.count_nonzero(neurons[group.slice]) <= 1 for group in job.space.graph.groups)
+    def options(self, number: int) -> SearchOptions:
+        """As many generations as a round has."""
+        return self.job.options.but(generations=self.job.options.paper_rounds.round_generations)
 
-
-def _say(result: RoundResult, job: Job, reporter: Reporter) -> None:
-    costs = job.space.costs(job.space.masks(result.genome))
-    reporter.say(
-        f"round {result.number} of {job.options.rounds}: accuracy {result.search_accuracy:.4f} on the search images, "
-        f"{costs.flops / 1e6:.2f} million FLOPs ({costs.flops / job.original.flops:.1%}), "
-        f"{costs.params:,} parameters ({costs.params / job.original.params:.1%})"
-    )
-
-
-class _Round:
-    """One round that is not finished.
-
-    Args:
-        job: of the true original.
-        run: the whole run's directory.
-        number: from 1.
-        before: the round before; ``None`` for the first.
-        reporter: told what happens.
-    """
-
-    def __init__(
-        self, job: Job, run: RunDirectory, number: int, before: RoundResult | None, reporter: Reporter
-    ) -> None:
-        self._whole = job
-        self._number = number
-        self._reporter = reporter
-        self._path = _path(run, number)
-        self._so_far = Masks.full(job.space.graph) if before is None else job.space.masks(before.genome)
-        shares = job.options.round_share
-        self._share = shares[min(number, len(shares)) - 1]
-        reporter.say(f"round {number} of {job.options.rounds}: {self._share:.0%} of the genes go")
-        if before is not None:
-            job = later_job(job, self._start(run, before), self._path, reporter)
-        self._job = replace(job, options=replace(job.options, generations=job.options.round_generations))
-
-    def result(self, make_backend: MakeBackend) -> RoundResult:
-        """Search, build the best network, train it if that is wanted, and note it all in the round's manifest."""
-        with part_directory(self._path, self._job, {"round": self._number}) as directory:
-            if self._number > 1:  # those of the original are the whole run's
-                self._job.kept.save(self._path)
-            found = self._search(directory, make_backend)
-            (row,) = save_front(self._job, directory, found, self._reporter)
-            genome = of_the_original(self._whole, self._so_far, self._job, found.genomes[0], row)
-            result = RoundResult(
-                number=self._number,
-                genome=genome,
-                place=f"{self._path.name}/{row.path}",
-                search_accuracy=row.search_accuracy,
-                test_accuracy=row.test_accuracy,
-                objectives=row.objectives,
-                share=self._share,
-                evaluations=len(found.evaluated),
-                seconds=sum(outcome.seconds for outcome in found.evaluated.values()),
-                wall_seconds=directory.manifest.get(SECONDS),
-            )
-            if self._job.options.round_epochs:
-                whole = self._whole.space
-                kernels = present_kernels(whole.graph, whole.masks(genome))
-                result = retrain(self._job, result, found.genomes[0], kernels, directory, self._reporter)
-            directory.update_manifest(result=result.record())
-            (self._path / STATISTICS).unlink(missing_ok=True)
-        return result
-
-    def _search(self, directory: RunDirectory, make_backend: MakeBackend) -> Found:
-        job, options = self._job, self._job.options
-        algorithm = Rounds(
+    def algorithm(self, job: Job, number: int) -> Algorithm:
+        """The paper's, for this round."""
+        options = job.options
+        return Rounds(
             job.space,
             objectives=len(job.objectives),
-            population=options.population,
-            seed=options.seed + SEED_STRIDE * (self._number - 1),
-            share=self._share,
-            selected=options.selected,
-            cut=options.cut,
-            mutation_rate=options.mutation_rate,
+            population=options.evolution.population,
+            seed=options.evolution.seed + SEED_STRIDE * (number - 1),
+            share=self._share(number),
+            selected=options.paper_rounds.selected,
+            cut=options.paper_rounds.cut,
+            mutation_rate=options.paper_rounds.mutation_rate,
         )
-        backend = make_backend(job)
-        try:
-            found = evolve(job, directory, backend, self._reporter, algorithm)
-        finally:
-            backend.close()
-        check_found(found, directory)
-        return found
 
-    def _start(self, run: RunDirectory, before: RoundResult) -> Start:
-        return Start(run.path / before.place, before.genome, f"what round {before.number} left")
+    def finish(self, searched: Searched) -> Round:
+        """Train the network that was found, if that is wanted."""
+        (row,), (genome,) = searched.rows, searched.genomes
+        result = Round(
+            number=searched.number,
+            genome=genome,
+            place=f"{searched.directory.path.name}/{row.path}",
+            search_accuracy=row.search_accuracy,
+            test_accuracy=row.test_accuracy,
+            objectives=row.objectives,
+            share=self._share(searched.number),
+            evaluations=len(searched.found.evaluated),
+            seconds=searched.seconds,
+            wall_seconds=searched.directory.manifest.get(SECONDS),
+        )
+        return self._train(searched, result) if searched.job.options.paper_rounds.round_epochs else result
+
+    def tidy(self, number: int) -> None:
+        """Neither statistics nor states of training."""
+        super().tidy(number)
+        shutil.rmtree(self.path(number) / STATES, ignore_errors=True)
+
+    def report(self, done: Sequence[Round]) -> str:
+        """The last round's accuracy and costs."""
+        job, last = self.job, done[-1]
+        write_tables(job, self.run.path, done)
+        row = round_row(job, last)
+        return (
+            f"round {last.number} of {self.count}: accuracy {last.search_accuracy:.4f} on the search images, "
+            f"{row.flops / 1e6:.2f} million FLOPs ({row.flops_share:.1%}), "
+            f"{row.params:,} parameters ({row.params_share:.1%})"
+        )
+
+    def networks(self, done: Sequence[Round]) -> list[PartNetwork]:
+        """The rounds' networks, all of them: nothing is dominated away."""
+        path = self.run.path
+        rows = [round_row(self.job, one) for one in done]
+        return smallest_first(
+            PartNetwork(path / one.place, one.number, one.genome, row, _in_words(one))
+            for one, row in zip(done, rows, strict=True)
+        )
+
+    def _share(self, number: int) -> float:
+        shares = self.job.options.paper_rounds.round_share
+        return shares[min(number, len(shares)) - 1]
+
+    def _train(self, searched: Searched, result: Round) -> Round:
+        """The round with the trained network in the place of the one found; as it was, if training diverged."""
+        job, path, whole = searched.job, searched.directory.path, self.job.space
+        kernels = present_kernels(whole.graph, whole.masks(result.genome))
+        place, epochs = self.run.path / result.place, job.options.paper_rounds.round_epochs
+        try:
+            network, made = train_on(job, place, kernels, epochs, path / STATES, self.reporter)
+        except TrainingError as error:
+            self.reporter.say(f"training failed, the round keeps the network that it found: {error}")
+            return result
+        (genome,) = searched.found.genomes
+        values, _, _ = job.evaluator.judge(genome, made.found)
+        reached: dict[str, Any] = {
+            "search_accuracy": made.found.accuracy,
+            "test_accuracy": made.tested,
+            "objectives": {objective.name: values[objective.name] for objective in job.objectives},
+        }
+        save_trained(job, network, genome, path, reached)
+        trained = replace(result, epochs=len(made.records), training_seconds=made.seconds, **reached)
+        return replace(trained, place=f"{path.name}/{TRAINED}")
+
+
+def _in_words(result: Round) -> str:
+    if result.epochs:
+        return f"in {result.number} rounds, the last one trained for {result.epochs} epochs"
+    return f"without training, in {result.number} rounds"

@@ -185,7 +185,7 @@ class Dispatcher:
         start = self.clock()
         while not self._idle:
             self.crew.recruit(most)
-            self._settled(self.crew.wait(POLL_SECONDS))
+            self._take_note(self.crew.wait(POLL_SECONDS))
             self._check_patience(start)
 
     def run(self, jobs: Sequence[Any], costs: Sequence[float]) -> Iterator[tuple[int, Any]]:
@@ -206,7 +206,7 @@ class Dispatcher:
                 self._hand_out(queue, jobs, costs)
                 event = self.crew.wait(POLL_SECONDS)
                 last_seen = self._check_patience(last_seen)
-                ended, waiting = self._settled(event)
+                ended, waiting = self._take_note(event)
                 queue.extendleft(reversed(waiting))
                 if ended is None:
                     continue
@@ -243,7 +243,7 @@ class Dispatcher:
         first = min(self._doing, key=self._until.__getitem__)
         return first if len(self._doing[first]) < MOST_AT_A_WORKER else None
 
-    def _settled(self, event: Event | None) -> tuple[Ended | None, list[int]]:
+    def _take_note(self, event: Event | None) -> tuple[Ended | None, list[int]]:
         """Take note of an event: the job that it ends, and jobs that waited for a worker which is no more."""
         if event is None:
             return None, []

@@ -35,7 +35,7 @@ def may_grow() -> bool:
 
 @contextmanager
 def loopback_only(wanted: bool) -> Iterator[None]:
-    """Meanwhile a Ray that is started listens on 127.0.0.1 alone; on other addresses anybody could have it run code.
+    """Let a Ray that is started listen on 127.0.0.1 alone: on other addresses anybody could have it run code.
 
     Ray does so by itself on Windows and macOS; it has no argument for it, and turns 127.0.0.1 into another address.
     """

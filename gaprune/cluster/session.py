@@ -53,7 +53,7 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class Session:
+class Connection:
     """A connection to Ray.
 
     Attributes:
@@ -77,7 +77,7 @@ class Session:
         return sum(needs.fit(node) for node in nodes())
 
 
-def connect(address: str | None, needs: Needs, workers: int | None) -> Session:
+def connect(address: str | None, needs: Needs, workers: int | None) -> Connection:
     """Join the cluster at ``address``, or start a Ray on this machine.
 
     A process that is connected already stays where it is, and is not disconnected in the end.
@@ -97,7 +97,7 @@ def connect(address: str | None, needs: Needs, workers: int | None) -> Session:
     from ray.exceptions import RayError
 
     if ray.is_initialized():
-        session = Session(address, owned=False)
+        session = Connection(address, owned=False)
     else:
         own = _own_arguments(needs, workers) if address == OWN else {}
         try:
@@ -105,7 +105,7 @@ def connect(address: str | None, needs: Needs, workers: int | None) -> Session:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
         except (RayError, OSError, RuntimeError, ValueError) as error:  # also of its temporary folder
             raise _cannot_join(address, error) from error
-        session = Session(address, owned=True)
+        session = Connection(address, owned=True)
         private.print_workers(False)
     try:
         check_room(session, needs)
@@ -115,7 +115,7 @@ def connect(address: str | None, needs: Needs, workers: int | None) -> Session:
     return session
 
 
-def check_room(session: Session, needs: Needs) -> None:
+def check_room(session: Connection, needs: Needs) -> None:
     """Raise ``BackendError`` if no node could ever hold a worker. One that an autoscaler may add counts."""
     if not session.capacity(needs) and not private.may_grow():
         raise BackendError(f"no node has room for a worker: it needs {needs}, Ray has {described()}")

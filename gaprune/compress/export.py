@@ -115,7 +115,7 @@ def _simplify(model: Any) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Meanwhile exporter and quantizer keep their advice, printed, logged and warned, to themselves."""
+    """Silence the advice of exporter and quantizer: printed, logged and warned."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -20,11 +20,12 @@ from gaprune.compress.students import THIN, is_thin, thin_share, thin_student
 from gaprune.compress.widths import cut_by_l1
 from gaprune.compress.words import OURS
 from gaprune.data import ImageData, ImageSet, Splits, normalise
+from gaprune.data.lazy import LazyImages
 from gaprune.device import pinned
 from gaprune.errors import MethodError, ModelError, OptionError
 from gaprune.models import build, check_name, model_names
 from gaprune.progress import Reporter
-from gaprune.prune.calibration import recalibrate
+from gaprune.prune.calibration import Anchors, kept_anchors, recalibrate, take_anchors
 from gaprune.prune.costs import count_flops
 from gaprune.prune.folding import fold
 from gaprune.prune.graph import build_graph
@@ -152,11 +153,9 @@ class ImageTask(Task):
         epochs, rate = max(1, round(self.epochs * share)), usual.lr * (1 if fresh else GENTLER)
         return replace(usual, epochs=epochs, epoch_images=self.epoch_images, lr=rate)
 
-    def settle(self, model: nn.Module) -> None:
+    def settle(self, model: nn.Module, before: nn.Module) -> None:
         """See ``Task``."""
-        calibration = self.splits.calibration
-        with pinned(self.threads):
-            recalibrate(model.to(self.device), calibration, self.data.mean, self.data.std)
+        self._recalibrate(model, self._anchors(before))
 
     def students(self) -> tuple[str, ...]:
         """See ``Task``: the original's form made thin; any other network by its name; a front member."""
@@ -182,9 +181,11 @@ class ImageTask(Task):
     def pruned(self, work: Work, keep: float, scope: str) -> nn.Module:
         """See ``Task``: filters, cut by gaprune's own compaction."""
         try:
-            return cut_by_l1(work.network, self.data.image_shape, keep, scope)
+            network, graph, masks = cut_by_l1(work.network, self.data.image_shape, keep, scope)
         except (ModelError, OptionError) as error:
             raise MethodError(f"prune: {error}") from error
+        self._recalibrate(network, kept_anchors(self._anchors(work.network), graph, masks))
+        return network
 
     def structures(self, model: nn.Module) -> list[dict[str, int]]:
         """See ``Task``: filters."""
@@ -194,12 +195,22 @@ class ImageTask(Task):
         """See ``Task``."""
         return count_flops(model, self.data.image_shape)
 
+    def _anchors(self, model: nn.Module) -> Anchors:
+        with pinned(self.threads):
+            return take_anchors(
+                copy.deepcopy(model).to(self.device), self.splits.calibration, self.data.mean, self.data.std
+            )
+
+    def _recalibrate(self, model: nn.Module, anchors: Anchors) -> None:
+        with pinned(self.threads):
+            recalibrate(model.to(self.device), self.splits.calibration, self.data.mean, self.data.std, anchors=anchors)
+
     def _normalised(self, images: Tensor) -> Tensor:
         return normalise(images, self.data.mean, self.data.std)
 
 
-def _batches(images: Tensor) -> list[Tensor]:
-    return [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+def _batches(images: Tensor | LazyImages) -> Iterator[Tensor]:
+    return (images[start : start + BATCH] for start in range(0, len(images), BATCH))
 
 
 def build_network(base: Mapping[str, Any]) -> nn.Module:

@@ -80,8 +80,13 @@ class Task(Protocol):
         """
         ...
 
-    def settle(self, model: nn.Module) -> None:
-        """Measure batch-norm statistics anew on the calibration inputs, in place; nothing for networks without."""
+    def settle(self, model: nn.Module, before: nn.Module) -> None:
+        """Measure batch-norm statistics anew on the calibration inputs, in place; nothing for networks without.
+
+        Args:
+            model: on ``device``, its batch norms as wide as those of ``before``.
+            before: the network that it was made from, whose norms say what those of ``model`` should give.
+        """
         ...
 
     def students(self) -> tuple[str, ...]:
@@ -93,7 +98,7 @@ class Task(Protocol):
         ...
 
     def pruned(self, work: Work, keep: float, scope: str) -> nn.Module:
-        """A copy of the network with the structures really removed that are least by the task's criterion.
+        """A copy of the network with the structures really removed that are least by the task's criterion, settled.
 
         Args:
             work: a network of torch modules.

@@ -14,6 +14,7 @@ from gaprune.compress.prune import train_on
 from gaprune.compress.words import OURS, RAW, flag, method_text
 from gaprune.errors import MethodError, OptionError, RunError
 from gaprune.runs import FrontRow, pick, read_csv, read_manifest
+from gaprune.runs.picking import is_member, members
 from gaprune.saved import load
 from gaprune.training.digest import digest_json
 
@@ -21,7 +22,7 @@ FRONT = "front.csv"
 
 
 class Ours(Method):
-    """``ours:RULE``, a member of ``--run``: its index, ``knee``, ``flops<=0.1`` ...; trained on unless ``raw``.
+    """``ours:RULE``, a member of ``--run``: its index or name, ``knee``, ``flops<=0.1`` ...; trained on unless ``raw``.
 
     Args:
         words: the rule; without one the member that the run has picked.
@@ -123,17 +124,19 @@ class Front:
         return digest_json([[row.index, row.key, row.search_accuracy, row.test_accuracy] for row in plain])
 
     def row(self, rule: str) -> FrontRow:
-        """The member that a rule names: an index, a rule to pick by, or nothing for the run's own pick.
+        """The member that a rule names: an index or a name, a rule to pick by, or nothing for the run's own pick.
 
         Raises:
             OptionError: there is none.
         """
-        if rule.isdigit():
-            found = next((row for row in self.rows if row.index == int(rule)), None)
-            if found is None:
+        if is_member(rule):
+            found = members(self.rows, rule)
+            if len(found) != 1:
                 indices = [row.index for row in self.rows]
-                raise OptionError(f"{self.run} has no member {rule}: choose {min(indices)} to {max(indices)}")
-            return found
+                raise OptionError(
+                    f"{self.run} has no member {rule}: choose {min(indices)} to {max(indices)}, or a name"
+                )
+            return found[0]
         picked = self.manifest.get("picked")
         if not rule and picked is not None:
             return self.row(str(picked))

@@ -67,13 +67,13 @@ class Prune(Method):
         if self.kind == MAGNITUDE:
             network = copy.deepcopy(work.network)
             report = zero_smallest(network, self.keep)
+            work.task.settle(network.to(work.task.device), work.network)
         else:
             criterion, scope = STRUCTURES[self.kind]
             network = work.task.pruned(work, self.keep, scope)
             layers = work.task.structures(network)
             report = {"keep": self.keep, "criterion": criterion, "scope": scope, "layers": layers}
         network.to(work.task.device)
-        work.task.settle(network)
         if self.trains:
             report["training"] = train_on(network, work, session)
         return work.then(network, self.text, report)
@@ -135,7 +135,7 @@ def train_on(network: nn.Module, work: Work, session: Session) -> dict[str, Any]
 
 @contextmanager
 def frozen_zeros(network: nn.Module) -> Iterator[None]:
-    """Meanwhile weights that are zero get no gradient, so that they stay zero. Devices must not change."""
+    """Give weights that are zero no gradient, so that they stay zero. Devices must not change."""
     handles = []
     for weight in _weights(network):
         if not weight.detach().all():

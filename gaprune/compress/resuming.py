@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gaprune.choices import TEXT_MODEL
 from gaprune.cli import differences, options_from_record, options_record, typed_command
 from gaprune.errors import OptionError, RunError
 from gaprune.runs import RunDirectory
@@ -16,8 +16,6 @@ from gaprune.session.options import AUTO, with_known_data
 PROG = "python -m gaprune.compare"
 COMPARISONS = Path("comparisons")
 KIND = "comparison"
-TEXT = "bert"
-"""The model whose comparisons have other options: those of ``gaprune.text.compare``."""
 
 Options = TypeVar("Options")
 
@@ -50,14 +48,14 @@ def resumed_options(
     apart = differences({name: record.get(name) for name in now}, now)
     if apart:
         raise OptionError(f"cannot change on resume: {'; '.join(apart)} (leave it out, or start a new comparison)")
-    if (record.get("model") == TEXT) != (typed.model == TEXT):
-        other = "gaprune.text.compare" if record.get("model") == TEXT else "gaprune.compare"
+    if (record.get("model") == TEXT_MODEL) != (typed.model == TEXT_MODEL):
+        other = "gaprune.text.compare" if record.get("model") == TEXT_MODEL else "gaprune.compare"
         raise RunError(f"{directory.path} compares {record.get('model')}: {other} goes on with it")
     saved: Any = options_from_record(type(options), record)
-    changed: Any = dataclasses.replace(saved, **{name: getattr(typed, name) for name in given}, resume=typed.resume)
+    changed: Any = saved.but(**{name: getattr(typed, name) for name in given}, resume=typed.table.resume)
     if "methods" in given:
         before = usual(saved, changed) if saved.methods is None else saved.methods
-        changed = dataclasses.replace(changed, methods=tuple(dict.fromkeys((*before, *typed.methods))))
+        changed = changed.but(methods=tuple(dict.fromkeys((*before, *typed.methods))))
     resumed: Options = changed
     return resumed
 
@@ -76,8 +74,8 @@ def again_command(options: Any, path: Path | None) -> str:
         options: as typed.
         path: of its directory; nothing is there yet, or ``None``, where it was stopped early.
     """
-    if options.resume is not None:
-        return typed_command(PROG, dataclasses.replace(options, given=options.given | {"resume"}))
+    if options.table.resume is not None:
+        return typed_command(PROG, options.but(given=options.given | {"resume"}))
     known = path is not None and path.exists()
     return f"{PROG} --resume {shlex.quote(str(path))}" if known else typed_command(PROG, options)
 

@@ -20,15 +20,15 @@ from typing import Any
 
 from gaprune.compress.chain import ORIGINAL, Chain
 from gaprune.compress.method import Session, Work
-from gaprune.compress.sitting import OF_A_ROW, TIMES, Sitting, sit
+from gaprune.compress.sitting import OF_A_ROW, TIMES, Sitting, time_in_turn
 from gaprune.compress.storage import is_saved, load_work, save_work, shipped_bytes
 from gaprune.compress.timing import BATCHES
 from gaprune.compress.words import OURS
 from gaprune.errors import CheckpointError, RunError, first_line
 from gaprune.progress import Reporter
 from gaprune.runs.files import read_json_object, write_json
+from gaprune.runs.tables import MEGABYTE
 
-MEGABYTE = 1e6
 WORKS, ROWS, TRAINING = "works", "rows", "training"
 
 
@@ -157,7 +157,7 @@ class Comparison:
         if before.covers([chain.text for chain in chains], self._batches):
             return before, {}
         works = {chain.text: partial(self._work, chain) for chain in chains}
-        sitting, failures = sit(works, self._batches, self._threads, self._reporter)
+        sitting, failures = time_in_turn(works, self._batches, self._threads, self._reporter)
         try:
             sitting.save(self._folder)
         except OSError as error:

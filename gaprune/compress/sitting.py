@@ -17,7 +17,7 @@ from gaprune.runs.files import read_json_object, write_json
 OF_A_ROW = (MethodError, TrainingError, CheckpointError, RuntimeError, MemoryError)
 """What costs one row only; torch tells of memory that is used up, and of what kernels refuse, by ``RuntimeError``."""
 
-ROUNDS = 3
+TURNS = 3
 TIMES = "times.json"
 
 
@@ -60,10 +60,10 @@ class Sitting:
         return cls({})
 
 
-def sit(
+def time_in_turn(
     works: Mapping[str, Callable[[], Work]], batches: Sequence[int], threads: int, reporter: Reporter
 ) -> tuple[Sitting, dict[str, str]]:
-    """Time all works ``ROUNDS`` times in turn; and why some cannot be.
+    """Time all works ``TURNS`` times in turn; and why some cannot be.
 
     Args:
         works: what loads the work of each chain; one is in memory at a time.
@@ -73,8 +73,8 @@ def sit(
     """
     rounds: dict[str, dict[str, list[float] | None]] = {chain: {} for chain in works}
     failures: dict[str, str] = {}
-    with reporter.task("times", ROUNDS * len(works)) as task:
-        for _ in range(ROUNDS):
+    with reporter.task("times", TURNS * len(works)) as task:
+        for _ in range(TURNS):
             for chain, load in works.items():
                 try:
                     if chain not in failures:

@@ -11,7 +11,8 @@ from typing import Any
 
 from gaprune.compress.chain import ORIGINAL
 from gaprune.compress.rows import Row, unmatched
-from gaprune.compress.sitting import ROUNDS
+from gaprune.compress.sitting import TURNS
+from gaprune.runs import tables
 from gaprune.runs.display import plain_number
 from gaprune.runs.files import atomic_write, write_json
 
@@ -30,9 +31,8 @@ def markdown(
     headings = ["method", "MB", "accuracy %", "macro F1 %"]
     headings += [f"{NAMES[name.split()[0]]} s, batch {name.split()[1]}" for name in devices]
     headings += ["params", "FLOPs", "runtime", "passes"]
-    lines = [headings, ["---", *["---:"] * (len(headings) - 3), "---", "---:"]]
-    lines += [_cells(row, devices) for row in rows]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    words = (headings.index("method"), headings.index("runtime"))
+    table = tables.markdown(headings, [_cells(row, devices) for row in rows], text=words)
     text = [
         f"Times are medians of one batch after warm-up, {threads} CPU thread{'s' if threads > 1 else ''}"
         f"{f' of {processor}' if processor else ''}{_rounds(rows)}. {KERNELS} "
@@ -134,7 +134,7 @@ def _rounds(rows: Sequence[Row]) -> str:
     spreads = [row.spread for row in rows if row.spread is not None]
     if not spreads:
         return ""
-    return f", of {ROUNDS} rounds through all rows: a row's slowest took at most {max(spreads):.2f} times its fastest"
+    return f", of {TURNS} rounds through all rows: a row's slowest took at most {max(spreads):.2f} times its fastest"
 
 
 def _cells(row: Row, devices: Sequence[str]) -> list[str]:

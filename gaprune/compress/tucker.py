@@ -92,7 +92,7 @@ class Tucker(Method):
         if after == before:
             raise MethodError(f"{self.text}: no layer gets smaller at these ranks; choose a smaller size or energy")
         network.to(work.task.device)
-        work.task.settle(network)
+        work.task.settle(network, work.network)
         if self.trains:
             report["training"] = train_on(network, work, session)
         return work.then(network, self.text, report)

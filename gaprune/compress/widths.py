@@ -15,7 +15,9 @@ from gaprune.prune.tensors import state_tensors
 SCOPES = ("uniform", "global")
 
 
-def cut_by_l1(model: nn.Module, image_shape: tuple[int, int, int], keep: float, scope: str) -> nn.Module:
+def cut_by_l1(
+    model: nn.Module, image_shape: tuple[int, int, int], keep: float, scope: str
+) -> tuple[nn.Module, Graph, Masks]:
     """The network without the filters of smallest L1 norm (Li et al. 2017), on its own device.
 
     Args:
@@ -24,12 +26,15 @@ def cut_by_l1(model: nn.Module, image_shape: tuple[int, int, int], keep: float, 
         keep: share of the filters that stay; of each channel group at least one does.
         scope: ``uniform``: that share of each group. ``global``: of all filters, each layer's mean norm scaled to 1.
 
+    Returns:
+        The network, the pruning graph of ``model``, and what the network keeps.
+
     Raises:
         ModelError: it cannot be pruned.
     """
     graph = checked_graph(model, image_shape)
-    scores = l1_norms(model, graph)
-    return Compactor(model, graph)(Masks(_chosen(graph, scores, keep, scope)))
+    masks = Masks(_chosen(graph, l1_norms(model, graph), keep, scope))
+    return Compactor(model, graph)(masks), graph, masks
 
 
 def l1_norms(model: nn.Module, graph: Graph) -> Floats:

@@ -3,6 +3,7 @@
 from gaprune.data.arrays import from_arrays
 from gaprune.data.augment import augment
 from gaprune.data.cache import default_cache_dir
+from gaprune.data.datasets import image_data
 from gaprune.data.images import ImageData, ImageSet, normalise
 from gaprune.data.sources import data_names, load_data
 from gaprune.data.splits import Splits, split
@@ -15,6 +16,7 @@ __all__ = [
     "data_names",
     "default_cache_dir",
     "from_arrays",
+    "image_data",
     "load_data",
     "normalise",
     "split",

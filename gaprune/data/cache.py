@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -19,11 +20,19 @@ from gaprune.runs.files import atomic_write
 
 _LOGGER = logging.getLogger(__name__)
 
+STATE_DIGITS = 16
+"""Of a SHA-256 in the name of a file."""
+
 
 def default_cache_dir() -> Path:
     """``$GAPRUNE_CACHE``, or the user's cache folder of this system."""
     chosen = os.environ.get("GAPRUNE_CACHE")
     return Path(chosen) if chosen else platformdirs.user_cache_path("gaprune")
+
+
+def place_of(root: Path) -> str:
+    """Names a folder of images, wherever one stands: by its path."""
+    return hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:STATE_DIGITS]
 
 
 def store(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from gaprune.data.upright import upright
 from gaprune.errors import DataError
-from gaprune.progress import SILENT, Reporter
+from gaprune.progress import SILENT, Reporter, Task
 
 _CHUNK = 256
-_THREADS = 8
+_THREADS = 32
+
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Decoded:
 
 
 def decode(root: Path, files: Sequence[str], *, reporter: Reporter = SILENT) -> Decoded:
-    """Decode image files, all of one size; grey and palette images become RGB.
+    """Decode image files, all of one size; each becomes upright RGB.
 
     Args:
         root: the folder that the file names are relative to.
@@ -73,7 +76,7 @@ def decode(root: Path, files: Sequence[str], *, reporter: Reporter = SILENT) -> 
         if images.shape[2:] != result.shape[:2]:
             raise DataError(
                 f"{root / files[index]} has {_size(result.shape[:2])} pixels, expected "
-                f"{_size(images.shape[2:])} like {first}: give all images one size"
+                f"{_size(images.shape[2:])} like {first}: bring all to one size, by --image-size 224 for example"
             )
         images[len(kept)] = torch.from_numpy(result).permute(2, 0, 1)
         kept.append(index)
@@ -83,26 +86,43 @@ def decode(root: Path, files: Sequence[str], *, reporter: Reporter = SILENT) -> 
     return Decoded(images[: len(kept)].clone(), torch.tensor(kept), unreadable)
 
 
-def _decode_all(root: Path, files: Sequence[str], reporter: Reporter) -> Iterator[NDArray[np.uint8] | Unreadable]:
-    """Results in order; a chunk at a time, so that few decoded images wait in memory."""
-    threads = min(_THREADS, os.cpu_count() or 1)
-    with (
-        reporter.task("decoding images", len(files)) as task,
-        ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool,
-    ):
-        for start in range(0, len(files), _CHUNK):
-            chunk = files[start : start + _CHUNK]
-            yield from pool.map(lambda name: _decode_one(root / name), chunk)
+def _decode_all(root: Path, files: Sequence[str], reporter: Reporter) -> Iterator[Pixels | Unreadable]:
+    with reporter.task("decoding images", len(files)) as task:
+        yield from decoded(root, files, lambda image: np.array(upright(image)), task)
+
+
+def decoded(
+    root: Path, files: Sequence[str], pixels: Callable[[Image.Image], Pixels], task: Task, chunk_size: int = _CHUNK
+) -> Iterator[Pixels | Unreadable]:
+    """What ``pixels`` makes of each file, in order; a chunk at a time, so that few images wait in memory.
+
+    Pillow works without Python's lock, so threads are as fast as processes here and share what they read.
+
+    Args:
+        root: the folder that the file names are relative to.
+        files: their names.
+        pixels: from an opened image to an array.
+        task: told of each chunk.
+        chunk_size: files of a chunk.
+    """
+    with ThreadPoolExecutor(threads(), thread_name_prefix="decode") as pool:
+        for start in range(0, len(files), chunk_size):
+            chunk = files[start : start + chunk_size]
+            yield from pool.map(lambda name: decode_one(root / name, pixels), chunk)
             task.advance(len(chunk))
 
 
-def _decode_one(path: Path) -> NDArray[np.uint8] | Unreadable:
-    """(H, W, 3) pixels of one file."""
+def threads() -> int:
+    """How many images are decoded at a time: as many as this process has processors."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_THREADS, usable)
+
+
+def decode_one(path: Path, pixels: Callable[[Image.Image], Pixels]) -> Pixels | Unreadable:
+    """What ``pixels`` makes of one file; the reason where it gives none."""
     try:
         with Image.open(path) as image:
-            if image.mode in ("I", "F") or image.mode.startswith("I;"):
-                return Unreadable(f"pixels of mode {image.mode}, only 8 bits per channel are read", lasting=True)
-            return np.array(image.convert("RGB"))
+            return pixels(image)
     except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
         lasting = not isinstance(error, OSError) or error.errno is None
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
+
+from gaprune.data.lazy import LazyImages
 
 CIFAR10_CLASSES = (
     "airplane",
@@ -20,23 +21,32 @@ CIFAR10_CLASSES = (
 )
 _CIFAR10_MEAN = (125.3069, 122.9501, 113.8660)
 _CIFAR10_STD = (62.9932, 62.0887, 66.7048)
-_CHUNK = 4096
+_PIXELS = 1 << 22
+
+SAMPLE = 512
+"""Photographs that are looked at for their mean and standard deviation."""
 
 
-def normalisation(classes: tuple[str, ...], images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel, in units of 0..255 pixels.
+def usual(classes: tuple[str, ...], channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """CIFAR-10's usual mean and standard deviation for data with its classes, so that every copy is fed alike."""
+    return (_CIFAR10_MEAN, _CIFAR10_STD) if classes == CIFAR10_CLASSES and channels == 3 else None
 
-    Data with CIFAR-10's classes gets CIFAR-10's usual constants, so that every copy of it is fed to trained
-    networks alike. A channel that never varies gets a standard deviation of 1.
+
+def normalisation(classes: tuple[str, ...], images: Tensor | LazyImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """``usual`` where there is one, else ``measured``."""
+    return usual(classes, images.shape[1]) or measured(images)
+
+
+def measured(images: Tensor | LazyImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, in units of 0..255 pixels; 1 where a channel never varies.
 
     Args:
-        classes: class names in label order.
-        images: (N, C, H, W) uint8 training images, at least one.
+        images: (N, C, H, W) uint8, at least one.
     """
-    if classes == CIFAR10_CLASSES and images.shape[1] == 3:
-        return _CIFAR10_MEAN, _CIFAR10_STD
     counts = np.zeros((images.shape[1], 256), dtype=np.int64)
-    for chunk in torch.split(images, _CHUNK):
+    step = max(1, _PIXELS // (images.shape[2] * images.shape[3]))
+    for start in range(0, len(images), step):
+        chunk = images[start : start + step]
         for channel, pixels in enumerate(chunk.cpu().transpose(0, 1)):
             counts[channel] += np.bincount(pixels.reshape(-1).numpy(), minlength=256)
     levels = np.arange(256)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from gaprune.data.images import ImageData, ImageSet
 from gaprune.data.stratify import complement, drawable, interleaved, stratified
-from gaprune.errors import DataError, choice_error
+from gaprune.errors import DataError, OptionError, choice_error
 
-SearchFrom = Literal["train", "test"]
+SearchFrom = Literal["train", "test", "validation"]
+SEARCH_FROM: tuple[SearchFrom, ...] = ("train", "test", "validation")
 
 
 @dataclass(frozen=True)
@@ -51,21 +52,22 @@ def split(
     Args:
         data: the whole data set.
         search_from: ``train`` holds the search set out of the training images; ``test`` holds it out of the
-            test images and leaves the training part whole, for baselines that have seen all of it.
-        search_size: images of the search set; at most half of what it is held out from.
+            test images and leaves the training part whole, for baselines that have seen all of it; ``validation``
+            takes it from the data's own, and leaves the others whole.
+        search_size: images of the search set; at most half of what it is held out from, or all of ``validation``.
         calibration_size: images of the calibration set.
         seed: decides which images; 0 or more.
 
     Raises:
-        OptionError: ``search_from`` is neither ``train`` nor ``test``.
+        OptionError: ``search_from`` is none of these, or the data have no such part.
         DataError: a size does not fit the data set; the message gives the largest that does.
     """
-    if search_from not in ("train", "test"):
-        raise choice_error("search_from", search_from, ("train", "test"))
-    held_out_of = data.train if search_from == "train" else data.test
-    most = min(len(held_out_of) // 2, drawable(held_out_of.labels, leave=1))
-    _check_size("search set", search_size, most, f"half of the {len(held_out_of)} {search_from} images")
-    search = stratified(held_out_of.labels, search_size, purpose="search", seed=seed, leave=1)
+    held_out_of = pool(data, search_from)
+    leave = 0 if search_from == "validation" else 1
+    share = "all" if leave == 0 else "half"
+    most = len(held_out_of) if leave == 0 else min(len(held_out_of) // 2, drawable(held_out_of.labels, leave=1))
+    _check_size("search set", search_size, most, f"{share} of the {len(held_out_of)} {search_from} images")
+    search = stratified(held_out_of.labels, search_size, purpose="search", seed=seed, leave=leave)
     rest = complement(search, len(held_out_of))
     train = rest if search_from == "train" else torch.arange(len(data.train))
     test = rest if search_from == "test" else torch.arange(len(data.test))
@@ -90,6 +92,20 @@ def split(
         test=_select(data.test, test),
         record=record,
     )
+
+
+def pool(data: ImageData, search_from: str) -> ImageSet:
+    """What a search set is taken from.
+
+    Raises:
+        OptionError: it is none of the parts, or the data have no such part.
+    """
+    if search_from not in SEARCH_FROM:
+        raise choice_error("search_from", search_from, SEARCH_FROM)
+    if search_from == "validation" and data.validation is None:
+        raise OptionError(f"search-from validation: {data.name} has no folder val/ or validation/ beside test/")
+    parts = {"train": data.train, "test": data.test, "validation": data.validation}
+    return cast(ImageSet, parts[search_from])
 
 
 def _check_size(what: str, size: int, most: int, whole: str) -> None:

@@ -2,7 +2,7 @@
 
 from gaprune.evaluate.backend import Backend, LocalBackend
 from gaprune.evaluate.constraints import Constraints
-from gaprune.evaluate.evaluator import Evaluator, Task
+from gaprune.evaluate.evaluator import Evaluator, FitnessTask
 from gaprune.evaluate.floors import Floors
 from gaprune.evaluate.measure import Measurement, measure
 from gaprune.evaluate.objectives import Candidate, Objective, objective_names, resolve_objectives, resolve_selector
@@ -13,12 +13,12 @@ __all__ = [
     "Candidate",
     "Constraints",
     "Evaluator",
+    "FitnessTask",
     "Floors",
     "LocalBackend",
     "Measurement",
     "Objective",
     "Outcome",
-    "Task",
     "expected_matrix",
     "measure",
     "objective_matrix",

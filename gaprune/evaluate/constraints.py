@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
-from numbers import Real
 
-from gaprune.errors import OptionError
+from gaprune.limits import COSTS, check_limits
 from gaprune.prune.costs import Costs
-
-COSTS = ("flops", "params", "size")
 
 
 @dataclass(frozen=True)
@@ -32,13 +28,7 @@ class Constraints:
     accuracy: float | None = None
 
     def __post_init__(self) -> None:
-        for name in COSTS:
-            if not _is_sound(getattr(self, name), math.inf):
-                rule = "above 0: up to 1 a share of the original's, above 1 a count (1e6 is a million)"
-                raise OptionError(f"max-{name} must be a number {rule}, got {getattr(self, name)!r}")
-        if not _is_sound(self.accuracy, 1.0):
-            rule = "above 0 and at most 1 (0.9 is 90% of the search images)"
-            raise OptionError(f"min-accuracy must be a number {rule}, got {self.accuracy!r}")
+        check_limits(self.flops, self.params, self.size, self.accuracy)
 
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) is not None for field in fields(self))
@@ -78,11 +68,3 @@ class Constraints:
         if self.accuracy is not None and accuracy is not None:
             found.append(("accuracy", (self.accuracy - accuracy) / self.accuracy))
         return found
-
-
-def _is_sound(limit: object, most: float) -> bool:
-    if limit is None:
-        return True
-    if isinstance(limit, bool) or not isinstance(limit, Real):
-        return False
-    return 0 < float(limit) <= most and math.isfinite(limit)

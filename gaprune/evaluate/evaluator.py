@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.measure import Measurement, measure
 from gaprune.evaluate.objectives import Objective
 from gaprune.evaluate.outcome import Outcome
-from gaprune.prune.calibration import recalibrate
+from gaprune.prune.calibration import Anchors, Recalibrator
 from gaprune.prune.compact import Compactor
 from gaprune.prune.compensation import Compensator
 from gaprune.prune.costs import Costs
@@ -25,9 +25,12 @@ from gaprune.prune.genome import Genome
 from gaprune.prune.masks import Masks
 from gaprune.prune.space import PruningSpace
 
+REMEMBERED = 4096
+"""Genomes whose costs are remembered: more than a generation has, which are asked for up to four times."""
+
 
 @dataclass(frozen=True)
-class Task:
+class FitnessTask:
     """What candidates are measured on.
 
     Attributes:
@@ -60,6 +63,8 @@ class Evaluator:
         compensator: makes up for removed channels in the consumers' weights; ``None`` leaves them as cut.
         constraints: what candidates should keep to; numbers up to 1 are shares of the original's costs.
         original: what costs are compared with, where that is not the whole of ``model``.
+        anchors: what the original's batch norms give on the calibration images, in the task's batches, which those of
+            compact networks are to give as well; ``None`` recalibrates to mean 0 and variance 1.
 
     Attributes:
         norms: batch norms that are folded while fitness is measured.
@@ -70,17 +75,20 @@ class Evaluator:
         self,
         model: nn.Module,
         space: PruningSpace,
-        task: Task,
+        task: FitnessTask,
         objectives: tuple[Objective, ...],
         compensator: Compensator | None = None,
         constraints: Constraints | None = None,
         original: Costs | None = None,
+        anchors: Anchors | None = None,
     ) -> None:
         self.space = space
         self.task = task
         self.objectives = objectives
         self._compact = Compactor(model, space.graph)
         self._compensate = compensator
+        self._costs: dict[str, Costs] = {}
+        self._recalibrate = Recalibrator(task.calibration, task.mean, task.std, task.batch_size, space.graph, anchors)
         self.norms = space.graph.norms
         self.original = original or space.costs(Masks.full(space.graph))
         self.constraints = (constraints or Constraints()).counted(self.original)
@@ -94,8 +102,9 @@ class Evaluator:
                 is measured at all, and the bound is 1.
         """
         start = time.perf_counter()
-        candidate = _Candidate(self, genome, at_least)
         try:
+            masks = self.space.masks(genome)
+            candidate = self._candidate(self.costs(genome, masks), lambda: self.fitness(masks, at_least))
             values, minimised, violation = self._judge(candidate)
         except Exception as error:  # a foreign network or objective may raise anything
             reason = first_line(error)
@@ -104,23 +113,39 @@ class Evaluator:
         seconds = time.perf_counter() - start
         if bad:
             return Outcome(genome.key, {}, {}, seconds, f"{bad[0]} is not finite")
-        bound = candidate.is_measured and candidate.measured.bound
-        likely = candidate.measured.likely if bound else None
+        measured = candidate.measurement
+        bound = measured is not None and measured.bound
+        likely = measured.likely if measured is not None else None
         if bound:
             del values["loss"]
         return Outcome(genome.key, values, minimised, seconds, bound=bound, violation=violation, likely=likely)
+
+    def costs(self, genome: Genome, masks: Masks | None = None) -> Costs:
+        """What a genome's network costs, counted without building it; the last ones asked for are remembered.
+
+        Args:
+            genome: a repaired genome.
+            masks: what it means, where that is known.
+        """
+        key = genome.key
+        if key not in self._costs:
+            if len(self._costs) >= REMEMBERED:
+                del self._costs[next(iter(self._costs))]
+            masks = masks or self.space.masks(genome, order=False)
+            self._costs[key] = self.space.costs(masks)
+        return self._costs[key]
 
     def prices(self, genome: Genome) -> dict[str, float]:
         """What the objectives of costs alone minimise, by name: known without building the network.
 
         Raises whatever an objective raises, and ``RuntimeError`` for one that measures all the same.
         """
-        candidate = _Unmeasured(self, genome)
+        candidate = self._candidate(self.costs(genome), _refuse_to_measure)
         return {o.name: float(o.minimised(candidate)) for o in self.objectives if o.costs_only}
 
     def cost_violation(self, genome: Genome) -> float:
         """What the costs alone violate the constraints by: known without building the network."""
-        return self.constraints.violation(_Unmeasured(self, genome).costs)
+        return self.constraints.violation(self.costs(genome))
 
     def judge(self, genome: Genome, measured: Measurement) -> tuple[dict[str, float], dict[str, float], float]:
         """What a genome is worth whose network was ``measured`` elsewhere.
@@ -128,14 +153,13 @@ class Evaluator:
         Returns:
             Plain values and what is minimised, by objective, and the violation of the constraints.
         """
-        candidate = _Candidate(self, genome)
-        candidate.__dict__["measured"] = measured
-        return self._judge(candidate)
+        return self._judge(self._candidate(self.costs(genome), _refuse_to_measure, measured))
 
     def network(self, genome: Genome) -> nn.Module:
         """The compact network of a genome, compensated, batch norm recalibrated, in eval mode, in float32."""
-        network = self.compacted(self.space.masks(genome))
-        self.recalibrate(network)
+        masks = self.space.masks(genome)
+        network = self.compacted(masks)
+        self.recalibrate(network, masks)
         return network
 
     def fitness(self, masks: Masks, at_least: float = 0.0) -> Measurement:
@@ -154,7 +178,7 @@ class Evaluator:
         with torch.no_grad():
             network = self.compacted(masks)
             with precision:
-                self.recalibrate(network)
+                self.recalibrate(network, masks)
             fold(network, self.norms)
             with precision:
                 return measure(network, task.search, task.mean, task.std, batch_size=task.batch_size, at_least=at_least)
@@ -167,14 +191,18 @@ class Evaluator:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         return network
 
-    def recalibrate(self, network: nn.Module) -> None:
-        """Measure the network's batch-norm statistics anew on the calibration images, in place."""
-        task = self.task
-        recalibrate(network, task.calibration, task.mean, task.std, batch_size=task.batch_size)
+    def recalibrate(self, network: nn.Module, masks: Masks) -> None:
+        """Measure the batch-norm statistics of a network of these masks anew on the calibration images, in place."""
+        self._recalibrate(network, masks)
 
     def measure(self, network: nn.Module, images: ImageSet) -> Measurement:
         """Accuracy and loss of a network under the task's normalisation and batch size."""
         return measure(network, images, self.task.mean, self.task.std, batch_size=self.task.batch_size)
+
+    def _candidate(
+        self, costs: Costs, measure: Callable[[], Measurement], measurement: Measurement | None = None
+    ) -> _Candidate:
+        return _Candidate(costs, self.original, self.task.classes, measure, measurement)
 
     def _judge(self, candidate: _Candidate) -> tuple[dict[str, float], dict[str, float], float]:
         minimised = {objective.name: float(objective.minimised(candidate)) for objective in self.objectives}
@@ -182,46 +210,35 @@ class Evaluator:
         accuracy = None if self.constraints.accuracy is None else candidate.measured.accuracy
         violation = self.constraints.violation(candidate.costs, accuracy)
         values.update(flops=candidate.costs.flops, params=candidate.costs.params, size=candidate.costs.size)
-        if candidate.is_measured:
-            values.update(accuracy=candidate.measured.accuracy, loss=candidate.measured.loss)
+        if candidate.measurement is not None:
+            values.update(accuracy=candidate.measurement.accuracy, loss=candidate.measurement.loss)
         return values, minimised, violation
 
 
+@dataclass
 class _Candidate:
-    """One candidate, measured when an objective first asks."""
+    """One candidate, measured when an objective first asks, unless it was before.
 
-    def __init__(self, evaluator: Evaluator, genome: Genome, at_least: float = 0.0) -> None:
-        self._evaluator = evaluator
-        self._genome = genome
-        self._at_least = at_least
-        self.original: Costs = evaluator.original
-        self.classes: int = evaluator.task.classes
+    Attributes:
+        costs: of its network.
+        original: costs of the original.
+        classes: number of classes.
+        measure: how it is measured.
+        measurement: what that gave; ``None`` as long as nobody has asked.
+    """
+
+    costs: Costs
+    original: Costs
+    classes: int
+    measure: Callable[[], Measurement]
+    measurement: Measurement | None = None
 
     @property
-    def is_measured(self) -> bool:
-        """Whether some objective has asked for a measurement."""
-        return "measured" in self.__dict__
-
-    @cached_property
-    def masks(self) -> Masks:
-        return self._evaluator.space.masks(self._genome)
-
-    @cached_property
-    def costs(self) -> Costs:
-        return self._evaluator.space.costs(self.masks)
-
-    @cached_property
     def measured(self) -> Measurement:
-        return self._evaluator.fitness(self.masks, self._at_least)
+        if self.measurement is None:
+            self.measurement = self.measure()
+        return self.measurement
 
 
-class _Unmeasured(_Candidate):
-    """A candidate of which only the costs may be asked."""
-
-    @cached_property
-    def masks(self) -> Masks:
-        return self._evaluator.space.masks(self._genome, order=False)
-
-    @cached_property
-    def measured(self) -> Measurement:
-        raise RuntimeError("an objective of costs only asks for a measurement")
+def _refuse_to_measure() -> Measurement:
+    raise RuntimeError("an objective of costs only asks for a measurement")

@@ -2,81 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gaprune.evolve.initial import Initial
 from gaprune.evolve.ledger import Ledger
 from gaprune.evolve.ranked import RankedSpace
-from gaprune.evolve.variation import Variation
+from gaprune.evolve.toolbox import Toolbox
 from gaprune.prune.genome import Bits, Genome
 
-TRIES = 20
+
+@dataclass(frozen=True)
+class Child:
+    """A genome as it was bred, repaired and packed once.
+
+    Attributes:
+        bits: (size,) repaired.
+        genome: the same, packed.
+    """
+
+    bits: Bits
+    genome: Genome
 
 
 @dataclass(frozen=True)
 class Breeder:
-    """Makes genomes and notes them in the ledger, whose generator it draws from.
+    """Makes genomes and notes them in the ledger.
 
     Attributes:
         space: what to search.
-        initial: makes genomes from nothing.
-        variation: makes children.
+        toolbox: the operators, and how a population is made from nothing.
         ledger: knows what was asked for before.
     """
 
     space: RankedSpace
-    initial: Initial
-    variation: Variation
+    toolbox: Toolbox
     ledger: Ledger
 
     def draw(self) -> list[Genome]:
         """A population from nothing, not noted and not necessarily unseen."""
-        return self.initial(self.space, self.ledger.population, self.ledger.rng)
+        return self.toolbox.population()
 
     def first(self) -> list[Genome]:
         """The first generation."""
-        return [self.admit(self.space.layout.unpack(genome)) for genome in self.draw()]
+        return [self.admit(genome) for genome in self.draw()]
 
     def child(self, a: Genome, b: Genome) -> Genome:
         """A child of two parents."""
         unpack = self.space.layout.unpack
-        return self.admit(self.variation(unpack(a), unpack(b), space=self.space, rng=self.ledger.rng))
+        return self._noted(self._unseen(self.toolbox.vary(unpack(a), unpack(b))).genome)
 
     def mutant(self, genome: Genome) -> Genome:
         """A mutated copy."""
-        bits = self.space.layout.unpack(genome)
-        return self.admit(self.variation.mutate(bits, space=self.space, rng=self.ledger.rng))
+        return self._noted(self._unseen(self.toolbox.mutate(self.space.layout.unpack(genome))).genome)
 
-    def pool(self, pairs: Sequence[tuple[Bits, Bits]], others: Sequence[Bits]) -> list[Bits]:
-        """Children of pairs, repaired, all different, unseen and none of the ``others``; not noted.
+    def admit(self, genome: Genome) -> Genome:
+        """A repaired genome, mutated on while it was seen before, and noted."""
+        if self.ledger.is_seen(genome):
+            genome = self._unseen(self.space.layout.unpack(genome)).genome
+        return self._noted(genome)
+
+    def pool(self, pairs: Sequence[tuple[Bits, Bits]], others: Sequence[Child]) -> list[Child]:
+        """Children of pairs, all different, unseen and none of the ``others``; not noted.
 
         Fewer than there are pairs where the space has run out of new ones.
         """
-        taken = {self.space.layout.pack(bits).key for bits in others}
+        taken = {child.genome for child in others}
         found = []
         for a, b in pairs:
-            bits = self._unseen(self.variation(a, b, space=self.space, rng=self.ledger.rng), taken)
-            genome = self.space.layout.pack(bits)
-            if genome.key not in taken and not self.ledger.is_seen(genome):
-                taken.add(genome.key)
-                found.append(bits)
+            child = self._unseen(self.toolbox.vary(a, b), taken)
+            if child.genome not in taken and not self.ledger.is_seen(child.genome):
+                taken.add(child.genome)
+                found.append(child)
         return found
 
-    def admit(self, bits: Bits) -> Genome:
-        """``bits`` repaired, mutated on while they were seen before, and noted.
+    def _unseen(self, bits: Bits, others: set[Genome] | None = None) -> Child:
+        repair, mutate = self.space.repair, self.toolbox.mutate
+        return Child(*self.ledger.unseen(repair(bits), lambda known: repair(mutate(known)), others or ()))
 
-        After a bounded number of mutations a seen genome is let through: small spaces run out of new ones.
-        """
-        genome = self.space.layout.pack(self._unseen(bits))
+    def _noted(self, genome: Genome) -> Genome:
         self.ledger.note(genome)
         return genome
-
-    def _unseen(self, bits: Bits, others: Collection[str] = ()) -> Bits:
-        repaired = self.space.repair(bits)
-        for _ in range(TRIES):
-            genome = self.space.layout.pack(repaired)
-            if not self.ledger.is_seen(genome) and genome.key not in others:
-                break
-            repaired = self.space.repair(self.variation.mutate(repaired, space=self.space, rng=self.ledger.rng))
-        return repaired

@@ -1,4 +1,4 @@
-"""Deb's rule, and DEAP's sorting, crowding and niching for plain arrays: the only place that touches DEAP.
+"""Deb's rule, with DEAP's sorting, crowding and niching for plain arrays, and moocore's test of dominance.
 
 What violates the constraints less comes first, whatever its objectives; Pareto dominance decides between equal
 violations, no violation included (Deb, "An efficient constraint handling method for genetic algorithms", CMAME 186,
@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import moocore
 import numpy as np
 from deap import base
 from deap.tools import emo
@@ -33,9 +35,15 @@ class _Point:
     fitness: Any
 
 
+@cache
+def fitness_class(objectives: int) -> Any:
+    """DEAP's fitness of so many objectives, all minimised."""
+    return type("Minimised", (base.Fitness,), {"weights": (-1.0,) * objectives})
+
+
 def _points(Y: Floats) -> list[_Point]:
     """One point a row; each has its own fitness, as DEAP writes the crowding distance into it."""
-    minimised = type("Minimised", (base.Fitness,), {"weights": (-1.0,) * Y.shape[1]})
+    minimised = fitness_class(Y.shape[1])
     return [_Point(index, minimised(row)) for index, row in enumerate(Y.tolist())]
 
 
@@ -130,11 +138,7 @@ def is_efficient(Y: Floats, violation: Floats | None = None) -> NDArray[np.bool_
     """
     mask = np.zeros(len(Y), dtype=np.bool_)
     for rows in _classes(Y, violation)[:1]:
-        values = Y[rows]
-        no_worse = (values[:, None, :] <= values[None, :, :]).all(axis=2)
-        better = no_worse & ~no_worse.T
-        earlier_twin = np.triu(no_worse & no_worse.T, k=1)
-        mask[rows] = ~np.logical_or.reduce(better | earlier_twin, axis=0)
+        mask[rows] = moocore.is_nondominated(np.ascontiguousarray(Y[rows], dtype=np.float64))
     return mask
 
 

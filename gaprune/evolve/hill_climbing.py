@@ -12,6 +12,7 @@ from gaprune.evolve.initial import Initial, ladder
 from gaprune.evolve.ledger import Ledger, pack_genomes, unpack_genomes
 from gaprune.evolve.operators import Shift, Swap
 from gaprune.evolve.ranked import rank
+from gaprune.evolve.toolbox import make_toolbox
 from gaprune.evolve.variation import Variation
 from gaprune.prune.genome import Floats, Genome, Space
 
@@ -50,7 +51,9 @@ class HillClimbing(Algorithm):
     ) -> None:
         self._ledger = Ledger("hillclimb", space.layout, objectives=objectives, population=population, seed=seed)
         mutations = Variation(mutations=((Shift(), 0.6), (Swap(), 0.4)))
-        self._breeder = Breeder(rank(space), initial, variation or mutations, self._ledger)
+        ranked, rng = rank(space), self._ledger.rng
+        toolbox = make_toolbox(ranked, rng, population=population, initial=initial, variation=variation or mutations)
+        self._breeder = Breeder(ranked, toolbox, self._ledger)
         self._layout = space.layout
         self._climbers: list[Genome] = []
         self._at: Floats = np.empty((0, objectives + 1))

@@ -7,19 +7,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gaprune.evolve.ranked import RankedSpace, rank
+from gaprune.evolve.rungs import TOLERANCE, Order, keep_first, nearest
 from gaprune.prune.genome import Bits, Genome, Space
 
 LARGEST_BUDGET = 0.9
 SMALLEST_BUDGET = 0.02
 SPREAD = 0.5
-STEPS = 16
-TOLERANCE = 0.005
-
-
-Places = NDArray[np.int32]
 
 
 class Initial(Protocol):
@@ -88,21 +83,15 @@ def informed_member(
     once unless given; the common level t in [0, 1] is bisected until the cost is met within 0.5 %, or as nearly as the
     space allows.
     """
-    places = _places(space, rng)
-    if exponents is None:
-        exponents = _exponents(space, rng)
-    low, high = 0.0, 1.0
-    best, best_miss = space.repair(_keep(space, places, exponents, 1.0)), math.inf
-    for _ in range(STEPS):
-        level = (low + high) / 2
-        bits = space.repair(_keep(space, places, exponents, level))
-        cost = space.cost(bits)
-        if abs(cost - budget) < best_miss:
-            best, best_miss = bits, abs(cost - budget)
-        if best_miss <= TOLERANCE * budget:
-            break
-        low, high = (level, high) if cost < budget else (low, level)
-    return best
+    orders = _orders(space, rng)
+    powers = _exponents(space, rng) if exponents is None else exponents
+
+    def member(level: float) -> Bits:
+        shares = zip(space.sections, powers, space.shares(level), strict=True)
+        counts = [round(share**power * section.size) for section, power, share in shares]
+        return space.repair(keep_first(space.layout, orders, counts))
+
+    return nearest(space, budget, member)
 
 
 def halving(count: int) -> list[int]:
@@ -128,22 +117,12 @@ def _exponents(space: RankedSpace, rng: np.random.Generator) -> list[float]:
     return [burden[section.kind] * math.exp(spread * rng.standard_normal()) for section in space.sections]
 
 
-def _places(space: RankedSpace, rng: np.random.Generator) -> Places:
-    """(size,) place of each gene in its section, 0 for the most important, ties in random order."""
-    places = np.empty(space.layout.size, dtype=np.int32)
-    for section, tied in zip(space.sections, space.tied, strict=True):
-        last = section.size - 1
-        place = (1.0 - space.standing[section.slice].astype(np.float64)) * last
+def _orders(space: RankedSpace, rng: np.random.Generator) -> list[Order]:
+    """The genes of each section, most important first, ties in random order."""
+    orders = []
+    for section, tied, order in zip(space.sections, space.tied, space.orders, strict=True):
         if tied:
+            place = (1.0 - space.standing[section.slice].astype(np.float64)) * (section.size - 1)
             order = np.argsort(place + rng.uniform(-0.2, 0.2, section.size))
-            places[section.start + order] = np.arange(section.size)
-        else:
-            places[section.slice] = np.rint(place)
-    return places
-
-
-def _keep(space: RankedSpace, places: Places, exponents: Sequence[float], level: float) -> Bits:
-    bits = np.empty(space.layout.size, dtype=np.bool_)
-    for section, exponent, share in zip(space.sections, exponents, space.shares(level), strict=True):
-        np.less(places[section.slice], round(share**exponent * section.size), out=bits[section.slice])
-    return bits
+        orders.append(order)
+    return orders

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from gaprune.errors import OptionError
 from gaprune.evolve.algorithm import AlgorithmState
 from gaprune.evolve.archive import Archive
-from gaprune.prune.genome import Floats, Genome, Layout
+from gaprune.prune.genome import Bits, Floats, Genome, Layout
 
 SMALLEST_POPULATION = 4
 KEY_BYTES = 16
+
+TRIES = 20
+"""Changes of a genome that was asked for before, at most."""
 
 
 class Ledger:
@@ -55,6 +58,26 @@ class Ledger:
         """Whether the genome was noted before."""
         return genome.key in self._seen
 
+    def unseen(
+        self, bits: Bits, change: Callable[[Bits], Bits], others: Collection[Genome] = ()
+    ) -> tuple[Bits, Genome]:
+        """``bits``, changed on while they were asked for before or are among the ``others``, and packed; not noted.
+
+        After a bounded number of changes a known genome is let through: small spaces run out of new ones.
+
+        Args:
+            bits: repaired.
+            change: makes other repaired bits of some.
+            others: genomes that will not do either.
+        """
+        genome = self._layout.pack(bits)
+        for _ in range(TRIES):
+            if not self.is_seen(genome) and genome not in others:
+                break
+            bits = change(bits)
+            genome = self._layout.pack(bits)
+        return bits, genome
+
     def note(self, genome: Genome) -> None:
         """Remember a genome as asked for."""
         self._seen[genome.key] = None
@@ -73,6 +96,13 @@ class Ledger:
             ValueError: see ``Algorithm.tell``.
         """
         self._check_genomes(genomes)
+        told = self.archived(genomes, Y, violation)
+        self.generation += 1
+        self._pending = None
+        return told
+
+    def archived(self, genomes: Sequence[Genome], Y: Floats, violation: Floats | None) -> tuple[Floats, Floats]:
+        """Check the objectives of any genomes and archive them: as ``tell`` does, whoever asked for them."""
         values = _checked(Y, "objectives", (len(genomes), self.objectives))
         violations = _checked(np.zeros(len(genomes)) if violation is None else violation, "violations", (len(genomes),))
         if (violations < 0).any():
@@ -80,8 +110,6 @@ class Ledger:
         failed = np.isinf(values).any(axis=1) | np.isinf(violations)
         values[failed], violations[failed] = np.inf, np.inf
         self.archive.add(genomes, values, violations)
-        self.generation += 1
-        self._pending = None
         return values, violations
 
     def _check_genomes(self, genomes: Sequence[Genome]) -> None:

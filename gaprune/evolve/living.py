@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from gaprune.evolve.ranked import RankedSpace
-from gaprune.prune.genome import Bits, Floats, Layout, Section
+from gaprune.prune.genome import Bits, Floats, Layout, Section, Shares
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,14 @@ class LivingGenes:
     def shares(self, level: float) -> Floats:
         """See ``Space.shares``."""
         return self.whole.shares(level)[np.array(self._sizes) > 0]
+
+    def tilted(self, tilt: Floats) -> Shares:
+        """See ``Space.tilted``."""
+        seen = np.array(self._sizes) > 0
+        whole = np.zeros(len(seen))
+        whole[seen] = tilt
+        shares = self.whole.tilted(whole)
+        return lambda level: shares(level)[seen]
 
     def cost(self, bits: Bits) -> float:
         """See ``Space.cost``."""

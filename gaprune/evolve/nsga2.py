@@ -1,4 +1,4 @@
-"""NSGA-II with an archive, on DEAP's sorting and crowding."""
+"""NSGA-II with an archive, on DEAP's toolbox, sorting and crowding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from gaprune.evolve.initial import Initial, halving, informed
 from gaprune.evolve.ledger import Ledger, pack_genomes, unpack_genomes
 from gaprune.evolve.ranked import rank
 from gaprune.evolve.screening import Screen
-from gaprune.evolve.selection import Crowded, Selection
+from gaprune.evolve.selection import Selection
+from gaprune.evolve.toolbox import make_toolbox
 from gaprune.evolve.variation import Variation
 from gaprune.prune.genome import Floats, Genome, Space
 
@@ -55,13 +56,21 @@ class NSGA2(Algorithm):
         name: str = "nsga2",
     ) -> None:
         self._ledger = Ledger(name, space.layout, objectives=objectives, population=population, seed=seed)
-        self._breeder = Breeder(rank(space), initial, variation or Variation(), self._ledger)
+        ranked, rng = rank(space), self._ledger.rng
+        self._toolbox = make_toolbox(
+            ranked,
+            rng,
+            population=population,
+            initial=initial,
+            variation=variation or Variation(),
+            selection=selection,
+        )
+        self._breeder = Breeder(ranked, self._toolbox, self._ledger)
         self._screen = Screen(self._breeder, objectives) if screening else None
         self._layout = space.layout
         self._parents: list[Genome] = []
         self._parents_Y: Floats = np.empty((0, objectives))
         self._parents_violation: Floats = np.empty(0)
-        self._selection = selection or Crowded()
 
     @property
     def generation(self) -> int:
@@ -79,9 +88,9 @@ class NSGA2(Algorithm):
     def _children(self) -> list[Genome]:
         count = self._ledger.population
         screened = self._screen.children(self._parents, round(SCREENED * count)) if self._screen else []
-        children = [self._breeder.admit(bits) for bits in screened]
+        children = [self._breeder.admit(child.genome) for child in screened]
         told = self._parents_Y, self._parents_violation
-        winners = self._selection.parents(*told, 2 * (count - len(children)), self._ledger.rng)
+        winners = self._toolbox.parents(*told, 2 * (count - len(children)))
         return children + [self._breeder.child(self._parents[a], self._parents[b]) for a, b in winners.reshape(-1, 2)]
 
     def tell(
@@ -93,13 +102,30 @@ class NSGA2(Algorithm):
         expected: Floats | None = None,
     ) -> None:
         """See ``Algorithm.tell``."""
-        told_Y, told_violation = self._ledger.tell(genomes, Y, violation)
+        self._select(genomes, *self._ledger.tell(genomes, Y, violation), expected)
+
+    def adopt(
+        self, genomes: Sequence[Genome], Y: Floats, violation: Floats | None, *, expected: Floats | None = None
+    ) -> None:
+        """Take over what another search was told: to breed from, to learn from, and for the front.
+
+        Args:
+            genomes: n genomes in the order told; see ``tell`` for what else.
+        """
+        for genome in genomes:
+            self._ledger.note(genome)
+        self._select(genomes, *self._ledger.archived(genomes, Y, violation), expected)
+
+    def _select(
+        self, genomes: Sequence[Genome], told_Y: Floats, told_violation: Floats, expected: Floats | None
+    ) -> None:
+        """Learn from what was told, and let the best live on."""
         if self._screen:
             self._screen.learn(genomes, told_Y, told_violation, told_Y if expected is None else expected)
         candidates = [*self._parents, *genomes]
         values = np.concatenate([self._parents_Y, told_Y])
         violations = np.concatenate([self._parents_violation, told_violation])
-        kept = self._selection.survivors(values, violations, self._ledger.population, self._ledger.rng)
+        kept = self._toolbox.select(values, violations, self._ledger.population)
         self._parents = [candidates[index] for index in kept]
         self._parents_Y, self._parents_violation = values[kept], violations[kept]
 

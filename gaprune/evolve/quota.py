@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gaprune.errors import OptionError
 from gaprune.evolve.operators.base import lowest, noisy_standing
 from gaprune.evolve.ranked import RankedSpace
+from gaprune.evolve.rungs import bisect_level
 from gaprune.prune.genome import Bits, Section
 
 NOISE = 0.1
@@ -98,12 +99,13 @@ class Quota:
 
     def _parts(self, kept: Counts, exponents: NDArray[np.float64], places: list[int], count: int) -> Counts:
         """(sections,) genes to keep of those that each section has, about ``count`` together."""
-        low, high = 0.0, 1.0
-        for _ in range(STEPS):
-            level = (low + high) / 2
-            shares = self._space.shares(level)[places] ** exponents[places]
-            low, high = (level, high) if float(shares @ kept) < count else (low, level)
-        return np.rint(self._space.shares(high)[places] ** exponents[places] * kept).astype(np.int64)
+
+        def shares(level: float) -> NDArray[np.float64]:
+            found: NDArray[np.float64] = self._space.shares(level)[places] ** exponents[places]
+            return found
+
+        _, high = bisect_level(lambda level: -1.0 if float(shares(level) @ kept) < count else 1.0, STEPS)
+        return np.rint(shares(high) * kept).astype(np.int64)
 
     def _settle(self, bits: Bits, places: list[int], live: Bits, count: int, rng: np.random.Generator) -> Bits:
         sections = self._sections(places)

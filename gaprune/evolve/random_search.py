@@ -9,6 +9,7 @@ from gaprune.evolve.breeder import Breeder
 from gaprune.evolve.initial import Initial, informed
 from gaprune.evolve.ledger import Ledger
 from gaprune.evolve.ranked import rank
+from gaprune.evolve.toolbox import make_toolbox
 from gaprune.evolve.variation import Variation
 from gaprune.prune.genome import Floats, Genome, Space
 
@@ -43,7 +44,9 @@ class RandomSearch(Algorithm):
         variation: Variation | None = None,
     ) -> None:
         self._ledger = Ledger("random", space.layout, objectives=objectives, population=population, seed=seed)
-        self._breeder = Breeder(rank(space), initial, variation or Variation(), self._ledger)
+        ranked, rng = rank(space), self._ledger.rng
+        toolbox = make_toolbox(ranked, rng, population=population, initial=initial, variation=variation or Variation())
+        self._breeder = Breeder(ranked, toolbox, self._ledger)
 
     @property
     def generation(self) -> int:
@@ -60,7 +63,7 @@ class RandomSearch(Algorithm):
 
     def _one(self, drawn: Sequence[Genome], genome: Genome) -> Genome:
         if self._ledger.rng.random() < 0.5:
-            return self._breeder.admit(self._breeder.space.layout.unpack(genome))
+            return self._breeder.admit(genome)
         a, b = self._ledger.rng.integers(len(drawn), size=2)
         return self._breeder.child(drawn[a], drawn[b])
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gaprune.prune.genome import Bits, Floats, Layout, Section, Space
+from gaprune.evolve.rungs import STEPS, Order, bisect_level, keep_first
+from gaprune.prune.genome import Bits, Floats, Layout, Section, Shares, Space
 
 Ranks = NDArray[np.float32]
 
@@ -58,27 +60,34 @@ class RankedSpace:
         """See ``Space.shares``."""
         return self.space.shares(level)
 
+    def tilted(self, tilt: Floats) -> Shares:
+        """See ``Space.tilted``."""
+        return self.space.tilted(tilt)
+
     def level(self, cost: float) -> float:
         """The level from 0 to 1 at which the ladder, most important genes first, has a cost."""
         levels, costs = self._rungs
         return float(np.interp(cost, costs, levels))
 
     @cached_property
-    def orders(self) -> list[NDArray[np.intp]]:
+    def orders(self) -> list[Order]:
         """For each section its genes, most important first."""
         return [np.argsort(-self.standing[section.slice], kind="stable") for section in self.sections]
+
+    def rung(self, level: float, shares_of: Shares | None = None) -> Bits:
+        """A repaired vector that keeps the most important genes of each section, as many as suit ``level``.
+
+        ``shares_of`` is another ladder than the space's own.
+        """
+        shares = zip(self.sections, (shares_of or self.shares)(level), strict=True)
+        counts = [max(1, round(float(share) * section.size)) for section, share in shares]
+        return self.repair(keep_first(self.layout, self.orders, counts))
 
     @cached_property
     def _rungs(self) -> tuple[Floats, Floats]:
         levels = np.linspace(0.0, 1.0, RUNGS)
-        costs = [self.cost(self.repair(self._rung(float(level)))) for level in levels]
+        costs = [self.cost(self.rung(float(level))) for level in levels]
         return levels, np.maximum.accumulate(costs)
-
-    def _rung(self, level: float) -> Bits:
-        bits = np.zeros(self.layout.size, dtype=np.bool_)
-        for section, order, share in zip(self.sections, self.orders, self.shares(level), strict=True):
-            bits[section.start + order[: max(1, round(float(share) * section.size))]] = True
-        return bits
 
     def cost(self, bits: Bits) -> float:
         """See ``Space.cost``."""
@@ -101,6 +110,25 @@ def rank(space: Space) -> RankedSpace:
         raise ValueError(f"importance must be ({layout.size},) finite numbers, got {importance.shape}")
     parts = [_standing(importance[section.slice]) for section in layout.sections]
     return RankedSpace(space, np.concatenate([part for part, _ in parts]), tuple(tied for _, tied in parts))
+
+
+def largest_cost(space: Space, allowed: Callable[[Bits], bool]) -> float:
+    """The cost of the largest network on the ladder that is allowed; of the smallest where none is.
+
+    Genes of equal importance stay or go together here, so that chance has no say.
+
+    Args:
+        space: what to search.
+        allowed: whether a repaired vector keeps to the limits; where one rung does, each smaller one must.
+    """
+    ranked = rank(space)
+    sizes = [section.size for section in ranked.sections]
+
+    def rung(level: float) -> Bits:
+        return ranked.repair(ranked.standing >= 1 - np.repeat(ranked.shares(level), sizes))
+
+    low, _ = bisect_level(lambda level: -1.0 if allowed(rung(level)) else 1.0, STEPS)
+    return ranked.cost(rung(low))
 
 
 def _standing(importance: Floats) -> tuple[Ranks, bool]:

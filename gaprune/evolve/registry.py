@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from types import MappingProxyType
 from typing import Final, Protocol
 
 from gaprune.errors import choice_error
 from gaprune.evolve.algorithm import Algorithm
-from gaprune.evolve.initial import Initial, informed
+from gaprune.evolve.cma import CMA
+from gaprune.evolve.initial import informed
 from gaprune.evolve.nsga2 import NSGA2
 from gaprune.evolve.nsga3 import nsga3
 from gaprune.evolve.random_search import RandomSearch
 from gaprune.evolve.rounds import Rounds
+from gaprune.evolve.tuned import Tuned
 from gaprune.prune.genome import Space
 
 AUTO = "auto"
 
 
 class _Maker(Protocol):
-    def __call__(self, space: Space, *, objectives: int, population: int, seed: int, initial: Initial) -> Algorithm: ...
+    def __call__(self, space: Space, *, objectives: int, population: int, seed: int, largest: float) -> Algorithm: ...
 
 
-def _rounds(space: Space, *, objectives: int, population: int, seed: int, initial: Initial) -> Algorithm:
-    """One round with the paper's numbers; what goes is its share's business, so ``initial`` says nothing."""
+def _informed(make: Callable[..., Algorithm]) -> _Maker:
+    """An algorithm that begins with informed genomes of no higher cost than is of use."""
+
+    def made(space: Space, *, objectives: int, population: int, seed: int, largest: float) -> Algorithm:
+        initial = partial(informed, largest=largest)
+        return make(space, objectives=objectives, population=population, seed=seed, initial=initial)
+
+    return made
+
+
+def _rounds(space: Space, *, objectives: int, population: int, seed: int, largest: float) -> Algorithm:
+    """One round with the paper's numbers; what goes is its share's business, so ``largest`` says nothing."""
     return Rounds(space, objectives=objectives, population=population, seed=seed)
 
 
 _MAKERS: Final = MappingProxyType[str, _Maker](
-    {"nsga2": NSGA2, "nsga3": nsga3, "random": RandomSearch, "rounds": _rounds}
+    {
+        "nsga2": _informed(NSGA2),
+        "nsga3": _informed(nsga3),
+        "cma": CMA,
+        "tuned": Tuned,
+        "random": _informed(RandomSearch),
+        "rounds": _rounds,
+    }
 )
 
 
@@ -62,5 +82,5 @@ def make_algorithm(
     """
     if name not in algorithm_names():
         raise choice_error("algorithm", name, algorithm_names())
-    initial, make = partial(informed, largest=largest), _MAKERS[settled_name(name, objectives)]
-    return make(space, objectives=objectives, population=population, seed=seed, initial=initial)
+    make = _MAKERS[settled_name(name, objectives)]
+    return make(space, objectives=objectives, population=population, seed=seed, largest=largest)

@@ -16,7 +16,6 @@ from gaprune.prune.genome import Bits, Floats, Genome, Space
 
 SELECTED = 5
 SHARE = 0.5
-TRIES = 20
 
 
 class Rounds(Algorithm):
@@ -97,13 +96,10 @@ class Rounds(Algorithm):
 
     def _admit(self, bits: Bits) -> Genome:
         """The genome, changed further while it was asked for before; in the end a known one is let through."""
-        genome = self._space.layout.pack(bits)
-        for _ in range(TRIES):
-            if not self._ledger.is_seen(genome):
-                break
-            rng = self._ledger.rng
-            bits = self._quota.meet(self._mutation(bits, space=self._space, rng=rng), rng)
-            genome = self._space.layout.pack(bits)
+        rng = self._ledger.rng
+        _, genome = self._ledger.unseen(
+            bits, lambda known: self._quota.meet(self._mutation(known, space=self._space, rng=rng), rng)
+        )
         self._ledger.note(genome)
         return genome
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from gaprune.evolve.breeder import Breeder
+from gaprune.evolve.breeder import Breeder, Child
 from gaprune.evolve.profile import Profiler
 from gaprune.evolve.surrogate import START, Surrogate
 from gaprune.evolve.volume import most_volume
-from gaprune.prune.genome import Bits, Floats, Genome
+from gaprune.prune.genome import Floats, Genome
 
 FEWEST = 12
 """Evaluations before anything is guessed."""
@@ -63,6 +63,7 @@ class Screen:
         self._settings: Floats = np.empty((0, len(START)))
         self._count = 0
         self._fitted_at = 0
+        self._remembered: dict[Genome, Floats] = {}
 
     def learn(self, genomes: Sequence[Genome], Y: Floats, violation: Floats, expected: Floats) -> None:
         """Take in n genomes; failures are passed over.
@@ -75,15 +76,14 @@ class Screen:
         """
         sound = np.flatnonzero(np.isfinite(Y).all(axis=1))
         if len(sound):
-            unpack = self._breeder.space.layout.unpack
-            profiles = np.stack([self._profile(unpack(genomes[int(index)])) for index in sound])
+            profiles = self._profiles_of([genomes[int(index)] for index in sound])
             told = np.column_stack([expected, violation])[sound]
             self._profiles = np.concatenate([self._profiles, profiles])[-MOST:]
             self._told = np.concatenate([self._told, told])[-MOST:]
             self._count += len(sound)
 
-    def children(self, parents: Sequence[Genome], count: int) -> list[Bits]:
-        """At most ``count`` children, repaired and unseen; none where too little is known or guessing does not work.
+    def children(self, parents: Sequence[Genome], count: int) -> list[Child]:
+        """At most ``count`` unseen children; none where too little is known or guessing does not work.
 
         The fit's last digits, and so the children, depend on the number of BLAS threads: there is one.
         """
@@ -91,22 +91,38 @@ class Screen:
             models = self._models()
             return self._bred(parents, count, models) if models else []
 
-    def _bred(self, parents: Sequence[Genome], count: int, models: list[Surrogate]) -> list[Bits]:
+    def _bred(self, parents: Sequence[Genome], count: int, models: list[Surrogate]) -> list[Child]:
         layout, rng = self._breeder.space.layout, self._breeder.ledger.rng
         living = [layout.unpack(genome) for genome in parents]
-        known = hopes = self._guess(living, models)
-        made, guesses = list[Bits](), [hopes[:0]]
+        known = hopes = self._guess(self._profiles_of(parents), models)
+        made, profiles, guesses = list[Child](), list[Floats](), [hopes[:0]]
         for _ in range(ROUNDS if layout.size <= MANY_GENES else 1):
             pairs = rng.integers(len(living), size=(CHILDREN * count, 2))
             pool = self._breeder.pool([(living[a], living[b]) for a, b in pairs], made)
             if not pool:  # the space has no new ones
                 break
-            guesses.append(self._guess(pool, models))
-            made, living = made + pool, living + pool
+            bred = [child.bits for child in pool]
+            profiles += [self._profile(bits) for bits in bred]
+            guesses.append(self._guess(np.stack(profiles[len(made) :]), models))
+            made, living = made + pool, living + bred
             hopes = np.concatenate([hopes, guesses[-1]])
             kept = self._best(hopes, 2 * count, hopes[:0])
             living, hopes = [living[index] for index in kept], hopes[kept]
-        return [made[index] for index in self._best(np.concatenate(guesses), count, known)]
+        chosen = self._best(np.concatenate(guesses), count, known)
+        self._remember({made[index].genome: profiles[index] for index in chosen})
+        return [made[index] for index in chosen]
+
+    def _profiles_of(self, genomes: Sequence[Genome]) -> Floats:
+        """(n, d) profiles, those of genomes of late from memory."""
+        unpack = self._breeder.space.layout.unpack
+        new = [genome for genome in dict.fromkeys(genomes) if genome not in self._remembered]
+        found = self._remembered | {genome: self._profile(unpack(genome)) for genome in new}
+        self._remember(found)
+        return np.stack([found[genome] for genome in genomes])
+
+    def _remember(self, profiles: dict[Genome, Floats]) -> None:
+        latest = list((self._remembered | profiles).items())[-MOST:]
+        self._remembered = dict(latest)
 
     def _models(self) -> list[Surrogate]:
         """One model for each objective, one more for the violation where there is any."""
@@ -124,10 +140,9 @@ class Screen:
         self._settings = np.stack([model.settings for model in models])
         return models if all(model.explained >= LEAST_EXPLAINED for model in models) else []
 
-    def _guess(self, pool: Sequence[Bits], models: list[Surrogate]) -> Floats:
-        """(n, m + 1) objectives and violation expected of n repaired bit vectors; a little violation counts as none."""
-        profiles = np.stack([self._profile(bits) for bits in pool])
-        guesses = np.zeros((len(pool), self._told.shape[1]))
+    def _guess(self, profiles: Floats, models: list[Surrogate]) -> Floats:
+        """(n, m + 1) objectives and violation expected at (n, d) profiles; a little violation counts as none."""
+        guesses = np.zeros((len(profiles), self._told.shape[1]))
         for column, model in enumerate(models):
             guesses[:, column] = model.predict(profiles)
         guesses[:, -1] = np.where(guesses[:, -1] > LITTLE, guesses[:, -1], 0.0)

@@ -44,10 +44,14 @@ class Variation:
     def __call__(self, a: Bits, b: Bits, *, space: RankedSpace, rng: np.random.Generator) -> Bits:
         """A fresh (size,) child of ``a`` and ``b``; the caller repairs it."""
         crossed = rng.random() < self.crossover_rate
-        child = _applied(_drawn(self.crossovers, rng), (a, b), space, rng) if crossed else a.copy()
+        child = self.cross(a, b, space=space, rng=rng) if crossed else a.copy()
         if crossed and rng.random() >= self.mutation_rate:
             return child
         return self.mutate(child, space=space, rng=rng)
+
+    def cross(self, a: Bits, b: Bits, *, space: RankedSpace, rng: np.random.Generator) -> Bits:
+        """A child by one crossover drawn by weight."""
+        return _applied(_drawn(self.crossovers, rng), (a, b), space, rng)
 
     def mutate(self, bits: Bits, *, space: RankedSpace, rng: np.random.Generator) -> Bits:
         """A copy changed by one mutation drawn by weight."""

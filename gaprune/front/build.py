@@ -54,13 +54,13 @@ class Builder:
     def __init__(self, job: Job, reporter: Reporter) -> None:
         self._job = job
         self._polish: Callable[[nn.Module, Masks], None] | None = None
-        if job.options.polish:
+        if job.options.space.polish:
             self._polish = _polisher(job, reporter)
 
     def __call__(self, genome: Genome) -> Built:
         """The best of the ways, see ``best``."""
         job = self._job
-        way = "as cut" if job.options.compensation == "none" else "compensated"
+        way = "as cut" if job.options.space.compensation == "none" else "compensated"
         plain = self._built(genome, job.evaluator.network(genome), way, None)
         if self._polish is None:
             return plain
@@ -68,7 +68,7 @@ class Builder:
         polished = job.evaluator.compacted(masks)
         self._polish(polished, masks)
         recalibrated = copy.deepcopy(polished)
-        job.evaluator.recalibrate(recalibrated)
+        job.evaluator.recalibrate(recalibrated, masks)
         found = [
             replace(plain, gain=0.0),
             self._built(genome, polished, "polished", plain),
@@ -103,6 +103,6 @@ def _polisher(job: Job, reporter: Reporter) -> Polisher:
             images,
             job.data.mean,
             job.data.std,
-            batch_size=job.options.batch_size,
+            batch_size=job.options.machine.batch_size,
             advance=task.advance,
         )

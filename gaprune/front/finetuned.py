@@ -52,7 +52,7 @@ def in_words(training: dict[str, Any]) -> str:
     return f"fine-tuned for {training['epochs']} epochs, {training['method']}"
 
 
-def settled(path: Path, row: FrontRow) -> FrontRow:
+def current_row(path: Path, row: FrontRow) -> FrontRow:
     """The row with the better of a member's networks, as its folder tells.
 
     Args:
@@ -88,7 +88,7 @@ def carry_over(old: Path, new: Path, rows: Sequence[FrontRow]) -> None:
         rows: of the new one.
     """
     homes = {}
-    for home in old.glob("*"):
+    for home in filter(Path.is_dir, old.glob("*")):
         put_back(home / FINETUNED)
         with suppress(RunError):  # what is damaged has nothing to carry over
             if trainings(home):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,17 +19,19 @@ from gaprune.device import pinned
 from gaprune.errors import RunError
 from gaprune.evolve.dominance import is_efficient
 from gaprune.front.build import Builder, Built
-from gaprune.front.finetuned import carry_over, handed_out, in_words, settled
+from gaprune.front.finetuned import carry_over, current_row, handed_out, in_words
 from gaprune.progress import Reporter
 from gaprune.prune.costs import count_flops
 from gaprune.prune.genome import Genome
 from gaprune.prune.masks import Masks
-from gaprune.runs import FrontRow, RunDirectory, write_csv
+from gaprune.runs import FrontRow, RunDirectory, member_name, read_csv, write_csv
 from gaprune.runs.files import atomic_write, put_back, sync_folder, take_place
+from gaprune.runs.front import SHORT, write_indices
+from gaprune.runs.tables import MEGABYTE
 from gaprune.saved import Config, save_compact, save_genome
-from gaprune.session.engine import MEGABYTE
 from gaprune.session.job import Job
 from gaprune.session.loop import Found
+from gaprune.session.workload import Pieces, Workload
 
 FRONT = "front"
 PARTIAL = "front.partial"
@@ -42,11 +46,28 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
     never passes for another front's.
 
     Returns:
-        One row a member, fewest FLOPs first.
+        One row a member, fewest FLOPs first. Those on disk where the search has not moved since.
     """
+    marks = {"generations_done": found.generation, "polished": job.options.space.polish}
+    drop_partial(run)
+    saved = saved_front(run, marks)
+    if saved is not None:
+        return saved
     with new_front(run) as folder, pinned(job.threads):
         rows = _members(job, found, folder, Builder(job, reporter), reporter)
-    return show(job, run, rows, {"generations_done": found.generation, "polished": job.options.polish})
+    return replace_front(job, run, rows, marks)
+
+
+def saved_front(run: RunDirectory, marks: Mapping[str, Any]) -> list[FrontRow] | None:
+    """The front on disk, where the manifest has the same marks; ``None`` where it is another one, or there is none.
+
+    Args:
+        run: the directory.
+        marks: what the manifest says of a front that is whole, such as the generations that it comes from.
+    """
+    table, manifest = run.path / CSV, run.manifest
+    same = all(manifest.get(name) == value for name, value in marks.items())
+    return read_csv(table) if same and table.exists() else None
 
 
 @contextmanager
@@ -60,14 +81,14 @@ def new_front(run: RunDirectory) -> Iterator[Path]:
         raise
 
 
-def show(job: Job, run: RunDirectory, rows: list[FrontRow], done: dict[str, Any]) -> list[FrontRow]:
-    """Let a new front that is whole take the old one's place, with its table.
+def replace_front(job: Job, run: RunDirectory, rows: list[FrontRow], marks: Mapping[str, Any]) -> list[FrontRow]:
+    """Let a new front that is whole take the old one's place, and write its table.
 
     Args:
         job: of the search, whose time is noted.
         run: the directory.
         rows: of the new front.
-        done: what the manifest says of it; taken back of the old one first.
+        marks: what the manifest says of it; taken back of the old one first.
 
     Returns:
         The rows, of the better of each member's networks where some were fine-tuned before.
@@ -75,19 +96,19 @@ def show(job: Job, run: RunDirectory, rows: list[FrontRow], done: dict[str, Any]
     try:
         carry_over(run.path / FRONT, run.path / PARTIAL, rows)
         sync_folder(run.path / PARTIAL)
-        run.update_manifest(**dict.fromkeys(done))
+        run.update_manifest(**dict.fromkeys(marks))
     except BaseException:
         drop_partial(run)
         raise
     (run.path / CSV).unlink(missing_ok=True)
     take_place(run.path / PARTIAL, run.path / FRONT)
-    rows = [settled(run.path, row) for row in rows]
+    rows = [current_row(run.path, row) for row in rows]
     for row in rows:
         if row.trained_epochs:  # its number may be another by now
             readme = member_readme(job, row, f"by a search, then {in_words(handed_out(run.path / row.home))}")
             atomic_write(run.path / row.path / "README.md", readme.encode())
     write_csv(rows, run.path / CSV)
-    run.note_seconds(job.since, **done)
+    run.note_seconds(job.since, **marks)
     return rows
 
 
@@ -111,12 +132,17 @@ class _Made:
 def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Reporter) -> list[FrontRow]:
     pairs = sorted(zip(found.genomes, found.outcomes, strict=True), key=lambda pair: pair[1].values["flops"])
     made = []
+    costs = [outcome.values["flops"] / job.original.flops for _, outcome in pairs]
+    work = Workload()
     with reporter.task("front", len(pairs)) as task:
-        for genome, _ in pairs:
+        for place, (genome, _) in enumerate(pairs):
+            start = time.perf_counter()
             with torch.no_grad():
                 built = build(genome)
             made.append(_make(job, genome, built, folder / genome.key))
-            task.advance(1, test_accuracy=f"{made[-1].row.test_accuracy:.4f}")
+            work.note(costs[place], time.perf_counter() - start)
+            share = work.share(Pieces.of(costs[place + 1 :]))
+            task.advance(1, share=share, test_accuracy=f"{made[-1].row.test_accuracy:.4f}")
     front = _undominated(made)
     _report_polish([one.gain for one in front if one.gain is not None], reporter)
     return _numbered(job, front, folder)
@@ -133,17 +159,28 @@ def _undominated(made: list[_Made]) -> list[_Made]:
 
 def _numbered(job: Job, made: list[_Made], folder: Path) -> list[FrontRow]:
     """Give members their numbers and folders, fewest FLOPs first; what is left over goes."""
-    digits = max(2, len(str(len(made) - 1)))
+    names = distinct([_name(one) for one in made], [one.row.key for one in made])
     rows = []
-    for index, one in enumerate(made):
-        name = f"{index:0{digits}d}"
+    for index, (one, name) in enumerate(zip(made, names, strict=True)):
         row = replace(one.row, index=index, path=f"{FRONT}/{name}")
         (folder / row.key).rename(folder / name)
         atomic_write(folder / name / "README.md", member_readme(job, row, f"without training: {one.way}").encode())
         rows.append(row)
     for left in set(folder.iterdir()) - {folder / Path(row.path).name for row in rows}:
         shutil.rmtree(left)
+    write_indices(folder, names)
     return rows
+
+
+def _name(one: _Made) -> str:
+    """Polishing changes weights, so a polished network has another name."""
+    return member_name(one.row.key, *(["polished"] if one.way.startswith("polished") else []))
+
+
+def distinct(names: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """The names of members, those that are not one member's alone with the whole key of its genome."""
+    count = Counter(names)
+    return [name if count[name] == 1 else key + name[SHORT:] for name, key in zip(names, keys, strict=True)]
 
 
 def _report_polish(gains: list[float], reporter: Reporter) -> None:
@@ -198,7 +235,7 @@ def member_config(job: Job) -> Config:
     """What loading a member needs to know, as far as the job tells."""
     return Config(
         model=job.model_name if job.own.model is None else None,
-        stem=job.options.stem,
+        stem=job.options.network.stem,
         classes=job.data.classes,
         image_shape=job.data.image_shape,
         mean=job.data.mean,
@@ -231,7 +268,7 @@ def member_readme(job: Job, row: FrontRow, made: str) -> str:
     own = ", model=your_original_network" if member_config(job).model is None else ""
     groups = job.space.graph.groups
     widths = "\n".join(f"| {g.name} | {g.size} | {w} |" for g, w in zip(groups, row.widths, strict=True))
-    return f"""# {job.model_name} on {job.data.name}, member {row.index} of the front
+    return f"""# {job.model_name} on {job.data.name}, member {row.index} of the front: {row.name}
 
 ```python
 import gaprune

@@ -41,7 +41,8 @@ def _training(job: Job, rows: Sequence[FrontRow]) -> str:
     if count:
         return f"{count} of {len(rows)} members fine-tuned"
     options = job.options
-    if options.iterations > 1:
-        return f"{options.iterations} iterations, {options.iteration_epochs} epochs of training between two"
-    epochs = options.round_epochs
+    if options.recover.iterations > 1:
+        epochs = options.recover.iteration_epochs
+        return f"{options.recover.iterations} iterations, {epochs} epochs of training between two"
+    epochs = options.paper_rounds.round_epochs
     return f"{epochs} epochs of training after each round" if epochs else "no training after pruning"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from gaprune.front.members import CSV
 from gaprune.progress import Reporter
 from gaprune.runs import FrontRow, RunDirectory, read_csv
 from gaprune.runs.directory import PARTS
-from gaprune.session.job import Job, prepare
+from gaprune.session.job import Before, Job, check_names, prepare
 from gaprune.session.options import PLACES, SearchOptions, resumed_options
 from gaprune.session.own import Own
 
@@ -61,11 +60,17 @@ def reopened(run: RunDirectory, own: Own, anew: Mapping[str, Any], reporter: Rep
     """
     default = SearchOptions()
     local = {name: getattr(default, name) for name in PLACES} | {"backend": "local"}
-    light = {"compensation": "none", "importance": "l2", "precision": "float32", "polish": False}
-    options = resumed_options(SearchOptions(resume=run.path), run.manifest)
+    light = {
+        "compensation": "none",
+        "recalibration": "plain",
+        "importance": "l2",
+        "precision": "float32",
+        "polish": False,
+    }
+    options = resumed_options(SearchOptions.of(resume=run.path), run.manifest)
     there = {"search_from": run.manifest["data"]["splits"]["search_from"]}  # where a checkpoint given anew has no say
-    options = dataclasses.replace(options, **{**local, **light, **there, **anew, "given": frozenset()})
-    job = prepare(options, own, reporter, wanted=run.manifest.get("identity", {}).get("weights_sha256"))
+    options = options.but(**{**local, **light, **there, **anew, "given": frozenset()})
+    job = prepare(check_names(options, own), reporter, before=Before.of(run.manifest))
     check_identity(job, run, OF_THE_DEVICE)
     return job
 

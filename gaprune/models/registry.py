@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from torch import nn
 
+from gaprune.choices import FORMS, MODELS, Stem, names
 from gaprune.errors import ModelError, OptionError, choice_error
 from gaprune.models.factories import call_factory, find_factory
 from gaprune.models.resnet import resnet18
 from gaprune.models.vgg import VGG16
 from gaprune.models.zoo import build_from_zoo, check_zoo_name, near_names, of_zoo, suggestions
 
-STEMS = ("cifar", "imagenet")
+STEMS = names(Stem)
 """First layers of ``resnet18``."""
-
-FORMS = ("torchvision:NAME", "timm:NAME", "package.module:factory")
-"""What a network's name may be besides ``model_names()``."""
 
 
 def model_names() -> tuple[str, ...]:
     """The names that ``build`` knows, besides ``FORMS``."""
-    return ("vgg16", "resnet18")
+    return MODELS
 
 
 def stem_of(name: str, stem: str) -> str:
@@ -41,7 +39,7 @@ def check_name(name: str, *, stem: str = "cifar") -> None:
     elif ":" in name:
         find_factory(name)
     elif name not in model_names():
-        raise _unknown(name)
+        raise unknown(name)
 
 
 def build(name: str, num_classes: int, *, stem: str = "cifar") -> nn.Module:
@@ -74,7 +72,8 @@ def build(name: str, num_classes: int, *, stem: str = "cifar") -> nn.Module:
     return resnet18(num_classes, "cifar" if stem == "cifar" else "imagenet")
 
 
-def _unknown(name: str) -> OptionError:
+def unknown(name: str) -> OptionError:
+    """The error for a name that stands for no network, with what may be meant."""
     close = suggestions(name) or near_names(name, model_names())
     if not close and "." in name:
         module, _, factory = name.rpartition(".")

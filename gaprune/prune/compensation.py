@@ -22,6 +22,7 @@ from gaprune.prune.genome import Bits
 from gaprune.prune.graph import Graph
 from gaprune.prune.least_squares import damped_inverse, kept_weights, kept_weights_by_inverse, ridge, solve
 from gaprune.prune.masks import Masks
+from gaprune.prune.padding import padding_sides
 from gaprune.prune.statistics import Moments, Statistics, consumers
 from gaprune.prune.tensors import state_tensors
 
@@ -276,8 +277,8 @@ def tap_shares(module: nn.Module, moments: Moments) -> Tensor:
     if settings.padding_mode != "zeros":
         return torch.ones(int(np.prod(kernel)), dtype=torch.float64, device=device)
     sizes = (moments.height, moments.width)
-    both_sides = settings._reversed_padding_repeated_twice  # (left, right, top, bottom); resolves "same" and "valid"
-    sides = (both_sides[2:], both_sides[:2])
+    left, right, top, bottom = padding_sides(settings) or (0, 0, 0, 0)
+    sides = ((top, bottom), (left, right))
     shares = [
         _axis_share(size, k, ends, s, d)
         for size, k, ends, s, d in zip(sizes, kernel, sides, settings.stride, settings.dilation, strict=True)

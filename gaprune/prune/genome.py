@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 Bits = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+Shares = Callable[[float], Floats]
+"""From a level between 0 and 1 to the (sections,) shares of genes that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,22 @@ class Layout:
         return np.unpackbits(packed, count=self.size).astype(np.bool_)
 
 
+def bent(tilt: Floats) -> Shares:
+    """The ladder of a space that knows of none: each section keeps the level to a power, 1 where ``tilt`` is 0.
+
+    Example:
+        >>> bent(np.array([0.0, np.log(2.0)]))(0.25).tolist()
+        [0.25, 0.5]
+    """
+    powers = np.exp(-tilt)
+
+    def shares(level: float) -> Floats:
+        found: Floats = level**powers
+        return found
+
+    return shares
+
+
 class Space(Protocol):
     """What evolution sees of a problem: bits, their worth, their cost, and how to mend them.
 
@@ -121,6 +140,14 @@ class Space(Protocol):
         """(sections,) shares of genes to keep that suit each other, rising with ``level`` from 0 to 1.
 
         All are ``level`` where nothing better is known; at level 1 all are 1.
+        """
+        ...
+
+    def tilted(self, tilt: Floats) -> Shares:
+        """``shares`` of another ladder, on which the loss of genes counts more in some sections than in others.
+
+        Args:
+            tilt: (sections,) natural logarithms of how much more; all 0 is ``shares`` itself.
         """
         ...
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gaprune.prune.genome import Floats
 from gaprune.prune.masks import Grouping
 
-ROUNDS = 3
+ALTERNATIONS = 3
 """Alternations between outputs and inputs; more change little."""
 
 POWER_STEPS = 12
@@ -34,7 +34,7 @@ def group_channels(worth: Floats, groups: int) -> Grouping:
     energy = worth**2
     row_group = _by_rank(_leading(energy - energy.mean(axis=0, keepdims=True)), groups)
     column_group = np.zeros(inputs, dtype=np.int64)
-    for _ in range(ROUNDS):
+    for _ in range(ALTERNATIONS):
         column_group = _assign(_gather(energy.T, row_group, groups))
         row_group = _assign(_gather(energy, column_group, groups))
     order = np.argsort(row_group, kind="stable"), np.argsort(column_group, kind="stable")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from gaprune.progress import SILENT, Reporter
 from gaprune.prune.genome import Floats
 from gaprune.prune.graph import Graph
 from gaprune.prune.statistics import Statistics
@@ -39,7 +40,14 @@ class Importance:
     errors: Floats | None = None
 
 
-def l2(model: nn.Module, graph: Graph, statistics: object = None, *, kernels: bool = False) -> Importance:
+def l2(
+    model: nn.Module,
+    graph: Graph,
+    statistics: object = None,
+    *,
+    kernels: bool = False,
+    reporter: Reporter = SILENT,
+) -> Importance:
     """L2 norm of a neuron's incoming kernels (Li et al. 2017, with L2), each layer's mean scaled to 1."""
     tensors = state_tensors(model)
     total = np.zeros(graph.neurons)
@@ -48,7 +56,14 @@ def l2(model: nn.Module, graph: Graph, statistics: object = None, *, kernels: bo
     return Importance(total, kernel_norms(model, graph))
 
 
-def bn(model: nn.Module, graph: Graph, statistics: object = None, *, kernels: bool = False) -> Importance:
+def bn(
+    model: nn.Module,
+    graph: Graph,
+    statistics: object = None,
+    *,
+    kernels: bool = False,
+    reporter: Reporter = SILENT,
+) -> Importance:
     """Absolute batch-norm scale of a neuron (Liu et al. 2017), each layer's mean scaled to 1.
 
     Neurons that no batch norm follows take their L2 norm.
@@ -64,14 +79,28 @@ def bn(model: nn.Module, graph: Graph, statistics: object = None, *, kernels: bo
     return Importance(total, kernel_norms(model, graph))
 
 
-def random(model: nn.Module, graph: Graph, statistics: object = None, *, kernels: bool = False) -> Importance:
+def random(
+    model: nn.Module,
+    graph: Graph,
+    statistics: object = None,
+    *,
+    kernels: bool = False,
+    reporter: Reporter = SILENT,
+) -> Importance:
     """Worth that means nothing, always the same: the control for informed operators."""
     rng = np.random.default_rng(0)
     found = {layer.weight: rng.random((len(layer.outputs), len(layer.inputs))) for layer in graph.convolutions()}
     return Importance(rng.random(graph.neurons), found)
 
 
-def taylor(model: nn.Module, graph: Graph, statistics: Statistics, *, kernels: bool = False) -> Importance:
+def taylor(
+    model: nn.Module,
+    graph: Graph,
+    statistics: Statistics,
+    *,
+    kernels: bool = False,
+    reporter: Reporter = SILENT,
+) -> Importance:
     """Mean squared change of the loss, to first order, without a neuron (taylor.py), each group's mean scaled to 1.
 
     Raises:

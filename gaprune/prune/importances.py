@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import nn
 
 from gaprune.errors import choice_error
+from gaprune.progress import SILENT, Reporter
 from gaprune.prune.graph import Graph
 from gaprune.prune.importance import Importance, bn, l2, random, taylor
 from gaprune.prune.removal import obs
@@ -16,7 +17,15 @@ from gaprune.prune.statistics import Statistics
 class ImportanceFunction(Protocol):
     """Scores of all genes."""
 
-    def __call__(self, model: nn.Module, graph: Graph, statistics: Statistics, *, kernels: bool = False) -> Importance:
+    def __call__(
+        self,
+        model: nn.Module,
+        graph: Graph,
+        statistics: Statistics,
+        *,
+        kernels: bool = False,
+        reporter: Reporter = SILENT,
+    ) -> Importance:
         """Worth of neurons and kernels.
 
         Args:
@@ -25,6 +34,7 @@ class ImportanceFunction(Protocol):
             statistics: of its consumers' inputs.
             kernels: whether kernels are genes one by one, so that informed scores of them are worth their time;
                 otherwise, and from functions that know no better, kernels get their L2 norms.
+            reporter: told how far it is, by functions that take their time.
         """
         ...
 

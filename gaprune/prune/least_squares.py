@@ -6,14 +6,20 @@ import torch
 from torch import Tensor
 
 
-def ridge(covariance: Tensor, mean: Tensor, damping: float) -> Tensor:
+def ridge(covariance: Tensor, mean: Tensor, damping: float | Tensor) -> Tensor:
     """What is added to every variance: ``damping`` times the mean one, and what rounding alone may leave.
 
     Inputs that never vary have no variance of their own.
+
+    Args:
+        covariance: (..., n, n).
+        mean: (..., n).
+        damping: one for all, or (...).
     """
     share = 45 * torch.finfo(covariance.dtype).eps
-    noise = share * (covariance.diagonal() + mean.square()).mean()
-    return damping * covariance.diagonal().mean() + noise.clamp_min(1e-30)
+    variances = covariance.diagonal(dim1=-2, dim2=-1)
+    noise = share * (variances + mean.square()).mean(-1)
+    return damping * variances.mean(-1) + noise.clamp_min(1e-30)
 
 
 def kept_weights(
@@ -90,7 +96,7 @@ def best_damping(
 
 
 def solve(matrix: Tensor, right: Tensor) -> Tensor:
-    """``matrix``^-1 ``right`` for a positive definite matrix; in float64 where single precision does not suffice.
+    """``matrix``^-1 ``right`` for positive definite (..., n, n); in float64 where single precision is too coarse.
 
     CUDA solves in float64 at once, because looking at the outcome would stop the host.
     """
@@ -98,7 +104,7 @@ def solve(matrix: Tensor, right: Tensor) -> Tensor:
         factor, _ = torch.linalg.cholesky_ex(matrix.double())
         return torch.cholesky_solve(right.double(), factor).to(right.dtype)
     factor, failed = torch.linalg.cholesky_ex(matrix)
-    if not failed:
+    if not failed.any():
         return torch.cholesky_solve(right, factor)
     found: Tensor = torch.linalg.solve(matrix.double(), right.double())
     return found.to(right.dtype)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from gaprune.prune.padding import Sides, padding_sides
 
 BLOCK = 512
 """Rows of a product that are computed together, from the diagonal on: little more than half of it."""
@@ -75,8 +76,8 @@ def pointwise(module: nn.Module) -> bool:
     """Whether a patch is one position's channels and every position is seen once: then patches tell nothing more."""
     if isinstance(module, nn.Linear):
         return True
-    settings: Any = module
-    return taps_of(module) == 1 and set(settings.stride) == {1} and not any(settings._reversed_padding_repeated_twice)
+    assert isinstance(module, nn.Conv2d)
+    return taps_of(module) == 1 and set(module.stride) == {1} and not any(_sides(module))
 
 
 def draw_positions(module: nn.Module, x: Tensor, most: int, generator: torch.Generator) -> Tensor:
@@ -131,9 +132,15 @@ def _positions(module: nn.Module, x: Tensor) -> int:
 
 
 def _padded(module: nn.Conv2d, x: Tensor) -> Tensor:
-    sides = module._reversed_padding_repeated_twice  # resolves "same" and "valid"
+    sides = _sides(module)
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
     return F.pad(x, sides, mode=mode) if any(sides) else x
+
+
+def _sides(module: nn.Conv2d) -> Sides:
+    sides = padding_sides(module)
+    assert sides is not None, "only layers that are convolutions are looked into"
+    return sides
 
 
 def _pair(value: tuple[int, ...]) -> tuple[int, int]:

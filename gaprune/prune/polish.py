@@ -3,11 +3,15 @@
 Each layer is fed by the already compacted ones before it, so errors are made up for instead of adding up. One forward
 pass of the compact network over all images does it: when a layer's input arrives, its weights are solved for, and the
 pass goes on with the new ones (channels x taps, from cross-covariances of what the compact layer sees with what the
-original gave; He et al., ICCV 2017 reconstruct layers so, with channels chosen by lasso).
+original gave; He et al., ICCV 2017 reconstruct layers so, with channels chosen by lasso). Grouped and depthwise
+convolutions are solved for group by group. A fifth of the images is held out: it says how far a layer may leave the
+weights that it has, and that it had better keep them.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,17 +26,28 @@ from gaprune.prune.graph import Graph, Layer
 from gaprune.prune.least_squares import ridge, solve
 from gaprune.prune.masks import Masks
 from gaprune.prune.modes import evaluating
+from gaprune.prune.padding import padding_sides
 from gaprune.prune.patches import draw_positions, outputs_at, patches_at
 from gaprune.prune.statistics import FEWEST_POSITIONS, consumers
 
-DAMPING = 1e-3
-"""Relative to the mean variance of a layer's patches; it pulls towards the weights that are polished."""
+DAMPINGS = (1e-3, 1e-2, 1e-1)
+"""Candidates, relative to the mean variance of a layer's patches; they pull towards the weights that are polished."""
+
+HELD_OUT = 5
+"""One image in so many says which of them suits a layer, or a group of one, or that its weights had better stay."""
 
 PATCHES = 32_000
-"""Output positions of all images together that a layer is fitted on."""
+"""Output positions of all images together that a layer is fitted on at most."""
+
+FEWEST_PATCHES, PATCHES_PER_INPUT = 8_000, 64
+"""Narrow layers are fitted on fewer, so many at least, and so many for each of their channels x taps."""
+
+GROUPED_PATCHES = 2_048
+"""The same of grouped and depthwise layers, each of whose groups has few inputs."""
 
 SWEEPS = 2
-"""Solves of a layer that a rectifier follows; each takes the negative outputs for granted that the one before left."""
+"""Solves of a layer whose output an activation cuts off; each takes what is cut off for granted as the one before left
+it."""
 
 
 class Polisher:
@@ -59,12 +74,14 @@ class Polisher:
         batch_size: int = 256,
         advance: Callable[[int], object] = lambda images: None,
     ) -> None:
-        self._layers = consumers(model, graph)
+        self._layers = consumers(model, graph) | grouped_layers(model, graph)
         self._norms = {pair.convolution: pair for pair in graph.norms}
-        self._images = images
+        self._images = images.loaded()
         self._normalised = normaliser(mean, std, images.images.device)
-        most = max(-(-PATCHES // max(len(images), 1)), FEWEST_POSITIONS)
-        samplers = {w: _Sampler(number, most) for number, w in enumerate(self._layers)}
+        samplers = {
+            weight: _Sampler(number, _positions(layer, model.get_parameter(weight), len(images)))
+            for number, (weight, layer) in enumerate(self._layers.items())
+        }
         with evaluating(model), torch.no_grad(), _hooked(model, self._layers, samplers):
             for first in range(0, len(images), batch_size):
                 batch = images.images[first : first + batch_size]
@@ -93,7 +110,7 @@ class Polisher:
         ]
         try:
             with torch.no_grad():
-                network(self._normalised(self._images.images))
+                network(self._normalised(self._images.images[:]))
         finally:
             for handle in handles:
                 handle.remove()
@@ -104,8 +121,8 @@ class Polisher:
         pair = self._norms.get(layer.name)
         norm = None if pair is None else network.get_submodule(pair.norm)
         tracked = getattr(norm, "running_var", None) is not None  # else nobody knows what is cut off
-        rectified = pair is not None and pair.rectified and tracked
-        return _Solver(positions, outputs.index_select(1, kept), norm, rectified=rectified)
+        bounds = pair.bounds if pair is not None and tracked else None
+        return _Solver(positions, outputs.index_select(1, kept), norm, bounds)
 
 
 class _Sampler:
@@ -130,35 +147,41 @@ class _Solver:
         positions: (images, s) output positions to fit.
         wanted: (images x s, out kept) what the original gives there.
         norm: the batch norm that takes the layer's output, if one alone does.
-        rectified: whether a rectifier alone follows it; its batch norm then has running statistics.
+        bounds: behind the norm, where the activation that alone follows it is flat; the norm then has running
+            statistics.
     """
 
-    def __init__(self, positions: Tensor, wanted: Tensor, norm: nn.Module | None, *, rectified: bool) -> None:
+    def __init__(
+        self, positions: Tensor, wanted: Tensor, norm: nn.Module | None, bounds: tuple[float, float] | None
+    ) -> None:
         self._positions = positions
         self._wanted = wanted
         self._norm: Any = norm
-        self._sweeps = SWEEPS if rectified else 1
+        self._bounds = bounds
 
     def __call__(self, module: nn.Module, inputs: Positional, keywords: Keywords) -> None:
-        x = patches_at(module, input_of(inputs, keywords), self._positions)
-        centred = (
+        groups = int(getattr(module, "groups", 1))
+        x = _by_group(patches_at(module, input_of(inputs, keywords), self._positions), groups)
+        constants = (
             getattr(module, "bias", None) is not None or self._norm is not None
         )  # else nothing can hold a constant
-        mean = x.mean(0) * centred
-        x -= mean
-        damped = x.T @ x / len(x)
-        damped.diagonal().add_(ridge(damped, mean, DAMPING))
+        mean = x.mean(1, keepdim=True) * constants
+        images, drawn = self._positions.shape
+        fit = _LeastSquares(x - mean, mean[:, 0], drawn * (images - images // HELD_OUT))
         old = module.get_parameter("weight")
-        weight, wanted = old.detach().flatten(1), self._wanted
-        centre = wanted.mean(0) * centred
-        for sweep in range(self._sweeps):
-            if sweep:
-                wanted = _rectified(self._wanted, x @ weight.T + centre, self._norm)
-                centre = wanted.mean(0) * centred
-            missing = x.T @ (wanted - centre - x @ weight.T) / len(x)
-            weight = weight + solve(damped, missing).T
+        weight, aim = old.detach().reshape(groups, len(old) // groups, -1), _by_group(self._wanted, groups)
+        centre = aim.mean(1, keepdim=True) * constants
+        weight = fit(aim - centre, weight)
+        for _ in range(0 if self._bounds is None else SWEEPS - 1):
+            aim = _by_group(self._uncut(_in_a_row(fit.given(weight) + centre)), groups)
+            centre = aim.mean(1, keepdim=True) * constants
+            weight = fit(aim - centre, weight)
         old.data.copy_(weight.reshape(old.shape))
-        self._place(centre - weight @ mean, module.bias)
+        self._place(_in_a_row(centre - mean @ weight.mT)[0], module.bias)
+
+    def _uncut(self, given: Tensor) -> Tensor:
+        assert self._bounds is not None
+        return _cut_off(self._wanted, given, self._norm, self._bounds)
 
     def _place(self, constant: Tensor, bias: Any) -> None:
         """A constant of the output goes into the bias, or where there is none into the mean of the batch norm."""
@@ -168,23 +191,112 @@ class _Solver:
             self._norm.running_mean -= constant
 
 
-def _rectified(wanted: Tensor, given: Tensor, norm: Any) -> Tensor:
-    """(n, out): what to aim at when only the positive part behind the batch norm counts.
+class _LeastSquares:
+    """Weights of a layer's groups; how far they may leave those that there are is settled at the first call.
 
-    Where the original is cut off, any output that is cut off too will do: the one given does.
+    Args:
+        x: (groups, n, k) inputs, centred.
+        mean: (groups, k) what was taken off them.
+        fitted: the first so many of n are fitted while the others choose; in the end all are.
+    """
+
+    def __init__(self, x: Tensor, mean: Tensor, fitted: int) -> None:
+        self._x, self._mean, self._fitted = x, mean, fitted
+        first, rest = x[:, :fitted], x[:, fitted:]
+        products = first.mT @ first
+        self._first = products / max(fitted, 1)
+        self._whole = (products + rest.mT @ rest) / x.shape[1]
+        self._damping: Tensor | None = None
+        self._moves = torch.ones(len(x), dtype=torch.bool, device=x.device)
+
+    def given(self, weight: Tensor) -> Tensor:
+        """(groups, n, out) outputs without constants."""
+        return self._x @ weight.mT
+
+    def __call__(self, wanted: Tensor, weight: Tensor) -> Tensor:
+        """(groups, out, k) from (groups, n, out) centred outputs and the weights that there are."""
+        missing = wanted - self.given(weight)
+        if self._damping is None:
+            self._damping = self._chosen(missing)
+        step = self._solved(self._whole, self._x.mT @ missing / self._x.shape[1], self._damping)
+        return weight + step.mT * self._moves[:, None, None]
+
+    def _chosen(self, missing: Tensor) -> Tensor:
+        """(groups,) the damping of each that misses least on what is held out; those that only get worse keep still."""
+        least = missing.new_full((len(missing),), DAMPINGS[0])
+        rest, misses = self._x[:, self._fitted :], missing[:, self._fitted :]
+        if not 0 < self._fitted < missing.shape[1]:
+            return least
+        right = self._x[:, : self._fitted].mT @ missing[:, : self._fitted] / self._fitted
+        errors = [misses.square().sum((1, 2))]
+        for damping in DAMPINGS:
+            errors.append((misses - rest @ self._solved(self._first, right, least * 0 + damping)).square().sum((1, 2)))
+        best = torch.stack(errors).argmin(0)
+        self._moves = best > 0
+        return missing.new_tensor(DAMPINGS)[(best - 1).clamp_min(0)]
+
+    def _solved(self, products: Tensor, right: Tensor, damping: Tensor) -> Tensor:
+        damped = products.clone()
+        damped.diagonal(dim1=-2, dim2=-1).add_(ridge(products, self._mean, damping)[:, None])
+        return solve(damped, right)
+
+
+def grouped_layers(model: nn.Module, graph: Graph) -> dict[str, Layer]:
+    """Grouped and depthwise convolutions that can be solved for, by weight name; see ``consumers``."""
+    uses = Counter(layer.weight for layer in graph.layers)
+    modules = dict(model.named_modules())
+    found = {}
+    for layer in graph.layers:
+        module = modules.get(layer.name)
+        alone = uses[layer.weight] == 1 and layer.weight == f"{layer.name}.weight"
+        pruned = layer.kind != "dense" and (layer.inputs >= 0).any()
+        if alone and pruned and isinstance(module, nn.Conv2d) and padding_sides(module) is not None:
+            found[layer.weight] = layer
+    return found
+
+
+def _positions(layer: Layer, weight: Tensor, images: int) -> int:
+    """Output positions of an image that a layer is fitted on."""
+    if layer.kind != "dense":
+        return -(-GROUPED_PATCHES // max(images, 1))
+    wanted = max(FEWEST_PATCHES, PATCHES_PER_INPUT * weight[0].numel())
+    return max(-(-min(PATCHES, wanted) // max(images, 1)), FEWEST_POSITIONS)
+
+
+def _by_group(rows: Tensor, groups: int) -> Tensor:
+    """(groups, n, k) of (n, groups x k)."""
+    return rows.view(len(rows), groups, -1).transpose(0, 1)
+
+
+def _in_a_row(blocks: Tensor) -> Tensor:
+    """(n, groups x k) of (groups, n, k)."""
+    return blocks.transpose(0, 1).flatten(1)
+
+
+def _cut_off(wanted: Tensor, given: Tensor, norm: Any, bounds: tuple[float, float]) -> Tensor:
+    """(n, out): what to aim at when only what lies between ``bounds`` behind the batch norm counts.
+
+    Where the original is cut off, any output that is cut off on the same side will do: the nearest to the one given.
     """
     scale = torch.rsqrt(norm.running_var + norm.eps)
     scale = scale if norm.weight is None else scale * norm.weight
     shift = (0.0 if norm.bias is None else norm.bias) - norm.running_mean * scale
-    threshold = -shift / scale.where(scale != 0, torch.ones_like(scale))
-    cut = wanted * scale + shift <= 0
-    nearest = torch.where(scale > 0, torch.minimum(given, threshold), torch.maximum(given, threshold))
-    return torch.where(cut & (scale != 0), nearest, wanted)
+    safe = scale.where(scale != 0, torch.ones_like(scale))
+    behind = wanted * scale + shift
+    aim = wanted
+    for bound, cut in ((bounds[0], behind <= bounds[0]), (bounds[1], behind >= bounds[1])):
+        if math.isfinite(bound):
+            threshold = (bound - shift) / safe
+            low = torch.minimum(given, threshold)
+            high = torch.maximum(given, threshold)
+            nearest = torch.where((scale > 0) == (bound == bounds[0]), low, high)
+            aim = torch.where(cut & (scale != 0), nearest, aim)
+    return aim
 
 
 @contextmanager
 def _hooked(model: nn.Module, layers: dict[str, Layer], samplers: dict[str, _Sampler]) -> Iterator[None]:
-    """Meanwhile every call of a layer shows its input and output to its sampler."""
+    """Show input and output of every call of a layer to its sampler."""
     handles = [
         model.get_submodule(layer.name).register_forward_hook(samplers[weight], with_kwargs=True)
         for weight, layer in layers.items()

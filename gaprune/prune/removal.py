@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from gaprune.progress import SILENT, Reporter
 from gaprune.prune.compensation import choose_damping
 from gaprune.prune.connections import kernel_worth
 from gaprune.prune.genome import Floats
@@ -114,7 +115,14 @@ def removal_curve(consumers_of: list[_Consumer], neurons: int) -> tuple[NDArray[
     return order, added
 
 
-def obs(model: nn.Module, graph: Graph, statistics: Statistics, *, kernels: bool = False) -> Importance:
+def obs(
+    model: nn.Module,
+    graph: Graph,
+    statistics: Statistics,
+    *,
+    kernels: bool = False,
+    reporter: Reporter = SILENT,
+) -> Importance:
     """Worth of every neuron by the removal order: the relative error reached when it goes, always rising.
 
     Groups whose consumers have no statistics (grouped, depthwise, flattened) keep their L2 worth, and take shares
@@ -126,33 +134,43 @@ def obs(model: nn.Module, graph: Graph, statistics: Statistics, *, kernels: bool
     tensors = state_tensors(model)
     layers = {w: layer for w, layer in consumers(model, graph).items() if w in statistics.fitted}
     dampings = {w: choose_damping(statistics.fitted[w], statistics.held_out.get(w)) for w in layers}
-    for group in graph.groups:
-        found = [
-            _Consumer(
-                _three(tensors[weight]),
-                (statistics.fitted[weight].covariance).cpu().numpy(),
-                dampings[weight],
-                _within(group, layer),
-            )
-            for weight, layer in layers.items()
-            if (_within(group, layer) >= 0).any()
-        ]
-        if found and group.size > 1 and all(consumer.single for consumer in found):
-            order, added = removal_curve(found, group.size)
-            reached = np.cumsum(added)
-            last = np.setdiff1d(np.arange(group.size), order)
-            local = np.empty(group.size)
-            local[order] = reached + np.arange(len(order)) * 1e-12
-            local[last] = (reached[-1] if len(reached) else 0.0) * 2 + 1e-6
-            worth[group.slice] = local
-            errors[group.start + order] = added
-            errors[group.start + last] = np.inf
+    with reporter.task("removal order", graph.neurons) as task:
+        for group in graph.groups:
+            found = [
+                _Consumer(
+                    _three(tensors[weight]),
+                    (statistics.fitted[weight].covariance).cpu().numpy(),
+                    dampings[weight],
+                    _within(group, layer),
+                )
+                for weight, layer in layers.items()
+                if (_within(group, layer) >= 0).any()
+            ]
+            if found and group.size > 1 and all(consumer.single for consumer in found):
+                order, added = removal_curve(found, group.size)
+                last = np.setdiff1d(np.arange(group.size), order)
+                worth[group.slice] = _rising(order, added, last)
+                errors[group.start + order] = added
+                errors[group.start + last] = np.inf
+            task.advance(group.size)
     found_kernels = kernel_norms(model, graph)
     if kernels:
-        for weight in found_kernels.keys() & layers.keys():
-            covariance = statistics.fitted[weight].covariance
-            found_kernels[weight] = kernel_worth(tensors[weight].flatten(2), covariance, dampings[weight])
+        informed = found_kernels.keys() & layers.keys()
+        with reporter.task("removal order of kernels, layers", len(informed)) as task:
+            for weight in informed:
+                covariance = statistics.fitted[weight].covariance
+                found_kernels[weight] = kernel_worth(tensors[weight].flatten(2), covariance, dampings[weight])
+                task.advance(1)
     return Importance(worth, found_kernels, errors)
+
+
+def _rising(order: NDArray[np.int64], added: Floats, last: NDArray[np.int64]) -> Floats:
+    """Worth of a group's neurons: the error reached when each goes; more for the last, which never does."""
+    reached = np.cumsum(added)
+    worth = np.empty(len(order) + len(last))
+    worth[order] = reached + np.arange(len(order)) * 1e-12
+    worth[last] = (reached[-1] if len(reached) else 0.0) * 2 + 1e-6
+    return worth
 
 
 def _energy_shares(worth: Floats) -> Floats:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import lcm
-from typing import Literal
 
 import numpy as np
 
+from gaprune.choices import Genes, check_groups, names
 from gaprune.errors import OptionError, choice_error
 from gaprune.prune.costs import CostModel
-from gaprune.prune.genome import Bits, Floats, Genome, Layout, Section
+from gaprune.prune.genome import Bits, Floats, Genome, Layout, Section, Shares, bent
 from gaprune.prune.graph import Graph, Layer
 from gaprune.prune.grouping import group_channels
 from gaprune.prune.importance import Importance
 from gaprune.prune.ladder import build_ladder
 from gaprune.prune.masks import Grouping, Masks
 
-GENES = ("neurons", "connections", "both")
+GENES = names(Genes)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SpaceOptions:
             that makes it a grouped convolution of G groups.
     """
 
-    genes: Literal["neurons", "connections", "both"] = "neurons"
+    genes: Genes = "neurons"
     round_to: int = 1
     connection_groups: int = 1
 
@@ -42,8 +42,7 @@ class SpaceOptions:
         for name in ("round_to", "connection_groups"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
-        if self.connection_groups > 1 and self.genes == "neurons":
-            raise OptionError("connection-groups needs connection genes: use --genes connections or both")
+        check_groups(self.genes, self.connection_groups)
 
 
 class PruningSpace:
@@ -131,6 +130,16 @@ class PruningSpace:
         if self._ladder is not None and self.options.genes != "connections":
             found[: len(self.graph.groups)] = self._ladder.at(level)
         return found
+
+    def tilted(self, tilt: Floats) -> Shares:
+        """Keep shares by level on a ladder walked anew, where an error of each group counts by ``exp(tilt)``."""
+        errors = self.worth.errors
+        if self._ladder is None or errors is None or self.options.genes == "connections":
+            return bent(tilt)
+        groups = len(self.graph.groups)
+        ladder = build_ladder(self.graph, self.worth.neurons, errors, np.exp(tilt[:groups]))
+        rest = bent(tilt[groups:])
+        return lambda level: np.concatenate([ladder.at(level), rest(level)])
 
     def cost(self, bits: Bits) -> float:
         """Share of the original's FLOPs that a repaired genome keeps."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -11,11 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from gaprune.data.images import ImageSet, normaliser
+from gaprune.progress import SILENT, Reporter
+from gaprune.prune.calibration import Anchor
 from gaprune.prune.calls import Keywords, Positional, input_of
 from gaprune.prune.genome import Floats
 from gaprune.prune.graph import Graph, Layer
 from gaprune.prune.least_squares import best_damping
 from gaprune.prune.modes import evaluating
+from gaprune.prune.padding import is_linear, padding_sides
 from gaprune.prune.patches import PatchMoments, PatchSums, draw_positions, patches_at, pointwise, taps_of
 
 MOST_INPUTS = 4608
@@ -90,6 +93,8 @@ class Statistics:
         samples: (n, in x taps) patches of the same consumers and of wider ones, to measure errors on.
         taylor: (neurons,) mean squared change of the loss that removing each would make, to first order; ``None``
             where it was not asked for.
+        anchors: what batch norms are fed with on the images that compact networks are recalibrated on, by module path;
+            none where that is not anchored.
     """
 
     fitted: dict[str, Moments]
@@ -98,6 +103,12 @@ class Statistics:
     patches: dict[str, PatchMoments] = field(default_factory=dict)
     samples: dict[str, Tensor] = field(default_factory=dict)
     taylor: Floats | None = None
+    anchors: dict[str, Anchor] = field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was collected."""
+        return not self.images and self.taylor is None and not self.anchors
 
     @property
     def bytes(self) -> int:
@@ -111,7 +122,8 @@ def consumers(model: nn.Module, graph: Graph) -> dict[str, Layer]:
     """Dense layers whose input moments can be collected, by weight name.
 
     Left out: weights that are used twice (one stand-in must serve both), flattened maps that are too wide, and whatever
-    is not the ``weight`` of an ``nn.Conv2d`` or ``nn.Linear`` that does just what these do.
+    is not the ``weight`` of an ``nn.Conv2d`` or ``nn.Linear`` that does what these do (subclasses that pad
+    by themselves are tried out).
     """
     uses = Counter(layer.weight for layer in graph.layers)
     modules = dict(model.named_modules())
@@ -122,9 +134,16 @@ def consumers(model: nn.Module, graph: Graph) -> dict[str, Layer]:
         and uses[layer.weight] == 1
         and (layer.inputs >= 0).any()
         and len(layer.inputs) <= MOST_INPUTS
-        and getattr(type(modules.get(layer.name)), "forward", None) in (nn.Conv2d.forward, nn.Linear.forward)
         and layer.weight == f"{layer.name}.weight"
+        and _understood(modules.get(layer.name))
     }
+
+
+def _understood(module: nn.Module | None) -> bool:
+    """Whether a layer is a convolution of its padded input or a linear map, its forward pass being torch's or not."""
+    if isinstance(module, nn.Conv2d):
+        return padding_sides(module) is not None
+    return isinstance(module, nn.Linear) and is_linear(module)
 
 
 def images_wanted(layers: dict[str, Layer]) -> int:
@@ -144,7 +163,7 @@ def collect(
     *,
     taps: bool = True,
     batch_size: int = 256,
-    advance: Callable[[int], object] = lambda images: None,
+    reporter: Reporter = SILENT,
 ) -> Statistics:
     """One pass over ``images``; the last fifth is held out.
 
@@ -156,7 +175,7 @@ def collect(
         std: normalisation.
         taps: whether to collect moments over (channels x taps) where they say more than those over channels.
         batch_size: images a forward pass.
-        advance: told of the images done.
+        reporter: told of the images done, and then of the layers whose covariances are solved for their damping.
     """
     layers = consumers(model, graph)
     normalised = normaliser(mean, std, images.images.device)
@@ -165,26 +184,37 @@ def collect(
     watchers = {
         weight: Watcher(module, number, held_from, taps=taps) for number, (weight, module) in enumerate(modules.items())
     }
-    with evaluating(model), torch.no_grad(), _watching(modules, watchers):
+    with (
+        evaluating(model),
+        torch.no_grad(),
+        _watching(modules, watchers),
+        reporter.task("statistics", len(images)) as t,
+    ):
         for start, stop, held in ((0, held_from, False), (held_from, len(images), True)):
             for watcher in watchers.values():
                 watcher.held = held
             for first in range(start, stop, batch_size):
                 last = min(first + batch_size, stop)
                 model(normalised(images.images[first:last]))
-                advance(last - first)
+                t.advance(last - first)
+    patches = {}
+    with reporter.task("statistics, solving", len(watchers)) as t:
+        for weight, watcher in watchers.items():
+            if watcher.sums is not None:
+                patches[weight] = watcher.patches()
+            t.advance(1)
     return Statistics(
         fitted={weight: w.moments[False] for weight, w in watchers.items() if False in w.moments},
         held_out={weight: w.moments[True] for weight, w in watchers.items() if True in w.moments},
         images=len(images),
-        patches={weight: w.patches() for weight, w in watchers.items() if w.sums is not None},
+        patches=patches,
         samples={weight: torch.cat(w.samples)[:KEPT_SAMPLES] for weight, w in watchers.items() if w.samples},
     )
 
 
 @contextmanager
 def _watching(modules: dict[str, nn.Module], watchers: dict[str, Watcher]) -> Iterator[None]:
-    """Meanwhile every call of a layer shows its input to the layer's watcher."""
+    """Show the input of every call of a layer to the layer's watcher."""
     hooks = [m.register_forward_pre_hook(watchers[weight], with_kwargs=True) for weight, m in modules.items()]
     try:
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import zlib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from gaprune.data.cache import checksums
 from gaprune.errors import first_line
+from gaprune.prune.calibration import Anchor
 from gaprune.prune.patches import PatchMoments
 from gaprune.prune.statistics import Moments, Statistics
 from gaprune.runs.files import atomic_write
@@ -47,6 +49,9 @@ def save_statistics(path: Path, statistics: Statistics, key: str) -> None:
         tensors[f"patches/{weight}/covariance"] = _triangle(patches.covariance)
         facts["patches"][weight] = [patches.count, patches.damping]
     tensors |= {f"samples/{weight}": rows for weight, rows in statistics.samples.items()}
+    for norm, anchor in statistics.anchors.items():
+        tensors |= {f"anchors/{norm}/{part}": tensor for part, tensor in vars(anchor).items()}
+    facts["anchors"] = list(statistics.anchors)
     if statistics.taylor is not None:
         tensors["taylor"] = torch.from_numpy(statistics.taylor)
     whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
@@ -106,6 +111,10 @@ def _read(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Statistics:
         },
         samples={name.removeprefix("samples/"): rows for name, rows in tensors.items() if name.startswith("samples/")},
         taylor=tensors["taylor"].cpu().numpy() if "taylor" in tensors else None,
+        anchors={
+            norm: Anchor(**{part.name: tensors[f"anchors/{norm}/{part.name}"] for part in fields(Anchor)})
+            for norm in facts.get("anchors", ())
+        },
     )
 
 

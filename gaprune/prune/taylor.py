@@ -83,7 +83,7 @@ class _Watch:
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
-        """Meanwhile every consumer reads a copy of its own, so that its gradient is apart from other readers'."""
+        """Let every consumer read a copy of its own, so that its gradient is its own, too."""
         reading = [module for module, uses in self._uses.items() if any((use.inputs >= 0).any() for use in uses)]
         handles = [module.register_forward_pre_hook(self._hook(), with_kwargs=True) for module in reading]
         try:

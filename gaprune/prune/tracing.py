@@ -79,11 +79,14 @@ class Norm:
         convolution: module path of the convolution.
         norm: module path of the batch norm.
         rectified: whether a ReLU, and nothing else, reads the batch norm.
+        bounds: below and above what the activation, which alone reads the batch norm, gives the same for all; ``None``
+            where there is no such activation.
     """
 
     convolution: str
     norm: str
     rectified: bool
+    bounds: tuple[float, float] | None = field(default=None, compare=False)
 
 
 @dataclass

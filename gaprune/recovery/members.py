@@ -15,7 +15,7 @@ import numpy as np
 from torch import nn
 
 from gaprune.errors import RunError, TrainingError
-from gaprune.front.finetuned import handed_out, in_words, note_training, settled, trainings
+from gaprune.front.finetuned import current_row, handed_out, in_words, note_training, trainings
 from gaprune.front.members import CSV, member_config, member_readme
 from gaprune.front.reopen import finished_front
 from gaprune.progress import Reporter, duration
@@ -66,7 +66,7 @@ def open_member(job: Job, run: RunDirectory, row: FrontRow) -> Member:
     genome = load_genome(home, job.space.layout)
     if genome.key != row.key:
         raise RunError(f"{home} holds the genome {genome.key}, the front's table says {row.key}")
-    network = load(home, model=job.own.model).to(job.splits.search.images.device)
+    network = load(home, model=job.own.model).to(job.device)
     return Member(row, genome, network, present_kernels(job.space.graph, job.space.masks(genome, order=False)))
 
 
@@ -173,7 +173,7 @@ def forget(states: Path) -> None:
 def keep(tuner: Tuner, member: Member, made: Recovered, fingerprint: str) -> None:
     """Note what training gave, and hand the network out if no earlier one is as good on the search images."""
     job, run = tuner.job, tuner.run
-    home, now = run.path / member.row.home, settled(run.path, member.row)
+    home, now = run.path / member.row.home, current_row(run.path, member.row)
     better = made.found.accuracy > now.search_accuracy or handed_out(home).get("fingerprint") == fingerprint
     values, _, _ = job.evaluator.judge(member.genome, made.found)
     record = {
@@ -192,7 +192,7 @@ def keep(tuner: Tuner, member: Member, made: Recovered, fingerprint: str) -> Non
     if better:
         _hand_out(tuner, member, record)
     note_training(home, record)
-    tabled(run)
+    update_table(run)
     outcome = "kept" if better else "no better than before on the search images, not kept"
     tuner.reporter.say(
         f"member {member.row.index}: search {_percent(now.search_accuracy)} -> {_percent(made.found.accuracy)}, "
@@ -200,9 +200,9 @@ def keep(tuner: Tuner, member: Member, made: Recovered, fingerprint: str) -> Non
     )
 
 
-def tabled(run: RunDirectory) -> list[FrontRow]:
-    """The table of the front, brought to what the members' folders say."""
-    found = [settled(run.path, row) for row in finished_front(run)]
+def update_table(run: RunDirectory) -> list[FrontRow]:
+    """Write the table of the front anew, as the members' folders say; its rows."""
+    found = [current_row(run.path, row) for row in finished_front(run)]
     write_csv(found, run.path / CSV)
     return found
 
@@ -210,7 +210,7 @@ def tabled(run: RunDirectory) -> list[FrontRow]:
 def _hand_out(tuner: Tuner, member: Member, record: dict[str, Any]) -> None:
     """Save the trained network in ``finetuned/``, whole before it takes an older one's place."""
     job, home = tuner.job, tuner.run.path / member.row.home
-    plain = settled(tuner.run.path, member.row).untrained()
+    plain = current_row(tuner.run.path, member.row).untrained()
     trained = replace(
         plain,
         path=f"{member.row.home}/{FINETUNED}",

@@ -81,7 +81,7 @@ def train(
     with pinned(job.threads):
         return fit(
             network,
-            job.splits.train.to(job.splits.search.images.device),
+            job.splits.train.to(job.device),
             job.splits.search,
             mean=job.data.mean,
             std=job.data.std,
@@ -103,7 +103,7 @@ def measured(job: Job, network: nn.Module, records: list[EpochRecord]) -> Recove
 
 def gentle_recipe(job: Job, epochs: int, epoch_images: int | None) -> Recipe:
     """The default recipe for the data, gentler and for so many epochs, of so many images if not of all."""
-    usual = default_recipe(job.model_name, job.data, job.splits.search.images.device, seed=job.options.seed)
+    usual = default_recipe(job.model_name, job.data, job.device, seed=job.options.evolution.seed)
     return replace(usual, epochs=epochs, epoch_images=epoch_images, lr=GENTLER * usual.lr)
 
 

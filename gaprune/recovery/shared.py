@@ -10,6 +10,7 @@ import numpy as np
 
 from gaprune.device import pinned
 from gaprune.errors import OptionError
+from gaprune.limits import SHARED_NEEDS
 from gaprune.progress import duration
 from gaprune.prune.grouped import GroupedConvolution
 from gaprune.prune.masks import Grouping, Masks
@@ -21,20 +22,18 @@ from gaprune.training import Distillation, EpochRecord, Recipe, estimate_seconds
 from gaprune.training.digest import digest_json
 from gaprune.training.shared import SharedFront, SharedLesson
 
-SHARED_NEEDS = "shared is for two members or more (--pick all) and a teacher (--distill above 0)"
-
 
 @dataclass(frozen=True)
-class Together:
+class SharedTuner:
     """Trains several members at once.
 
     Attributes:
         tuner: of the members: recipe of the shared training, lesson with its teacher, method.
-        polish: recipe of the training of each member alone that follows; ``None`` leaves it out.
+        alone: recipe of the training of each member alone that follows; ``None`` leaves it out.
     """
 
     tuner: Tuner
-    polish: Recipe | None = None
+    alone: Recipe | None = None
 
     def __call__(self, rows: Sequence[FrontRow]) -> None:
         """Train members, unless they were trained in this very way before; a stopped training goes on.
@@ -51,16 +50,16 @@ class Together:
         shared = SharedFront(tuner.job.baseline.model, tuner.job.space.graph, masks, networks)
         lesson = self._lesson(shared, teacher)
         whole = replace(tuner, lesson=lesson)
-        polish = None if self.polish is None else vars(self.polish)
-        fingerprint = digest_json({**whole.way, "polish": polish})
+        alone = None if self.alone is None else vars(self.alone)
+        fingerprint = digest_json({**whole.way, "polish": alone})
         pending = [place for place, member in enumerate(members) if not whole.done(member.row, fingerprint)]
         states = tuner.run.path / STATES / f"shared-{fingerprint[:12]}"
         if not pending:
             tuner.reporter.say("these members were trained in this way before")
             forget(states)
             return
-        if self.polish is not None:
-            replace(tuner, recipe=self.polish, method="alone, after training together").announce(rows)
+        if self.alone is not None:
+            replace(tuner, recipe=self.alone, method="alone, after training together").announce(rows)
         say_frozen(members[0], tuner.reporter)
         records = self._fit(shared, lesson, states / "together")
         with tuner.reporter.task("members", len(members)) as task:
@@ -111,11 +110,11 @@ class Together:
         with pinned(job.threads):
             network = lesson.taken(shared, place)
         made = measured(job, network, records)
-        if self.polish is not None:
-            alone = states / Path(member.row.home).name
+        if self.alone is not None:
+            folder = states / Path(member.row.home).name
             tuner = self.tuner
-            polished = recover(job, network, member.kernels, self.polish, alone, tuner.reporter, lesson=tuner.lesson)
-            made = Recovered(polished.found, polished.tested, [*records, *polished.records])
+            longer = recover(job, network, member.kernels, self.alone, folder, tuner.reporter, lesson=tuner.lesson)
+            made = Recovered(longer.found, longer.tested, [*records, *longer.records])
         keep(whole, replace(member, network=network), made, fingerprint)
 
 

@@ -14,45 +14,105 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PICKED = "*"
+
+BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
+"""Shares of the original's FLOPs that a long front is shown at; with the pick at most 15 rows."""
+
+SCALES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+"""What the budgets are multiplied by where the largest network has so much smaller a share."""
+
+SAVED = "in front/"
+
 _HEADINGS = (
     "",
     "accuracy\nsearch %",
     "accuracy\ntest %",
+    "points\nlost",
     "FLOPs",
     "FLOPs\nleft %",
     "params",
     "params\nleft %",
     "MB",
-    "saved in",
+    SAVED,
 )
 _BEFORE = ("before\nsearch %", "before\ntest %")
 """Further columns, of a front with a member that was fine-tuned."""
 
-_LEFT_ALIGNED = ("", "saved in")
+_LEFT_ALIGNED = ("", SAVED)
 
 
-def front_table(rows: Sequence[FrontRow], *, baseline: Baseline | None = None, picked: FrontRow | None = None) -> Table:
-    """The front as a table for a terminal: the original first, the picked network marked and bold."""
+def over_budgets(rows: Sequence[FrontRow], picked: FrontRow | None = None) -> list[FrontRow]:
+    """The rows of a table that is read at a glance: of a long front the best within each of some budgets of FLOPs.
+
+    Args:
+        rows: the front.
+        picked: a row that stays in any case.
+
+    Returns:
+        All rows where there are few; else, in their order, the most accurate on the search set within each budget.
+    """
+    if len(rows) <= len(BUDGETS) + 1:
+        return list(rows)
+    largest = max(row.flops_share for row in rows)
+    scale = min((scale for scale in SCALES if scale >= largest), default=largest)
+    chosen = set() if picked is None else {picked.index}
+    for budget in BUDGETS:
+        within = [row for row in rows if row.flops_share <= budget * scale]
+        if within:
+            chosen.add(min(within, key=lambda row: (-row.search_accuracy, row.flops, row.index)).index)
+    return [row for row in rows if row.index in chosen]
+
+
+def points_lost(row: FrontRow, original: Baseline) -> float | None:
+    """Percentage points of test accuracy below the original; ``None`` where one of them was not tested."""
+    if row.test_accuracy is None or original.test_accuracy is None:
+        return None
+    return 100 * (original.test_accuracy - row.test_accuracy)
+
+
+def front_table(
+    rows: Sequence[FrontRow],
+    *,
+    baseline: Baseline | None = None,
+    picked: FrontRow | None = None,
+    every: bool = False,
+) -> Table:
+    """The front as a table for a terminal: the original first, the picked network marked and bold.
+
+    Args:
+        rows: the front.
+        baseline: the original network.
+        picked: the row to mark.
+        every: whether to show all rows of a long front, and not only those of ``over_budgets``.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     # narrow enough for 80 columns
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), caption=FLOPS_NOTE)
+    shown = list(rows) if every else over_budgets(rows, picked)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0, caption=_note(shown, rows))
     table.caption_justify = "left"
     for heading in _headings(rows):
         table.add_column(heading, justify="left" if heading in _LEFT_ALIGNED else "right")
-    for cells in _cells(rows, baseline, picked):
+    for cells in _cells(shown, baseline, picked, trained=_is_trained(rows)):
         table.add_row(*cells, style="bold" if cells[0].endswith(PICKED) else None)
     return table
 
 
-def plain_table(rows: Sequence[FrontRow], *, baseline: Baseline | None = None, picked: FrontRow | None = None) -> str:
-    """The same table as Markdown, with a closing line break."""
+def plain_table(
+    rows: Sequence[FrontRow],
+    *,
+    baseline: Baseline | None = None,
+    picked: FrontRow | None = None,
+    every: bool = False,
+) -> str:
+    """The same table as Markdown, with a closing line break. Arguments as of ``front_table``."""
+    shown = list(rows) if every else over_budgets(rows, picked)
     rule = ["---" if heading in _LEFT_ALIGNED else "---:" for heading in _headings(rows)]
     headings = [heading.replace("\n", " ") for heading in _headings(rows)]
-    lines = [headings, rule, *_cells(rows, baseline, picked)]
+    lines = [headings, rule, *_cells(shown, baseline, picked, trained=_is_trained(rows))]
     table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-    return f"{table}\n\n{FLOPS_NOTE}\n"
+    return f"{table}\n\n{_note(shown, rows)}\n"
 
 
 def plot_front(
@@ -164,9 +224,17 @@ def _headings(rows: Sequence[FrontRow]) -> tuple[str, ...]:
     return (*_HEADINGS[:1], *(_BEFORE if _is_trained(rows) else ()), *_HEADINGS[1:])
 
 
-def _cells(rows: Sequence[FrontRow], baseline: Baseline | None, picked: FrontRow | None) -> list[tuple[str, ...]]:
+def _note(shown: Sequence[FrontRow], rows: Sequence[FrontRow]) -> str:
+    if len(shown) == len(rows):
+        return FLOPS_NOTE
+    which = f"{len(shown)} of {len(rows)} networks, the most accurate on the search set within budgets of FLOPs"
+    return f"{which}: front.csv has all, --all shows them. {FLOPS_NOTE}"
+
+
+def _cells(
+    rows: Sequence[FrontRow], baseline: Baseline | None, picked: FrontRow | None, *, trained: bool
+) -> list[tuple[str, ...]]:
     lines = []
-    trained = _is_trained(rows)
     if baseline is not None:
         lines.append(
             (
@@ -174,35 +242,49 @@ def _cells(rows: Sequence[FrontRow], baseline: Baseline | None, picked: FrontRow
                 *(("", "") if trained else ()),
                 _percent(baseline.search_accuracy, 2),
                 _percent(baseline.test_accuracy, 2),
+                "",
                 plain_number(baseline.flops),
-                _percent(1.0, 1),
+                share_left(1.0),
                 plain_number(baseline.params),
-                _percent(1.0, 1),
+                share_left(1.0),
                 f"{baseline.size_mb:.2f}",
                 "",
             )
         )
-    return lines + [_row_cells(row, picked is not None and row.index == picked.index, trained) for row in rows]
+    marked = None if picked is None else picked.index
+    return lines + [_row_cells(row, baseline, row.index == marked, trained) for row in rows]
 
 
-def _row_cells(row: FrontRow, is_picked: bool, trained: bool) -> tuple[str, ...]:
+def _row_cells(row: FrontRow, baseline: Baseline | None, is_picked: bool, trained: bool) -> tuple[str, ...]:
+    lost = None if baseline is None else points_lost(row, baseline)
     before = (_percent(row.search_accuracy_before, 2), _percent(row.test_accuracy_before, 2))
     return (
         f"{row.index:02d}{' ' + PICKED if is_picked else ''}",
         *(before if trained else ()),
         _percent(row.search_accuracy, 2),
         _percent(row.test_accuracy, 2),
+        "" if lost is None else f"{lost:.2f}",
         plain_number(row.flops),
-        _percent(row.flops_share, 1),
+        share_left(row.flops_share),
         plain_number(row.params),
-        _percent(row.params_share, 1),
+        share_left(row.params_share),
         f"{row.size_mb:.2f}",
-        row.path,
+        row.path.removeprefix("front/"),
     )
 
 
 def _percent(share: float | None, digits: int) -> str:
     return "" if share is None else f"{100 * share:.{digits}f}"
+
+
+def share_left(share: float) -> str:
+    """In percent, with one decimal, or as many digits as it takes to be more than nothing.
+
+    >>> share_left(0.0884), share_left(0.00042)
+    ('8.8', '0.042')
+    """
+    text = f"{100 * share:.1f}"
+    return f"{100 * share:.2g}" if text == "0.0" and share > 0 else text
 
 
 def plain_number(value: int) -> str:

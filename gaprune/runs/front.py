@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gaprune.errors import RunError
 from gaprune.runs.files import atomic_write
 
+_log = logging.getLogger(__name__)
+
 FLOPS_NOTE = "FLOPs as fvcore counts them: a multiply-accumulate is one; masked kernels are left out."
 
 FINETUNED = "finetuned"
 """Folder in a member's own folder: the same network after fine-tuning."""
+
+SHORT = 8
+"""Digits of a genome's key that name a member."""
 
 _COLUMNS = (
     "index",
@@ -57,7 +64,7 @@ class FrontRow:
     """One network of the front.
 
     Attributes:
-        index: its place on the front, and the name of its folder.
+        index: its place on the front as it is now; a longer search may make it another.
         key: of its genome.
         objectives: what the search minimised, by name.
         search_accuracy: top-1 on the search set, 0 to 1; all choices rest on it.
@@ -95,6 +102,11 @@ class FrontRow:
         """The folder of the network as the search left it, relative to the run directory."""
         return self.path.removesuffix(f"/{FINETUNED}")
 
+    @property
+    def name(self) -> str:
+        """What the member is called, whatever its place on the front: the name of its folder."""
+        return Path(self.home).name or member_name(self.key)
+
     def untrained(self) -> FrontRow:
         """The row with the accuracies that it had before fine-tuning."""
         if self.search_accuracy_before is None:
@@ -102,6 +114,48 @@ class FrontRow:
         before = (self.search_accuracy_before, self.test_accuracy_before)
         plain = replace(self, trained_epochs=0, search_accuracy_before=None, test_accuracy_before=None)
         return replace(plain, search_accuracy=before[0], test_accuracy=before[1])
+
+
+def member_name(key: str, *marks: str) -> str:
+    """The name of a member's folder: always the same network's, whatever else is on the front.
+
+    Args:
+        key: of its genome.
+        marks: what tells networks of one genome apart, such as ``polished`` or ``iteration2``.
+
+    >>> member_name("3fa9c2e1" * 4, "polished")
+    '3fa9c2e1-polished'
+    """
+    return "-".join([key[:SHORT], *marks])
+
+
+def write_indices(folder: Path, names: Sequence[str]) -> None:
+    """Write beside the members a small file for each index: ``08`` says which member is the eighth now.
+
+    Args:
+        folder: that the members lie in.
+        names: of the members, in their order.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    digits = max(2, len(str(len(names) - 1)))
+    for index, name in enumerate(names):
+        atomic_write(folder / f"{index:0{digits}d}", f"{name}\n".encode())
+
+
+def member_folder(path: Path) -> Path:
+    """The folder that a path stands for: its own, or that of the member which an index names at present.
+
+    Args:
+        path: such as ``front/3fa9c2e1``, ``front/08`` or ``front/08/finetuned``.
+    """
+    for part in (path, path.parent):
+        if part.name.isdecimal() and part.is_file():
+            name = part.read_text().strip()
+            _log.warning("%s is member %s now: a longer search may change that, the member's name stays", part, name)
+            return part.with_name(name) / path.relative_to(part)
+    return path
 
 
 def write_csv(rows: list[FrontRow], path: Path) -> None:

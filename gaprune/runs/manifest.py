@@ -12,7 +12,7 @@ from typing import Any
 
 from gaprune import __version__
 
-PACKAGES = ("torch", "torchvision", "deap", "fvcore", "numpy", "ray", "safetensors")
+PACKAGES = ("torch", "torchvision", "deap", "fvcore", "moocore", "numpy", "ray", "safetensors")
 EXTRAS = ("accelerate", "onnx", "onnxruntime", "tensorly", "tokenizers", "transformers")
 """Packages of the extras, told where they are installed."""
 

@@ -7,10 +7,11 @@ import re
 from collections.abc import Sequence
 
 from gaprune.errors import OptionError
-from gaprune.runs.front import FrontRow
+from gaprune.runs.front import SHORT, FrontRow
 
 ALL = "all"
 FORMS = ("knee", "flops<=SHARE", "params<=SHARE", "accuracy>=SHARE")
+_NAME = re.compile(rf"[0-9a-f]{{{SHORT},}}(-[a-z]+[0-9]*)?")
 _BOUND = re.compile(r"(?:(flops|params)\s*<=|(accuracy)\s*>=)\s*([0-9.]+)\s*(%?)")
 
 
@@ -25,7 +26,7 @@ def check_rule(rule: str) -> None:
 
 
 def choose(rows: Sequence[FrontRow], choice: str) -> list[FrontRow]:
-    """The members that a list names: ``all``, indices and rules in any mixture, such as ``3,7,flops<=0.3``.
+    """The members that a list names: ``all``, indices, names and rules in any mixture: ``3,3fa9c2e1,flops<=0.3``.
 
     Rules look at the accuracies from before any fine-tuning, so that a choice stays what it was.
 
@@ -41,8 +42,8 @@ def choose(rows: Sequence[FrontRow], choice: str) -> list[FrontRow]:
     for part in _parts(choice):
         if part == ALL:
             chosen |= {row.index for row in rows}
-        elif part.isdecimal():
-            chosen.add(_member(rows, int(part)))
+        elif is_member(part):
+            chosen.add(member(rows, part).index)
         else:
             chosen.add(pick(untrained, part).index)
     return sorted((row for row in rows if row.index in chosen), key=lambda row: (row.flops, row.index))
@@ -57,7 +58,7 @@ def check_choice(choice: str) -> None:
     if not isinstance(choice, str):
         raise OptionError(f"pick must be a word such as knee, all or '3,7', got {choice!r}")
     for part in _parts(choice):
-        if part != ALL and not part.isdecimal():
+        if part != ALL and not is_member(part):
             _check_part(part)
 
 
@@ -65,7 +66,7 @@ def _check_part(part: str) -> None:
     try:
         check_rule(part)
     except OptionError:
-        forms = ", ".join((ALL, "an index such as 3", *FORMS))
+        forms = ", ".join((ALL, "an index such as 3", *FORMS, "a name such as 3fa9c2e1"))
         raise OptionError(f"unknown choice {part!r}: choose {forms}, or several separated by commas") from None
 
 
@@ -73,12 +74,35 @@ def _parts(choice: str) -> list[str]:
     return [part.strip() for part in choice.split(",")]
 
 
-def _member(rows: Sequence[FrontRow], index: int) -> int:
+def is_member(text: str) -> bool:
+    """Whether a text names one member: an index such as ``8``, or a name such as ``3fa9c2e1``."""
+    return text.isdecimal() or _NAME.fullmatch(text) is not None
+
+
+def members(rows: Sequence[FrontRow], text: str) -> list[FrontRow]:
+    """The members that an index, a name or the beginning of a genome's key may stand for: one, unless it is wrong."""
+    found = [row for row in rows if row.name == text]
+    if not found and text.isdecimal() and len(text) < SHORT:
+        found = [row for row in rows if row.index == int(text)]
+    if not found and len(text) >= SHORT:
+        found = [row for row in rows if row.key.startswith(text)]
+    return found
+
+
+def member(rows: Sequence[FrontRow], text: str) -> FrontRow:
+    """The member that an index, a name or a genome's key stands for.
+
+    Raises:
+        OptionError: there is none; the message says which there are.
+    """
+    found = members(rows, text)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise OptionError(f"{text} may be any of {', '.join(row.name for row in found)}: name one of them")
     indices = sorted(row.index for row in rows)
-    if index not in indices:
-        members = f"its members are {indices[0]} to {indices[-1]}" if indices else "it is empty"
-        raise OptionError(f"the front has no member {index}: {members}")
-    return index
+    there = f"its members are {indices[0]} to {indices[-1]}" if indices else "it is empty"
+    raise OptionError(f"the front has no member {int(text) if text.isdecimal() else text}: {there}")
 
 
 def pick(rows: Sequence[FrontRow], rule: str) -> FrontRow:

@@ -10,24 +10,22 @@ from typing import TYPE_CHECKING
 from gaprune.evaluate import Backend, LocalBackend
 from gaprune.progress import Reporter
 from gaprune.session.job import Job
-from gaprune.session.options import SearchOptions
-from gaprune.session.placement import Placement, place
+from gaprune.session.placement import Placement
 
 if TYPE_CHECKING:
-    from gaprune.cluster.session import Session
+    from gaprune.cluster.session import Connection
 
 MakeBackend = Callable[[Job], Backend]
 """Makes the backend of a job's evaluator."""
 
 
 @contextmanager
-def open_backend(options: SearchOptions, reporter: Reporter) -> Iterator[MakeBackend]:
+def open_backend(placement: Placement, reporter: Reporter) -> Iterator[MakeBackend]:
     """Connect to where candidates will be evaluated, before anything long is prepared; disconnect in the end.
 
     Raises:
-        GapruneError: the options contradict each other, or no cluster can be joined, in one line.
+        GapruneError: no cluster can be joined, in one line.
     """
-    placement = place(options)
     if not placement.ray:
         yield lambda job: LocalBackend(job.evaluator, threads=job.threads)
         return
@@ -60,26 +58,26 @@ def started(make_backend: MakeBackend, job: Job) -> MakeBackend:
         BackendError: one line that says what is missing.
     """
     waiting = [make_backend(job)]
-    waiting[0].start(job.options.population)
+    waiting[0].start(job.options.evolution.population)
     return lambda job: waiting.pop() if waiting else make_backend(job)
 
 
 def _ray_backend(job: Job, placement: Placement) -> Backend:
     from gaprune.cluster.backend import RayBackend
 
-    space, model = job.space, job.baseline.model
+    evaluator, model = job.evaluator, job.baseline.model
     return RayBackend(
-        job.evaluator,
+        evaluator,
         threads=job.threads,
         gpus=placement.gpus,
         workers=placement.workers,
-        max_retries=job.options.max_retries,
-        cost=lambda genome: space.cost(space.layout.unpack(genome)),
+        max_retries=job.options.cluster.max_retries,
+        cost=lambda genome: evaluator.costs(genome).flops,
         private=chain(model.parameters(), model.buffers()),
     )
 
 
-def _welcome(placement: Placement, session: Session) -> str:
+def _welcome(placement: Placement, session: Connection) -> str:
     from gaprune.cluster import session as cluster
 
     where = "on this machine" if session.address == cluster.OWN else f"at {session.address}"

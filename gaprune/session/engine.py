@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
-from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -12,11 +10,12 @@ from torch import nn
 
 from gaprune.data import ImageData, ImageSet, Splits
 from gaprune.errors import OptionError
-from gaprune.evaluate import Evaluator, Objective, Task, measure
-from gaprune.evolve.ranked import RankedSpace, rank
+from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
+from gaprune.evolve import largest_cost
 from gaprune.progress import Reporter
+from gaprune.prune.calibration import take_anchors
 from gaprune.prune.checking import checked_graph
-from gaprune.prune.compensation import Compensator, Form
+from gaprune.prune.compensation import Compensator
 from gaprune.prune.costs import Costs, cost_model
 from gaprune.prune.genome import Bits
 from gaprune.prune.graph import Graph
@@ -25,6 +24,7 @@ from gaprune.prune.space import PruningSpace, SpaceOptions
 from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
 from gaprune.prune.taylor import neuron_taylor
 from gaprune.runs import Baseline as Original
+from gaprune.runs.tables import MEGABYTE
 from gaprune.session.options import SearchOptions
 from gaprune.session.statistics_cache import Kept
 from gaprune.training import bfloat16_pays
@@ -32,9 +32,8 @@ from gaprune.training import bfloat16_pays
 CUDA_ROUND_TO = 8
 """Widths that tensor cores like."""
 
-MEGABYTE = 1e6
-
-BISECTIONS = 16
+MOST_STATISTICS = 4096
+"""Images for covariances unless told otherwise."""
 
 MOST_BACKWARD = 128
 """Images of a backward pass at most: it holds every layer's maps and their gradients."""
@@ -59,9 +58,14 @@ def space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
     Raises:
         OptionError: genes, round-to and connection-groups do not go together.
     """
-    round_to = options.round_to or (CUDA_ROUND_TO if device.type == "cuda" else 1)
-    genes = cast(Literal["neurons", "connections", "both"], options.genes)
-    return SpaceOptions(genes, round_to, options.connection_groups)
+    round_to = options.space.round_to or (CUDA_ROUND_TO if device.type == "cuda" else 1)
+    return SpaceOptions(options.space.genes, round_to, options.space.connection_groups)
+
+
+def constraints(options: SearchOptions) -> Constraints:
+    """What members should keep to; ``OptionError`` for a limit that says nothing."""
+    limits = options.fitness
+    return Constraints(limits.max_flops, limits.max_params, limits.max_size, limits.min_accuracy)
 
 
 def make_evaluator(
@@ -90,27 +94,36 @@ def make_evaluator(
         ModelError: the network cannot be pruned.
         OptionError: no network can keep to a constraint.
     """
+    reporter.say("graph: tracing the network, and checking it with half of its channels gone")
     graph = checked_graph(model, data.image_shape)
     costs = cost_model(model, graph, data.image_shape)
     statistics = kept.statistics(lambda: _statistics(options, model, graph, data, splits.calibration, reporter))
     space_form = space_options(options, splits.search.images.device)
     free_kernels = space_form.genes != "neurons" and space_form.connection_groups == 1
-    importance = importance_function(options.importance)(model, graph, statistics, kernels=free_kernels)
+    score = importance_function(options.space.importance)
+    importance = score(model, graph, statistics, kernels=free_kernels, reporter=reporter)
     space = PruningSpace(graph, costs, importance, space_form, None if origin is None else origin.kernels)
-    task = Task(
+    task = FitnessTask(
         search=splits.search,
-        calibration=first(splits.calibration, options.calibration_size),
+        calibration=first(splits.calibration, options.images.calibration_size).loaded(),
         mean=data.mean,
         std=data.std,
         classes=len(data.classes),
-        batch_size=options.batch_size,
+        batch_size=options.machine.batch_size,
         half=precision(options, splits.search.images.device) == "bfloat16",
     )
     compensator = None
-    if options.compensation != "none":
-        compensator = Compensator(model, graph, statistics, form=cast(Form, options.compensation))
+    if options.space.compensation != "none":
+        compensator = Compensator(model, graph, statistics, form=options.space.compensation)
     evaluator = Evaluator(
-        model, space, task, objectives, compensator, options.constraints, None if origin is None else origin.costs
+        model,
+        space,
+        task,
+        objectives,
+        compensator,
+        constraints(options),
+        None if origin is None else origin.costs,
+        statistics.anchors if options.space.recalibration == "anchored" else None,
     )
     _check_within_reach(evaluator)
     return evaluator
@@ -120,24 +133,8 @@ def largest_budget(evaluator: Evaluator) -> float:
     """Share of FLOPs of the largest network on the ladder whose costs keep to the constraints; 1 where all do."""
     if evaluator.cost_violation(evaluator.space.full()) == 0:
         return 1.0
-    space = rank(evaluator.space)
-    low, high, found = 0.0, 1.0, space.cost(_rung(space, 0.0))
-    for _ in range(BISECTIONS):
-        level = (low + high) / 2
-        bits = _rung(space, level)
-        if evaluator.cost_violation(space.layout.pack(bits)) > 0:
-            high = level
-        else:
-            low, found = level, space.cost(bits)
-    return found
-
-
-def _rung(space: RankedSpace, level: float) -> Bits:
-    """A repaired vector that keeps each section's most important genes, as many as suit the level."""
-    bits = np.empty(space.layout.size, dtype=np.bool_)
-    for section, share in zip(space.sections, space.shares(level), strict=True):
-        bits[section.slice] = space.standing[section.slice] >= 1 - share
-    return space.repair(bits)
+    space = evaluator.space
+    return largest_cost(space, lambda bits: evaluator.cost_violation(space.layout.pack(bits)) == 0)
 
 
 def _check_within_reach(evaluator: Evaluator) -> None:
@@ -152,8 +149,8 @@ def _check_within_reach(evaluator: Evaluator) -> None:
 
 def precision(options: SearchOptions, device: torch.device) -> str:
     """What fitness is measured in: bfloat16 where the hardware multiplies it, unless told otherwise."""
-    if options.precision != "auto":
-        return options.precision
+    if options.fitness.precision != "auto":
+        return options.fitness.precision
     return "bfloat16" if bfloat16_pays(device) else "float32"
 
 
@@ -167,26 +164,37 @@ def _statistics(
 ) -> Statistics:
     """What is to be known of every consumer's input; nothing where nobody asks."""
     found = Statistics({}, {}, 0)
-    start = time.perf_counter()
-    if options.compensation != "none" or options.importance == "obs":
-        used = first(images, options.statistics_size or images_wanted(consumers(model, graph)))
-        with reporter.task("statistics", len(used)) as task:
-            found = collect(
-                model,
-                graph,
-                used,
-                data.mean,
-                data.std,
-                taps=options.compensation == "taps",
-                batch_size=options.batch_size,
-                advance=task.advance,
-            )
-        seconds, megabytes = time.perf_counter() - start, found.bytes / MEGABYTE
-        reporter.say(f"statistics: {found.images:,} images, {seconds:.1f} s, {megabytes:.0f} MB")
-    if options.importance == "taylor":
-        used, size = first(images, options.calibration_size), min(options.batch_size, MOST_BACKWARD)
+    if options.space.compensation != "none" or options.space.importance == "obs":
+        used = first(images, statistics_images(options, images_wanted(consumers(model, graph))))
+        found = collect(
+            model,
+            graph,
+            used,
+            data.mean,
+            data.std,
+            taps=options.space.compensation == "taps",
+            batch_size=options.machine.batch_size,
+            reporter=reporter,
+        )
+        reporter.say(f"statistics: {found.images:,} images, {found.bytes / MEGABYTE:.0f} MB")
+    if options.space.importance == "taylor":
+        used, size = first(images, options.images.calibration_size), min(options.machine.batch_size, MOST_BACKWARD)
         found = replace(found, taylor=neuron_taylor(model, graph, used, data.mean, data.std, batch_size=size))
+    if options.space.recalibration == "anchored":
+        used = first(images, options.images.calibration_size)
+        anchors = take_anchors(model, used, data.mean, data.std, batch_size=options.machine.batch_size)
+        found = replace(found, anchors=anchors)
     return found
+
+
+def statistics_images(options: SearchOptions, wanted: int = MOST_STATISTICS) -> int:
+    """Training images for covariances: as many as were asked for, or else as are wanted.
+
+    Args:
+        options: what was asked for.
+        wanted: by the layers; as long as these are not known, the most that are kept for it.
+    """
+    return options.images.statistics_size or wanted
 
 
 def first(images: ImageSet, count: int) -> ImageSet:
@@ -194,14 +202,22 @@ def first(images: ImageSet, count: int) -> ImageSet:
     return images.select(torch.arange(min(count, len(images)), device=images.labels.device))
 
 
-def measure_original(model: nn.Module, evaluator: Evaluator, splits: Splits, reporter: Reporter) -> Original:
-    """What the whole network reaches on the search and the test images, and what it costs."""
+def measure_original(
+    model: nn.Module, evaluator: Evaluator, splits: Splits, searched: Measurement, reporter: Reporter
+) -> Original:
+    """What the whole network reaches on the test images, too, and what it costs.
+
+    Args:
+        model: the network.
+        evaluator: of it.
+        splits: on its device.
+        searched: what it reaches on the search images.
+        reporter: told all of it.
+    """
     task = evaluator.task
-    reporter.say(f"measuring the original on {len(splits.search) + len(splits.test):,} images")
-    found = [
-        measure(model, images, task.mean, task.std, batch_size=task.batch_size)
-        for images in (splits.search, splits.test)
-    ]
+    with reporter.task("measuring the original on test images", len(splits.test)) as told:
+        tested = measure(model, splits.test, task.mean, task.std, batch_size=task.batch_size, advance=told.advance)
+    found = [searched, tested]
     costs = evaluator.original
     reporter.say(
         f"original: accuracy {found[0].accuracy:.4f} on {found[0].total:,} search images, "

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
 from torch import nn
 
-from gaprune.baseline import Baseline, default_recipe, fits_split, held_out_size, resolve_baseline
-from gaprune.data import ImageData, Splits, data_names, default_cache_dir, load_data, split
+from gaprune.baseline import Baseline, default_recipe, resolve_baseline
+from gaprune.data import ImageData, Splits, default_cache_dir
 from gaprune.device import choose_device, pinned
-from gaprune.errors import choice_error
 from gaprune.evaluate import Evaluator, Objective, resolve_objectives, resolve_selector
-from gaprune.evolve import algorithm_names
-from gaprune.models import check_name, shipped_weights, stem_of
+from gaprune.models import check_name
 from gaprune.progress import Reporter
-from gaprune.prune.importances import importance_function
 from gaprune.prune.space import PruningSpace
 from gaprune.runs import Baseline as Original
 from gaprune.runs import environment
 from gaprune.runs.directory import SECONDS
 from gaprune.session.engine import make_evaluator, measure_original, precision, space_options
+from gaprune.session.images import in_hand, load_images, normalised, reading, split_images
+from gaprune.session.judging import judged
 from gaprune.session.options import ROUNDS, SearchOptions, record
 from gaprune.session.own import Own, opened
-from gaprune.session.placement import place
+from gaprune.session.placement import Placement, place
 from gaprune.session.statistics_cache import Kept
 from gaprune.training.digest import digest_images, digest_json, digest_tensors
 from gaprune.training.given import check_given
-
-MOST_STATISTICS = 4096
-"""Images for covariances unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +72,14 @@ class Job:
         """The genomes of the network."""
         return self.evaluator.space
 
+    @property
+    def device(self) -> torch.device:
+        """Where the images lie and networks run."""
+        return self.splits.search.images.device
+
     def manifest(self) -> dict[str, Any]:
         """Enough to repeat the run."""
-        device = self.splits.search.images.device
-        cuda = (torch.cuda.get_device_name(device),) if device.type == "cuda" else ()
+        cuda = (torch.cuda.get_device_name(self.device),) if self.device.type == "cuda" else ()
         return {
             "options": record(self.options),
             "objects": self.own.record(),
@@ -100,7 +101,7 @@ class Job:
             },
             "objectives": [objective.name for objective in self.objectives],
             "original": dataclasses.asdict(self.original),
-            "device": str(device),
+            "device": str(self.device),
             "threads": self.threads,
             "precision": self.identity["precision"],
             "kernels": "cuDNN deterministic, not timed; no TF32",
@@ -110,7 +111,56 @@ class Job:
         }
 
 
-def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
+@dataclass(frozen=True)
+class Before:
+    """What a run that goes on was made with.
+
+    Attributes:
+        weights: digest of the original's.
+        search_from: where its search set comes from, whatever weights are shipped by now.
+        mean: of the pixels, whatever anybody says of them by now; empty where that is not recorded.
+        std: likewise.
+    """
+
+    weights: str | None
+    search_from: str | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> Before:
+        """From the run's manifest, of this version or an older one."""
+        data = manifest.get("data", {})
+        return cls(
+            weights=manifest.get("identity", {}).get("weights_sha256"),
+            search_from=data.get("splits", {}).get("search_from"),
+            mean=tuple(data.get("mean", ())),
+            std=tuple(data.get("std", ())),
+        )
+
+    def normalised(self, data: ImageData) -> ImageData:
+        """The data with the run's normalisation."""
+        return data.with_normalisation(self.mean, self.std) if self.mean and self.std else data
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Options without a contradiction or a wrong name, and what they stand for.
+
+    Attributes:
+        options: what was asked for.
+        own: what was given as objects.
+        objectives: what the search minimises.
+        placement: where candidates are evaluated.
+    """
+
+    options: SearchOptions
+    own: Own
+    objectives: tuple[Objective, ...]
+    placement: Placement
+
+
+def check_names(options: SearchOptions, own: Own) -> Checked:
     """Resolve every name before data is read, so that a wrong one is told at once.
 
     Args:
@@ -122,58 +172,55 @@ def check_names(options: SearchOptions, own: Own) -> tuple[Objective, ...]:
     """
     options.check()
     own.check_options(options.given)
-    check_given(options.model, options.checkpoint, options.head)
-    if options.algorithm not in algorithm_names():
-        raise choice_error("algorithm", options.algorithm, algorithm_names())
-    if options.data not in data_names():
-        raise choice_error("data", options.data, data_names())
-    place(options)
-    importance_function(options.importance)
+    network = options.network
+    if own.model is None:
+        check_name(network.model, stem=network.stem)
+        check_given(network.model, network.checkpoint, network.head)
+    placement = place(options)
+    reading(options)
     space_options(options, torch.device("cpu"))
-    wanted = options.objectives if own.objectives is None else own.objectives
-    return (resolve_selector(wanted),) if options.algorithm == ROUNDS else resolve_objectives(wanted)
+    wanted = options.fitness.objectives if own.objectives is None else own.objectives
+    objectives = (resolve_selector(wanted),) if options.evolution.algorithm == ROUNDS else resolve_objectives(wanted)
+    return Checked(options, own, objectives, placement)
 
 
 def prepare(
-    options: SearchOptions,
-    own: Own,
+    checked: Checked,
     reporter: Reporter,
     directory: Path | None = None,
-    wanted: str | None = None,
-    search_from: str | None = None,
+    before: Before | None = None,
 ) -> Job:
     """Make a search ready to run; the baseline is trained here if there is none.
 
     Args:
-        options: what was asked for; checked here.
-        own: what was given as objects.
+        checked: what was asked for.
         reporter: told what is used and why, and how long things take.
         directory: of a run to go on with, which may have kept statistics.
-        wanted: digest of the weights that a run was made with; no baseline is trained in their place.
-        search_from: where that run has its search set from, whatever weights are shipped by now.
+        before: what that run was made with; no baseline is trained in its weights' place.
 
     Raises:
         GapruneError: anything that the user can mend, in one line.
     """
-    objectives = check_names(options, own)
-    device = choose_device(options.device)
-    name = network_name(options, own)
-    data = own.data or load_images(options, reporter)
+    options, own, objectives, threads = checked.options, checked.own, checked.objectives, checked.placement.threads
+    device = choose_device(options.machine.device)
+    name = own.model_name or options.network.model
+    data = load_images(options, reporter, own.data)
     own_network = None if own.model is None else opened(own.model, data, device, reporter)
-    splits = split_images(options, data, own.model is not None, reporter, search_from)
-    baseline = find_baseline(options, data, splits, device, own_network, reporter, wanted)
-    reporter.say(f"network: {name}, {baseline.source}")
+    splits = split_images(options, data, own.model is not None, reporter, before.search_from if before else None)
+    splits, skipped = in_hand(splits, options.run.cache_dir, device, reporter)
+    data = dataclasses.replace(data, skipped=(*data.skipped, *skipped))
+    baseline = find_baseline(options, data, splits, device, own_network, reporter, before.weights if before else None)
+    called = "" if baseline.source.startswith(name) else f"{name}, "
+    reporter.say(f"network: {called}{baseline.source}")
     if baseline.saw_all_training_images and splits.record["search_from"] == "train":
         reporter.say("these weights may have seen the search images in training: --search-from test avoids that")
-    data = data.with_normalisation(baseline.mean, baseline.std)
-    moved = {part: getattr(splits, part).to(device) for part in ("search", "calibration", "test")}
-    splits = dataclasses.replace(splits, **moved)
+    data = before.normalised(data) if before else normalised(data, baseline, reporter)
     since = time.perf_counter()
-    threads = place(options).threads
     kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
     with pinned(threads):
+        found = judged(options, baseline.model, data, splits, reporter, settled=before is not None)
         evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept)
-        original = measure_original(baseline.model, evaluator, splits, reporter)
+        original = measure_original(baseline.model, evaluator, splits, found, reporter)
     return Job(
         options=options,
         own=own,
@@ -193,14 +240,6 @@ def prepare(
         },
         since=since,
     )
-
-
-def network_name(options: SearchOptions, own: Own) -> str:
-    """What the network is called; a name that stands for none is told at once."""
-    if own.model is not None:
-        return own.model_name
-    check_name(options.model, stem=options.stem)
-    return options.model
 
 
 def _search_identity(
@@ -237,63 +276,8 @@ def statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, 
             "normalisation": [*data.mean, *data.std],
             "options": {name: getattr(options, name) for name in names},
             "threads": threads,
+            **({} if options.space.recalibration == "plain" else {"recalibration": options.space.recalibration}),
         }
-    )
-
-
-def load_images(options: SearchOptions, reporter: Reporter) -> ImageData:
-    """The data set that the options name."""
-    data = load_data(
-        options.data,
-        data_dir=options.data_dir,
-        test_share=options.test_share,
-        seed=options.seed,
-        cache_dir=options.cache_dir,
-        reporter=reporter,
-    )
-    reporter.say(f"data: {data.name}, {len(data.train):,} training and {len(data.test):,} test images")
-    return data
-
-
-def split_images(
-    options: SearchOptions, data: ImageData, own_model: bool, reporter: Reporter, settled: str | None = None
-) -> Splits:
-    """Who may look at which image; a search set for weights that may have seen it comes from the test images.
-
-    Args:
-        options: what was asked for.
-        data: the images.
-        own_model: whether the network is the caller's.
-        reporter: told why, where that is not plain.
-        settled: what ``auto`` was for the run that goes on.
-    """
-    asked = settled if options.search_from == "auto" else options.search_from
-    if asked is not None:
-        return _split(options, data, asked)
-    found = _split(options, data, "train")
-    if own_model or options.checkpoint is not None:
-        return found
-    stem = stem_of(options.model, options.stem)
-    shipped = shipped_weights(options.model, stem, data.classes, data.image_shape)
-    if shipped is None or (not shipped.saw_all_training_images and fits_split(shipped, found.train)):
-        return found
-    seen = (
-        "have seen all training images" if shipped.saw_all_training_images else "were trained on another split or copy"
-    )
-    reporter.say(f"the shipped weights {seen}: searching on test images")
-    return _split(options, data, "test")
-
-
-def _split(options: SearchOptions, data: ImageData, source: str) -> Splits:
-    pool = data.train if source == "train" else data.test
-    size = options.search_size if options.search_size is not None else min(held_out_size(data), len(pool) // 2)
-    rest = len(data.train) - (size if source == "train" else 0)
-    return split(
-        data,
-        search_from=cast(Literal["train", "test"], source),
-        search_size=size,
-        calibration_size=min(max(options.calibration_size, options.statistics_size or MOST_STATISTICS), rest),
-        seed=options.seed,
     )
 
 
@@ -320,16 +304,16 @@ def find_baseline(
             identity={"weights_sha256": digest_tensors(model.state_dict())},
         )
     return resolve_baseline(
-        options.model,
-        options.stem,
+        options.network.model,
+        options.network.stem,
         data,
         train=splits.train,
         validate=splits.search,
-        cache_dir=options.cache_dir or default_cache_dir(),
+        cache_dir=options.run.cache_dir or default_cache_dir(),
         device=device,
-        checkpoint=options.checkpoint,
-        head=options.head,
-        recipe=default_recipe(options.model, data, device, seed=options.seed),
+        checkpoint=options.network.checkpoint,
+        head=options.network.head,
+        recipe=default_recipe(options.network.model, data, device, seed=options.evolution.seed),
         wanted=wanted,
         search_from=str(splits.record["search_from"]),
         reporter=reporter,

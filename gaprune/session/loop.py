@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,9 +16,14 @@ from gaprune.progress import Reporter, Task
 from gaprune.prune.genome import Genome
 from gaprune.runs import RunDirectory
 from gaprune.runs.directory import STATE_NAME
+from gaprune.session.backends import MakeBackend
+from gaprune.session.callbacks import Generation, tell
 from gaprune.session.engine import largest_budget
 from gaprune.session.job import Job
 from gaprune.session.logged import logged_outcomes
+from gaprune.session.workload import Pieces, Workload
+
+_log = logging.getLogger(__name__)
 
 FLOPS_LEVELS = (0.5, 0.25, 0.1)
 """Shares of the original's FLOPs at which progress shows the best accuracy."""
@@ -39,6 +46,23 @@ class Found:
     generation: int
 
 
+def run_search(
+    job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter, algorithm: Algorithm | None = None
+) -> Found:
+    """``evolve`` on a backend of its own.
+
+    Raises:
+        RunError: as ``evolve`` does, or every candidate failed, with a reason.
+    """
+    backend = make_backend(job)
+    try:
+        found = evolve(job, run, backend, reporter, algorithm)
+    finally:
+        backend.close()
+    check_found(found, run)
+    return found
+
+
 def evolve(
     job: Job, run: RunDirectory, backend: Backend, reporter: Reporter, algorithm: Algorithm | None = None
 ) -> Found:
@@ -56,24 +80,27 @@ def evolve(
     options = job.options
     names = [objective.name for objective in job.objectives]
     algorithm = algorithm or make_algorithm(
-        options.algorithm,
+        options.evolution.algorithm,
         job.space,
         objectives=len(names),
-        population=options.population,
-        seed=options.seed,
+        population=options.evolution.population,
+        seed=options.evolution.seed,
         largest=largest_budget(job.evaluator),
     )
     _restore(algorithm, run)
-    known, settled = _known(run, algorithm.generation)
+    known, earlier = _known(run, algorithm.generation)
     _check_logged(algorithm, known, run)
     floors = Floors(job.evaluator)
-    floors.learn(settled)
-    with reporter.task("search", options.population * options.generations) as task:
-        if algorithm.generation:
-            task.advance(options.population * min(algorithm.generation, options.generations))
-        while algorithm.generation < options.generations:
+    floors.learn(earlier)
+    with reporter.task("search", options.evolution.population * options.evolution.generations) as task:
+        done = min(algorithm.generation, options.evolution.generations)
+        ahead = _Ahead(job, done / options.evolution.generations)
+        if done:
+            task.advance(options.evolution.population * done, share=ahead.share())
+        while algorithm.generation < options.evolution.generations:
             genomes = algorithm.ask()
-            _evaluate(genomes, known, floors, run, backend, task, algorithm.generation)
+            ahead.begin(genomes, known, options.evolution.generations - algorithm.generation - 1)
+            _evaluate(genomes, known, floors, run, backend, task, algorithm.generation, ahead)
             outcomes = [known[genome.key] for genome in genomes]
             floors.learn(outcomes)
             told, expected = objective_matrix(outcomes, names), expected_matrix(outcomes, names)
@@ -81,9 +108,30 @@ def evolve(
             state = algorithm.state()
             run.save_state(algorithm.generation, state.arrays, state.meta)
             run.note_seconds(job.since)
-            task.advance(0, **_figures(algorithm, known, job), **backend.figures())
+            task.advance(0, share=ahead.share(), **_figures(algorithm, known, job), **backend.figures())
+            _tell(algorithm, known, job, run)
     genomes, _ = algorithm.front()
     return Found(genomes, [known[genome.key] for genome in genomes], known, algorithm.generation)
+
+
+def _tell(algorithm: Algorithm, known: dict[str, Outcome], job: Job, run: RunDirectory) -> None:
+    """Let the log and the caller's own functions know of a generation that is done."""
+    genomes, Y = algorithm.front()
+    front = [known[genome.key] for genome in genomes]
+    kept = bool(front) and front[0].violation == 0
+    reference = np.array([objective.reference for objective in job.objectives])
+    generation = Generation(
+        path=run.path,
+        number=algorithm.generation,
+        total=job.options.evolution.generations,
+        candidates=len(known),
+        failed=sum(outcome.failure is not None for outcome in known.values()),
+        front=tuple(dict(outcome.values) for outcome in front),
+        hypervolume=float(hypervolume(Y, reference)) if kept else 0.0,
+        seconds=time.perf_counter() - job.since,
+    )
+    _log.info("generation %d of %d: %d networks on the front", generation.number, generation.total, len(front))
+    tell(job.own.callbacks, generation)
 
 
 def check_found(found: Found, run: RunDirectory) -> None:
@@ -99,12 +147,12 @@ def _known(run: RunDirectory, generation: int) -> tuple[dict[str, Outcome], list
     The second alone decides when measuring stops, so that a generation that was interrupted goes on as it began.
     """
     known: dict[str, Outcome] = {}
-    settled = []
+    earlier = []
     for asked_in, outcome in logged_outcomes(run.log.path):
         known[outcome.key] = outcome
         if asked_in < generation:
-            settled.append(outcome)
-    return known, settled
+            earlier.append(outcome)
+    return known, earlier
 
 
 def _check_logged(algorithm: Algorithm, known: dict[str, Outcome], run: RunDirectory) -> None:
@@ -133,15 +181,60 @@ def _evaluate(
     backend: Backend,
     task: Task,
     generation: int,
+    ahead: _Ahead,
 ) -> None:
     """Evaluate the genomes that are new, each once, and log them."""
-    new = list({genome.key: genome for genome in genomes if genome.key not in known}.values())
+    new = _new(genomes, known)
     if len(new) < len(genomes):
-        task.advance(len(genomes) - len(new))
+        task.advance(len(genomes) - len(new), share=ahead.share())
     for _, outcome in backend.evaluate(new, floors(new)):
         run.log.append({"generation": generation, **outcome.record()})
+        _log.debug("generation %d: %s", generation, outcome)
         known[outcome.key] = outcome
-        task.advance(1, generation=str(generation))
+        ahead.done(outcome)
+        task.advance(1, share=ahead.share(), generation=str(generation))
+
+
+def _new(genomes: Sequence[Genome], known: dict[str, Outcome]) -> list[Genome]:
+    return list({genome.key: genome for genome in genomes if genome.key not in known}.values())
+
+
+class _Ahead:
+    """How much of the search is done: the costs of a generation are known before it is evaluated.
+
+    Those that follow are taken to be like it, with as many new candidates as there have been on average.
+
+    Args:
+        job: the search.
+        base: share of the generations that earlier processes have done.
+    """
+
+    def __init__(self, job: Job, base: float) -> None:
+        self._space = job.space
+        self._work = Workload(base)
+        self._costs: dict[str, float] = {}
+        self._asked = self._fresh = 0
+        self._later = Pieces()
+        self._left = 0
+
+    def begin(self, genomes: Sequence[Genome], known: dict[str, Outcome], generations: int) -> None:
+        """A generation is asked for; ``generations`` follow it."""
+        new = _new(genomes, known)
+        self._costs = {genome.key: self._space.cost(self._space.layout.unpack(genome)) for genome in new}
+        self._asked += len(genomes)
+        self._fresh += len(new)
+        if new:  # else as before
+            alike = Pieces.of(self._costs.values()).times(1 / len(new))
+            self._later = alike.times(len(genomes) * self._fresh / self._asked)
+        self._left = generations
+
+    def done(self, outcome: Outcome) -> None:
+        """A candidate of the generation is evaluated."""
+        self._work.note(self._costs.pop(outcome.key), outcome.seconds)
+
+    def share(self) -> float:
+        """Of the search, 0 to 1."""
+        return self._work.share(Pieces.of(self._costs.values()) + self._later.times(self._left))
 
 
 def _figures(algorithm: Algorithm, known: dict[str, Outcome], job: Job) -> dict[str, str]:

@@ -3,51 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from gaprune.data import ImageData
-from gaprune.errors import ModelError, OptionError
+from gaprune.data.origins import kind
+from gaprune.errors import OptionError
 from gaprune.evaluate import Objective
 from gaprune.progress import Reporter
 from gaprune.prune.foreign import plain, unwrapped
 from gaprune.prune.probe import Probe, probe
+from gaprune.session.callbacks import Callback
 
-WITHOUT_MEANING = {"model": ("checkpoint", "stem", "head"), "data": ("data_dir", "test_share")}
+WITHOUT_MEANING = {"model": ("checkpoint", "stem", "head"), "data": ("data_dir", "test_share", "image_size", "resize")}
 """Options that say nothing where the object itself is given."""
-
-
-KINDS = {
-    type: "is the class {name}: give a network of it, {name}(...)",
-    Mapping: "is a state dict: give the network, with load_state_dict({name}) called",
-    str: "is the text {value!r}, where the network itself is wanted",
-    Path: "is the path {value}: give the network, and its weights as checkpoint=",
-    torch.export.ExportedProgram: "was exported by torch.export: give the network that it was made from",
-}
-"""What a model may be taken for, each with what would be right."""
-
-
-def check_model(model: object) -> None:
-    """Refuse what is no network, whatever it is.
-
-    Args:
-        model: what a caller gave as one; ``None`` where nothing was.
-
-    Raises:
-        ModelError: one line that says what it is, and what would be right.
-    """
-    if model is None or isinstance(model, nn.Module):
-        return
-    for kind, words in KINDS.items():
-        if isinstance(model, kind):
-            name = getattr(model, "__name__", "weights")
-            raise ModelError(f"model {words.format(name=name, value=model)}")
-    advice = ": give what it returns, once it is trained" if callable(model) else ""
-    raise ModelError(f"model must be a torch.nn.Module or a name, got {type(model).__name__}{advice}")
 
 
 def _arguments(manifest: dict[str, Any]) -> str:
@@ -93,17 +67,13 @@ class Own:
         model: a trained network instead of ``--model``.
         data: data instead of ``--data``.
         objectives: names and objects instead of ``--objectives``; ``None`` leaves it to the option.
-
-    Raises:
-        ModelError: the model is of another kind.
+        callbacks: told of every generation; nothing that a run depends on.
     """
 
     model: nn.Module | None = None
     data: ImageData | None = None
     objectives: Sequence[str | Objective] | None = None
-
-    def __post_init__(self) -> None:
-        check_model(self.model)
+    callbacks: tuple[Callback, ...] = field(default=(), compare=False)
 
     @property
     def model_name(self) -> str:
@@ -144,3 +114,47 @@ class Own:
         if missing:
             advice = call.format(objects=", ".join(missing), arguments=_arguments(manifest), path=f'"{path}"')
             raise OptionError(f"{path} was given its {' and '.join(missing)} as objects: go on with {advice}")
+
+
+def check_kinds(model: object, data: object, *, by_name: bool) -> None:
+    """Refuse arguments of another kind at once; none of them ever becomes a default.
+
+    Args:
+        model: a network; by name text, too, else ``None``.
+        data: ``ImageData``; by name text or a path, too, else ``None``.
+        by_name: whether names stand for objects, or nothing does.
+
+    Raises:
+        OptionError: one line that says what was given and what would be right.
+    """
+    if not (isinstance(model, nn.Module) or (isinstance(model, str) if by_name else model is None)):
+        raise OptionError(_wrong_model(model))
+    if not (isinstance(data, ImageData) or (isinstance(data, (str, Path)) if by_name else data is None)):
+        raise OptionError(_wrong_data(data))
+
+
+def _wrong_model(model: object) -> str:
+    wanted = "a trained network, a torch.nn.Module"
+    if isinstance(model, type):
+        return f"model must be {wanted}; got the class {model.__name__}: make one, {model.__name__}(...), and load it"
+    if isinstance(model, Mapping):
+        tensors = bool(model) and all(isinstance(value, Tensor) for value in model.values())
+        what = "a state dict" if tensors else kind(model)
+        return f"model must be {wanted}; got {what}: load it first, network.load_state_dict(...)"
+    if isinstance(model, Path):
+        advice = f"give the name, and checkpoint={str(model)!r}"
+        return f"model must be {wanted}, or its name; got the path {model}: {advice}"
+    if isinstance(model, torch.export.ExportedProgram):
+        return f"model must be {wanted}; got one that was exported: give the network that it was made from"
+    if callable(model):
+        return f"model must be {wanted}; got {kind(model)}: call it, or name it as 'package.module:factory'"
+    return f"model must be {wanted}, or its name, such as 'resnet18'; got {kind(model)}"
+
+
+def _wrong_data(data: object) -> str:
+    wanted = "gaprune.image_data(...), a name such as 'cifar10', or the path of a folder"
+    if isinstance(data, type):
+        return f"data must be {wanted}; got the class {data.__name__}: make one first"
+    if isinstance(data, (Dataset, DataLoader, tuple, Mapping)) or hasattr(data, "column_names"):
+        return f"data must be {wanted}; got {kind(data)}: gaprune.image_data(train, test) makes one of it"
+    return f"data must be {wanted}; got {kind(data)}"

@@ -42,31 +42,32 @@ def place(options: SearchOptions) -> Placement:
     Raises:
         OptionError: options that say nothing here, or that contradict each other.
     """
-    device = choose_device(options.device)
-    address = options.ray_address or os.environ.get(ADDRESS) or None
+    device = choose_device(options.machine.device)
+    address = options.cluster.ray_address or os.environ.get(ADDRESS) or None
     several_gpus = device.type == "cuda" and torch.cuda.device_count() > 1
-    ray = options.backend == "ray" or (options.backend == "auto" and (address is not None or several_gpus))
+    backend = options.cluster.backend
+    ray = backend == "ray" or (backend == "auto" and (address is not None or several_gpus))
     if not ray:
         for name in sorted(options.given & set(RAY_ONLY)):
             raise OptionError(f"{name.replace('_', '-')} is for Ray workers: add --backend ray")
     return Placement(
         ray=ray,
         address=address,
-        workers=options.workers,
+        workers=options.cluster.workers,
         threads=_threads(options) or (1 if ray else torch.get_num_threads()),
         gpus=_gpus(options, device) if ray else 0.0,
     )
 
 
 def _threads(options: SearchOptions) -> int | None:
-    threads, of_worker = options.threads, options.threads_per_worker
+    threads, of_worker = options.machine.threads, options.machine.threads_per_worker
     if threads is not None and of_worker is not None and threads != of_worker:
         raise OptionError(f"threads and threads-per-worker are the same number, got {threads} and {of_worker}")
     return of_worker if threads is None else threads
 
 
 def _gpus(options: SearchOptions, device: torch.device) -> float:
-    gpus = options.gpus_per_worker
+    gpus = options.cluster.gpus_per_worker
     if device.type != "cuda":
         if "gpus_per_worker" in options.given and gpus:
             raise OptionError(f"gpus-per-worker has no meaning on device {device.type}: leave it out")

@@ -48,7 +48,7 @@ class Kept:
         Raises:
             RunError: they cannot be written.
         """
-        if self.found is None or self.on_disk or not (self.found.images or self.found.taylor is not None):
+        if self.found is None or self.on_disk or self.found.empty:
             return
         try:
             save_statistics(directory / NAME, self.found, self.key)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from gaprune.prune.genome import Bits, Floats, Layout, Section
+from gaprune.prune.genome import Bits, Floats, Layout, Section, Shares, bent
 
 Kind = Literal["neurons", "connections"]
 
@@ -49,6 +49,10 @@ class BitSpace:
     def shares(self, level: float) -> Floats:
         """The level for every section: nothing better is known."""
         return np.full(len(self.layout.sections), level)
+
+    def tilted(self, tilt: Floats) -> Shares:
+        """The level to a power of each section's own."""
+        return bent(tilt)
 
     def cost(self, bits: Bits) -> float:
         """Share of ones."""
@@ -104,6 +108,10 @@ class ToyNetwork:
     def shares(self, level: float) -> Floats:
         """The level for every section: nothing better is known."""
         return np.full(len(self.layout.sections), level)
+
+    def tilted(self, tilt: Floats) -> Shares:
+        """The level to a power of each section's own."""
+        return bent(tilt)
 
     def cost(self, bits: Bits) -> float:
         """Share of the connections that are kept between kept neurons."""

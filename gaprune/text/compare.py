@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 
-from gaprune.cli import GIVEN, Interrupted, option, options_record, run_command
+from gaprune.cli import Interrupted, options_record
 from gaprune.compress.chain import Chain, parse_chains
 from gaprune.compress.method import Outline
 from gaprune.compress.report import report
-from gaprune.compress.resuming import COMPARISONS, KIND, PROG, again_command, check_identity, resumed_options
+from gaprune.compress.resuming import COMPARISONS, KIND, again_command, check_identity, resumed_options
 from gaprune.compress.rows import Row
-from gaprune.device import DEVICES, choose_device, pinned
-from gaprune.errors import OptionError, RunError
+from gaprune.device import choose_device, pinned
+from gaprune.errors import RunError
 from gaprune.progress import Reporter, make_reporter
 from gaprune.runs import RunDirectory, check_free, default_run_path, environment, processor
 from gaprune.runs.files import atomic_write
-from gaprune.text.data import SMS, SST2, load_texts
-from gaprune.text.encoder import PAPER, check_encoder
+from gaprune.text.data import load_texts
+from gaprune.text.encoder import check_encoder
+from gaprune.text.options import TextOptions
 from gaprune.text.original import Original, fine_tuned, load_original
 from gaprune.text.rows import USUAL
 from gaprune.text.table import Figures, paper_table
 from gaprune.text.task import Settings, TextTask, check_student
-from gaprune.text.training import Recipe
+from gaprune.text.training import TextRecipe
 from gaprune.training.recipe import bfloat16_pays
 
 TABLE = "paper.md"
@@ -37,46 +36,7 @@ _LATER = ("device", "threads", "hardware")
 """Of a comparison's identity, what its manifest did not have at first."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """Fine-tune a BERT on texts of two classes, compress it by every chain, and put the paper's table beside ours."""
-
-    model: str = option("bert", "the text classifier", choices=("bert",))
-    encoder: str = option(PAPER, "a BERT: a folder (config.json, tokenizer, model.safetensors) or a name on the hub")
-    data: str = option(SMS, f"{SST2}, {SMS}, or a .tsv or .csv file of texts and labels")
-    data_dir: Path | None = option(
-        None, f"folder with the files of {SST2} or {SMS}; none downloads them", metavar="DIR"
-    )
-    text_column: str | None = option(None, "column of the texts in a file with a header; none finds it")
-    label_column: str | None = option(None, "column of the labels; none finds it")
-    methods: tuple[str, ...] | None = option(
-        None, "chains such as none, quantize:linear, distill+tucker:size=0.15; none is the paper's ten, and onnx"
-    )
-    epochs: int = option(3, "passes over the training texts of the original, and of each row that is trained on")
-    batch_size: int = option(32, "texts in a training step of the encoder; a student has its own number")
-    lr: float = option(5e-5, "peak learning rate of the encoder; a student has its own")
-    student_epochs: int = option(20, "passes over the training texts of a student, all its trainings together")
-    max_length: int = option(128, "tokens that a text keeps; what is longer is cut, and counted")
-    threads: int | None = option(None, "CPU threads; none is torch's own number")
-    batch: int = option(128, "the larger batch that is timed; the other is 1")
-    seed: int = option(0, "decides the split, initial weights and the order of texts")
-    device: str = option("auto", "where networks are trained and judged", choices=DEVICES)
-    output: Path | None = option(None, "directory; none is comparisons/bert-<data>-<date>", metavar="DIR")
-    resume: Path | None = option(None, "go on with this comparison; --methods adds rows to it", metavar="DIR")
-    cache_dir: Path | None = option(None, "where downloads are kept", metavar="DIR")
-    given: frozenset[str] = field(default=frozenset(), compare=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status."""
-    return run_command(_command, Options, PROG, argv)
-
-
-def _command(options: Options) -> None:
-    compare(options)
-
-
-def compare(options: Options, reporter: Reporter | None = None) -> list[Row]:
+def compare(options: TextOptions, reporter: Reporter | None = None) -> list[Row]:
     """Make the table that the options ask for, or what it lacks, and write it.
 
     Raises:
@@ -84,23 +44,23 @@ def compare(options: Options, reporter: Reporter | None = None) -> list[Row]:
         Interrupted: after Ctrl-C, with the command that goes on.
     """
     reporter = make_reporter() if reporter is None else reporter
-    path = options.resume
+    path = options.table.resume
     try:
-        if options.resume is not None:
-            with RunDirectory.open(options.resume) as directory:
+        if options.table.resume is not None:
+            with RunDirectory.open(options.table.resume) as directory:
                 return _go(resumed_options(options, directory, _MAY_CHANGE, lambda *_: USUAL), directory, reporter)
         options = _checked(options)
-        if options.output is not None:
-            check_free(options.output)
+        if options.table.output is not None:
+            check_free(options.table.output)
         original = _original(options, reporter)
-        path = options.output or default_run_path(COMPARISONS, options.model, original.task.data.name)
+        path = options.table.output or default_run_path(COMPARISONS, options.network.model, original.task.data.name)
         with RunDirectory.create(path, _manifest(options, original)) as directory:
             return _made(options, original, directory, reporter)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; nothing is lost, go on with: {again_command(options, path)}") from None
 
 
-def _go(options: Options, directory: RunDirectory, reporter: Reporter) -> list[Row]:
+def _go(options: TextOptions, directory: RunDirectory, reporter: Reporter) -> list[Row]:
     options = _checked(options)
     original = _original(options, reporter)
     check_identity(directory, _identity(options, original), later=_LATER)
@@ -122,25 +82,25 @@ def figures_of(row: Row, batch: int) -> Figures:
     )
 
 
-def _original(options: Options, reporter: Reporter) -> Original:
-    device = choose_device(options.device)
+def _original(options: TextOptions, reporter: Reporter) -> Original:
+    device = choose_device(options.machine.device)
     data = load_texts(
-        options.data,
-        data_dir=options.data_dir,
-        text_column=options.text_column,
-        label_column=options.label_column,
-        seed=options.seed,
-        cache_dir=options.cache_dir,
+        options.texts.data,
+        data_dir=options.texts.data_dir,
+        text_column=options.texts.text_column,
+        label_column=options.texts.label_column,
+        seed=options.work.seed,
+        cache_dir=options.table.cache_dir,
         reporter=reporter,
     )
-    original = load_original(options.encoder, data, _settings(options, device), device)
+    original = load_original(options.network.encoder, data, _settings(options, device), device)
     for line in original.described():
         reporter.say(line)
     return original
 
 
-def _made(options: Options, original: Original, directory: RunDirectory, reporter: Reporter) -> list[Row]:
-    chains, threads = _chains(USUAL if options.methods is None else options.methods), options.threads
+def _made(options: TextOptions, original: Original, directory: RunDirectory, reporter: Reporter) -> list[Row]:
+    chains, threads = _chains(USUAL if options.work.methods is None else options.work.methods), options.machine.threads
     assert threads is not None, "settled where options are checked"
     with pinned(threads):
         work = fine_tuned(original, directory.path / ORIGINAL, reporter)
@@ -149,24 +109,24 @@ def _made(options: Options, original: Original, directory: RunDirectory, reporte
             work,
             chains,
             threads=threads,
-            sizes=(1, options.batch),
+            sizes=(1, options.work.batch),
             reporter=reporter,
             about={
                 "title": work.task.name,
                 "environment": _machine(),
                 "data": original.described(),
                 "encoder": original.encoder,
-                "batch": options.batch,
+                "batch": options.work.batch,
                 "identity": _identity(options, original),
             },
         )
-    data = original.task.data
+    data, batch = original.task.data, options.work.batch
     note = (
         f"Ours: {data.source}; {original.encoder}; F1 of {data.classes[1]!r} with 95% intervals (bootstrap "
-        f"over test texts); median seconds of a batch of {options.batch}, {threads} CPU threads of {processor()}. The "
+        f"over test texts); median seconds of a batch of {batch}, {threads} CPU threads of {processor()}. The "
         "paper names neither its data set nor its batch: of its sizes and times only the order compares."
     )
-    text = paper_table({row.chain: figures_of(row, options.batch) for row in rows}, note)
+    text = paper_table({row.chain: figures_of(row, batch) for row in rows}, note)
     try:
         atomic_write(directory.path / TABLE, (text + "\n").encode())
     except OSError as error:
@@ -175,32 +135,26 @@ def _made(options: Options, original: Original, directory: RunDirectory, reporte
     return rows
 
 
-def _settings(options: Options, device: torch.device) -> Settings:
-    amp, usual = bfloat16_pays(device), Settings()
-    encoder = Recipe(epochs=options.epochs, batch_size=options.batch_size, lr=options.lr, seed=options.seed, amp=amp)
-    student = dataclasses.replace(usual.student, epochs=options.student_epochs, seed=options.seed)
-    return dataclasses.replace(usual, encoder=encoder, student=student, limit=options.max_length)
+def _settings(options: TextOptions, device: torch.device) -> Settings:
+    amp, usual, asked = bfloat16_pays(device), Settings(), options.work
+    encoder = TextRecipe(epochs=asked.epochs, batch_size=asked.batch_size, lr=asked.lr, seed=asked.seed, amp=amp)
+    student = dataclasses.replace(usual.student, epochs=asked.student_epochs, seed=asked.seed)
+    return dataclasses.replace(usual, encoder=encoder, student=student, limit=asked.max_length)
 
 
-def _checked(options: Options) -> Options:
+def _checked(options: TextOptions) -> TextOptions:
     """The options, the number of threads settled; wrong numbers, chains and encoders are told before data is read."""
-    least = {"epochs": 1, "student_epochs": 1, "batch_size": 1, "max_length": 4, "threads": 1, "batch": 2, "seed": 0}
-    for name, smallest in least.items():
-        value = getattr(options, name)
-        if value is not None and value < smallest:
-            raise OptionError(f"--{name.replace('_', '-')} must be at least {smallest}, got {value}")
-    if options.lr <= 0:
-        raise OptionError(f"--lr must be above 0, got {options.lr:g}")
-    _chains([] if options.methods is None else options.methods)
-    check_encoder(options.encoder)
-    return dataclasses.replace(options, threads=options.threads or torch.get_num_threads())
+    options.check()
+    _chains([] if options.work.methods is None else options.work.methods)
+    check_encoder(options.network.encoder)
+    return options.but(threads=options.machine.threads or torch.get_num_threads())
 
 
 def _chains(methods: Iterable[str]) -> tuple[Chain, ...]:
     return parse_chains(methods, outline=Outline(criterion=TextTask.criterion, check_student=check_student))
 
 
-def _manifest(options: Options, original: Original) -> dict[str, Any]:
+def _manifest(options: TextOptions, original: Original) -> dict[str, Any]:
     data = original.task.data
     return {
         "kind": KIND,
@@ -211,15 +165,15 @@ def _manifest(options: Options, original: Original) -> dict[str, Any]:
     }
 
 
-def _identity(options: Options, original: Original) -> dict[str, Any]:
+def _identity(options: TextOptions, original: Original) -> dict[str, Any]:
     """What rows of one table must have in common."""
     hardware = {name: _machine()[name] for name in ("cpu", "cuda_devices")}
     device = original.task.device.type
-    return {**original.identity, "device": device, "threads": options.threads, "hardware": hardware}
+    return {**original.identity, "device": device, "threads": options.machine.threads, "hardware": hardware}
 
 
-def _record(options: Options) -> dict[str, Any]:
-    return {name: value for name, value in options_record(options).items() if name not in ("resume", GIVEN)}
+def _record(options: TextOptions) -> dict[str, Any]:
+    return {name: value for name, value in options_record(options).items() if name != "resume"}
 
 
 def _machine() -> Mapping[str, Any]:

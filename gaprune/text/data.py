@@ -14,9 +14,9 @@ from gaprune.errors import DataError, OptionError
 from gaprune.progress import SILENT, Reporter
 from gaprune.text.cleaning import Cleaned, clean_labelled
 from gaprune.text.download import SMS_FILE, SST2_FILES, sms_file, sst2_folder
+from gaprune.text.options import SMS, SST2
 from gaprune.text.reading import Table, find_columns, read_table
 
-SST2, SMS = "sst2", "sms-spam"
 TEST_SHARE = 0.2
 LEAST = 5
 """Texts that a class needs, so that there are some on both sides of a 4 : 1 split."""

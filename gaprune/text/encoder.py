@@ -16,9 +16,9 @@ from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassificatio
 from gaprune.errors import CheckpointError, OptionError, first_line
 from gaprune.runs.files import read_json_object
 from gaprune.text.networks import BertClassifier, quiet
+from gaprune.text.options import PAPER as PAPER
 from gaprune.training.digest import digest_tensors
 
-PAPER = "bert-base-multilingual-cased"
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
 _SAFE = ("model.safetensors", "model.safetensors.index.json")
@@ -127,7 +127,7 @@ def encoder_name(encoder: str, model: BertClassifier) -> str:
 
 @contextmanager
 def _one_line(encoder: str) -> Iterator[None]:
-    """Meanwhile what the libraries raise at files that they cannot use becomes one line."""
+    """Turn what the libraries raise at files that they cannot use into one line."""
     try:
         yield
     except (OSError, ValueError, TypeError, RuntimeError, LookupError, SafetensorError, StrictDataclassError) as error:

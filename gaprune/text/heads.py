@@ -138,7 +138,7 @@ def _neuron_count(layer: Any) -> int:
 
 @contextmanager
 def _gated(layers: list[Any], gates: list[Tensor]) -> Iterator[None]:
-    """Meanwhile heads and neurons of each layer are scaled by gates (N, 1, parts)."""
+    """Scale heads and neurons of each layer by gates (N, 1, parts)."""
     outputs = [module for layer in layers for module in (layer.attention.output.dense, layer.output.dense)]
     handles = [module.register_forward_pre_hook(_scaling(gate)) for module, gate in zip(outputs, gates, strict=True)]
     try:

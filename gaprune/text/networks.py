@@ -112,7 +112,7 @@ def bilstm_base(name: str, **shape: Any) -> dict[str, Any]:
 
 
 class quiet:  # noqa: N801 - reads as a statement
-    """Meanwhile the library says nothing but errors."""
+    """Silences the library, but for errors."""
 
     def __enter__(self) -> None:
         self._before = transformers_logging.get_verbosity()

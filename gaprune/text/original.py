@@ -73,7 +73,7 @@ def load_original(encoder: str, data: TextData, settings: Settings, device: torc
 def fine_tuned(original: Original, folder: Path, reporter: Reporter = SILENT) -> Work:
     """The original, fine-tuned on the training texts, as the work that chains begin with; its task has a teacher.
 
-    What is in ``folder`` is gone on with, or taken as it is when it is finished: the network as ``storage`` saves
+    A training that stopped in ``folder`` is resumed, and a finished one is read: the network as ``storage`` saves
     it, its tokenizer and the default student's.
 
     Args:

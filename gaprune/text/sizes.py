@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from gaprune.compress.factored import factored, place
+from gaprune.runs.tables import MEGABYTE
 from gaprune.text.networks import build_network
 
-MEGABYTE = 1_000_000
 FLOAT = 4
 
 PAPER_SHAPE = {"vocab_size": 119_547}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gaprune.compress.table import DASH, KERNELS
+from gaprune.runs.tables import markdown
 from gaprune.text.rows import PAPER, REFERENCE, ROWS, PaperRow
 
 
@@ -44,14 +45,14 @@ def paper_table(
         seeds: by chain, the figures that ``measured`` is the mean of: their least and greatest stand beside it.
     """
     head = ["method", "chain", "runtime", "MB", "paper", "F1 (95%)", "paper", "GPU s", "paper", "CPU s", "paper"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     entries: dict[str, tuple[str, PaperRow | None]] = {row.chain: (row.name, row) for row in ROWS}
     entries[REFERENCE] = ("none, in ONNX Runtime", None)
     entries |= {chain: ("", None) for chain in measured if chain not in entries}
     each = seeds or {}
-    for chain, (name, paper) in entries.items():
-        lines.append(_line(name, chain, measured.get(chain), paper, each.get(chain, ())))
-    return "\n".join([*lines, "", f"Paper: {PAPER}.", KERNELS, *([note] if note else [])])
+    rows = [
+        _cells(name, chain, measured.get(chain), paper, each.get(chain, ())) for chain, (name, paper) in entries.items()
+    ]
+    return "\n".join([markdown(head, rows, text=len(head)), "", f"Paper: {PAPER}.", KERNELS, *([note] if note else [])])
 
 
 def misplaced(sizes: Mapping[str, float]) -> Sequence[str]:
@@ -70,12 +71,12 @@ def overlaps(a: Figures, b: Figures) -> bool:
     return a.f1_low <= b.f1_high and b.f1_low <= a.f1_high
 
 
-def _line(name: str, chain: str, ours: Figures | None, paper: PaperRow | None, seeds: Sequence[Figures]) -> str:
+def _cells(name: str, chain: str, ours: Figures | None, paper: PaperRow | None, seeds: Sequence[Figures]) -> list[str]:
     cells = [name, f"`{chain}`", DASH if ours is None else ours.runtime]
     for figure in ("size", "f1", "gpu", "cpu"):
         own = _f1(ours) if ours is not None and figure == "f1" else _number(ours, figure)
         cells += [own + _range(seeds, figure), _number(paper, figure)]
-    return "| " + " | ".join(cells) + " |"
+    return cells
 
 
 def _f1(figures: Figures) -> str:

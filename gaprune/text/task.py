@@ -21,7 +21,7 @@ from gaprune.text.heads import pruned_bert, shapes
 from gaprune.text.metrics import scores
 from gaprune.text.networks import BertClassifier, BiLstm, bilstm_base
 from gaprune.text.tokens import Encoded, Encoder, StudentTokens
-from gaprune.text.training import Examples, Recipe, train
+from gaprune.text.training import Examples, TextRecipe, train
 
 BATCH = 64
 CALIBRATION = 256
@@ -49,8 +49,10 @@ class Settings:
         copies: of each text, where a student's texts are augmented.
     """
 
-    encoder: Recipe = field(default_factory=Recipe)
-    student: Recipe = field(default_factory=lambda: Recipe(epochs=20, batch_size=64, lr=2e-3, weight_decay=1e-4))
+    encoder: TextRecipe = field(default_factory=TextRecipe)
+    student: TextRecipe = field(
+        default_factory=lambda: TextRecipe(epochs=20, batch_size=64, lr=2e-3, weight_decay=1e-4)
+    )
     limit: int = 128
     vocabulary: int = 6_000
     width: int = 100
@@ -161,7 +163,7 @@ class TextTask:
         passes = report["passes"] * len(self.texts) / len(self.data.train)
         return report | {"passes": round(passes, 3), "cut texts": self.cut}
 
-    def settle(self, model: nn.Module) -> None:
+    def settle(self, model: nn.Module, before: nn.Module) -> None:
         """Nothing: there is no batch norm."""
 
     def students(self) -> tuple[str, ...]:
@@ -205,7 +207,7 @@ class TextTask:
         """See ``gaprune.compress.Task``: heads and feed-forward neurons."""
         return shapes(model)
 
-    def _recipe(self, fresh: bool, share: float) -> Recipe:
+    def _recipe(self, fresh: bool, share: float) -> TextRecipe:
         recipe = self.settings.student if self.is_student else self.settings.encoder
         known = len(self.data.train)
         epochs = max(1, round(share * recipe.epochs * known / len(self.texts)))

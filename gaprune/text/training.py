@@ -40,7 +40,7 @@ POOL = 16
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TextRecipe:
     """How a network is trained: AdamW, a rate that rises and falls linearly.
 
     Attributes:
@@ -88,7 +88,7 @@ class Examples:
 def train(
     model: nn.Module,
     examples: Examples,
-    recipe: Recipe,
+    recipe: TextRecipe,
     device: torch.device,
     *,
     directory: Path | None = None,
@@ -137,7 +137,7 @@ class _Course:
 
     model: nn.Module
     examples: Examples
-    recipe: Recipe
+    recipe: TextRecipe
     total: int
     per_epoch: int
 
@@ -253,7 +253,7 @@ def _collator(examples: Examples) -> Callable[[list[list[int]]], dict[str, Tenso
     return collate
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+def _optimizer(model: nn.Module, recipe: TextRecipe) -> torch.optim.AdamW:
     learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in learnt if parameter.ndim > 1]
     others = [parameter for parameter in learnt if parameter.ndim <= 1]

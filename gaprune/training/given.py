@@ -25,6 +25,7 @@ from gaprune.models import (
     read_stored,
     stem_of,
 )
+from gaprune.models.preprocessing import of_metadata
 from gaprune.progress import Reporter
 from gaprune.runs.files import atomic_write
 from gaprune.training.digest import digest_images, digest_json, digest_tensors
@@ -95,7 +96,10 @@ def given_weights(subject: Subject, path: Path) -> GivenWeights:
     stored = read_stored(path)
     metadata = stored[0].metadata
     if metadata.get("format") != FORMAT:
-        return GivenWeights(stored, str(path))
+        told = of_metadata(metadata, path.name)
+        if told is None or len(told.mean) != subject.data.image_shape[0]:
+            return GivenWeights(stored, str(path))
+        return GivenWeights(stored, str(path), mean=told.mean, std=told.std)
     try:
         return GivenWeights(
             stored,

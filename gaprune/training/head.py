@@ -76,7 +76,7 @@ def _inputs(
         with torch.no_grad(), reporter.task("head", len(images)) as task:
             for begin in range(0, len(images), batch_size):
                 indices = torch.arange(begin, min(begin + batch_size, len(images)), device=images.labels.device)
-                model(normalised(images.select(indices).images.to(device)))
+                model(normalised(images.batch(indices)[0].to(device)))
                 task.advance(len(indices))
     finally:
         handle.remove()

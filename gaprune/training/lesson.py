@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from gaprune.errors import ModelError, OptionError
 from gaprune.evaluate.measure import Measurement
+from gaprune.limits import HOTTEST
 from gaprune.training.digest import digest_tensors
 
 
@@ -84,10 +85,6 @@ class Labels:
     def description(self) -> dict[str, Any]:
         """See ``Lesson``."""
         return {}
-
-
-HOTTEST = 1000.0
-"""The highest temperature: far below it all softened answers are alike already, and its square must be finite."""
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from gaprune.data.images import ImageSet
+from gaprune.data.photos import epoch_of
 from gaprune.errors import TrainingError
 from gaprune.progress import SILENT, Reporter, Task
 from gaprune.training.checkpoint import describe, restore, save
@@ -108,13 +110,17 @@ def _epoch(epoch: int, state: TrainingState, course: Course, task: Task) -> Epoc
     device = course.train.images.device
     state.model.train()
     total = torch.zeros((), device=device)
-    with reproducible(course.recipe.seed * SEED_STRIDE + epoch, device) as generator:
+    seed = course.recipe.seed * SEED_STRIDE + epoch
+    with reproducible(seed, device) as generator:
         order = torch.randperm(len(course.train), generator=generator, device=device)[: course.images_per_epoch]
-        for number, indices in enumerate(order.tensor_split(course.steps_per_epoch), start=1):
-            total += train_step(state, course, indices, generator) * len(indices)
-            if number % LOSS_CHECK_STEPS == 0:
-                _check_finite(float(total), epoch, course.recipe)
-            task.advance()
+        chunks = order.tensor_split(course.steps_per_epoch)
+        with epoch_of(course.train, chunks, seed) as train:
+            current = course if train is course.train else replace(course, train=train)
+            for number, indices in enumerate(chunks, start=1):
+                total += train_step(state, current, indices, generator) * len(indices)
+                if number % LOSS_CHECK_STEPS == 0:
+                    _check_finite(float(total), epoch, course.recipe)
+                task.advance()
         _check_finite(float(total), epoch, course.recipe)
         result = course.check(state.averaged)
     _check_finite(result.loss, epoch, course.recipe)

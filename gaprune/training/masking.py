@@ -13,7 +13,7 @@ from gaprune.prune.genome import Bits
 
 @contextmanager
 def masked_gradients(network: nn.Module, kernels: Mapping[str, Bits]) -> Iterator[None]:
-    """Meanwhile kernels that are not there get no gradient: zero weights stay zero under SGD and weight decay.
+    """Give kernels that are not there no gradient: zero weights stay zero under SGD and weight decay.
 
     Args:
         network: its masked kernels are zero.

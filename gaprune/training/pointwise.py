@@ -23,7 +23,7 @@ Numbers = int | Sequence[int]
 
 
 class PixelsFirst(TorchFunctionMode):
-    """Meanwhile strided 1x1 convolutions of fewer than ``BLOCK`` channels whose weights learn take their pixels first.
+    """Makes strided 1x1 convolutions of fewer than ``BLOCK`` channels whose weights learn take their pixels first.
 
     Modules and functional calls alike, on the CPU. Their results are the same but for rounding.
     """

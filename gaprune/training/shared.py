@@ -173,7 +173,10 @@ class SharedLesson(Distillation):
         return measured(self.taken(averaged, len(averaged) // 2))
 
     def taken(self, shared: SharedFront, member: int) -> nn.Module:
-        """A member cut out, batch norm recalibrated."""
+        """A member cut out, batch norm recalibrated.
+
+        Plainly: its weights were trained behind norms that gave mean 0 and variance 1, whatever the original's gave.
+        """
         network = shared.cut(member)
         if self.calibration is not None:
             recalibrate(network, self.calibration, self.mean, self.std)

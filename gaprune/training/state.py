@@ -67,7 +67,7 @@ class Course:
     @cached_property
     def fill(self) -> Tensor:
         """(C,) uint8: the mean pixel."""
-        return torch.tensor(self.mean).round().to(self.train.images)
+        return torch.tensor(self.mean).round().to(self.train.images.device, torch.uint8)
 
     def check(self, averaged: nn.Module) -> Measurement:
         """How good averaged weights are on the held-out images."""
@@ -140,9 +140,9 @@ def train_step(state: TrainingState, course: Course, indices: Tensor, generator:
     recipe = course.recipe
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(recipe, state.step, course.total_steps)
-    batch = course.train.select(indices)
+    images, labels = course.train.batch(indices)
     pixels = augment(
-        batch.images,
+        images,
         generator=generator,
         pad=recipe.pad,
         flip=course.flip,
@@ -151,7 +151,7 @@ def train_step(state: TrainingState, course: Course, indices: Tensor, generator:
     )
     inputs = course.normalised(pixels).contiguous(memory_format=torch.channels_last)
     with PixelsFirst() if inputs.device.type == "cpu" else nullcontext():  # no other device has the fault
-        taught = Batch(inputs, batch.labels, recipe.label_smoothing, recipe.amp, generator)
+        taught = Batch(inputs, labels, recipe.label_smoothing, recipe.amp, generator)
         loss = course.lesson.loss(state.model, taught)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gaprune.data import ImageData, ImageSet
+from gaprune.data.photos import Photographs
 from gaprune.models import build
 from gaprune.prune.modes import copied
 from gaprune.prune.probe import Probe, probe
@@ -54,7 +55,8 @@ def default_recipe(model_name: str, data: ImageData, device: torch.device, *, se
         recipe = Recipe(batch_size=128, lr=0.1, ema_decay=0.998)
     if data.name != "digits":
         recipe = dataclasses.replace(recipe, epochs=min(100, max(30, round(300_000 / count))))
-    pad = min(4, height // 8, width // 8)
+    streamed = isinstance(data.train.images, Photographs)  # which are cropped at random already
+    pad = 0 if streamed else min(4, height // 8, width // 8)
     return dataclasses.replace(recipe, pad=pad, seed=seed, amp=bfloat16_pays(device))
 
 

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import compare_methods
 import pytest
-from compare_methods import FASTER, MATCHED, QUANTIZED, WINS, figures_of
 
+from benchmarks import compare_methods
+from benchmarks.compare_methods import FASTER, MATCHED, QUANTIZED, WINS, figures_of
 from gaprune.compress.rows import Row
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import eight_bits
+from benchmarks import eight_bits
 
 SCRIPT = Path(eight_bits.__file__)
 

@@ -5,13 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fidelity
 import numpy as np
 import pytest
-from fidelity import candidates, interval, spearman
 from scipy import stats
-from subjects import Subject, study
 
+from benchmarks import fidelity
+from benchmarks.fidelity import candidates, interval, spearman
+from benchmarks.subjects import Subject, study
 from gaprune.evolve.ranked import rank
 from gaprune.progress import SILENT
 

@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 from scripts import load_script
-from subjects import Subject
 
+from benchmarks.subjects import Subject
 from gaprune.errors import OptionError
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "finetuned.py"

@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import genes
 import pytest
-from genes import thinned, within_latency
 
+from benchmarks import genes
+from benchmarks.genes import thinned, within_latency
 from gaprune.prune.genome import Genome
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import are_shares, at_least
 
+from benchmarks.harness import are_shares, at_least
 from gaprune.errors import OptionError
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
-from harness import Goal, run
+from benchmarks.harness import Goal, run
 
 GOALS = (Goal("speed", ">=", 2.0, "times"), Goal("loss", "<=", 1.0, "points"))
 
@@ -31,7 +31,7 @@ raise SystemExit(run(__file__, GOALS, measure))
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
     path = tmp_path / "claims.py"
-    path.write_text(f"import sys\nsys.path.insert(0, {str(BENCHMARKS)!r})\n{SCRIPT}")
+    path.write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{SCRIPT}")
     return path
 
 
@@ -110,7 +110,7 @@ def test_numbers_that_cannot_be_are_told_in_one_line(given: dict[str, Any], line
 
 @pytest.mark.slow
 def test_the_benchmark_of_connection_groups_runs(tmp_path: Path) -> None:
-    made = run(BENCHMARKS / "connection_groups.py", "--quick", "--output", str(tmp_path))
+    made = run(ROOT / "benchmarks" / "connection_groups.py", "--quick", "--output", str(tmp_path))
     assert made.returncode == 0, made.stderr
     (file,) = tmp_path.glob("connection_groups-*-quick.json")
     rows = json.loads(file.read_text())["rows"]

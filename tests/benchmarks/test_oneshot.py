@@ -10,10 +10,9 @@ import pytest
 
 pytest.importorskip("torch_pruning")
 
-import oneshot
-from oneshot import AHEAD, FAR_AHEAD, OURS, PEER, Bench, figures_of, members
-from subjects import Subject, WorkFile
-
+from benchmarks import oneshot
+from benchmarks.oneshot import AHEAD, FAR_AHEAD, OURS, PEER, Bench, figures_of, members
+from benchmarks.subjects import Subject, WorkFile
 from gaprune.errors import RunError
 
 

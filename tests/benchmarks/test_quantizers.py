@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import quantizers
+
+from benchmarks import quantizers
 
 SCRIPT = Path(quantizers.__file__)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scaling import CREWS, GOALS, bound, cost_spread
+
+from benchmarks.scaling import CREWS, GOALS, bound, cost_spread
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "scaling.py"
 

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-import strided_convolutions as benchmark
+
+from benchmarks import strided_convolutions as benchmark
 
 RESULT = Path(benchmark.__file__).parent / "results" / "strided_convolutions-random-images-cpu.json"
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from subjects import Subject, WorkFile, fixed_sample, widest_within
+
+from benchmarks.subjects import Subject, WorkFile, fixed_sample, widest_within
 
 
 def test_a_killed_run_goes_on_with_its_whole_rows(tmp_path: Path) -> None:

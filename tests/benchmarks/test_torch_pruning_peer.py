@@ -5,13 +5,13 @@ import copy
 
 import pytest
 import torch
-from subjects import Subject
+
+from benchmarks.subjects import Subject
 
 pytest.importorskip("torch_pruning")
 
-from oneshot import Bench, WorkFile, peer_sweep
-from torch_pruning_peer import SCOPES, TOLERANCE, Planner, criteria, pruned, score
-
+from benchmarks.oneshot import Bench, WorkFile, peer_sweep
+from benchmarks.torch_pruning_peer import SCOPES, TOLERANCE, Planner, criteria, pruned, score
 from gaprune.progress import SILENT
 from gaprune.prune.costs import count_flops
 

@@ -18,7 +18,7 @@ from stopping import interrupted_after
 from torch import nn
 
 import gaprune
-from gaprune.campaigns import hand_out, iteration_start
+from gaprune.campaigns import hand_out, training
 from gaprune.commands.search import Interrupted, SearchResult
 from gaprune.data import ImageData, split
 from gaprune.errors import GapruneError, OptionError, RunError, TrainingError
@@ -200,13 +200,13 @@ def test_stopped_while_training_it_goes_on_from_the_last_epoch(
 
 
 STEPS = [
-    "campaigns.iterations.save_front",
-    "campaigns.iterations.of_the_original",
-    "campaigns.iteration_start.recover",
-    "campaigns.iteration_start.save_compact",
-    "campaigns.iterations.later_job",
-    "campaigns.iterations.hand_out",
-    "campaigns.hand_out.show",
+    "campaigns.campaign.save_front",
+    "campaigns.campaign.of_the_original",
+    "campaigns.training.recover",
+    "campaigns.training.save_compact",
+    "campaigns.campaign.later_job",
+    "campaigns.campaign.hand_out",
+    "campaigns.hand_out.replace_front",
     "front.members.take_place",
     "front.members.write_csv",
 ]
@@ -288,7 +288,7 @@ def test_training_that_makes_a_member_worse_is_not_what_the_next_iteration_start
                 parameter.zero_()
         return recover.Recovered(job.evaluator.measure(network, job.splits.search), 0.0, [])
 
-    monkeypatch.setattr(iteration_start, "recover", spoil)
+    monkeypatch.setattr(training, "recover", spoil)
     reporter = Listener()
     result = search(output=tmp_path / "run", reporter=reporter)
     row = table(result.path)[1]

@@ -16,7 +16,7 @@ from tiny_factory import small_residual
 from torch import nn
 
 import gaprune
-from gaprune.campaigns import retrain
+from gaprune.campaigns import training
 from gaprune.commands.search import Interrupted, SearchResult
 from gaprune.data import ImageData, load_data, split
 from gaprune.errors import GapruneError, OptionError, RunError, TrainingError
@@ -110,7 +110,8 @@ def test_a_round_removes_its_share_of_the_genes(search: Run, tmp_path: Path, gen
     result = search(output=tmp_path / "run", genes=genes, round_share=0.3)
     kinds = 2 if genes == "both" else 1
     for number in (1, 2, 3):
-        record = json.loads((tmp_path / "run" / f"round-{number}" / "front" / "00" / "genome.json").read_text())
+        (genome,) = (tmp_path / "run" / f"round-{number}" / "front").glob("*/genome.json")
+        record = json.loads(genome.read_text())
         neurons = [part for part in record["sections"] if part["kind"] == "neurons"]
         if neurons:
             total = sum(part["genes"] for part in neurons)
@@ -195,7 +196,7 @@ def test_training_between_rounds_starts_the_next_round_and_keeps_masks(
         trained = result.load(replace_path(result, result.path / f"round-{number}" / "trained"))
         assert all(torch.equal(a, b) for a, b in zip(network.parameters(), trained.parameters(), strict=True))
     assert [row["training_seconds"] > "0" for row in table(result.path)[1:]] == [True, True]
-    assert "trained for 2 epochs" in (result.path / "front" / "00" / "README.md").read_text()
+    assert "trained for 2 epochs" in (result.path / result.rows[0].path / "README.md").read_text()
 
 
 def replace_path(result: SearchResult, path: Path) -> Any:
@@ -228,7 +229,7 @@ def test_a_round_whose_training_diverges_keeps_the_network_that_it_found(
         raise TrainingError("diverged in epoch 1")
 
     plain, listener = search(output=tmp_path / "plain", rounds=2), Listener()
-    monkeypatch.setattr(retrain, "recover", diverging)
+    monkeypatch.setattr(training, "recover", diverging)
     result = search(output=tmp_path / "run", round_epochs=1, rounds=2, reporter=listener)
     assert [row.key for row in result.rows] == [row.key for row in plain.rows]
     assert [row.search_accuracy for row in result.rows] == [row.search_accuracy for row in plain.rows]
@@ -305,7 +306,9 @@ def test_stopped_while_training_it_goes_on_from_the_last_epoch(
     assert timeless(resume(tmp_path / "part").path) == timeless(whole.path)
 
 
-@pytest.mark.parametrize("what", ["evolve", "save_front", "of_the_original"])
+@pytest.mark.parametrize(
+    "what", ["session.loop.evolve", "campaigns.campaign.save_front", "campaigns.campaign.of_the_original"]
+)
 def test_stopped_between_the_steps_of_a_round_it_goes_on(
     search: Run, resume: Resume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -314,10 +317,10 @@ def test_stopped_between_the_steps_of_a_round_it_goes_on(
 
     whole = search(output=tmp_path / "whole", rounds=1)
     with monkeypatch.context() as patch:
-        patch.setattr(f"gaprune.campaigns.rounds.{what}", stop)
+        patch.setattr(f"gaprune.{what}", stop)
         with pytest.raises(Interrupted):
             search(output=tmp_path / "part", rounds=1)
-    if what == "evolve":  # as if killed while the manifest was written
+    if what == "session.loop.evolve":  # as if killed while the manifest was written
         manifest = tmp_path / "part" / "round-1" / "manifest.json"
         manifest.rename(manifest.with_name(".manifest.json.1.tmp"))
     assert timeless(resume(tmp_path / "part").path) == timeless(whole.path)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ray_cluster import LocalCluster
 
-from gaprune.cluster.session import Needs, Session, connect
+from gaprune.cluster.session import Connection, Needs, connect
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def cluster() -> Iterator[LocalCluster]:
 
 
 @pytest.fixture(scope="session")
-def session(cluster: LocalCluster) -> Iterator[Session]:
+def session(cluster: LocalCluster) -> Iterator[Connection]:
     made = connect(cluster.address, Needs(1), None)
     yield made
     made.close()

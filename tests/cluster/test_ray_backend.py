@@ -14,7 +14,7 @@ from torch import nn
 import gaprune
 from gaprune.cluster.backend import Loading, RayBackend, versions
 from gaprune.cluster.parcel import pack
-from gaprune.cluster.session import Needs, Session
+from gaprune.cluster.session import Connection, Needs
 from gaprune.data import ImageData
 from gaprune.device import Numerics
 from gaprune.errors import BackendError
@@ -119,8 +119,8 @@ def test_how_many_workers_a_node_holds(needs: Needs, node: dict[str, float], wor
     assert needs.fit(node) == workers
 
 
-def test_a_session_that_was_there_before_stays(session: Session) -> None:
+def test_a_session_that_was_there_before_stays(session: Connection) -> None:
     import ray
 
-    Session(session.address, owned=False).close()
+    Connection(session.address, owned=False).close()
     assert ray.is_initialized()

@@ -18,7 +18,7 @@ from patience import PATIENCE
 from ray_cluster import LocalCluster
 
 from gaprune.cluster.dispatch import Dispatcher, GivenUp
-from gaprune.cluster.session import Needs, Session, check_room, connect, nodes
+from gaprune.cluster.session import Connection, Needs, check_room, connect, nodes
 from gaprune.errors import BackendError
 
 pytestmark = pytest.mark.usefixtures("session")
@@ -196,7 +196,7 @@ def test_closing_ends_the_workers(tmp_path: Path) -> None:
     wait_for(lambda: not alive(pids(tmp_path)))
 
 
-def test_too_small_a_cluster_is_told_at_once_with_what_there_is(session: Session, cluster: LocalCluster) -> None:
+def test_too_small_a_cluster_is_told_at_once_with_what_there_is(session: Connection, cluster: LocalCluster) -> None:
     wait_for(lambda: len(nodes()) == 2)  # Ray notices late that the nodes of other tests are gone
     with pytest.raises(BackendError, match=r"^no node has room for a worker: it needs CPU 64, Ray has 2 nodes: "):
         check_room(session, Needs(64))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gaprune.commands.compare import METHODS, Options, _chains, _usual, compare, default_methods, main
+from gaprune.commands.compare import METHODS, CompareOptions, _chains, _usual, compare, default_methods, main
 from gaprune.commands.search import main as search
 from gaprune.compress import parse_chain
 from gaprune.compress.ours import Front
@@ -101,7 +101,7 @@ def test_members_of_a_run_stand_beside_the_others(run: Path, tmp_path: Path, arg
     front = Front(run)
     smallest = front.spread(2)[0]
     methods = ("none", f"ours:{smallest}:raw", f"ours:{smallest}+tucker:size=0.8", f"distill:ours:{smallest}")
-    options = Options(run=run, methods=methods, epochs=2, device="cpu", threads=1, output=tmp_path / "table")
+    options = CompareOptions.of(run=run, methods=methods, epochs=2, device="cpu", threads=1, output=tmp_path / "table")
     rows = {row.chain: row for row in compare(options)}
     original, raw, factored, distilled = (rows[chain] for chain in methods)
     member = next(row for row in front.rows if row.index == int(smallest))
@@ -113,7 +113,7 @@ def test_members_of_a_run_stand_beside_the_others(run: Path, tmp_path: Path, arg
     assert factored.params < raw.params
     manifest = json.loads((tmp_path / "table" / "manifest.json").read_text())
     assert manifest["options"]["model"] == "tiny_factory:small_residual", "taken from the run"
-    (short,) = compare(replace(options, methods=(methods[2],), epoch_images=30, output=tmp_path / "short"))
+    (short,) = compare(options.but(methods=(methods[2],), epoch_images=30, output=tmp_path / "short"))
     images = manifest["data"]["splits"]["train"]["images"]
     assert short.passes == pytest.approx(2 * 30 / images, abs=1e-3), "passes are over all training images"
 
@@ -188,10 +188,11 @@ def test_default_chains_can_be_and_are_written_once(run: Path) -> None:
 
 
 def test_chains_added_to_a_comparison_that_named_none_come_after_the_usual_ones(run: Path) -> None:
-    front, named = Front(run), Options(methods=("none",))
-    assert _usual(Options(), named) == METHODS
-    assert _usual(Options(), Options(run=run)) == METHODS, "a run that is new brings what was typed alone"
-    assert _usual(Options(run=Path("moved")), Options(run=run)) == default_methods(front)
+    front, named = Front(run), CompareOptions.of(methods=("none",))
+    there = CompareOptions.of(run=run)
+    assert _usual(CompareOptions(), named) == METHODS
+    assert _usual(CompareOptions(), there) == METHODS, "a run that is new brings what was typed alone"
+    assert _usual(CompareOptions.of(run=Path("moved")), there) == default_methods(front)
 
 
 def test_ctrl_c_prints_the_command_that_goes_on(
@@ -277,7 +278,7 @@ def test_a_wrong_option_is_one_line(
 
 @pytest.mark.parametrize("student", ["thin=0.5", "resnet18", "tiny_factory:tiny_cnn"])
 def test_a_student_that_there_is_is_not_refused(arguments: list[str], student: str) -> None:
-    (chain,) = _chains(Options(methods=(f"distill:{student}",)), None)
+    (chain,) = _chains(CompareOptions.of(methods=(f"distill:{student}",)), None)
     assert chain.text == f"distill:{student}"
 
 

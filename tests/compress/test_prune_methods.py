@@ -80,7 +80,7 @@ def test_uniform_keeps_the_same_share_of_every_layer_and_global_need_not(origina
         network.get_parameter("conv1.weight")[2:] *= 1e-3  # 14 of 16 filters do next to nothing
     widths = {}
     for scope in ("uniform", "global"):
-        cut = cut_by_l1(network, (3, 8, 8), 0.5, scope)
+        cut, _, _ = cut_by_l1(network, (3, 8, 8), 0.5, scope)
         widths[scope] = [len(cut.get_parameter(f"{name}.weight")) for name in ("stem.0", "conv1", "conv2")]
     assert widths["uniform"] == [6, 8, 8]
     assert widths["global"][1] < 8
@@ -94,7 +94,7 @@ def test_filters_that_an_addition_joins_count_no_more_than_others(original: Work
             weight = network.get_parameter(f"{name}.weight")
             weight.fill_(1.0)
             weight[::2] *= 0.5
-    cut = cut_by_l1(network, (3, 8, 8), 0.5, "global")
+    cut, _, _ = cut_by_l1(network, (3, 8, 8), 0.5, "global")
     widths = [len(cut.get_parameter(f"{name}.weight")) for name in ("stem.0", "conv1", "conv2")]
     assert widths == [6, 8, 8], "every second filter, in joined layers and in others"
 
@@ -104,8 +104,8 @@ def test_the_filters_of_smallest_norm_are_the_ones_that_go(original: Work) -> No
     weight = network.get_parameter("conv1.weight")
     with torch.no_grad():
         weight[::2] *= 0.01
-    cut = cut_by_l1(network, (3, 8, 8), 0.5, "uniform").get_parameter("conv1.weight")
-    norms = cut_by_l1(network, (3, 8, 8), 1.0, "uniform").get_parameter("conv1.weight").abs().sum((1, 2, 3))
+    cut = cut_by_l1(network, (3, 8, 8), 0.5, "uniform")[0].get_parameter("conv1.weight")
+    norms = cut_by_l1(network, (3, 8, 8), 1.0, "uniform")[0].get_parameter("conv1.weight").abs().sum((1, 2, 3))
     assert cut.abs().sum((1, 2, 3)).min() > norms[::2].max() / 2
 
 
@@ -119,7 +119,7 @@ def test_training_wins_back_what_pruning_cost(original: Work) -> None:
 
 def test_a_layer_never_loses_all_of_its_filters(original: Work) -> None:
     for scope in ("uniform", "global"):
-        network = cut_by_l1(original.network, (3, 8, 8), 0.001, scope)
+        network, _, _ = cut_by_l1(original.network, (3, 8, 8), 0.001, scope)
         assert logits(original.then(network, "prune", {})).isfinite().all()
 
 

@@ -4,19 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from gaprune import compare
+from gaprune.commands.options import CompareOptions
 from gaprune.compress.resuming import KIND, resumed_options
 from gaprune.errors import RunError
 from gaprune.runs import RunDirectory
-from gaprune.text import compare as text_compare
+from gaprune.text.options import TextOptions
 
 
 @pytest.mark.parametrize(
     ("options", "model", "whose"),
-    [(compare.Options(), "bert", "gaprune.text.compare"), (text_compare.Options(), "vgg16", "gaprune.compare")],
+    [(CompareOptions(), "bert", "gaprune.text.compare"), (TextOptions(), "vgg16", "gaprune.compare")],
 )
 def test_a_comparison_of_the_other_kind_of_networks_is_told_whose_it_is(
-    tmp_path: Path, options: compare.Options | text_compare.Options, model: str, whose: str
+    tmp_path: Path, options: CompareOptions | TextOptions, model: str, whose: str
 ) -> None:
     with (
         RunDirectory.create(tmp_path / "table", {"kind": KIND, "options": {"model": model}}) as directory,

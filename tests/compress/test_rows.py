@@ -14,7 +14,7 @@ import torch
 from gaprune.compress import Session, Work, parse_chain
 from gaprune.compress.prune import Prune
 from gaprune.compress.rows import Comparison, Row, slug, unmatched
-from gaprune.compress.sitting import ROUNDS
+from gaprune.compress.sitting import TURNS
 from gaprune.compress.storage import load_runner, shipped_bytes
 from gaprune.compress.table import CSV, JSON, MARKDOWN, markdown, verdict, write_tables
 from gaprune.compress.timing import median_seconds
@@ -86,7 +86,7 @@ def test_an_interrupted_training_goes_on_with_its_epochs(
         def task(self, name: str, total: int) -> Iterator[Stopping]:
             yield self
 
-        def advance(self, steps: int = 1, **figures: str) -> None:
+        def advance(self, steps: int = 1, *, share: float | None = None, **figures: str) -> None:
             pass
 
     chain = parse_chain("prune:l1")
@@ -142,13 +142,13 @@ def test_all_rows_are_timed_in_turn_and_again_when_one_joins(
     monkeypatch.setattr("gaprune.compress.sitting.seconds_of", seconds)
     chains = [parse_chain(text) for text in ("none", "prune:l1:raw")]
     first, _ = comparison.rows(chains)
-    assert timed == [("none", 1), ("none", 4), ("prune:l1:raw", 1), ("prune:l1:raw", 4)] * ROUNDS
+    assert timed == [("none", 1), ("none", 4), ("prune:l1:raw", 1), ("prune:l1:raw", 4)] * TURNS
     assert [made.seconds for made in first] == [{"cpu 1": 5, "cpu 4": 6}, {"cpu 1": 7, "cpu 4": 8}]  # of 1, 5, 9, ...
     assert [made.spread for made in first] == [9, 11 / 3]
     assert comparison.rows(chains) == (first, {})
-    assert len(timed) == 4 * ROUNDS
+    assert len(timed) == 4 * TURNS
     comparison.rows([*chains, parse_chain("prune:magnitude:raw")])
-    assert len(timed) == 4 * ROUNDS + 6 * ROUNDS
+    assert len(timed) == 4 * TURNS + 6 * TURNS
 
 
 def test_times_of_another_batch_are_taken(comparison: Comparison, original: Work, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ class NoTask:
     def flops(self, model: nn.Module) -> None:
         return None
 
-    def settle(self, model: nn.Module) -> None:
+    def settle(self, model: nn.Module, before: nn.Module) -> None:
         pass
 
 

@@ -18,7 +18,7 @@ from gaprune.cluster.parcel import pack, unpack
 from gaprune.data import ImageData, ImageSet
 from gaprune.data.images import normalise
 from gaprune.device import choose_device, pinned
-from gaprune.evaluate import Evaluator, Outcome, Task, resolve_objectives
+from gaprune.evaluate import Evaluator, FitnessTask, Outcome, resolve_objectives
 from gaprune.progress import SILENT
 from gaprune.prune.calibration import recalibrate
 from gaprune.prune.checking import checked_graph
@@ -97,7 +97,7 @@ def outcomes(device: str, *, half: bool) -> list[Outcome]:
     labels = outputs(model.cpu(), IMAGES).argmax(1)
     model, images = model.to(device), ImageSet(IMAGES.images, labels).to(device)
     space = space_of(model, graph)
-    task = Task(images, images, MEAN, STD, 3, batch_size=64, half=half)
+    task = FitnessTask(images, images, MEAN, STD, 3, batch_size=64, half=half)
     with pinned(1):
         evaluator = Evaluator(model, space, task, resolve_objectives(("accuracy", "loss", "flops")))
         rng = np.random.default_rng(0)

@@ -34,7 +34,7 @@ class Recorder:
         self.tasks.append((name, total))
         yield self
 
-    def advance(self, steps: int = 1, **figures: str) -> None:
+    def advance(self, steps: int = 1, *, share: float | None = None, **figures: str) -> None:
         self.steps += steps
 
 

@@ -43,8 +43,8 @@ def test_unreadable_files_are_left_out_with_their_reason(tmp_path: Path) -> None
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "cut.png").write_bytes((tmp_path / good).read_bytes()[:50])
     (tmp_path / "empty.jpg").touch()
-    Image.fromarray(np.full((2, 3), 40_000, dtype=np.uint16)).save(tmp_path / "deep.png")
-    names = ["text.png", "cut.png", good, "gone.png", "empty.jpg", "deep.png"]
+    Image.fromarray(np.full((2, 3), 0.5, dtype=np.float32)).save(tmp_path / "float.tiff")
+    names = ["text.png", "cut.png", good, "gone.png", "empty.jpg", "float.tiff"]
     decoded = decode(tmp_path, names)
     assert decoded.kept.tolist() == [2]
     assert decoded.images.shape == (1, 3, 2, 3)
@@ -52,9 +52,9 @@ def test_unreadable_files_are_left_out_with_their_reason(tmp_path: Path) -> None
     reasons = {names[index]: why.reason for index, why in decoded.unreadable.items()}
     assert reasons["text.png"] == "cannot identify image file"
     assert reasons["gone.png"] == "No such file or directory"
-    assert "only 8 bits" in reasons["deep.png"]
+    assert "only 8 or 16 bits" in reasons["float.tiff"]
     lasting = {names[index] for index, why in decoded.unreadable.items() if why.lasting}
-    assert lasting == {"text.png", "cut.png", "empty.jpg", "deep.png"}
+    assert lasting == {"text.png", "cut.png", "empty.jpg", "float.tiff"}
 
 
 def test_another_size_is_refused_by_name(tmp_path: Path) -> None:

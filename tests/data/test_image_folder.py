@@ -205,7 +205,7 @@ def empty_train(root: Path) -> None:
         (empty_train, r"train holds no image \(.bmp, "),
         (lambda root: remove(root / "test"), "test holds no image"),
         (break_class, "class 'dog' has no readable image in .*train"),
-        (resize_one, "1.png has 7x5 pixels, expected 6x5 like train/cat/0.png"),
+        (resize_one, "1.png has 7x5 pixels, expected 6x5 like train/cat/0.png: bring all to one size, by --image-size"),
     ],
 )
 def test_a_folder_that_cannot_be_used_is_refused_in_one_line(
@@ -228,3 +228,31 @@ def test_a_missing_folder_and_a_file_are_refused(tmp_path: Path) -> None:
 def test_too_few_images_to_split_off_a_test_part_are_refused(make_folder: FolderMaker) -> None:
     with pytest.raises(DataError, match="2 images are too few to split off 20%: add one"):
         load(make_folder(counts={"train": 1}))
+
+
+@pytest.mark.parametrize("name", ["val", "validation", "valid"])
+def test_a_validation_folder_reports_where_there_is_no_test_folder(make_folder: FolderMaker, name: str) -> None:
+    data = load(make_folder(counts={"train": 4, name: 3}))
+    assert (len(data.train), len(data.test), data.validation) == (8, 6, None)
+    assert any(note.endswith(f"{name} reports, as there is no test part") for note in data.notes)
+
+
+def test_a_validation_folder_beside_a_test_folder_is_what_is_chosen_by(make_folder: FolderMaker) -> None:
+    root = make_folder(counts={"train": 4, "test": 2, "val": 3})
+    for data in (load(root), load(root)):  # decoded, and from the cache
+        assert data.validation is not None
+        assert (len(data.train), len(data.test), len(data.validation)) == (8, 4, 6)
+        assert any("is what is chosen by" in note for note in data.notes)
+        assert data.validation.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_two_validation_folders_are_refused(make_folder: FolderMaker) -> None:
+    with pytest.raises(DataError, match="has both val/ and validation/: keep one"):
+        load(make_folder(counts={"train": 4, "val": 3, "validation": 3}))
+
+
+def test_a_class_without_test_images_is_said(make_folder: FolderMaker) -> None:
+    root = make_folder()
+    for file in (root / "test" / "dog").iterdir():
+        file.unlink()
+    assert "no test image shows the class 'dog': accuracies there say nothing of it" in load(root).notes

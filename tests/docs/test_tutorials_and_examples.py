@@ -39,6 +39,35 @@ def test_the_tutorials_python_works_as_printed(page: str, tmp_path: Path, monkey
     assert isinstance(scope["smaller"], nn.Module)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("GAPRUNE_IMAGENETTE" not in os.environ, reason="GAPRUNE_IMAGENETTE names no copy of Imagenette")
+def test_the_tutorial_on_photographs_works_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAPRUNE_CACHE", str(tmp_path / "cache"))
+    some_of(Path(os.environ["GAPRUNE_IMAGENETTE"]), tmp_path / "imagenette", 16)
+    codes = blocks("tutorials/photographs.md")
+    for printed, shorter in {
+        "image_size=160": "image_size=96",
+        "search_size=500": "search_size=60",
+        "statistics_size=1024": "statistics_size=64, calibration_size=64",
+        "population=12": "population=4",
+        "generations=4": "generations=1",
+        "epochs=2, epoch_images=2000": "epochs=1, epoch_images=32",
+    }.items():
+        assert any(printed in code for code in codes)
+        codes = [code.replace(printed, shorter) for code in codes]
+    scope = run_all(codes, "photographs", tmp_path, monkeypatch)
+    assert isinstance(scope["smaller"], nn.Module)
+
+
+def some_of(whole: Path, part: Path, each: int) -> None:
+    """A folder of the first photographs of each class of another."""
+    for folder in sorted(whole.glob("*/*")):
+        here = part / folder.relative_to(whole)
+        here.mkdir(parents=True)
+        for photograph in sorted(folder.iterdir())[:each]:
+            (here / photograph.name).symlink_to(photograph)
+
+
 def test_the_how_tos_python_is_python() -> None:
     for page in sorted((ROOT / "docs" / "how-to").glob("*.md")):
         for code in blocks(f"how-to/{page.name}"):

@@ -11,8 +11,8 @@ from tiny_networks import SHAPE, chain, space_of
 from torch import Tensor, nn
 
 from gaprune.data.images import ImageSet, normalise
-from gaprune.evaluate import Candidate, Evaluator, LocalBackend, Objective, Outcome, Task, resolve_objectives
-from gaprune.prune.calibration import recalibrate
+from gaprune.evaluate import Candidate, Evaluator, FitnessTask, LocalBackend, Objective, Outcome, resolve_objectives
+from gaprune.prune.calibration import kept_anchors, recalibrate, take_anchors
 from gaprune.prune.compact import Compactor
 from gaprune.prune.genome import Genome
 from gaprune.prune.graph import build_graph
@@ -27,19 +27,38 @@ def image_set(count: int, seed: int) -> ImageSet:
     return ImageSet(pixels, torch.randint(0, 3, (count,), generator=generator))
 
 
-TASK = Task(search=image_set(20, 0), calibration=image_set(12, 1), mean=MEAN, std=STD, classes=3, batch_size=8)
+TASK = FitnessTask(search=image_set(20, 0), calibration=image_set(12, 1), mean=MEAN, std=STD, classes=3, batch_size=8)
 
 
 def made(
     objectives: tuple[str | Objective, ...] = ("accuracy", "flops"),
     model: nn.Module | None = None,
-    task: Task = TASK,
+    task: FitnessTask = TASK,
     **options: Any,
 ) -> Evaluator:
     torch.manual_seed(0)
     model = model or chain().eval()
     space = space_of(model, build_graph(model, SHAPE), **options)
     return Evaluator(model, space, task, resolve_objectives(objectives))
+
+
+def test_with_anchors_fitness_and_what_is_handed_out_are_anchored() -> None:
+    plain = made(("accuracy", "loss"))
+    torch.manual_seed(0)
+    model = chain().eval()
+    graph, space = plain.space.graph, plain.space
+    anchors = take_anchors(model, TASK.calibration, MEAN, STD, batch_size=8)
+    evaluator = Evaluator(model, space, TASK, plain.objectives, anchors=anchors)
+    chosen = genome(space, 1, 4, 8)
+    network = Compactor(model, graph)(space.masks(chosen))
+    kept = kept_anchors(anchors, graph, space.masks(chosen))
+    recalibrate(network, TASK.calibration, MEAN, STD, batch_size=8, anchors=kept)
+    loss = evaluator.measure(network, TASK.search).loss
+    assert evaluator(chosen).values["loss"] == pytest.approx(loss, rel=1e-5)
+    assert evaluator.measure(evaluator.network(chosen), TASK.search).loss == pytest.approx(loss, rel=1e-6)
+    assert plain(chosen).values["loss"] != pytest.approx(loss, rel=1e-3)
+    whole = evaluator.measure(model, TASK.search).loss
+    assert evaluator(space.full()).values["loss"] == pytest.approx(whole, rel=1e-5)
 
 
 def genome(space: PruningSpace, *gone: int) -> Genome:

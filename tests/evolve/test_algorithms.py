@@ -7,7 +7,7 @@ import deap.creator
 import numpy as np
 import pytest
 
-from gaprune.evolve import NSGA2, Algorithm, RandomSearch, make_algorithm, nsga3
+from gaprune.evolve import NSGA2, Algorithm, RandomSearch, Tuned, make_algorithm, nsga3
 from gaprune.evolve.initial import halving, uninformed
 from gaprune.prune.genome import Space
 from gaprune.testing.algorithm_suite import AlgorithmSuite, evaluate, generations, history, network, tell_beyond
@@ -26,6 +26,18 @@ class TestNSGA3(AlgorithmSuite):
 class TestRandomSearch(AlgorithmSuite):
     def make(self, space: Space, *, objectives: int, population: int, seed: int) -> Algorithm:
         return make_algorithm("random", space, objectives=objectives, population=population, seed=seed)
+
+
+class TestCMA(AlgorithmSuite):
+    def make(self, space: Space, *, objectives: int, population: int, seed: int) -> Algorithm:
+        return make_algorithm("cma", space, objectives=objectives, population=population, seed=seed)
+
+
+class TestTuned(AlgorithmSuite):
+    """Two generations of the ladder, so that most tests see both parts."""
+
+    def make(self, space: Space, *, objectives: int, population: int, seed: int) -> Algorithm:
+        return Tuned(space, objectives=objectives, population=population, seed=seed, tuning=2)
 
 
 CLASSES = pytest.mark.parametrize("algorithm", [NSGA2, partial(nsga3, objectives=2), RandomSearch])

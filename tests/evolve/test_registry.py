@@ -10,7 +10,7 @@ SPACE = ToyNetwork.make((3, 4, 5))
 
 
 def test_the_names_are_listed():
-    assert algorithm_names() == ("auto", "nsga2", "nsga3", "random", "rounds")
+    assert algorithm_names() == ("auto", "nsga2", "nsga3", "cma", "tuned", "random", "rounds")
 
 
 @pytest.mark.parametrize("name", algorithm_names())
@@ -20,7 +20,7 @@ def test_each_name_makes_an_algorithm(name):
 
 def test_an_unknown_name_is_answered_with_the_valid_ones():
     with pytest.raises(
-        OptionError, match="unknown algorithm 'nsga4': choose one of auto, nsga2, nsga3, random, rounds"
+        OptionError, match="unknown algorithm 'nsga4': choose one of auto, nsga2, nsga3, cma, tuned, random, rounds"
     ):
         make_algorithm("nsga4", SPACE, objectives=2, population=5, seed=0)
 

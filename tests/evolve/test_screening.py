@@ -104,7 +104,7 @@ def test_children_that_would_break_a_constraint_are_passed_over():
         Y = evaluate(genomes)
         search.tell(genomes, Y, np.maximum(Y[:, 1] / 0.3 - 1, 0))
     suggested = search._screen.children(search.front()[0], 12)
-    costs = np.array([SPACE.cost(bits) for bits in suggested])
+    costs = np.array([SPACE.cost(child.bits) for child in suggested])
     assert len(costs) == 12
     assert (costs <= 0.3 * 1.05).mean() >= 0.75
 
@@ -129,7 +129,7 @@ def test_while_nothing_keeps_to_the_constraints_those_children_are_chosen_that_c
         Y = evaluate(genomes)
         search.tell(genomes, Y, 1.0 + Y[:, 1])
     parents = search.front()[0]
-    costs = [SPACE.cost(bits) for bits in search._screen.children(parents, 8)]
+    costs = [SPACE.cost(child.bits) for child in search._screen.children(parents, 8)]
     assert max(costs) < 0.1
 
 

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import choosing
 import pytest
-from choosing import Measured
+
+from experiments import choosing
+from experiments.choosing import Measured
 
 
 def image_row(

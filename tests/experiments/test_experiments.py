@@ -8,17 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import gpu_goals
-import harness
-import pictures
 import pytest
-import scratch_vs_pruned
-import search_and_recover
-import structural_distillation
 import torch
-from paper import NETWORKS, Network
-from running import Setting
 
+from benchmarks import harness, pictures
+from benchmarks.running import Setting
+from experiments import gpu_goals, scratch_vs_pruned, search_and_recover, structural_distillation
+from experiments.paper import NETWORKS, Network
 from gaprune.commands.search import SearchResult
 from gaprune.errors import RunError
 from gaprune.models import build

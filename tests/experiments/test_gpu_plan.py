@@ -10,11 +10,11 @@ import sys
 import time
 from pathlib import Path
 
-import gpu
 import pytest
-from gpu_plan import DONE, FAILED, LATE, WAITED, Plan, Step, table
-from parcels import INDEX, join, pack
 
+from experiments import gpu
+from experiments.gpu_plan import DONE, FAILED, LATE, WAITED, Plan, Step, table
+from experiments.parcels import INDEX, join, pack
 from gaprune.errors import OptionError, RunError
 
 SCRIPT = Path(gpu.__file__)

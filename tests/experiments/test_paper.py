@@ -3,8 +3,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from paper import NETWORKS, convolutions, implied_parameters, with_neurons
 
+from experiments.paper import NETWORKS, convolutions, implied_parameters, with_neurons
 from gaprune.models import build
 from gaprune.prune.graph import build_graph
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gaprune.front.members import _Made, _undominated
-from gaprune.runs import FrontRow
+from gaprune.front.members import _Made, _undominated, distinct
+from gaprune.runs import FrontRow, member_name
 
 
 def made(key: str, *minimised: float, violation: float = 0.0) -> _Made:
@@ -24,3 +24,11 @@ def test_members_that_no_longer_keep_to_the_constraints_are_left_out() -> None:
 def test_of_none_but_violating_members_the_nearest_stay() -> None:
     members = [made("a", 0.1, 0.1, violation=0.2), made("b", 0.5, 0.2, violation=0.1)]
     assert [one.row.key for one in _undominated(members)] == ["b"]
+
+
+def test_names_that_begin_alike_become_whole_keys() -> None:
+    keys = ["3fa9c2e1" * 4, "3fa9c2e1" + "0" * 24, "77aa0011" * 4]
+    names = [member_name(keys[0], "polished"), member_name(keys[1], "polished"), member_name(keys[2])]
+    assert distinct(names, keys) == [f"{keys[0]}-polished", f"{keys[1]}-polished", "77aa0011"]
+    apart = [member_name(keys[0], "iteration1"), member_name(keys[0], "iteration2")]
+    assert distinct(apart, [keys[0], keys[0]]) == apart

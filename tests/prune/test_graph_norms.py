@@ -98,3 +98,22 @@ def test_groups_left_whole_do_not_change_the_norms() -> None:
 def test_tracing_in_training_mode_finds_the_same() -> None:
     assert build_graph(chain().train(), SHAPE).norms == build_graph(chain().eval(), SHAPE).norms
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("activation", "bounds"),
+    [
+        (nn.ReLU(), (0.0, float("inf"))),
+        (nn.ReLU6(inplace=True), (0.0, 6.0)),
+        (nn.Hardtanh(-2.0, 3.0), (-2.0, 3.0)),
+        (nn.Hardswish(), (-3.0, float("inf"))),
+        (nn.SiLU(), None),
+        (nn.Identity(), None),
+    ],
+)
+def test_where_an_activation_behind_a_norm_is_flat_is_known(
+    activation: nn.Module, bounds: tuple[float, float] | None
+) -> None:
+    (pair,) = build_graph(net(lambda s, x: s.d(s.a(s.n(s.c(x)))), a=activation, d=conv(4, 4)), SHAPE).norms
+    assert pair.bounds == bounds
+    assert pair.rectified == isinstance(activation, nn.ReLU)

@@ -12,7 +12,7 @@ from gaprune.models import build
 from gaprune.prune.costs import CostModel, kept_kernels
 from gaprune.prune.graph import Graph, build_graph
 from gaprune.prune.importance import Importance, l2
-from gaprune.prune.ladder import WidthFlops, build_ladder
+from gaprune.prune.ladder import LEAST_INSIDE, WidthFlops, build_ladder
 from gaprune.prune.masks import Masks
 from gaprune.prune.space import PruningSpace
 
@@ -82,6 +82,42 @@ def test_cheap_errors_go_first() -> None:
     others = [index for index in range(len(graph.groups)) if index != 1]
     halfway = ladder.shares[ladder.shares[:, 1] > 1.5 / free.size]
     assert (halfway[:, others] == 1.0).all()
+
+
+class Inverted(nn.Module):
+    """Two inverted residuals behind a stem, between two narrow streams."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = ((8, 24, 6), (6, 32, 6))
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(a, b, 1), nn.ReLU6(), nn.Conv2d(b, b, 3, padding=1, groups=b), nn.Conv2d(b, c, 1))
+            for a, b, c in sizes
+        )
+        self.last = nn.Conv2d(6, 20, 1)
+        self.head = nn.Linear(20, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.blocks[0](self.stem(x))
+        x = self.last(x + self.blocks[1](x))
+        out: torch.Tensor = self.head(x.mean((2, 3)))
+        return out
+
+
+def test_in_networks_with_depthwise_layers_blocks_get_narrower_alike_and_streams_last() -> None:
+    """Whatever the errors are."""
+    torch.manual_seed(0)
+    graph = build_graph(Inverted().eval(), SHAPE)
+    names = [group.name for group in graph.groups]
+    assert names == ["stem", "blocks.0.0", "blocks.0.3", "blocks.1.0", "last"]
+    ladder = build_ladder(graph, np.random.default_rng(0).random(graph.neurons), np.arange(graph.neurons, dtype=float))
+    streams = ladder.shares[:, [names.index("blocks.0.3")]]
+    inside = ladder.shares[:, [names.index(name) for name in ("stem", "blocks.0.0", "blocks.1.0", "last")]]
+    whole = (streams == 1).all(1)
+    assert (inside[whole].max(1) == inside[whole].min(1)).all()
+    assert inside[whole].min() == pytest.approx(LEAST_INSIDE)
+    assert (inside[~whole] <= LEAST_INSIDE).all()
 
 
 def test_first_genomes_have_the_ladders_widths_and_the_budgets_cost() -> None:

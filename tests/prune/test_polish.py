@@ -16,7 +16,7 @@ from gaprune.prune.compact import Compactor
 from gaprune.prune.compensation import Compensator
 from gaprune.prune.graph import Graph, build_graph
 from gaprune.prune.masks import Masks
-from gaprune.prune.polish import Polisher
+from gaprune.prune.polish import Polisher, _cut_off
 from gaprune.prune.statistics import collect
 
 IMAGES = image_set(200)
@@ -147,3 +147,53 @@ def test_behind_a_rectifier_outputs_that_are_cut_off_anyway_are_not_fitted(monke
         errors.append(error(model, network))
     assert errors == sorted(errors, reverse=True)
     assert errors[1] < 0.97 * errors[0]
+
+
+@pytest.mark.parametrize("name", ["depthwise", "depthwise with a multiplier", "grouped"])
+def test_grouped_and_depthwise_layers_are_solved_for_too(name: str) -> None:
+    """Fed by a layer that does no more what it did: each channel has its own scale to be put right."""
+    model, graph = prepared(name)
+    first, middle = ("before", "grouped") if name == "grouped" else ("expand", "depth")
+    network = Compactor(model, graph)(Masks.full(graph))
+    with torch.no_grad():
+        network.get_parameter(f"{first}.weight").mul_(0.8)
+        network.get_parameter(f"{first}.bias").mul_(0.8)
+    broken = error(model, network)
+    weight = network.get_parameter(f"{middle}.weight").detach().clone()
+    Polisher(model, graph, IMAGES, MEAN, STD, batch_size=64)(network, Masks.full(graph))
+    assert not torch.equal(network.get_parameter(f"{middle}.weight"), weight)
+    assert error(model, network) < 0.1 * broken
+
+
+def test_cut_grouped_layers_are_nearer_after_the_polish() -> None:
+    model, graph = prepared("grouped")
+    polish = Polisher(model, graph, IMAGES, MEAN, STD, batch_size=64)
+    for seed in range(3):
+        masks = random_masks(space_of(model, graph, genes="neurons"), seed)
+        network = Compactor(model, graph)(masks)
+        before = error(model, network)
+        polish(network, masks)
+        assert error(model, network) < before
+
+
+def test_a_layer_that_held_out_images_find_no_better_solved_for_keeps_its_weights() -> None:
+    """More inputs than images, and nothing in those that stay that tells of those that went."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 96, 8), nn.Flatten(), nn.Linear(96, 40)).eval()
+    graph, images = build_graph(model, SHAPE), image_set(40)
+    neurons = np.arange(graph.neurons) < 48
+    network = Compactor(model, graph)(Masks(neurons))
+    weight = network.get_parameter("2.weight").detach().clone()
+    Polisher(model, graph, images, MEAN, STD)(network, Masks(neurons))
+    assert torch.equal(network.get_parameter("2.weight"), weight)
+
+
+def test_beyond_an_upper_bound_outputs_are_not_fitted_either() -> None:
+    wanted, given = torch.tensor([[-1.0, 1.0, 9.0, 9.0]]).T, torch.tensor([[-4.0, 3.0, 8.0, 2.0]]).T
+    norm = nn.BatchNorm2d(1).eval()
+    found = _cut_off(wanted, given, norm, (0.0, 6.0)).flatten().tolist()
+    edge = 6 * float((norm.running_var + norm.eps).sqrt())
+    assert found == pytest.approx([-4.0, 1.0, 8.0, edge], abs=1e-6)
+    nn.init.constant_(norm.weight, -1.0)
+    found = _cut_off(-wanted, -given, norm, (0.0, 6.0)).flatten().tolist()
+    assert found == pytest.approx([4.0, -1.0, -8.0, -edge], abs=1e-6)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_networks import MEAN, PRUNABLE, SHAPE, STD, image_set
+from tiny_networks import MEAN, PRUNABLE, SHAPE, STD, chain, image_set
 
+from gaprune.prune.calibration import take_anchors
 from gaprune.prune.graph import build_graph
 from gaprune.prune.statistics import Statistics, collect
 from gaprune.prune.statistics_store import load_statistics, save_statistics
@@ -22,7 +23,8 @@ def statistics() -> Statistics:
     torch.manual_seed(0)
     model = PRUNABLE["residual"]().eval()
     found = collect(model, build_graph(model, SHAPE), image_set(), MEAN, STD, batch_size=8)
-    return replace(found, taylor=np.arange(4.0))
+    anchors = take_anchors(chain().eval(), image_set(), MEAN, STD, batch_size=8)
+    return replace(found, taylor=np.arange(4.0), anchors=anchors)
 
 
 def flat(value: object) -> object:
@@ -37,6 +39,7 @@ def flat(value: object) -> object:
 def test_saved_and_loaded_they_are_equal_to_the_last_bit(tmp_path: Path, statistics: Statistics) -> None:
     assert statistics.patches
     assert statistics.samples
+    assert statistics.anchors
     save_statistics(tmp_path / "s", statistics, "key")
     found = load_statistics(tmp_path / "s", "key", CPU)
     assert flat(found) == flat(statistics)

@@ -22,7 +22,7 @@ from gaprune.commands.search import main as search_main
 from gaprune.data import ImageData, split
 from gaprune.errors import GapruneError, OptionError, RunError, TrainingError
 from gaprune.evaluate import Candidate, Objective, measure
-from gaprune.front.finetuned import settled
+from gaprune.front.finetuned import current_row
 from gaprune.progress import SILENT
 from gaprune.recovery import members
 from gaprune.runs import front_table, plain_table, read_csv
@@ -166,7 +166,7 @@ def test_stopped_while_a_better_network_takes_the_place_of_an_earlier_one(
             patch.setattr(Path, "rename", interrupted_after(Path.rename, times - 1))
         with pytest.raises(KeyboardInterrupt):
             tune(other, pick="1", epochs=8)
-    left = settled(other, first)
+    left = current_row(other, first)
     network = SearchResult(other, [left], left, whole.model).load()
     assert measure(network, search, faint.mean, faint.std).accuracy == left.search_accuracy
     monkeypatch.setattr(training_loop, "train_step", None)
@@ -308,9 +308,9 @@ def test_a_member_whose_training_diverges_is_named(searched: Callable[..., Searc
 
 def test_a_damaged_member_is_named(searched: Callable[..., SearchResult], tune: Tune) -> None:
     run = searched(generations=1)
-    genome = run.path / "front" / "00" / "genome.json"
+    genome = run.path / run.rows[0].home / "genome.json"
     genome.write_text(genome.read_text().replace('"genes": 12', '"genes": 11'))
-    with pytest.raises(GapruneError, match=r"front/00/genome.json has other sections"):
+    with pytest.raises(GapruneError, match=rf"{run.rows[0].home}/genome.json has other sections"):
         tune(run.path, pick="0")
 
 

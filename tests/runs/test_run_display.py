@@ -13,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from gaprune.runs import FLOPS_NOTE, Baseline, FrontRow, front_table, plain_table, plot_front
+from gaprune.runs.display import over_budgets
 
 BASELINE = Baseline(search_accuracy=0.94, test_accuracy=0.935, flops=313_478_154, params=14_724_042, size_mb=58.9)
 
@@ -29,7 +30,7 @@ def row(index: int, share: float, accuracy: float, test: float | None) -> FrontR
         params=950,
         params_share=0.25,
         size_mb=0.004,
-        path=f"front/{index:02d}",
+        path=f"front/{index}fa9c2e1",
     )
 
 
@@ -39,18 +40,18 @@ ROWS = [row(0, 0.1, 0.7, 0.69), row(1, 0.3, 0.9, 0.893), row(2, 0.6, 0.93, None)
 def test_the_table_shows_accuracies_costs_and_shares_and_marks_the_pick() -> None:
     stream = io.StringIO()
     Console(file=stream, width=80).print(front_table(ROWS, baseline=BASELINE, picked=ROWS[1]))
-    lines = [line.split() for line in stream.getvalue().splitlines() if "front/" in line or "original" in line]
+    lines = [line.split() for line in stream.getvalue().splitlines() if "fa9c2e1" in line or "original" in line]
     assert " ".join(lines[0]) == "original 94.00 93.50 313.5 M 100.0 14.72 M 100.0 58.90"
-    assert " ".join(lines[2]) == "01 * 90.00 89.30 94.04 M 30.0 950 25.0 0.00 front/01"
-    assert " ".join(lines[3]) == "02 93.00 188.1 M 60.0 950 25.0 0.00 front/02"
+    assert " ".join(lines[2]) == "01 * 90.00 89.30 4.20 94.04 M 30.0 950 25.0 0.00 1fa9c2e1"
+    assert " ".join(lines[3]) == "02 93.00 188.1 M 60.0 950 25.0 0.00 2fa9c2e1"
     assert FLOPS_NOTE in " ".join(stream.getvalue().split())
 
 
 def test_the_markdown_table_has_a_line_for_each_network() -> None:
     lines = plain_table(ROWS, baseline=BASELINE, picked=ROWS[1]).splitlines()
-    assert lines[0].startswith("|  | accuracy search % | accuracy test % | FLOPs | FLOPs left % |")
+    assert lines[0].startswith("|  | accuracy search % | accuracy test % | points lost | FLOPs | FLOPs left % |")
     assert lines[1].startswith("| --- | ---: |")
-    assert lines[4] == "| 01 * | 90.00 | 89.30 | 94.04 M | 30.0 | 950 | 25.0 | 0.00 | front/01 |"
+    assert lines[4] == "| 01 * | 90.00 | 89.30 | 4.20 | 94.04 M | 30.0 | 950 | 25.0 | 0.00 | 1fa9c2e1 |"
     assert len({line.count("|") for line in lines[:6]}) == 1
     assert lines[-1] == FLOPS_NOTE
 
@@ -63,6 +64,39 @@ def test_accuracies_before_fine_tuning_stand_beside_those_after() -> None:
     assert lines[4].startswith("| 01 | 80.00 | 79.00 | 90.00 | 89.30 |")
     assert len({line.count("|") for line in lines[:5]}) == 1
     assert len(front_table([tuned]).columns) == len(front_table(ROWS).columns) + 2
+
+
+LONG = [row(n, (n + 1) / 100, 0.5 + n / 250, 0.5) for n in range(80)]
+
+
+def test_a_long_front_is_shown_at_budgets_with_its_ends_and_the_pick() -> None:
+    shown = over_budgets(LONG, LONG[34])
+    assert len(shown) <= 15
+    assert {round(100 * one.flops_share) for one in shown} == {1, 2, 5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 70, 80}
+    lines = plain_table(LONG, baseline=BASELINE, picked=LONG[34]).splitlines()
+    assert sum("fa9c2e1" in line for line in lines) == len(shown)
+    assert lines[-1].startswith("14 of 80 networks, the most accurate on the search set within budgets of FLOPs: ")
+    assert sum("fa9c2e1" in line for line in plain_table(LONG, every=True).splitlines()) == 80
+    assert front_table(LONG).row_count == 13
+    assert front_table(LONG, every=True).row_count == 80
+
+
+@pytest.mark.parametrize("largest", [0.4, 0.07, 0.0003])
+def test_a_long_front_of_small_networks_is_shown_at_smaller_budgets(largest: float) -> None:
+    shown = over_budgets([row(n, largest * (n + 1) / 80, 0.5 + n / 250, 0.5) for n in range(80)])
+    assert 8 <= len(shown) <= 15
+    assert shown[-1].flops_share == largest
+
+
+def test_the_best_within_a_budget_is_shown_though_it_costs_less() -> None:
+    better = replace(LONG[40], search_accuracy=0.95)
+    shown = over_budgets([*LONG[:40], better, *LONG[41:]])
+    assert shown[-1] == better
+
+
+def test_a_share_is_never_nothing() -> None:
+    tiny = plain_table([row(0, 0.00042, 0.2, 0.2), row(1, 0.00000042, 0.1, 0.1)], baseline=BASELINE).splitlines()
+    assert [line.split("|")[6].strip() for line in tiny[3:5]] == ["0.042", "4.2e-05"]
 
 
 def test_without_baseline_or_pick_there_is_one_line_a_row() -> None:

@@ -162,3 +162,21 @@ def test_the_pick_satisfies_its_rule_and_is_the_most_accurate(rows: list[FrontRo
         chosen = pick(rows, f"flops<={limit:.6f}")
         assert chosen in within
         assert chosen.search_accuracy == max(one.search_accuracy for one in within)
+
+
+def test_a_member_is_chosen_by_its_name_whatever_its_index() -> None:
+    rows = [replace(row, key=f"{row.index}fa9c2e1" * 4, path=f"front/{row.index}fa9c2e1") for row in FRONT]
+    assert [row.index for row in choose(rows, "3fa9c2e1,0")] == [0, 3]
+    assert [row.index for row in choose(rows, rows[2].key)] == [2]
+    check_choice("3fa9c2e1-polished")
+    with pytest.raises(OptionError, match="the front has no member 9fa9c2e1: its members are 0 to 3"):
+        choose(rows, "9fa9c2e1")
+
+
+def test_a_name_may_be_all_digits_and_several_of_one_genome_are_told() -> None:
+    digits = replace(FRONT[1], key="12345678" * 4, path="front/12345678")
+    assert choose([FRONT[0], digits], "12345678") == [digits]
+    rows = [replace(FRONT[n], key="3fa9c2e1" * 4, path=f"front/3fa9c2e1-iteration{n}") for n in (1, 2)]
+    assert choose(rows, "3fa9c2e1-iteration2") == [rows[1]]
+    with pytest.raises(OptionError, match="3fa9c2e1 may be any of 3fa9c2e1-iteration1, 3fa9c2e1-iteration2"):
+        choose(rows, "3fa9c2e1")

@@ -43,7 +43,7 @@ IN_THE_SEARCH = [
 
 IN_A_NEW_FRONT = [
     Stop("before", "os.replace", "*/front.partial/*/genome.json", 2),
-    Stop("after", "os.replace", "*/front.partial/01/README.md"),
+    Stop("after", "os.replace", "*/front.partial/*/README.md", 2),
     Stop("before", "os.replace", "*/manifest.json", 2),
     Stop("after", "os.replace", "*/manifest.json", 2),
     Stop("after", "os.rename", "*/front.old"),

@@ -19,7 +19,7 @@ def manifest(**changes: object) -> dict[str, object]:
 
 
 def typed(**options: object) -> SearchOptions:
-    return SearchOptions(resume=RUN, given=frozenset(options), **options)  # type: ignore[arg-type]
+    return SearchOptions.of(resume=RUN, given=frozenset(options), **options)  # type: ignore[arg-type]
 
 
 def test_a_resumed_run_keeps_its_options_and_takes_more_generations() -> None:
@@ -39,6 +39,15 @@ def test_an_option_typed_at_its_default_counts() -> None:
     assert (options.generations, options.pick) == (default.generations, "knee")
     with pytest.raises(OptionError, match=f"population: 8 -> {default.population}"):
         resumed_options(typed(population=default.population), manifest(population=8))
+
+
+def test_a_run_from_before_there_was_a_choice_goes_on_with_plain_recalibration() -> None:
+    made = manifest()
+    assert resumed_options(typed(), made).recalibration == "anchored"
+    del made["options"]["recalibration"]  # type: ignore[attr-defined]
+    assert resumed_options(typed(), made).recalibration == "plain"
+    with pytest.raises(OptionError, match="recalibration: plain -> anchored"):
+        resumed_options(typed(recalibration="anchored"), made)
 
 
 def test_auto_stays_the_data_that_it_was() -> None:
@@ -86,7 +95,7 @@ def test_an_option_that_decides_results_may_not_change(name: str, value: object)
 
 def test_a_manifest_without_options_is_refused() -> None:
     with pytest.raises(RunError, match="has no options"):
-        resumed_options(SearchOptions(resume=RUN), {})
+        resumed_options(SearchOptions.of(resume=RUN), {})
 
 
 def test_every_option_can_be_typed() -> None:
@@ -101,12 +110,12 @@ def test_every_option_can_be_typed() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (SearchOptions(population=3), "population must be at least 4, got 3"),
-        (SearchOptions(search_size=0), "search-size must be at least 1, got 0"),
-        (SearchOptions(seed=-1), "seed must be at least 0, got -1"),
-        (SearchOptions(epoch_images=0), "epoch-images must be at least 2, got 0"),
+        (SearchOptions.of(population=3), "population must be at least 4, got 3"),
+        (SearchOptions.of(search_size=0), "search-size must be at least 1, got 0"),
+        (SearchOptions.of(seed=-1), "seed must be at least 0, got -1"),
+        (SearchOptions.of(epoch_images=0), "epoch-images must be at least 2, got 0"),
         (
-            SearchOptions(epoch_images=9, given=frozenset({"epoch_images"})),
+            SearchOptions.of(epoch_images=9, given=frozenset({"epoch_images"})),
             "epoch-images says nothing where nothing is trained: add round-epochs or iterations",
         ),
     ],

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from listener import Listener
 from tiny_factory import Residual, small_residual
@@ -20,50 +19,43 @@ import gaprune
 from gaprune.data import ImageData
 from gaprune.device import neutral
 from gaprune.errors import GapruneError, ModelError
-from gaprune.session.own import Own, check_model, opened
+from gaprune.session.own import Own, check_kinds, opened
 
 CPU = torch.device("cpu")
 SMALL = {"search_size": 60, "calibration_size": 45, "population": 4, "generations": 1, "device": "cpu", "threads": 1}
 
-KINDS: dict[str, tuple[Callable[[], Any], str]] = {
-    "a class": (lambda: Residual, r"model is the class Residual: give a network of it, Residual\(\.\.\.\)"),
-    "a function": (lambda: small_residual, "got function: give what it returns, once it is trained"),
-    "weights": (lambda: Residual(3).state_dict(), r"model is a state dict: give the network, with load_state_dict"),
-    "a path": (lambda: Path("net.pt"), r"model is the path net\.pt: give the network, and its weights as checkpoint="),
-    "a number": (lambda: 18, "model must be a torch.nn.Module or a name, got int$"),
-    "a list": (lambda: [Residual(3)], "model must be a torch.nn.Module or a name, got list$"),
-    "exported": (
-        lambda: torch.export.export(Residual(3).eval(), (torch.zeros(2, 3, 8, 8),)),
-        r"model was exported by torch\.export: give the network that it was made from",
-    ),
-}
 
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_another_kind_of_model_is_one_line_and_never_a_default(kind: str, square_data: ImageData) -> None:
-    make, message = KINDS[kind]
-    for call in (lambda model: gaprune.search(model, square_data), lambda model: Own(model)):
-        with pytest.raises(ModelError, match=message) as caught:
-            call(make())
-        assert "\n" not in str(caught.value)
-
-
-def test_loading_and_training_know_the_kind_of_a_model_too(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ModelError, match="model is the class Residual"):
-        gaprune.finetune(tmp_path, model=Residual)  # type: ignore[arg-type]
+def exported() -> Any:
+    return torch.export.export(Residual(3).eval(), (torch.zeros(2, 3, 8, 8),))
 
 
 @given(
     st.recursive(
-        st.one_of(st.integers(), st.floats(), st.binary(max_size=3), st.booleans(), st.text(max_size=4)),
+        st.one_of(st.integers(), st.floats(), st.binary(max_size=3), st.booleans(), st.builds(exported)),
         lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+        max_leaves=4,
     )
 )
+@settings(deadline=None, max_examples=30)
 def test_whatever_is_given_as_a_model_is_one_line(model: Any) -> None:
-    with pytest.raises(ModelError) as caught:
-        check_model(model)
-    assert len(str(caught.value).splitlines()) == 1
+    for by_name in (True, False):
+        with pytest.raises(GapruneError) as caught:
+            check_kinds(model, None, by_name=by_name)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_exported_network_is_told_so() -> None:
+    with pytest.raises(GapruneError, match="got one that was exported: give the network that it was made from"):
+        check_kinds(exported(), None, by_name=True)
+
+
+def test_loading_knows_the_kind_of_a_model_too(trained: nn.Module, square_data: ImageData, tmp_path: Path) -> None:
+    found = gaprune.search(trained, square_data, output=tmp_path / "run", reporter=Listener(), **SMALL)
+    for model, words in ((Residual, "the class Residual"), ("resnet18", "str")):
+        with pytest.raises(
+            ModelError, match=f"must be the torch.nn.Module that was searched, or one like it, got {words}"
+        ):
+            gaprune.load(found.path / found.rows[0].path, model=model)  # type: ignore[arg-type]
 
 
 def test_what_was_done_to_a_network_is_said(square_data: ImageData) -> None:
@@ -194,8 +186,3 @@ def test_how_to_resume_can_be_typed_as_it_stands(tmp_path: Path) -> None:
     manifest = {"objects": {"objectives": ["lean"]}, "options": {"model": "vgg16", "data": "digits", "data_dir": None}}
     with pytest.raises(GapruneError, match=r"search\('vgg16', 'digits', objectives=objectives, resume="):
         Own().check_resume(manifest, tmp_path)
-
-
-def test_weights_are_no_model_even_in_their_own_kind_of_table() -> None:
-    with pytest.raises(ModelError, match="is a state dict"):
-        check_model(OrderedDict(a=torch.ones(1)))

@@ -16,7 +16,7 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def options(**given: Any) -> SearchOptions:
-    return SearchOptions(**{"device": "cpu", **given}, given=frozenset(given))
+    return SearchOptions.of(**{"device": "cpu", **given}, given=frozenset(given))
 
 
 def pretend_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
@@ -93,4 +93,4 @@ def test_what_only_ray_understands_is_refused_without_it(name: str) -> None:
 
 def test_what_a_run_recorded_says_nothing_against_going_on_here() -> None:
     """A run made with workers, resumed without them: nobody typed the number."""
-    assert not place(SearchOptions(device="cpu", backend="local", workers=8, threads=1, threads_per_worker=1)).ray
+    assert not place(SearchOptions.of(device="cpu", backend="local", workers=8, threads=1, threads_per_worker=1)).ray

@@ -11,13 +11,13 @@ from listener import Listener
 
 from gaprune.data import ImageData
 from gaprune.models import ShippedWeights
-from gaprune.session import job
+from gaprune.session import images as job
 from gaprune.session.options import SearchOptions
 from gaprune.training import Recipe
 from gaprune.training.produce import train_baseline
 from gaprune.training.subject import Subject
 
-OPTIONS = SearchOptions(model="tiny_factory:small_residual", search_size=30, calibration_size=20)
+OPTIONS = SearchOptions.of(model="tiny_factory:small_residual", search_size=30, calibration_size=20)
 
 
 @pytest.fixture
@@ -49,12 +49,12 @@ def test_shipped_weights_of_this_split_are_searched_on_held_out_training_images(
 def test_shipped_weights_of_another_split_are_searched_on_test_images(
     change: dict[str, int], square_data: ImageData, shipped: ShippedWeights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = dataclasses.replace(OPTIONS, **change)
+    options = OPTIONS.but(**change)
     line = "the shipped weights were trained on another split or copy: searching on test images"
     assert source(options, square_data, shipped, monkeypatch) == ("test", [line])
-    asked = dataclasses.replace(options, search_from="train")
+    asked = options.but(search_from="train")
     assert source(asked, square_data, shipped, monkeypatch) == ("train", [])
-    own = dataclasses.replace(options, checkpoint=shipped.path)
+    own = options.but(checkpoint=shipped.path)
     assert source(own, square_data, shipped, monkeypatch) == ("train", [])
 
 
@@ -72,5 +72,5 @@ def test_a_resumed_run_searches_where_it_did_whatever_is_shipped_by_now(
 ) -> None:
     monkeypatch.setattr(job, "shipped_weights", lambda *_: shipped)
     listener = Listener()
-    parts = job.split_images(dataclasses.replace(OPTIONS, seed=1), square_data, False, listener, settled)
+    parts = job.split_images(OPTIONS.but(seed=1), square_data, False, listener, settled)
     assert (parts.record["search_from"], listener.lines) == (settled, [])

@@ -11,12 +11,12 @@ from gaprune.text.data import TextData, load_texts
 from gaprune.text.encoder import load_encoder
 from gaprune.text.task import Settings, Teacher, TextTask
 from gaprune.text.tokens import BertTokens
-from gaprune.text.training import Recipe
+from gaprune.text.training import TextRecipe
 
 CPU = torch.device("cpu")
 SETTINGS = Settings(
-    encoder=Recipe(epochs=4, batch_size=16, lr=5e-3),
-    student=Recipe(epochs=8, batch_size=16, lr=2e-2),
+    encoder=TextRecipe(epochs=4, batch_size=16, lr=5e-3),
+    student=TextRecipe(epochs=8, batch_size=16, lr=2e-2),
     limit=16,
     vocabulary=60,
     width=8,

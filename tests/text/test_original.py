@@ -14,7 +14,7 @@ from gaprune.text import training
 from gaprune.text.data import TextData
 from gaprune.text.original import fine_tuned, load_original
 from gaprune.text.task import Settings, TextTask
-from gaprune.text.training import Recipe
+from gaprune.text.training import TextRecipe
 
 CPU = torch.device("cpu")
 
@@ -23,7 +23,7 @@ def _made(encoder: Path, data: TextData, folder: Path, settings: Settings | None
     return fine_tuned(load_original(str(encoder), data, settings or SETTINGS, CPU), folder, make_reporter())
 
 
-SETTINGS = Settings(encoder=Recipe(epochs=1, batch_size=16, lr=5e-3), limit=6, vocabulary=60)
+SETTINGS = Settings(encoder=TextRecipe(epochs=1, batch_size=16, lr=5e-3), limit=6, vocabulary=60)
 
 
 def test_an_original_is_fine_tuned_once_and_then_found(

@@ -12,10 +12,10 @@ from gaprune.errors import RunError, TrainingError
 from gaprune.text import training
 from gaprune.text.networks import BiLstm, bert_base, build_network
 from gaprune.text.tokens import Encoded
-from gaprune.text.training import Examples, Recipe, train
+from gaprune.text.training import Examples, TextRecipe, train
 
 CPU = torch.device("cpu")
-RECIPE = Recipe(epochs=3, batch_size=10, lr=5e-3)
+RECIPE = TextRecipe(epochs=3, batch_size=10, lr=5e-3)
 
 
 def _examples(teacher: bool = False) -> Examples:
@@ -61,7 +61,7 @@ def test_a_training_that_was_interrupted_ends_with_the_same_weights(
 def test_it_learns_and_leaves_the_callers_random_state_alone() -> None:
     network, examples = _network("student"), _examples()
     states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # type: ignore[index]  # noqa: NPY002
-    train(network, examples, Recipe(epochs=6, batch_size=10, lr=2e-2), CPU)
+    train(network, examples, TextRecipe(epochs=6, batch_size=10, lr=2e-2), CPU)
     predicted = network(*examples.encoded.batch(range(100))).argmax(1)
     assert (predicted == examples.labels).float().mean() > 0.95
     assert not network.training
@@ -73,7 +73,7 @@ def test_it_learns_and_leaves_the_callers_random_state_alone() -> None:
 def test_texts_without_a_label_are_learnt_from_the_teacher_alone() -> None:
     network, examples = _network("student"), _examples(True)
     unlabelled = Examples(examples.encoded, torch.full((100,), -1), examples.teacher)
-    train(network, unlabelled, Recipe(epochs=6, batch_size=10, lr=2e-2), CPU)
+    train(network, unlabelled, TextRecipe(epochs=6, batch_size=10, lr=2e-2), CPU)
     assert (network(*examples.encoded.batch(range(100))).argmax(1) == examples.labels).float().mean() > 0.95
 
 
@@ -93,9 +93,9 @@ def test_every_text_is_seen_once_an_epoch_in_batches_of_like_length() -> None:
 
 
 def test_a_state_of_another_training_is_refused(tmp_path: Path) -> None:
-    train(_network("student"), _examples(), Recipe(epochs=1, batch_size=50), CPU, directory=tmp_path)
+    train(_network("student"), _examples(), TextRecipe(epochs=1, batch_size=50), CPU, directory=tmp_path)
     with pytest.raises(RunError, match="holds a training with other texts or another recipe"):
-        train(_network("student"), _examples(), Recipe(epochs=2, batch_size=50), CPU, directory=tmp_path)
+        train(_network("student"), _examples(), TextRecipe(epochs=2, batch_size=50), CPU, directory=tmp_path)
 
 
 def test_a_loss_that_is_no_number_stops_the_training() -> None:
@@ -103,4 +103,4 @@ def test_a_loss_that_is_no_number_stops_the_training() -> None:
     with torch.no_grad():
         network.get_parameter("classifier.bias").fill_(torch.nan)
     with pytest.raises(TrainingError, match="diverged: the loss is nan after step 2"):
-        train(network, _examples(), Recipe(epochs=1, batch_size=50), CPU)
+        train(network, _examples(), TextRecipe(epochs=1, batch_size=50), CPU)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch.fx import Node
 
@@ -10,6 +12,9 @@ from gaprune.prune.tracing import Norm, Trace, is_tensor, layer_of
 
 CONVOLUTIONS = (torch.ops.aten.conv1d, torch.ops.aten.conv2d, torch.ops.aten.conv3d)
 RECTIFIERS = (torch.ops.aten.relu.default, torch.ops.aten.relu_.default)
+CLAMPS = (torch.ops.aten.hardtanh.default, torch.ops.aten.hardtanh_.default)
+HARD_SWISHES = (torch.ops.aten.hardswish.default, torch.ops.aten.hardswish_.default)
+HARD_SWISH_FROM = -3.0
 
 
 def sole_norm(found: Trace, node: Node) -> Norm | None:
@@ -25,8 +30,20 @@ def sole_norm(found: Trace, node: Node) -> Norm | None:
     norm = _owner(found, node, "weight", "bias", "running_mean", "running_var")
     if convolution is None or norm is None or set(source.users) != {node}:
         return None
-    users = list(node.users)
-    return Norm(convolution, norm, len(users) == 1 and users[0].target in RECTIFIERS)
+    bounds = _bounds(list(node.users))
+    return Norm(convolution, norm, bounds == (0.0, math.inf), bounds)
+
+
+def _bounds(users: list[Node]) -> tuple[float, float] | None:
+    """Where an activation that alone reads a norm is flat: up to the first, and from the second on."""
+    if len(users) != 1:
+        return None
+    target, given = users[0].target, arguments(users[0])
+    if target in RECTIFIERS:
+        return 0.0, math.inf
+    if target in CLAMPS:  # ReLU6 is one of them
+        return float(given["min_val"]), float(given["max_val"])
+    return (HARD_SWISH_FROM, math.inf) if target in HARD_SWISHES else None
 
 
 def _owner(found: Trace, node: Node, *names: str) -> str | None:

@@ -1,11 +1,10 @@
-"""What the experiments run: searches and fine-tunings that go on where they were stopped."""
+"""What benchmarks and experiments run: searches and fine-tunings that go on where they were stopped."""
 
 from __future__ import annotations
 
 import argparse
 import itertools
 import json
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +15,18 @@ from safetensors.torch import save_file
 from torch import nn
 
 import gaprune
+from benchmarks.subjects import code_digest
 from gaprune.commands.search import SearchResult
 from gaprune.data import load_data
 from gaprune.errors import OptionError, RunError
 from gaprune.progress import Reporter
-from gaprune.runs import FrontRow, choose, environment, pick, read_manifest
+from gaprune.runs import FrontRow, choose, environment, pick, read_manifest, tables
 from gaprune.runs.directory import SECONDS
 from gaprune.runs.files import write_json
 from gaprune.training import Recipe, fit
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-from subjects import code_digest  # isort: skip
-
 VERSIONS = "versions.json"
+QUICK_NETWORK = "benchmarks.running:quick_network"
 QUICK_SIZES = {"search_size": 120, "calibration_size": 64, "statistics_size": 240, "device": "cpu", "threads": 1}
 
 
@@ -63,7 +60,7 @@ class Setting:
     epoch_images: int | None = None
 
     def search(self, name: str, **options: Any) -> SearchResult:
-        """A search that is begun, gone on with, or read; options that may not change must be as they were."""
+        """A search that is begun, resumed, or read; options that may not change must be as they were."""
         path = self.work / name
         if options.get("round_epochs") or options.get("iterations", 1) > 1:
             options["epoch_images"] = self.epoch_images
@@ -129,7 +126,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="trained weights; default: shipped, cached or trained now")
     parser.add_argument("--data-dir", type=Path, help="CIFAR-10 as torchvision or as an image folder has it")
     parser.add_argument("--cache-dir", type=Path, help="where data and baselines are kept")
-    parser.add_argument("--work", type=Path, default=Path("runs"), help="folder of the runs, which are gone on with")
+    parser.add_argument("--work", type=Path, default=Path("runs"), help="folder of the runs, which are resumed")
     parser.add_argument("--search-size", type=int, help="images of the fitness; default: a fifth, at most 2,000")
     parser.add_argument("--epoch-images", type=int, help="of each epoch, drawn anew; default: all training images")
 
@@ -138,7 +135,7 @@ def setting(options: argparse.Namespace, experiment: str, reporter: Reporter) ->
     """What the command line asks for; with ``--quick`` a small network on the digits."""
     if options.quick:
         work = options.output / f".{experiment}-quick"
-        small = {"model": "running:quick_network", "data": "digits", "checkpoint": _quick_checkpoint(work)}
+        small = {"model": QUICK_NETWORK, "data": "digits", "checkpoint": _quick_checkpoint(work)}
         small |= {"cache_dir": work / "cache", **QUICK_SIZES}
         return Setting("quick", "digits", small, work, reporter)
     named = {"model": options.model, "stem": options.stem, "data": "auto"}
@@ -185,5 +182,5 @@ def search_seconds(run: Path) -> float | None:
 
 def markdown(headings: list[str], rows: Iterable[Iterable[object]]) -> str:
     """A table; numbers as they are given."""
-    lines = [headings, ["---"] * len(headings), *[["" if cell is None else str(cell) for cell in row] for row in rows]]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    return tables.markdown(headings, cells, text=len(headings))

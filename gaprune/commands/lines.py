@@ -1,0 +1,126 @@
+"""The commands as they are typed. Options are read and checked first; only then torch is imported, with what works."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from gaprune.choices import TEXT_MODEL
+from gaprune.cli import run_command
+from gaprune.commands.options import CompareOptions, FinetuneOptions, TrainOptions
+from gaprune.config import peek
+from gaprune.errors import GapruneError
+from gaprune.session.options import SearchOptions
+from gaprune.text.options import TextOptions
+
+SEARCH, FINETUNE, TRAIN, COMPARE = (f"python -m gaprune.{name}" for name in ("search", "finetune", "train", "compare"))
+
+TEXT_EXTRA, TEXT_LIBRARIES = "text", ("accelerate", "tokenizers", "transformers")
+"""What the text classifier needs beyond images: the package's extra, and what it installs."""
+
+
+def search_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``python -m gaprune.search``; the exit status."""
+    return run_command(_search, SearchOptions, SEARCH, argv)
+
+
+def finetune_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``python -m gaprune.finetune``; the exit status."""
+    return run_command(_finetune, FinetuneOptions, FINETUNE, argv)
+
+
+def train_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``python -m gaprune.train``; the exit status."""
+    return run_command(_train, TrainOptions, TRAIN, argv)
+
+
+def compare_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``python -m gaprune.compare``, of images or of texts; the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if _model_of(words) == TEXT_MODEL:
+        return run_command(_compare_texts, TextOptions, COMPARE, words)
+    return run_command(_compare, CompareOptions, COMPARE, words)
+
+
+def _search(options: SearchOptions) -> None:
+    options.check_typed()
+    _check_run(options.run.resume)
+    _logging()
+    _room("gaprune.commands.search").command(options)
+
+
+def _finetune(options: FinetuneOptions) -> None:
+    options = options.settled()
+    options.check()
+    _check_run(options.run)
+    _logging()
+    _room("gaprune.commands.finetune").command(options)
+
+
+def _train(options: TrainOptions) -> None:
+    options.check()
+    _room("gaprune.commands.train").train(options)
+
+
+def _compare(options: CompareOptions) -> None:
+    options.check_typed()
+    _check_run(options.table.resume)
+    _check_run(options.network.run)
+    _logging()
+    _room("gaprune.commands.compare").compare(options)
+
+
+def _compare_texts(options: TextOptions) -> None:
+    options.check_typed()
+    _check_run(options.table.resume)
+    _logging()
+    needed = _room("gaprune.compress.extras").needed
+    for name in TEXT_LIBRARIES:
+        needed(name, TEXT_EXTRA)
+    _room("gaprune.text.compare").compare(options)
+
+
+def _check_run(path: Path | None) -> None:
+    """Raise ``RunError`` where a directory that is named holds no run."""
+    if path is not None:
+        from gaprune.runs import read_manifest
+
+        read_manifest(path)
+
+
+def _room(name: str) -> Any:
+    """A module that brings torch."""
+    return importlib.import_module(name)
+
+
+def _logging() -> None:
+    import logging  # a quarter of the time that help takes
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+
+
+def _model_of(words: Sequence[str]) -> str | None:
+    """What ``--model`` says, or the file of ``--config``, or the comparison of ``--resume``: whose options to read."""
+    model, config, resume = (_typed(words, name) for name in ("--model", "--config", "--resume"))
+    if model is None and config is not None:
+        model = peek(Path(config).expanduser(), "model")
+    if model is None and resume is not None:
+        from gaprune.runs import read_manifest
+
+        with suppress(GapruneError, KeyError, TypeError):  # what is wrong with the folder is told when it is opened
+            return str(read_manifest(Path(resume).expanduser())["options"]["model"])
+    return model
+
+
+def _typed(words: Sequence[str], flag: str) -> str | None:
+    """The value of an option among the words of a command."""
+    for number, word in enumerate(words):
+        if word == flag and number + 1 < len(words):
+            return words[number + 1]
+        if word.startswith(f"{flag}="):
+            return word.removeprefix(f"{flag}=")
+    return None

@@ -1,0 +1,168 @@
+"""What a finished search hands back, and how it is shown."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from gaprune.errors import OptionError
+from gaprune.front.members import CSV
+from gaprune.front.picture import PICTURE
+from gaprune.progress import Reporter, duration, show
+from gaprune.runs import Baseline as Original
+from gaprune.runs import FrontRow, RunDirectory, front_table, plain_table, points_lost, read_manifest, share_left
+from gaprune.runs.directory import SECONDS
+from gaprune.runs.picking import members
+from gaprune.runs.tables import MEGABYTE
+from gaprune.saved import load
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True, repr=False)
+class SearchResult:
+    """A finished search. Printed, it is the table of its front.
+
+    Attributes:
+        path: the run directory.
+        rows: the front, fewest FLOPs first: accuracies, FLOPs, parameters, place on disk.
+        picked: the row that ``pick`` marks; ``None`` when no row satisfies it.
+        model: the network that was given as an object, if it was.
+        satisfied: whether the rows keep to the constraints; if not, they are what comes nearest.
+        original: what the network reaches and costs that was searched; ``None`` where that is not known.
+        seconds: wall time of the search over all sessions; ``None`` where it is not known.
+        candidates: how many were evaluated; ``None`` where it is not known.
+    """
+
+    path: Path
+    rows: list[FrontRow]
+    picked: FrontRow | None
+    model: nn.Module | None = None
+    satisfied: bool = True
+    original: Original | None = None
+    seconds: float | None = None
+    candidates: int | None = None
+
+    @classmethod
+    def of_run(
+        cls, run: RunDirectory, rows: list[FrontRow], picked: FrontRow | None, model: nn.Module | None, satisfied: bool
+    ) -> SearchResult:
+        """With what the manifest of a run says."""
+        manifest = run.manifest
+        original, seconds, candidates = (manifest.get(name) for name in ("original", SECONDS, "evaluations"))
+        known = None if original is None else Original(**original)
+        return cls(run.path, rows, picked, model, satisfied, known, seconds, candidates)
+
+    def load(self, row: FrontRow | int | str | None = None) -> nn.Module:
+        """The compact network of a row, or of its index or name; of the picked one by default.
+
+        Raises:
+            OptionError: there is no such member, or nothing is picked.
+        """
+        chosen = self.picked if row is None else row if isinstance(row, FrontRow) else self._row(row)
+        if chosen is None:
+            raise OptionError("no member satisfies the pick: name one by its index")
+        return load(self.path / chosen.path, model=self.model)
+
+    def _row(self, named: int | str) -> FrontRow:
+        if isinstance(named, int):
+            return self.rows[named]
+        found = members(self.rows, named)
+        if len(found) != 1:
+            raise OptionError(f"the front of {self.path} has no member {named}")
+        return found[0]
+
+    def frame(self) -> Any:
+        """The front as a ``pandas.DataFrame``, a row a member, by name.
+
+        Raises:
+            OptionError: pandas is not installed.
+        """
+        try:
+            pandas = importlib.import_module("pandas")
+        except ImportError:
+            advice = f"pip install pandas; {self.path / CSV} holds the same"
+            raise OptionError(f"frame() needs pandas, which is not installed: {advice}") from None
+        return pandas.DataFrame([_record(row, self.original) for row in self.rows]).set_index("name")
+
+    def __repr__(self) -> str:
+        """One line."""
+        count = "1 network" if len(self.rows) == 1 else f"{len(self.rows)} networks"
+        picked = "none" if self.picked is None else self.picked.name
+        return f"<SearchResult {str(self.path)!r}: {count}, picked: {picked}>"
+
+    def __str__(self) -> str:
+        """The table of the front."""
+        return plain_table(self.rows, baseline=self.original, picked=self.picked)
+
+    def __rich__(self) -> Table:
+        """The table of the front."""
+        return front_table(self.rows, baseline=self.original, picked=self.picked)
+
+    def _repr_markdown_(self) -> str:
+        """The table of the front, for notebooks."""
+        return str(self)
+
+
+def _record(row: FrontRow, original: Original | None) -> dict[str, Any]:
+    values = asdict(row)
+    objectives = values.pop("objectives")
+    lost = None if original is None else points_lost(row, original)
+    named = {"name": row.name, **values, "points_lost": lost}
+    return named | {f"objective_{name}": value for name, value in objectives.items()}
+
+
+def show_front(result: SearchResult, reporter: Reporter, *, every: bool = False) -> None:
+    """Show the table of a front.
+
+    Args:
+        result: what was found.
+        reporter: where to.
+        every: whether to show all rows of a long front.
+    """
+    rows, baseline, picked = result.rows, result.original, result.picked
+    drawn = front_table(rows, baseline=baseline, picked=picked, every=every)
+    show(reporter, drawn, plain_table(rows, baseline=baseline, picked=picked, every=every))
+
+
+def show_result(result: SearchResult, reporter: Reporter, *, every: bool = False) -> None:
+    """Say what a search has found, what it took, and where it lies.
+
+    Args:
+        result: what was found.
+        reporter: where to.
+        every: whether to show all rows of a long front.
+    """
+    show_front(result, reporter, every=every)
+    if result.seconds is not None and result.candidates is not None:
+        took = duration(result.seconds)
+        reporter.say(f"took: {took} for {result.candidates:,} candidates, statistics and front included")
+    reporter.say(f"run: {result.path}")
+    size = bytes_of(result.path) / MEGABYTE
+    table = f"table: {result.path / CSV}, picture: {result.path / PICTURE}"
+    reporter.say(f"{table}; {size:,.0f} MB on disk with all networks and what resuming needs")
+    if result.picked is not None:
+        rule = read_manifest(result.path)["options"]["pick"]
+        reporter.say(f"picked ({rule}): {described(result, result.picked)}")
+
+
+def described(result: SearchResult, row: FrontRow) -> str:
+    """A member in one line: its index and name, what it loses, what it costs, how it is loaded."""
+    parts = [f"member {row.index}"]
+    lost = None if result.original is None else points_lost(row, result.original)
+    if lost is not None:
+        change = f"{'gains' if lost < 0 else 'loses'} {abs(lost):.2f} points of test accuracy"
+        parts.append(f"{change} with {share_left(row.flops_share)}% of the FLOPs")
+    model = ", model=model" if result.model is not None else ""
+    return ", ".join([*parts, f'gaprune.load("{result.path / row.path}"{model})'])
+
+
+def bytes_of(path: Path) -> int:
+    """What the files in a directory take."""
+    return sum(os.path.getsize(Path(folder) / name) for folder, _, names in os.walk(path) for name in names)

@@ -1,0 +1,111 @@
+"""What ``python -m gaprune.compare --model bert`` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from gaprune.choices import Device
+from gaprune.fields import Options, check_fields, group, option, seed_option
+
+SST2, SMS = "sst2", "sms-spam"
+"""Data sets by name."""
+
+PAPER = "bert-base-multilingual-cased"
+"""The encoder of the second paper."""
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The text classifier."""
+
+    model: Literal["bert"] = option("bert", "the text classifier")
+    encoder: str = option(PAPER, "a BERT: a folder (config.json, tokenizer, model.safetensors) or a name on the hub")
+
+
+@dataclass(frozen=True)
+class TextDataOptions:
+    """The texts and their labels."""
+
+    data: str = option(SMS, f"{SST2}, {SMS}, or a .tsv or .csv file of texts and labels")
+    data_dir: Path | None = option(
+        None, f"folder with the files of {SST2} or {SMS}; none downloads them", metavar="DIR"
+    )
+    text_column: str | None = option(None, "column of the texts in a file with a header; none finds it")
+    label_column: str | None = option(None, "column of the labels; none finds it")
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """What is compared, and how it is trained."""
+
+    methods: tuple[str, ...] | None = option(
+        None, "chains such as none, quantize:linear, distill+tucker:size=0.15; none is the paper's ten, and onnx"
+    )
+    epochs: int = option(
+        3, "passes over the training texts of the original, and of each row that is trained on", least=1
+    )
+    batch_size: int = option(32, "texts in a training step of the encoder; a student has its own number", least=1)
+    lr: float = option(5e-5, "peak learning rate of the encoder; a student has its own", above=0)
+    student_epochs: int = option(20, "passes over the training texts of a student, all its trainings together", least=1)
+    max_length: int = option(128, "tokens that a text keeps; what is longer is cut, and counted", least=4)
+    batch: int = option(128, "the larger batch that is timed; the other is 1", least=2)
+    seed: int = seed_option("decides the split, initial weights and the order of texts")
+
+
+@dataclass(frozen=True)
+class MachineOptions:
+    """Where networks are trained and timed."""
+
+    threads: int | None = option(None, "CPU threads; none is torch's own number", least=1)
+    device: Device = option("auto", "where networks are trained and judged")
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """The table on disk."""
+
+    output: Path | None = option(None, "directory; none is comparisons/bert-<data>-<date>", metavar="DIR")
+    resume: Path | None = option(None, "go on with this comparison; --methods adds rows to it", metavar="DIR")
+    cache_dir: Path | None = option(None, "where downloads are kept", metavar="DIR")
+
+
+@dataclass(frozen=True)
+class TextOptions(Options):
+    """Fine-tune a BERT on texts of two classes, compress it by every chain, and put the paper's table beside ours."""
+
+    DASHES: ClassVar[bool] = True
+    EXAMPLES: ClassVar[tuple[str, ...]] = (
+        "python -m gaprune.compare --model bert",
+        "python -m gaprune.compare --model bert --data reviews.csv --text-column text --label-column label",
+    )
+
+    network: NetworkOptions = group(NetworkOptions, "network")
+    texts: TextDataOptions = group(TextDataOptions, "texts")
+    work: MethodOptions = group(MethodOptions, "methods and training")
+    machine: MachineOptions = group(MachineOptions, "device")
+    table: TableOptions = group(TableOptions, "directory")
+    given: frozenset[str] = field(default=frozenset(), compare=False)
+
+    def check(self) -> None:
+        """Refuse what cannot be used, before anything is read.
+
+        Raises:
+            OptionError: one line that names the option, the rule and the value.
+        """
+        check_fields(self)
+
+    def check_typed(self) -> None:
+        """All that can be said of a command line at once.
+
+        Raises:
+            GapruneError: one line that names the option, the rule and the value.
+        """
+        if self.table.resume is not None:
+            return  # most options are the comparison's own
+        self.check()
+        if self.table.output is not None and self.table.output.exists():
+            from gaprune.runs import check_free
+
+            check_free(self.table.output)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("torch_pruning")
+
+import pretrained
+from pretrained import AHEAD, AHEAD_TRAINED, BUDGETS, NETWORK, OURS, PEER, WHOLE, figures_of, photographs
+
+from gaprune.errors import OptionError
+from gaprune.progress import SILENT
+
+
+def row(method: str, variant: str, budget: float, test: float) -> dict[str, Any]:
+    return {"method": method, "variant": variant, "budget": budget, "test_accuracy": test}
+
+
+def rows(budgets: tuple[float, ...], *, trained: bool) -> list[dict[str, Any]]:
+    found = [row(OURS, "whole, anchored", 1.0, 0.949)]
+    for budget in budgets:
+        found += [row(OURS, "compensated", budget, 0.1), row(OURS, "handed out", budget, 0.90)]
+        found += [row(PEER, "as it comes", budget, 0.5), row(PEER, "anchored", budget, 0.6)]
+        if trained:
+            found += [row(OURS, "trained", budget, 0.94), row(PEER, "trained", budget, 0.91)]
+    return found
+
+
+def test_the_peer_is_judged_by_its_best_before_training_and_by_itself_after() -> None:
+    assert figures_of("net", 0.95, rows((0.5,), trained=True)) == {
+        f"net: {WHOLE}": pytest.approx(0.1),
+        "net: loss at 50%": pytest.approx(5.0),
+        "net: loss after training at 50%": pytest.approx(1.0),
+        f"net: {AHEAD}": pytest.approx(30.0),
+        f"net: {AHEAD_TRAINED}": pytest.approx(3.0),
+    }
+
+
+def test_what_was_not_trained_has_no_figure() -> None:
+    assert not [name for name in figures_of("net", 0.95, rows((0.5,), trained=False)) if "training" in name]
+
+
+def test_every_goal_speaks_of_a_figure_that_a_run_makes() -> None:
+    made = figures_of(NETWORK, 0.95, rows(BUDGETS, trained=True))
+    assert {goal.name for goal in pretrained.GOALS} <= set(made)
+
+
+def test_photographs_of_any_size_are_cropped_in_the_middle_and_alike_of_each_class(tmp_path: Path) -> None:
+    wide = np.zeros((200, 400, 3), dtype=np.uint8)
+    wide[:, 200:] = 255
+    for name in pretrained.CLASSES:
+        (tmp_path / "test" / name).mkdir(parents=True)
+        for number, size in enumerate((wide, wide[:100, :100], wide[:, 150:250])):
+            Image.fromarray(size).save(tmp_path / "test" / name / f"{number}.JPEG")
+    found = photographs(tmp_path / "test", 20, SILENT)
+    assert found.images.shape == (20, 3, 160, 160)
+    assert found.labels.bincount().tolist() == [2] * 10
+    middle = found.images[0].float().mean((0, 1))
+    assert middle[:70].max() < 30
+    assert middle[90:].min() > 225
+    with pytest.raises(OptionError, match=r"data-dir must hold train/n01440764/\*\.JPEG"):
+        photographs(tmp_path / "train", 20, SILENT)
+
+
+def test_the_benchmark_runs_and_keeps_every_budget(tmp_path: Path) -> None:
+    command = [sys.executable, pretrained.__file__, "--quick", "--epochs", "1", "--output", str(tmp_path)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    (file,) = tmp_path.glob("pretrained-*-quick.json")
+    result = json.loads(file.read_text())
+    found = result["rows"] + result["peer_sweep"]
+    assert {row["method"] for row in found} == {OURS, pretrained.EQUAL, PEER}
+    assert {row["budget"] for row in found} == {1.0, *BUDGETS}
+    assert all(row["flops_share"] <= row["budget"] for row in found)
+    assert not any("failure" in row for row in result["peer_sweep"])
+    variants = {row["variant"] for row in result["peer_sweep"]}
+    assert variants == {"as it comes", "BN", "anchored"}
+    assert len([row for row in result["rows"] if row["variant"] == "trained"]) == 4
+    assert not list(tmp_path.glob(".*")), "the work file goes when the work is done"
+
+
+def test_without_photographs_it_says_what_it_needs() -> None:
+    made = subprocess.run([sys.executable, pretrained.__file__], capture_output=True, text=True, check=False)
+    assert made.returncode == 2
+    assert made.stderr == (
+        "python benchmarks/pretrained.py: error: data-dir must be given: Imagenette's folder, with train/ and test/\n"
+    )
