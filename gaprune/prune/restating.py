@@ -33,8 +33,8 @@ def restate_norms(
 ) -> None:
     """Restate every batch norm by the moments of its input on ``images``; what the network gives in eval mode stays.
 
-    Norms without running statistics or without scale and shift are left alone: they have no second form. Neither have
-    those that the network never calls.
+    Norms without running statistics or without scale and shift are left alone: they have no second form. So are those
+    whose scale or shift is frozen, and those that the network never calls.
 
     Args:
         network: the network, in place; left in the mode it was in.
@@ -43,7 +43,7 @@ def restate_norms(
         std: normalisation.
         batch_size: images a forward pass.
     """
-    norms = {path: norm for path, norm in running_norms(network).items() if norm.affine}
+    norms = {path: norm for path, norm in running_norms(network).items() if norm.affine and _may_change(norm)}
     watches = {path: _Moments() for path in norms}
     handles = [norm.register_forward_pre_hook(watches[path]) for path, norm in norms.items()]
     normalised = normaliser(mean, std, images.images.device)
@@ -58,6 +58,10 @@ def restate_norms(
         for path, norm in norms.items():
             if watches[path].count > 1:
                 _restate(norm, *watches[path].found())
+
+
+def _may_change(norm: Any) -> bool:
+    return bool(norm.weight.requires_grad and norm.bias.requires_grad)
 
 
 class _Moments:

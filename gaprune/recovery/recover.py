@@ -18,6 +18,7 @@ from gaprune.prune.genome import Bits
 from gaprune.prune.restating import restate_norms
 from gaprune.session.job import Job
 from gaprune.training import LABELS, Distillation, EpochRecord, Lesson, Recipe, fit
+from gaprune.training.frozen import thawed
 from gaprune.training.masking import masked_gradients
 from gaprune.training.subject import default_recipe
 
@@ -69,7 +70,7 @@ def recover(
         reporter: told how it goes.
         lesson: what is learnt.
     """
-    network.requires_grad_(True)  # a frozen original passes that on to what is cut out of it
+    thawed(network)
     task = job.evaluator.task
     with pinned(job.threads):
         restate_norms(network, task.calibration, task.mean, task.std, batch_size=task.batch_size)

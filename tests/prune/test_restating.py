@@ -90,6 +90,15 @@ def test_norms_without_a_second_form_are_left_alone(norm: dict[str, bool]) -> No
     assert all(torch.equal(tensor, before[name]) for name, tensor in net[1].state_dict().items())
 
 
+def test_frozen_norms_stay_as_they_are() -> None:
+    net, images = network(), pictures()
+    net[1].bias.requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    restate_norms(net, images, MEAN, STD)
+    changed = {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {f"4.{name}" for name in ("weight", "bias", "running_mean", "running_var")}
+
+
 def test_it_leaves_mode_and_hooks_as_they_were() -> None:
     net = network().train()
     restate_norms(net, pictures(), MEAN, STD)
