@@ -236,10 +236,12 @@ class _LeastSquares:
             return least
         right = self._x[:, : self._fitted].mT @ missing[:, : self._fitted] / self._fitted
         kept = misses.square().sum((1, 2))
-        better = [
-            (misses - rest @ self._solved(self._first, right, least * 0 + damping)).square().sum((1, 2)) < kept
-            for damping in DAMPINGS
-        ]
+        better: list[Tensor] = []
+        for damping in DAMPINGS:
+            misses_now = misses - rest @ self._solved(self._first, right, least * 0 + damping)
+            better.append(misses_now.square().sum((1, 2)) < kept)
+            if better[-1].all():
+                break
         self._moves = torch.stack(better).any(0)
         return missing.new_tensor(DAMPINGS)[torch.stack(better).int().argmax(0)]
 
