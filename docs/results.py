@@ -60,6 +60,26 @@ def oneshot(result: Result) -> str:
     return original + table(("top-1 on the test images, %", *(f"{b:.0%} of the FLOPs" for b in budgets)), rows)
 
 
+def pretrained(result: Result) -> str:
+    """Accuracy of each network by way and budget."""
+    rows = [
+        (
+            row["method"]
+            if row["method"] != "Torch-Pruning"
+            else f"{row['method']} ({row['criterion']}, {row['scope']})",
+            row["variant"],
+            f"{row['budget']:.0%}",
+            percent(row["flops_share"]),
+            percent(row["test_accuracy"]),
+        )
+        for row in (*result["rows"], *result["peer_sweep"])
+        if "test_accuracy" in row
+    ]
+    images = result["settings"]["test_images"]
+    original = f"The original: {percent(result['original']['test_accuracy'])}% on {images} test images.\n\n"
+    return original + table(("method", "way", "FLOPs at most", "FLOPs left, %", "top-1, %"), rows)
+
+
 def evolution(result: Result) -> str:
     """Hypervolume and the best member's accuracy, by method."""
     budgets = [name.removeprefix("test accuracy at ") for name in result["summary"][0] if name.startswith("test ")]
@@ -198,6 +218,11 @@ PAGES: dict[str, tuple[Part, ...]] = {
         Part("VGG16 on the digits", f"{EXPERIMENTS}/first-search-vgg16-digits"),
     ),
     "oneshot": both(BENCHMARKS, "oneshot", oneshot, ("",)),
+    "pretrained": (
+        Part(
+            "EfficientNet-Lite0 on Imagenette", f"{BENCHMARKS}/pretrained-efficientnet-lite0-imagenette-cpu", pretrained
+        ),
+    ),
     "search": both(BENCHMARKS, "search", evolution, ("",)),
     "finetuned": both(BENCHMARKS, "finetuned", finetuned, ("",)),
     "shared": (Part(NAMES[RESNET18], f"{BENCHMARKS}/shared-{RESNET18}", shared),),
