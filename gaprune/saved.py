@@ -20,12 +20,12 @@ from torch.nn.modules.conv import _ConvNd
 
 from gaprune.device import neutral
 from gaprune.errors import CheckpointError, ModelError, RunError
+from gaprune.genome import Genome, Layout
 from gaprune.models import build
-from gaprune.prune.compact import fill, fit_attributes, place_grouped
-from gaprune.prune.genome import Genome, Layout
-from gaprune.prune.grouped import GroupedConvolution
-from gaprune.prune.modes import copied
-from gaprune.prune.tensors import first_names, state_tensors
+from gaprune.prune.cut.compact import fill, fit_attributes, place_grouped
+from gaprune.prune.cut.grouped import GroupedConvolution
+from gaprune.prune.graph.modes import copied
+from gaprune.prune.graph.tensors import first_names, state_tensors
 from gaprune.runs.files import atomic_write, read_json_object, write_json
 from gaprune.runs.front import member_folder
 

@@ -16,7 +16,7 @@ from gaprune.campaigns.policy import P, Policy, Searched
 from gaprune.campaigns.records import RESULT, to_record
 from gaprune.evaluate import Outcome
 from gaprune.front.members import save_front, saved_front
-from gaprune.prune.masks import Masks
+from gaprune.prune.cut.masks import Masks
 from gaprune.runs import FrontRow
 from gaprune.runs.directory import LOG_NAME
 from gaprune.session.backends import MakeBackend

@@ -11,7 +11,7 @@ import numpy as np
 
 from gaprune.evolve.dominance import is_efficient
 from gaprune.front.members import FRONT, distinct, member_readme, new_front, replace_front
-from gaprune.prune.genome import Genome
+from gaprune.genome import Genome
 from gaprune.runs import FrontRow, RunDirectory, member_name
 from gaprune.runs.files import atomic_write, write_json
 from gaprune.runs.front import write_indices

@@ -19,11 +19,11 @@ from gaprune.campaigns.records import RESULT, START, Iteration, NextStart, read_
 from gaprune.campaigns.training import STATES, TRAINED, open_network, save_trained, train_on
 from gaprune.errors import TrainingError
 from gaprune.front.members import CSV, member_row
-from gaprune.prune.lineage import present_kernels
-from gaprune.recovery.recover import distillation
+from gaprune.options import SearchOptions
+from gaprune.prune.cut.lineage import present_kernels
+from gaprune.recovery.network import distillation
 from gaprune.runs import FrontRow, RunDirectory, read_csv
 from gaprune.saved import read_metrics
-from gaprune.session.options import SearchOptions
 from gaprune.training import Distillation
 from gaprune.training.loop import SEED_STRIDE
 

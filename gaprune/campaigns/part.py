@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gaprune.cli import differences
 from gaprune.device import pinned
 from gaprune.errors import RunError
+from gaprune.genome import Genome
+from gaprune.options.cli import differences
 from gaprune.progress import Reporter
-from gaprune.prune.genome import Genome
-from gaprune.prune.lineage import compose, present_kernels
-from gaprune.prune.masks import Masks
+from gaprune.prune.cut.lineage import compose, present_kernels
+from gaprune.prune.cut.masks import Masks
 from gaprune.runs import FrontRow, RunDirectory
 from gaprune.runs.directory import MANIFEST_NAME
 from gaprune.runs.tables import MEGABYTE

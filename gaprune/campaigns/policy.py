@@ -11,12 +11,12 @@ from typing import Generic, TypeVar
 from gaprune.campaigns.hand_out import PartNetwork
 from gaprune.campaigns.part import Start
 from gaprune.evolve import Algorithm
+from gaprune.genome import Genome
+from gaprune.options import SearchOptions
 from gaprune.progress import Reporter
-from gaprune.prune.genome import Genome
 from gaprune.runs import FrontRow, RunDirectory
 from gaprune.session.job import Job
 from gaprune.session.loop import Found
-from gaprune.session.options import SearchOptions
 from gaprune.session.statistics_cache import NAME as STATISTICS
 
 P = TypeVar("P")

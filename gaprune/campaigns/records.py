@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gaprune.errors import RunError
-from gaprune.prune.genome import Genome
+from gaprune.genome import Genome
 from gaprune.runs import read_manifest
 from gaprune.runs.directory import MANIFEST_NAME
 

@@ -17,10 +17,10 @@ from gaprune.campaigns.rounds_table import round_row, write_tables
 from gaprune.campaigns.training import STATES, TRAINED, save_trained, train_on
 from gaprune.errors import TrainingError
 from gaprune.evolve import Algorithm, Rounds
-from gaprune.prune.lineage import present_kernels
+from gaprune.options import SearchOptions
+from gaprune.prune.cut.lineage import present_kernels
 from gaprune.runs.directory import SECONDS
 from gaprune.session.job import Job
-from gaprune.session.options import SearchOptions
 from gaprune.training.loop import SEED_STRIDE
 
 

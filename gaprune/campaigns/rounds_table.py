@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gaprune.campaigns.records import Round
 from gaprune.front.members import member_row
-from gaprune.prune.masks import Masks
+from gaprune.prune.cut.masks import Masks
 from gaprune.runs import FLOPS_NOTE, FrontRow
 from gaprune.runs.files import atomic_write
 from gaprune.runs.tables import cell, csv_table, markdown

@@ -20,7 +20,7 @@ from gaprune.device import Numerics, pinned
 from gaprune.errors import BackendError, first_line
 from gaprune.evaluate.backend import Backend
 from gaprune.evaluate.outcome import Outcome
-from gaprune.prune.genome import Genome
+from gaprune.genome import Genome
 
 Evaluate = Callable[[Genome, float], Outcome]
 

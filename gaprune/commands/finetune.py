@@ -9,24 +9,24 @@ from typing import Any, Unpack
 
 from torch import nn
 
-from gaprune.cli import Interrupted, typed_command
 from gaprune.commands.lines import FINETUNE as PROG
 from gaprune.commands.lines import finetune_main as main
-from gaprune.commands.options import FinetuneKeywords, FinetuneOptions
 from gaprune.commands.result import SearchResult, described, show_front
 from gaprune.data import ImageData
 from gaprune.device import card_names, neutral, pinned
 from gaprune.errors import OptionError, RunError
 from gaprune.evaluate import Objective
-from gaprune.fields import names_of, options_record
 from gaprune.front.members import CSV
 from gaprune.front.picture import PICTURE, draw, logged
 from gaprune.front.reopen import finished_front, reopened
-from gaprune.keywords import from_keywords
-from gaprune.limits import SHARED_NEEDS
+from gaprune.options import FinetuneKeywords, FinetuneOptions, ScreenOptions
+from gaprune.options.cli import Interrupted, typed_command
+from gaprune.options.fields import names_of, options_record
+from gaprune.options.keywords import from_keywords
+from gaprune.options.limits import SHARED_NEEDS
 from gaprune.progress import SILENT, Reporter, logging_at, make_reporter
 from gaprune.recovery.members import Tuner, update_table
-from gaprune.recovery.recover import distillation, gentle_recipe
+from gaprune.recovery.network import distillation, gentle_recipe
 from gaprune.recovery.shared import SharedTuner
 from gaprune.runs import (
     FrontRow,
@@ -35,7 +35,6 @@ from gaprune.runs import (
     environment,
 )
 from gaprune.session.job import Job
-from gaprune.session.options import ScreenOptions
 from gaprune.session.own import Own, check_kinds
 from gaprune.training import Recipe
 

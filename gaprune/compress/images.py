@@ -25,11 +25,11 @@ from gaprune.device import pinned
 from gaprune.errors import MethodError, ModelError, OptionError
 from gaprune.models import build, check_name, model_names
 from gaprune.progress import Reporter
-from gaprune.prune.calibration import Anchors, kept_anchors, recalibrate, take_anchors
-from gaprune.prune.costs import count_flops
-from gaprune.prune.folding import fold
-from gaprune.prune.graph import build_graph
-from gaprune.recovery.recover import GENTLER
+from gaprune.prune.cut.costs import count_flops
+from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.norms.folding import fold
+from gaprune.prune.norms.recalibration import Anchors, kept_anchors, recalibrate, take_anchors
+from gaprune.recovery.network import GENTLER
 from gaprune.training import Distillation, Recipe, fit, images_per_epoch
 from gaprune.training.subject import default_recipe
 

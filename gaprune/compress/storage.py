@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from gaprune.compress.factored import factored, place, placed
+from gaprune.compress.factoring import factored, place, placed
 from gaprune.compress.method import Step, Task, Work
 from gaprune.compress.runners import ONNX_FILE, OnnxRunner, Runner, TorchRunner
 from gaprune.errors import CheckpointError, RunError

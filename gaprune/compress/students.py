@@ -9,8 +9,8 @@ from gaprune.compress.widths import uniform
 from gaprune.compress.words import share
 from gaprune.errors import OptionError
 from gaprune.prune.checking import checked_graph
-from gaprune.prune.compact import Compactor
-from gaprune.prune.masks import Masks
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.masks import Masks
 
 THIN = "thin"
 """The original's form, all widths cut alike."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
+from gaprune.genome import Bits, Floats
 from gaprune.prune.checking import checked_graph
-from gaprune.prune.compact import Compactor
-from gaprune.prune.genome import Bits, Floats
-from gaprune.prune.graph import Graph
-from gaprune.prune.masks import Masks
-from gaprune.prune.tensors import state_tensors
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.graph.graph import Graph
+from gaprune.prune.graph.tensors import state_tensors
 
 SCOPES = ("uniform", "global")
 

@@ -1,7 +1,7 @@
 """Image data: sources, splits with a clear view of who may see what, and augmentation on the device."""
 
 from gaprune.data.arrays import from_arrays
-from gaprune.data.augment import augment
+from gaprune.data.augmentation import augment
 from gaprune.data.cache import default_cache_dir
 from gaprune.data.datasets import image_data
 from gaprune.data.images import ImageData, ImageSet, normalise

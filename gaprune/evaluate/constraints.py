@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from gaprune.limits import COSTS, check_limits
-from gaprune.prune.costs import Costs
+from gaprune.options.limits import COSTS, check_limits
+from gaprune.prune.cut.costs import Costs
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,16 @@ from torch import nn
 from gaprune.data.images import ImageSet
 from gaprune.errors import first_line
 from gaprune.evaluate.constraints import Constraints
-from gaprune.evaluate.measure import Measurement, measure
+from gaprune.evaluate.measurement import Measurement, measure
 from gaprune.evaluate.objectives import Objective
 from gaprune.evaluate.outcome import Outcome
-from gaprune.prune.calibration import Anchors, Recalibrator
-from gaprune.prune.compact import Compactor
-from gaprune.prune.compensation import Compensator
-from gaprune.prune.costs import Costs
-from gaprune.prune.folding import fold
-from gaprune.prune.genome import Genome
-from gaprune.prune.masks import Masks
+from gaprune.genome import Genome
+from gaprune.prune.compensate.compensation import Compensator
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.costs import Costs
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.norms.folding import fold
+from gaprune.prune.norms.recalibration import Anchors, Recalibrator
 from gaprune.prune.space import PruningSpace
 
 REMEMBERED = 4096

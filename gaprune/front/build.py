@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from gaprune.evaluate import Measurement
+from gaprune.genome import Genome
 from gaprune.progress import Reporter
-from gaprune.prune.genome import Genome
-from gaprune.prune.masks import Masks
-from gaprune.prune.polish import Polisher
+from gaprune.prune.compensate.polish import Polisher
+from gaprune.prune.cut.masks import Masks
 from gaprune.session.engine import first
 from gaprune.session.job import Job
 

@@ -20,10 +20,10 @@ from gaprune.errors import RunError
 from gaprune.evolve.dominance import is_efficient
 from gaprune.front.build import Builder, Built
 from gaprune.front.finetuned import carry_over, current_row, handed_out, in_words
+from gaprune.genome import Genome
 from gaprune.progress import Reporter
-from gaprune.prune.costs import count_flops
-from gaprune.prune.genome import Genome
-from gaprune.prune.masks import Masks
+from gaprune.prune.cut.costs import count_flops
+from gaprune.prune.cut.masks import Masks
 from gaprune.runs import FrontRow, RunDirectory, member_name, read_csv, write_csv
 from gaprune.runs.files import atomic_write, put_back, sync_folder, take_place
 from gaprune.runs.front import SHORT, write_indices

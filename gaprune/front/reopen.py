@@ -6,14 +6,14 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from gaprune.cli import differences
 from gaprune.errors import RunError
 from gaprune.front.members import CSV
+from gaprune.options import PLACES, SearchOptions, resumed_options
+from gaprune.options.cli import differences
 from gaprune.progress import Reporter
 from gaprune.runs import FrontRow, RunDirectory, read_csv
 from gaprune.runs.directory import PARTS
 from gaprune.session.job import Before, Job, check_names, prepare
-from gaprune.session.options import PLACES, SearchOptions, resumed_options
 from gaprune.session.own import Own
 
 SEARCH = "python -m gaprune.search"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from gaprune.choices import FORMS, MODELS, Stem, names
 from gaprune.errors import ModelError, OptionError, choice_error
 from gaprune.models.factories import call_factory, find_factory
 from gaprune.models.resnet import resnet18
 from gaprune.models.vgg import VGG16
 from gaprune.models.zoo import build_from_zoo, check_zoo_name, near_names, of_zoo, suggestions
+from gaprune.options.choices import FORMS, MODELS, Stem, names
 
 STEMS = names(Stem)
 """First layers of ``resnet18``."""

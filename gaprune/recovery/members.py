@@ -18,10 +18,10 @@ from gaprune.errors import RunError, TrainingError
 from gaprune.front.finetuned import current_row, handed_out, in_words, note_training, trainings
 from gaprune.front.members import CSV, member_config, member_readme
 from gaprune.front.reopen import finished_front
+from gaprune.genome import Bits, Genome
 from gaprune.progress import Reporter, duration
-from gaprune.prune.genome import Bits, Genome
-from gaprune.prune.lineage import present_kernels
-from gaprune.recovery.recover import Recovered, recover
+from gaprune.prune.cut.lineage import present_kernels
+from gaprune.recovery.network import Recovered, recover
 from gaprune.runs import FrontRow, RunDirectory, write_csv
 from gaprune.runs.files import atomic_write, put_back, read_json_object, take_place
 from gaprune.runs.front import FINETUNED

@@ -17,9 +17,9 @@ from gaprune.data.sources import Reading
 from gaprune.data.splits import SearchFrom, pool
 from gaprune.models import shipped_weights, stem_of
 from gaprune.models.preprocessing import of_model
+from gaprune.options import SearchOptions
 from gaprune.progress import Reporter
 from gaprune.session.engine import statistics_images
-from gaprune.session.options import SearchOptions
 
 MOST_HELD_OUT = 2000
 """Images of a search set that has a part of its own, unless told otherwise."""

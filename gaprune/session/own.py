@@ -16,8 +16,8 @@ from gaprune.data.origins import kind
 from gaprune.errors import OptionError
 from gaprune.evaluate import Objective
 from gaprune.progress import Reporter
-from gaprune.prune.foreign import plain, unwrapped
-from gaprune.prune.probe import Probe, probe
+from gaprune.prune.graph.foreign import plain, unwrapped
+from gaprune.prune.probing import Probe, probe
 from gaprune.session.callbacks import Callback
 
 WITHOUT_MEANING = {"model": ("checkpoint", "stem", "head"), "data": ("data_dir", "test_share", "image_size", "resize")}

@@ -19,7 +19,7 @@ import safetensors.numpy
 
 from gaprune.errors import OptionError
 from gaprune.evolve.algorithm import Algorithm, AlgorithmState, failed_row
-from gaprune.prune.genome import Floats, Genome, Space
+from gaprune.genome import Floats, Genome, Space
 from gaprune.testing.spaces import ToyNetwork
 
 

@@ -18,7 +18,7 @@ import torch
 
 from gaprune.evaluate.backend import Backend
 from gaprune.evaluate.outcome import Outcome
-from gaprune.prune.genome import Genome
+from gaprune.genome import Genome
 
 Evaluate = Callable[[Genome, float], Outcome]
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from gaprune.cli import Interrupted, options_record
 from gaprune.compress.chain import Chain, parse_chains
 from gaprune.compress.method import Outline
-from gaprune.compress.report import report
+from gaprune.compress.reporting import report
 from gaprune.compress.resuming import COMPARISONS, KIND, again_command, check_identity, resumed_options
 from gaprune.compress.rows import Row
 from gaprune.device import choose_device, pinned
 from gaprune.errors import RunError
+from gaprune.options.cli import Interrupted, options_record
 from gaprune.progress import Reporter, make_reporter
 from gaprune.runs import RunDirectory, check_free, default_run_path, environment, processor
 from gaprune.runs.files import atomic_write

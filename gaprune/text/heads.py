@@ -14,7 +14,7 @@ from transformers.models.bert.modeling_bert import BertLayer
 
 from gaprune.compress.method import Inputs
 from gaprune.errors import MethodError
-from gaprune.prune.compact import fit_attributes, set_tensor
+from gaprune.prune.cut.compact import fit_attributes, set_tensor
 from gaprune.text.networks import BertClassifier
 
 UNIFORM, GLOBAL = "uniform", "global"

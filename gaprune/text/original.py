@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from gaprune.cli import differences
 from gaprune.compress.method import Work
 from gaprune.compress.storage import load_runner, save_work
 from gaprune.errors import RunError
+from gaprune.options.cli import differences
 from gaprune.progress import SILENT, Reporter
 from gaprune.runs.files import read_json_object, write_json
 from gaprune.text.data import TextData

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from gaprune.compress.factored import factored, place
+from gaprune.compress.factoring import factored, place
 from gaprune.runs.tables import MEGABYTE
 from gaprune.text.networks import build_network
 

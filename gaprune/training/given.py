@@ -11,7 +11,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from gaprune.errors import CheckpointError, OptionError, RunError
-from gaprune.evaluate.measure import measure
+from gaprune.evaluate.measurement import measure
 from gaprune.models import (
     PRETRAINED,
     HeadRule,

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gaprune.data.images import ImageSet
-from gaprune.evaluate.measure import Measurement
-from gaprune.prune.calibration import recalibrate
-from gaprune.prune.compact import Compactor
-from gaprune.prune.graph import Graph
-from gaprune.prune.masks import Masks
-from gaprune.prune.tensors import first_names
+from gaprune.evaluate.measurement import Measurement
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.graph.graph import Graph
+from gaprune.prune.graph.tensors import first_names
+from gaprune.prune.norms.recalibration import recalibrate
 from gaprune.training.digest import digest_json, digest_tensors
 from gaprune.training.frozen import frozen_names
 from gaprune.training.lesson import Batch, Distillation

@@ -11,8 +11,8 @@ from torch import nn
 from gaprune.data import ImageData, ImageSet
 from gaprune.data.photos import Photographs
 from gaprune.models import build
-from gaprune.prune.modes import copied
-from gaprune.prune.probe import Probe, probe
+from gaprune.prune.graph.modes import copied
+from gaprune.prune.probing import Probe, probe
 from gaprune.training.recipe import Recipe, bfloat16_pays
 
 

@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 
 from gaprune.commands.finetune import finetune
-from gaprune.commands.options import FinetuneKeywords, FinetuneOptions
 from gaprune.commands.search import search
 from gaprune.errors import OptionError
-from gaprune.fields import entries
-from gaprune.keywords import from_keywords
-from gaprune.session.options import SearchKeywords, SearchOptions
+from gaprune.options import FinetuneKeywords, FinetuneOptions, SearchKeywords, SearchOptions
+from gaprune.options.fields import entries
+from gaprune.options.keywords import from_keywords
 
 PACKAGE = Path(__file__).parents[2] / "gaprune"
 SNIPPET = """

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from gaprune.errors import ModelError
 from gaprune.models import build
-from gaprune.prune.graph import build_graph
-from gaprune.prune.tensors import state_tensors
+from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.graph.tensors import state_tensors
 
 IMAGE = (3, 32, 32)
 
