@@ -111,13 +111,13 @@ def keyword_modules() -> Iterator[tuple[Path, str]]:
     package = ROOT / "gaprune"
     search = keywords("gaprune.search", "SearchKeywords", SearchOptions, ("model", "data", "objectives"))
     finetune = keywords("gaprune.finetune", "FinetuneKeywords", FinetuneOptions, ("run",))
-    yield package / "session" / "options" / "keywords.py", search
-    yield package / "commands" / "options" / "keywords.py", finetune
+    yield package / "options" / "search_keywords.py", search
+    yield package / "options" / "finetune_keywords.py", finetune
 
 
 def keywords(function: str, name: str, options: type[Any], but: tuple[str, ...]) -> str:
     """A module with a ``TypedDict`` of options by their flat names, as a caller may give them."""
-    from gaprune import choices
+    from gaprune.options import choices
 
     taken = {one: str(entry.field.type) for one, entry in entries(options).items() if one not in but}
     lines = [f"    {one}: {as_argument(annotation)}" for one, annotation in taken.items()]

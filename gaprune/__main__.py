@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from gaprune import __version__
 from gaprune.errors import OptionError
-from gaprune.options.cli import BAD_INPUT, fail
+from gaprune.options import BAD_INPUT, fail
 
 PROG = "gaprune"
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gaprune.errors import OptionError, choice_error
-from gaprune.options.choices import Device, names
+from gaprune.options import Device, names
 
 DEVICES = names(Device)
 

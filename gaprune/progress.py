@@ -15,7 +15,7 @@ from rich.progress import Task as RichTask
 from rich.text import Text
 
 from gaprune.errors import choice_error
-from gaprune.options.choices import LogLevel, names
+from gaprune.options import LogLevel, names
 
 Clock = Callable[[], float]
 

@@ -22,12 +22,8 @@ from gaprune.device import neutral
 from gaprune.errors import CheckpointError, ModelError, RunError
 from gaprune.genome import Genome, Layout
 from gaprune.models import build
-from gaprune.prune.cut.compact import fill, fit_attributes, place_grouped
-from gaprune.prune.cut.grouped import GroupedConvolution
-from gaprune.prune.graph.modes import copied
-from gaprune.prune.graph.tensors import first_names, state_tensors
-from gaprune.runs.files import atomic_write, read_json_object, write_json
-from gaprune.runs.front import member_folder
+from gaprune.prune import GroupedConvolution, copied, fill, first_names, fit_attributes, place_grouped, state_tensors
+from gaprune.runs import atomic_write, member_folder, read_json_object, write_json
 
 FORMAT = "gaprune-compact-1"
 MOST_NAMED = 6

@@ -14,18 +14,13 @@ from typing import Any
 from gaprune.device import pinned
 from gaprune.errors import RunError
 from gaprune.genome import Genome
-from gaprune.options.cli import differences
+from gaprune.options import differences
 from gaprune.progress import Reporter
-from gaprune.prune.cut.lineage import compose, present_kernels
-from gaprune.prune.cut.masks import Masks
-from gaprune.runs import FrontRow, RunDirectory
-from gaprune.runs.directory import MANIFEST_NAME
-from gaprune.runs.tables import MEGABYTE
+from gaprune.prune import Masks, compose, present_kernels
+from gaprune.runs import MANIFEST_NAME, MEGABYTE, FrontRow, RunDirectory
 from gaprune.saved import load
-from gaprune.session.engine import Origin, make_evaluator
-from gaprune.session.job import Job, statistics_key
-from gaprune.session.statistics_cache import Kept
-from gaprune.training.digest import digest_tensors
+from gaprune.session import Job, Kept, Origin, make_evaluator, statistics_key
+from gaprune.training import digest_tensors
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 from gaprune.errors import RunError
 from gaprune.genome import Genome
-from gaprune.runs import read_manifest
-from gaprune.runs.directory import MANIFEST_NAME
+from gaprune.runs import MANIFEST_NAME, read_manifest
 
 RESULT, START = "result", "next_start"
 """Entries of a part's manifest: what it has found, and what the part after it starts from."""

@@ -16,26 +16,27 @@ from gaprune.data import ImageData
 from gaprune.device import card_names, neutral, pinned
 from gaprune.errors import OptionError, RunError
 from gaprune.evaluate import Objective
-from gaprune.front.members import CSV
-from gaprune.front.picture import PICTURE, draw, logged
-from gaprune.front.reopen import finished_front, reopened
-from gaprune.options import FinetuneKeywords, FinetuneOptions, ScreenOptions
-from gaprune.options.cli import Interrupted, typed_command
-from gaprune.options.fields import names_of, options_record
-from gaprune.options.keywords import from_keywords
-from gaprune.options.limits import SHARED_NEEDS
+from gaprune.front import CSV, PICTURE, draw, finished_front, logged, reopened
+from gaprune.options import (
+    SHARED_NEEDS,
+    FinetuneKeywords,
+    FinetuneOptions,
+    Interrupted,
+    ScreenOptions,
+    from_keywords,
+    names_of,
+    options_record,
+    typed_command,
+)
 from gaprune.progress import SILENT, Reporter, logging_at, make_reporter
-from gaprune.recovery.members import Tuner, update_table
-from gaprune.recovery.network import distillation, gentle_recipe
-from gaprune.recovery.shared import SharedTuner
+from gaprune.recovery import SharedTuner, Tuner, distillation, gentle_recipe, update_table
 from gaprune.runs import (
     FrontRow,
     RunDirectory,
     choose,
     environment,
 )
-from gaprune.session.job import Job
-from gaprune.session.own import Own, check_kinds
+from gaprune.session import Job, Own, check_kinds
 from gaprune.training import Recipe
 
 __all__ = ["FinetuneOptions", "command", "finetune", "main"]

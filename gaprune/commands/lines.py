@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gaprune.errors import GapruneError
-from gaprune.options import CompareOptions, FinetuneOptions, SearchOptions, TrainOptions
-from gaprune.options.choices import TEXT_MODEL
-from gaprune.options.cli import run_command
-from gaprune.options.config import peek
+from gaprune.options import TEXT_MODEL, CompareOptions, FinetuneOptions, SearchOptions, TrainOptions, peek, run_command
 from gaprune.text.options import TextOptions
 
 SEARCH, FINETUNE, TRAIN, COMPARE = (f"python -m gaprune.{name}" for name in ("search", "finetune", "train", "compare"))

@@ -19,16 +19,13 @@ from gaprune.baseline import (
 from gaprune.commands.lines import SEARCH
 from gaprune.commands.lines import TRAIN as PROG
 from gaprune.commands.lines import train_main as main
-from gaprune.data import ImageSet, Splits, default_cache_dir, split
-from gaprune.data.splits import SearchFrom
+from gaprune.data import ImageSet, SearchFrom, Splits, default_cache_dir, split
 from gaprune.device import choose_device
-from gaprune.evaluate.measurement import measure
+from gaprune.evaluate import measure
 from gaprune.models import check_name, shipped_weights, stem_of
-from gaprune.options import ReadingOptions, SearchOptions, TrainOptions
-from gaprune.options.cli import Interrupted, options_record
-from gaprune.options.fields import names_of
+from gaprune.options import Interrupted, ReadingOptions, SearchOptions, TrainOptions, names_of, options_record
 from gaprune.progress import Reporter, make_reporter
-from gaprune.session.images import in_hand, load_images, reading, search_size
+from gaprune.session import in_hand, load_images, reading, search_size
 from gaprune.training import Recipe
 
 __all__ = ["main", "train"]

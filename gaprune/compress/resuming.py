@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gaprune.errors import OptionError, RunError
-from gaprune.options import AUTO, with_known_data
-from gaprune.options.choices import TEXT_MODEL
-from gaprune.options.cli import differences, options_from_record, options_record, typed_command
+from gaprune.options import (
+    AUTO,
+    TEXT_MODEL,
+    differences,
+    options_from_record,
+    options_record,
+    typed_command,
+    with_known_data,
+)
 from gaprune.runs import RunDirectory
 
 PROG = "python -m gaprune.compare"

@@ -6,11 +6,7 @@ import numpy as np
 from torch import nn
 
 from gaprune.genome import Bits, Floats
-from gaprune.prune.checking import checked_graph
-from gaprune.prune.cut.compact import Compactor
-from gaprune.prune.cut.masks import Masks
-from gaprune.prune.graph.graph import Graph
-from gaprune.prune.graph.tensors import state_tensors
+from gaprune.prune import Compactor, Graph, Masks, checked_graph, state_tensors
 
 SCOPES = ("uniform", "global")
 

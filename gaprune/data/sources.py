@@ -16,7 +16,7 @@ from gaprune.data.given import Given, given_normalisation, normalisation_line
 from gaprune.data.images import ImageData
 from gaprune.data.normalisation import CIFAR10_CLASSES
 from gaprune.errors import DataError, OptionError, choice_error
-from gaprune.options.choices import Data, names
+from gaprune.options import Data, names
 from gaprune.progress import SILENT, Reporter
 
 

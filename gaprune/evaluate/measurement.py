@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gaprune.data.images import ImageSet, normaliser
+from gaprune.data import ImageSet, normaliser
 
 
 @dataclass(frozen=True)

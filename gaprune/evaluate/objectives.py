@@ -10,7 +10,7 @@ from typing import Protocol
 
 from gaprune.errors import OptionError, choice_error, first_line
 from gaprune.evaluate.measurement import Measurement
-from gaprune.prune.cut.costs import Costs
+from gaprune.prune import Costs
 
 
 class Candidate(Protocol):

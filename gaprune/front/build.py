@@ -11,10 +11,8 @@ from torch import nn
 from gaprune.evaluate import Measurement
 from gaprune.genome import Genome
 from gaprune.progress import Reporter
-from gaprune.prune.compensate.polish import Polisher
-from gaprune.prune.cut.masks import Masks
-from gaprune.session.engine import first
-from gaprune.session.job import Job
+from gaprune.prune import Masks, Polisher
+from gaprune.session import Job, first
 
 POLISH_IMAGES = 2048
 """Images that layers are polished on, where they are small: all pass through a network at once."""

@@ -40,18 +40,6 @@ def names(choice: Any) -> tuple[str, ...]:
     return get_args(choice)
 
 
-def check_model(name: str) -> None:
-    """Refuse a network's name that stands for none; what has a colon is looked at when data is about to be read.
-
-    Raises:
-        OptionError: the valid names are listed, and what may be meant.
-    """
-    if ":" not in name and name not in MODELS:
-        from gaprune.models.registry import unknown  # looks among torchvision's names, which is slow
-
-        raise unknown(name)
-
-
 def check_objectives(wanted: Iterable[str]) -> None:
     """Refuse an objective's name that stands for none; ``module:NAME`` is looked at when it is imported.
 

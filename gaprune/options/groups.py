@@ -63,8 +63,10 @@ class ImageOptions:
 class ReadingOptions:
     """How photographs become pixels, and pixels what networks are fed with; the same for every command."""
 
-    image_size: int | None = option(None, "photographs: side of the square that the network sees, in pixels")
-    resize: int | None = option(None, "photographs: what the short side is resized to before; none is image-size")
+    image_size: int | None = option(None, "photographs: side of the square that the network sees, in pixels", least=1)
+    resize: int | None = option(
+        None, "photographs: what the short side is resized to before; none is image-size", least=1
+    )
     mean: tuple[float, ...] | None = option(
         None, "mean that the network was trained with, of 0..1 or 0..255 pixels; none is the model's or the data's"
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from gaprune.errors import OptionError
-from gaprune.options.choices import check_groups, check_model, check_objectives
+from gaprune.options.choices import check_groups, check_objectives
 from gaprune.options.fields import Options, check_fields, group, names_of
 from gaprune.options.groups import (
     ClusterOptions,
@@ -23,6 +23,7 @@ from gaprune.options.groups import (
     ScreenOptions,
 )
 from gaprune.options.limits import check_limits
+from gaprune.options.models import check_model
 
 ROUNDS = "rounds"
 """The algorithm that searches again and again, on the network that the search before left."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from gaprune.options.choices import Data, Device, Stem, check_model
+from gaprune.options.choices import Data, Device, Stem
 from gaprune.options.fields import Options, check_fields, group, option, seed_option
 from gaprune.options.groups import ReadingOptions
+from gaprune.options.models import check_model
 
 
 @dataclass(frozen=True)

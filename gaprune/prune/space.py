@@ -10,7 +10,7 @@ import numpy as np
 
 from gaprune.errors import OptionError, choice_error
 from gaprune.genome import Bits, Floats, Genome, Layout, Section, Shares, bent
-from gaprune.options.choices import Genes, check_groups, names
+from gaprune.options import Genes, check_groups, names
 from gaprune.prune.cut.coclustering import group_channels
 from gaprune.prune.cut.costs import CostModel
 from gaprune.prune.cut.masks import Grouping, Masks

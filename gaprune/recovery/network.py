@@ -14,13 +14,19 @@ from gaprune.device import pinned
 from gaprune.evaluate import Measurement
 from gaprune.genome import Bits
 from gaprune.progress import Reporter
-from gaprune.prune.norms.folding import fold
-from gaprune.prune.norms.restating import restate_norms
-from gaprune.session.job import Job
-from gaprune.training import LABELS, Distillation, EpochRecord, Lesson, Recipe, fit
-from gaprune.training.frozen import thawed
-from gaprune.training.masking import masked_gradients
-from gaprune.training.subject import default_recipe
+from gaprune.prune import fold, restate_norms
+from gaprune.session import Job
+from gaprune.training import (
+    LABELS,
+    Distillation,
+    EpochRecord,
+    Lesson,
+    Recipe,
+    default_recipe,
+    fit,
+    masked_gradients,
+    thawed,
+)
 
 GENTLER = 0.2
 """Peak learning rate, of that which a network is trained from scratch with."""

@@ -15,17 +15,24 @@ from gaprune.evolve import largest_cost
 from gaprune.genome import Bits
 from gaprune.options import SearchOptions
 from gaprune.progress import Reporter
-from gaprune.prune.checking import checked_graph
-from gaprune.prune.compensate.compensation import Compensator
-from gaprune.prune.compensate.statistics import Statistics, collect, consumers, images_wanted
-from gaprune.prune.cut.costs import Costs, cost_model
-from gaprune.prune.graph.graph import Graph
-from gaprune.prune.norms.recalibration import take_anchors
-from gaprune.prune.rank.registry import importance_function
-from gaprune.prune.rank.taylor import neuron_taylor
-from gaprune.prune.space import PruningSpace, SpaceOptions
+from gaprune.prune import (
+    Compensator,
+    Costs,
+    Graph,
+    PruningSpace,
+    SpaceOptions,
+    Statistics,
+    checked_graph,
+    collect,
+    consumers,
+    cost_model,
+    images_wanted,
+    importance_function,
+    neuron_taylor,
+    take_anchors,
+)
+from gaprune.runs import MEGABYTE
 from gaprune.runs import Baseline as Original
-from gaprune.runs.tables import MEGABYTE
 from gaprune.session.statistics_cache import Kept
 from gaprune.training import bfloat16_pays
 

@@ -9,13 +9,12 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gaprune.data import ImageData, ImageSet, Splits
-from gaprune.data.given import normalisation_line
+from gaprune.data import ImageData, ImageSet, Splits, normalisation_line
 from gaprune.errors import ModelError
 from gaprune.evaluate import Measurement, measure
 from gaprune.options import SearchOptions
 from gaprune.progress import Reporter
-from gaprune.prune.norms.recalibration import recalibrate
+from gaprune.prune import recalibrate
 from gaprune.session.engine import first
 
 FEW = 100

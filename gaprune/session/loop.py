@@ -14,8 +14,7 @@ from gaprune.evaluate import Backend, Floors, Outcome, expected_matrix, objectiv
 from gaprune.evolve import Algorithm, AlgorithmState, hypervolume, make_algorithm
 from gaprune.genome import Genome
 from gaprune.progress import Reporter, Task
-from gaprune.runs import RunDirectory
-from gaprune.runs.directory import STATE_NAME
+from gaprune.runs import STATE_NAME, RunDirectory
 from gaprune.session.backends import MakeBackend
 from gaprune.session.callbacks import Generation, tell
 from gaprune.session.engine import largest_budget

@@ -16,8 +16,7 @@ from itertools import islice
 import pytest
 import torch
 
-from gaprune.evaluate.backend import Backend
-from gaprune.evaluate.outcome import Outcome
+from gaprune.evaluate import Backend, Outcome
 from gaprune.genome import Genome
 
 Evaluate = Callable[[Genome, float], Outcome]

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gaprune.errors import ModelError, OptionError
-from gaprune.evaluate.measurement import Measurement
-from gaprune.options.limits import HOTTEST
+from gaprune.evaluate import Measurement
+from gaprune.options import HOTTEST
 from gaprune.training.digest import digest_tensors
 
 

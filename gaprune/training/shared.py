@@ -18,13 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gaprune.data.images import ImageSet
-from gaprune.evaluate.measurement import Measurement
-from gaprune.prune.cut.compact import Compactor
-from gaprune.prune.cut.masks import Masks
-from gaprune.prune.graph.graph import Graph
-from gaprune.prune.graph.tensors import first_names
-from gaprune.prune.norms.recalibration import recalibrate
+from gaprune.data import ImageSet
+from gaprune.evaluate import Measurement
+from gaprune.prune import Compactor, Graph, Masks, first_names, recalibrate
 from gaprune.training.digest import digest_json, digest_tensors
 from gaprune.training.frozen import frozen_names
 from gaprune.training.lesson import Batch, Distillation

@@ -11,12 +11,19 @@ from typing import Any, Literal
 
 import pytest
 
-from gaprune import choices
 from gaprune.errors import OptionError
 from gaprune.evaluate import objective_names
 from gaprune.evolve import algorithm_names
 from gaprune.models import model_names
-from gaprune.options import CompareOptions, FinetuneOptions, SearchOptions, TrainOptions, record, resumed_options
+from gaprune.options import (
+    CompareOptions,
+    FinetuneOptions,
+    SearchOptions,
+    TrainOptions,
+    choices,
+    record,
+    resumed_options,
+)
 from gaprune.options.cli import parse
 from gaprune.options.fields import Options, check_fields, entries, group, option, options_from_record, options_record
 from gaprune.options.limits import HOTTEST

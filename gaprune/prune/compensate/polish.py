@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gaprune.data.images import ImageSet, normaliser
+from gaprune.data import ImageSet, normaliser
 from gaprune.prune.compensate.least_squares import ridge, solve
 from gaprune.prune.compensate.padding import padding_sides
 from gaprune.prune.compensate.patches import draw_positions, outputs_at, patches_at

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from gaprune.data.images import ImageSet, normaliser
+from gaprune.data import ImageSet, normaliser
 from gaprune.genome import Floats
 from gaprune.progress import SILENT, Reporter
 from gaprune.prune.compensate.least_squares import best_damping

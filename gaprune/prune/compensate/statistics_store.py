@@ -14,12 +14,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from gaprune.data.cache import checksums
+from gaprune.data import checksums
 from gaprune.errors import first_line
 from gaprune.prune.compensate.patches import PatchMoments
 from gaprune.prune.compensate.statistics import Moments, Statistics
 from gaprune.prune.norms.recalibration import Anchor
-from gaprune.runs.files import atomic_write
+from gaprune.runs import atomic_write
 
 _LOGGER = logging.getLogger(__name__)
 

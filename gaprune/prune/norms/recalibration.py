@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gaprune.data.images import ImageSet, normaliser
+from gaprune.data import ImageSet, normaliser
 from gaprune.prune.cut.masks import Masks
 from gaprune.prune.graph.graph import Graph
 from gaprune.prune.graph.modes import evaluating

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gaprune.data.images import ImageSet, normaliser
+from gaprune.data import ImageSet, normaliser
 from gaprune.prune.graph.modes import evaluating
 from gaprune.prune.norms.recalibration import batches, running_norms
 

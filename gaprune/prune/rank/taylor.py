@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gaprune.data.images import ImageSet, normaliser
+from gaprune.data import ImageSet, normaliser
 from gaprune.genome import Floats
 from gaprune.prune.graph.calls import Keywords, Positional, input_of, with_input
 from gaprune.prune.graph.graph import Graph, Layer
