@@ -15,6 +15,7 @@ from gaprune.evaluate import Measurement
 from gaprune.progress import Reporter
 from gaprune.prune.folding import fold
 from gaprune.prune.genome import Bits
+from gaprune.prune.restating import restate_norms
 from gaprune.session.job import Job
 from gaprune.training import LABELS, Distillation, EpochRecord, Lesson, Recipe, fit
 from gaprune.training.frozen import thawed
@@ -57,7 +58,8 @@ def recover(
 ) -> Recovered:
     """Train a pruned network in place on the training images; never on the search or the test set.
 
-    A training that was stopped goes on from its last whole epoch in ``directory``.
+    Its batch norms are restated first, so that training begins from what the network computes. A training that was
+    stopped goes on from its last whole epoch in ``directory``.
 
     Args:
         job: whose images and device.
@@ -69,6 +71,9 @@ def recover(
         lesson: what is learnt.
     """
     thawed(network)
+    task = job.evaluator.task
+    with pinned(job.threads):
+        restate_norms(network, task.calibration, task.mean, task.std, batch_size=task.batch_size)
     with masked_gradients(network, kernels):
         records = train(job, network, recipe, lesson, directory, reporter)
     return measured(job, network, records)

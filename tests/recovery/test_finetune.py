@@ -112,7 +112,7 @@ def test_connections_that_are_gone_stay_away(
 
 
 def test_the_papers_rounds_are_trained_on_too(searched: Callable[..., SearchResult], tune: Tune) -> None:
-    rounds = {"algorithm": "rounds", "rounds": 2, "round_generations": 1, "round_share": 0.3, "selected": 3}
+    rounds = {"algorithm": "rounds", "rounds": 2, "round_generations": 1, "round_share": 0.5, "selected": 3}
     run = searched(genes="both", **rounds)
     result = tune(run.path, pick="all", epochs=2)
     assert any(row.trained_epochs for row in result.rows)

@@ -1,0 +1,57 @@
+"""NSGA-II around a ladder that CMA-ES has tuned."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gaprune.evolve import CMA, Tuned
+from gaprune.evolve.tuned import TiltedSpace
+from gaprune.prune.genome import Floats, Genome
+from gaprune.testing import ToyNetwork
+
+SPACE = ToyNetwork.make((3, 24, 16, 20))
+TILT = np.array([0.5, 0.0, -0.5])
+
+
+def judged(genomes: list[Genome]) -> Floats:
+    return np.array([SPACE.evaluate(SPACE.layout.unpack(genome)) for genome in genomes])
+
+
+def test_it_begins_as_cma_does_and_goes_on_with_the_best_of_what_that_was_told() -> None:
+    search, ladders = Tuned(SPACE, population=12, seed=3, tuning=2), CMA(SPACE, population=12, seed=3)
+    for _ in range(2):
+        genomes = search.ask()
+        assert ladders.ask() == genomes
+        for one in (search, ladders):
+            one.tell(genomes, judged(genomes))
+    assert search.front()[0] == ladders.front()[0]
+    assert np.array_equal(search.state().arrays["tilt"], ladders.tilt)
+    parents = {row.tobytes() for row in search.state().arrays["parents"]}
+    assert len(parents) == 12
+    assert len(parents & {genome.packed for genome in search.front()[0]}) >= min(12, len(search.front()[0]))
+    assert search.state().arrays["told"].shape == (24, 3)
+    assert search.generation == 2
+
+
+def test_no_genome_of_the_ladder_is_asked_for_again() -> None:
+    search = Tuned(SPACE, population=12, seed=0, tuning=2)
+    asked: list[Genome] = []
+    for _ in range(5):
+        genomes = search.ask()
+        asked += genomes
+        search.tell(genomes, judged(genomes))
+    assert len(set(asked)) == len(asked) == 60
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, 1.0])
+def test_a_tilted_space_differs_in_its_ladder_alone(level: float) -> None:
+    tilted = TiltedSpace.of(SPACE, TILT)
+    assert np.array_equal(tilted.shares(level), SPACE.tilted(TILT)(level))
+    assert np.array_equal(tilted.tilted(-TILT)(level), SPACE.shares(level))
+    bits = SPACE.repair(np.random.default_rng(0).random(SPACE.layout.size) < 0.5)
+    assert np.array_equal(tilted.repair(bits), bits)
+    assert np.array_equal(tilted.live(bits), SPACE.live(bits))
+    assert tilted.cost(bits) == SPACE.cost(bits)
+    assert tilted.layout is SPACE.layout
+    assert tilted.importance is SPACE.importance
