@@ -31,24 +31,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import DONE, Goal, at_least, run
-from oneshot import Bench
-from subjects import SEED, Subject, WorkFile, code_digest, fixed_sample, made_subject, study, widest_within
 from torch import nn
-from torch_pruning_peer import TOLERANCE, Planner, criteria, pruned
 
+from benchmarks.harness import DONE, Goal, at_least, run
+from benchmarks.oneshot import Bench
+from benchmarks.subjects import SEED, Subject, WorkFile, code_digest, fixed_sample, made_subject, study, widest_within
+from benchmarks.torch_pruning_peer import TOLERANCE, Planner, criteria, pruned
 from gaprune.baseline import Baseline
 from gaprune.data import ImageData, ImageSet, load_data, split
 from gaprune.device import choose_device
-from gaprune.driver.engine import first
 from gaprune.errors import OptionError, first_line
 from gaprune.progress import Reporter, Task, make_reporter
-from gaprune.prune.calibration import recalibrate
 from gaprune.prune.compact import Compactor
 from gaprune.prune.compensation import Compensator
 from gaprune.prune.folding import fold
 from gaprune.prune.masks import Masks
 from gaprune.prune.polish import Polisher
+from gaprune.session.engine import first
 from gaprune.training import Distillation, Recipe, bfloat16_pays, fit
 from gaprune.training.digest import digest_tensors
 
@@ -382,7 +381,7 @@ def whole_rows(bench: Bench) -> list[Row]:
     def row(way: str) -> Row:
         network = copy.deepcopy(bench.subject.model)
         if way == "plain":
-            recalibrate(network, bench.subject.recalibration, *bench.subject.norm)
+            bench.subject.recalibrate(network)
         else:
             bench.subject.recalibrate(network, Masks.full(bench.subject.graph))
         return bench.row(network, OURS, f"whole, {way}", 1.0)
@@ -430,7 +429,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for budget in budgets:
             rows += own_rows(bench, own, budget)
             task.advance(1, accuracy=f"{rows[-2]['test_accuracy']:.3f}")
-    with reporter.task(PEER, len(names) * len(scopes)) as task:
+    with reporter.task(PEER, max(len(names) * len(scopes), 1)) as task:
         peer = _swept(bench, names, scopes, budgets, task)
     if options.epochs:
         for budget in budgets[1:]:
@@ -486,7 +485,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recalibration-images", type=int, default=512, help="that batch norm is recalibrated on")
     parser.add_argument("--polish-images", type=int, default=200, help="that layers are polished on; 0 leaves it out")
     parser.add_argument("--epochs", type=int, default=2, help="of the training afterwards; 0 leaves it out")
-    parser.add_argument("--criteria", nargs="+", default=PEER_CRITERIA, help="of the peer")
+    parser.add_argument("--criteria", nargs="*", default=PEER_CRITERIA, help="of the peer; none leaves it out")
 
 
 if __name__ == "__main__":

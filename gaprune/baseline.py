@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,21 @@ from torch import nn
 
 from gaprune.data import ImageData, ImageSet
 from gaprune.errors import CheckpointError, RunError
-from gaprune.models import ShippedWeights, load_weights, read_weights, shipped_weights
-from gaprune.models.preprocessing import of_metadata
+from gaprune.models import (
+    HeadRule,
+    ShippedWeights,
+    load_weights,
+    of_zoo,
+    read_weights,
+    shipped_weights,
+    stem_of,
+    why_none_shipped,
+)
 from gaprune.progress import SILENT, Reporter
 from gaprune.training import Recipe
 from gaprune.training.digest import digest_images, digest_tensors
-from gaprune.training.produce import BASELINES, FORMAT, WEIGHTS, baseline_directory, train_baseline
+from gaprune.training.given import filled, given_weights, with_new_head
+from gaprune.training.produce import BASELINES, WEIGHTS, baseline_directory, train_baseline
 from gaprune.training.subject import Subject, default_recipe, held_out_size, new_network
 
 __all__ = [
@@ -68,6 +76,7 @@ def resolve_baseline(
     device: torch.device,
     checkpoint: Path | None = None,
     recipe: Recipe | None = None,
+    head: str | None = None,
     wanted: str | None = None,
     search_from: str = "train",
     reporter: Reporter = SILENT,
@@ -85,7 +94,8 @@ def resolve_baseline(
         validate: held-out images, which show how the training goes; nothing is chosen by them.
         cache_dir: trained baselines are kept in its folder ``baselines``.
         device: where the network is wanted.
-        checkpoint: file of weights that goes before everything else.
+        checkpoint: file of weights that goes before everything else; ``pretrained`` for torchvision's or timm's own.
+        head: what becomes of its head where that has other classes, as ``HeadRule`` reads it.
         recipe: how to train; ``default_recipe`` by default.
         wanted: ``weights_sha256`` of the network that a run was made with: it is found, whatever recipe made it, and
             none is trained in its place.
@@ -99,9 +109,10 @@ def resolve_baseline(
         RunError: another process is training this baseline, the cache cannot be written, or the network that is
             wanted is not there.
     """
+    stem = stem_of(model_name, stem)
     subject = Subject(model_name, stem, data, train, validate, device)
     if checkpoint is not None:
-        return load_baseline(subject, checkpoint)
+        return load_baseline(subject, checkpoint, HeadRule.parse(head), cache_dir=cache_dir, reporter=reporter)
     shipped = shipped_weights(model_name, stem, data.classes, data.image_shape)
     if shipped is not None and (search_from != "train" or fits_split(shipped, train)):
         found = _load_shipped(subject, shipped)
@@ -109,50 +120,83 @@ def resolve_baseline(
             return found
     if wanted is not None:
         return load_baseline(subject, _cached(cache_dir, wanted))
+    recipe = default_recipe(model_name, data, device) if recipe is None else recipe
+    directory = baseline_directory(cache_dir, subject, recipe)
+    _say_passed_over(subject, shipped, reporter)
+    path = train_baseline(subject, recipe, directory, reporter, advice=_advice(subject))
+    return load_baseline(subject, path)
+
+
+def _say_passed_over(subject: Subject, shipped: ShippedWeights | None, reporter: Reporter) -> None:
+    """Say why shipped weights of this network are not used, where there are any."""
     if shipped is not None:
         reporter.say(
             "the shipped weights are passed over: they were trained on other images than this split leaves, "
             "and may have seen the search set (--search-from test makes use of them)"
         )
-    recipe = default_recipe(model_name, data, device) if recipe is None else recipe
-    path = train_baseline(subject, recipe, baseline_directory(cache_dir, subject, recipe), reporter)
-    return load_baseline(subject, path)
+        return
+    reason = why_none_shipped(subject.model_name, subject.stem, subject.data.classes, subject.data.image_shape)
+    if reason is not None:
+        reporter.say(f"the shipped weights of {subject.model_name} are passed over: {reason}")
 
 
-def load_baseline(subject: Subject, path: Path) -> Baseline:
+def _advice(subject: Subject) -> str:
+    """How to do without a long training."""
+    zoo = ", or --checkpoint pretrained with --head new for the weights that its package offers"
+    offered = zoo if of_zoo(subject.model_name) else ""
+    return (
+        f"{subject.model_name} has no trained weights for these images, so it is trained before the search; to do "
+        f"without, stop here and give --checkpoint FILE with your own{offered}; a stopped training keeps its epochs"
+    )
+
+
+def load_baseline(
+    subject: Subject,
+    path: Path,
+    head: HeadRule | None = None,
+    *,
+    cache_dir: Path | None = None,
+    reporter: Reporter = SILENT,
+) -> Baseline:
     """A baseline from a file of weights.
 
     Files that ``train_baseline`` wrote bring their own normalisation, and say which images they were trained
     on. Any other is fed with the data's normalisation and taken to have seen all training images.
 
+    Args:
+        subject: the network and its images.
+        path: of the file; ``pretrained`` for the weights that torchvision or timm offers.
+        head: what becomes of a head for another number of classes; by default it is refused.
+        cache_dir: a new head is kept there.
+        reporter: told how far the fitting of a new head is.
+
     Raises:
         CheckpointError: the file is missing or damaged, or does not fit the network or the data.
     """
-    model = new_network(subject, seed=0)
-    metadata = load_weights(model, path)
-    mean, std = subject.data.mean, subject.data.std
-    if metadata.get("format") != FORMAT:
-        source = f"{subject.model_name} from {path}, taken to have seen all training images"
-        told = of_metadata(metadata, path.name)
-        if told is not None and len(told.mean) == subject.data.image_shape[0]:
-            return _baseline(subject, model, told.mean, told.std, source, saw_all=True, own=True)
-        return _baseline(subject, model, mean, std, source, saw_all=True)
-    try:
-        classes = json.loads(metadata["classes"])
-        mean, std = tuple(json.loads(metadata["mean"])), tuple(json.loads(metadata["std"]))
-        trained_on, accuracy = metadata["train_sha256"], float(metadata["accuracy"])
-    except (KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} has damaged metadata: {error!r}") from error
-    if classes != list(subject.data.classes):
+    head, given = head or HeadRule(), given_weights(subject, path)
+    if head.kind == "keep" and given.checked and list(given.outputs) != list(subject.data.classes):
         raise CheckpointError(
-            f"{path} was trained on {metadata.get('data')} with classes {_few(classes)}; "
+            f"{path} was trained on {given.data} with classes {_few(given.outputs)}; "
             f"{subject.data.name} has {_few(subject.data.classes)}"
         )
-    unseen = trained_on == digest_images(subject.train)
+    model = new_network(subject, seed=0)
+    loaded = filled(model, given, subject, head)
+    mean, std = given.mean or subject.data.mean, given.std or subject.data.std
+    notes = list(loaded.notes)
+    if loaded.undrawn:
+        data = subject.data  # whose normalisation counts where somebody said it
+        used = (data.mean, data.std) if data.normalised_by == "given" else (mean, std)
+        fitted = with_new_head(subject, model, loaded.undrawn, *used, cache_dir, reporter)
+        notes.append(f"fitted to {fitted:,} training images")
+    source = f"{subject.model_name} from {given.name}" + (f" ({'; '.join(notes)})" if notes else "")
+    if not given.checked:
+        source, own = f"{source}, taken to have seen all training images", bool(given.mean)
+        return _baseline(subject, model, mean, std, source, saw_all=True, own=own)
+    unseen = given.train_sha256 == digest_images(subject.train)
     source = (
-        f"{subject.model_name} trained on {metadata.get('data')}, top-1 {accuracy:.4f} on held-out images, "
-        f"from {path}" + ("" if unseen else "; its training images were others than this split's")
-    )
+        f"{subject.model_name} trained on {given.data}, top-1 {given.accuracy:.4f} on held-out images, "
+        f"from {path}" + (f" ({'; '.join(notes)})" if notes else "")
+    ) + ("" if unseen else "; its training images were others than this split's")
     return _baseline(subject, model, mean, std, source, saw_all=not unseen, own=True)
 
 

@@ -25,7 +25,9 @@ MODELS = ("vgg16", "resnet18")
 TEXT_MODEL = "bert"
 """The model whose comparisons are of texts, and have options of their own."""
 
-FACTORY = "package.module:factory"
+FORMS = ("torchvision:NAME", "timm:NAME", "package.module:factory")
+"""What a network's name may be besides ``MODELS``."""
+
 OBJECTIVES = ("accuracy", "loss", "flops", "params", "size")
 
 
@@ -39,13 +41,15 @@ def names(choice: Any) -> tuple[str, ...]:
 
 
 def check_model(name: str) -> None:
-    """Refuse a network's name that stands for none; factories (``module:name``) are looked at when they are called.
+    """Refuse a network's name that stands for none; what has a colon is looked at when data is about to be read.
 
     Raises:
-        OptionError: the valid names are listed.
+        OptionError: the valid names are listed, and what may be meant.
     """
     if ":" not in name and name not in MODELS:
-        raise choice_error("model", name, (*MODELS, FACTORY))
+        from gaprune.models.registry import unknown  # looks among torchvision's names, which is slow
+
+        raise unknown(name)
 
 
 def check_objectives(wanted: Iterable[str]) -> None:

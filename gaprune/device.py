@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,24 @@ def pinned(threads: int) -> Iterator[None]:
     finally:
         torch.backends.cuda.matmul.allow_tf32 = matmul_tf32
         torch.set_num_threads(before)
+
+
+@contextmanager
+def neutral() -> Iterator[None]:
+    """Meanwhile no context of the caller's is in force: autocast, inference mode, another default type or device."""
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if device.type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        if dtype != torch.float32:
+            torch.set_default_dtype(torch.float32)
+            stack.callback(torch.set_default_dtype, dtype)
+        yield
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from gaprune.errors import CheckpointError, RunError
+from gaprune.device import neutral
+from gaprune.errors import CheckpointError, ModelError, RunError
 from gaprune.models import build
 from gaprune.prune.compact import fill, fit_attributes, place_grouped
 from gaprune.prune.genome import Genome, Layout
@@ -157,6 +158,7 @@ def load_genome(directory: Path, layout: Layout) -> Genome:
     return genome
 
 
+@neutral()
 def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
     """Load a compact network, such as ``runs/.../front/3fa9c2e1``, in eval mode on the CPU.
 
@@ -177,7 +179,7 @@ def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
     tensors = _tensors(directory / WEIGHTS)
     try:
         if model is not None:
-            network = copied(model).cpu()
+            network = copied(_network(model)).cpu()
         else:
             with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to use up
                 network = build(config["model"], num_classes=len(config["classes"]), stem=config["stem"])
@@ -185,6 +187,13 @@ def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
     except (LookupError, AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{directory} does not fit the network that it was cut from: {error}") from error
     return network.eval()
+
+
+def _network(model: object) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        what = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise ModelError(f"model must be the torch.nn.Module that was searched, or one like it, got {what}")
+    return model
 
 
 def _config(directory: Path) -> dict[str, Any]:

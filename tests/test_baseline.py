@@ -24,10 +24,13 @@ from gaprune.baseline import (
 )
 from gaprune.data import ImageData, ImageSet
 from gaprune.errors import CheckpointError, ModelError, RunError
-from gaprune.models import ShippedWeights, build, read_weights
+from gaprune.evaluate import measure
+from gaprune.models import ShippedWeights, build, read_weights, why_none_shipped
+from gaprune.models.zoo import Pretrained
 from gaprune.runs.lock import DirectoryLock
-from gaprune.training import Recipe
+from gaprune.training import Recipe, given, produce
 from gaprune.training import subject as subject_module
+from gaprune.training.head import fit_head
 
 TINY = "tiny_factory:tiny_cnn"
 CPU = torch.device("cpu")
@@ -203,7 +206,7 @@ def test_weights_for_other_classes_are_refused(subject: Subject, tmp_path: Path)
 
 def test_damaged_metadata_is_named(subject: Subject, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    save_file(build(TINY, 3).state_dict(), path, metadata={"format": baseline.FORMAT, "classes": "["})
+    save_file(build(TINY, 3).state_dict(), path, metadata={"format": produce.FORMAT, "classes": "["})
     with pytest.raises(CheckpointError, match="damaged metadata"):
         load_baseline(subject, path)
 
@@ -243,6 +246,126 @@ def test_shipped_weights_of_another_split_are_passed_over(
     unseen = resolve(train=others, search_from="test")
     assert unseen.source.startswith("shipped")
     assert unseen.saw_all_training_images, "what is held out of the training images may be known to them"
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "classes", "shape", "reason"),
+    [
+        ("vgg16", "cifar", CIFAR, (3, 64, 64), "they take images of 3x32x32"),
+        ("vgg16", "cifar", CIFAR[::-1], (3, 32, 32), "they know the classes in another order"),
+        ("vgg16", "cifar", ("a", "b"), (3, 32, 32), "they know 10 classes, airplane, automobile, bird and so on"),
+        ("resnet18", "imagenet", CIFAR, (3, 32, 32), None),
+        ("torchvision:resnet18", "cifar", CIFAR, (3, 32, 32), None),
+    ],
+)
+def test_why_shipped_weights_do_not_serve(
+    name: str, stem: str, classes: tuple[str, ...], shape: tuple[int, int, int], reason: str | None
+) -> None:
+    assert why_none_shipped(name, stem, classes, shape) == reason
+
+
+def test_shipped_weights_are_never_passed_over_without_a_line(
+    resolve: Resolve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baseline, "why_none_shipped", lambda *_: "they know the classes in another order")
+    for search_from in ("train", "test"):
+        listener = Listener()
+        resolve(search_from=search_from, reporter=listener)
+        line = "the shipped weights of tiny_factory:tiny_cnn are passed over: they know the classes in another order"
+        assert listener.lines[0] == line
+
+
+@pytest.mark.parametrize(("search_from", "kept"), [("train", False), ("test", True)])
+def test_shipped_weights_for_real_images_are_used_with_either_stem(
+    search_from: str, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ``--model resnet18 --stem imagenet --search-from test`` means on a copy of CIFAR-10."""
+    images = ImageSet(torch.zeros(20, 3, 32, 32, dtype=torch.uint8), torch.arange(20) % 10)
+    data = ImageData("cifar10", "none", CIFAR, images, images, (0.0,) * 3, (1.0,) * 3)
+    monkeypatch.setattr(baseline, "train_baseline", lambda *_, **__: pytest.fail("trained"))
+    arguments: dict[str, Any] = {"train": images, "validate": images, "cache_dir": tmp_path, "device": CPU}
+    if kept:
+        for stem in ("cifar", "imagenet"):
+            found = resolve_baseline("resnet18", stem, data, search_from=search_from, **arguments)
+            assert found.source.startswith("shipped with gaprune: ResNet18")
+        return
+    listener = Listener()
+    with pytest.raises(pytest.fail.Exception, match="trained"):
+        resolve_baseline("resnet18", "imagenet", data, search_from=search_from, reporter=listener, **arguments)
+    assert listener.lines[0].startswith("the shipped weights are passed over: ")
+
+
+def test_a_stem_that_a_network_has_not_makes_no_other_baseline(resolve: Resolve, subject: Subject) -> None:
+    listener, first = Listener(), resolve()
+    arguments = {"train": subject.train, "validate": subject.validate, "device": CPU, "recipe": RECIPE}
+    cache = next(iter(Path(first.source.rpartition("from ")[2]).parents[2:3]))
+    found = resolve_baseline(TINY, "imagenet", subject.data, cache_dir=cache, reporter=listener, **arguments)
+    assert found.identity == first.identity
+    assert listener.steps == []
+
+
+def test_before_a_long_training_it_is_said_how_to_do_without(resolve: Resolve, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds, said in ((599.0, False), (601.0, True)):
+        listener = Listener(raise_at="epoch 1/3")
+        monkeypatch.setattr(produce, "estimate_seconds", lambda *_, seconds=seconds, **__: seconds)
+        with pytest.raises(KeyboardInterrupt):
+            resolve(reporter=listener, train=squares(30, seed=int(seconds)))
+        advice = [line for line in listener.lines if "give --checkpoint FILE with your own" in line]
+        assert len(advice) == said
+        assert "30 images, 3 epochs): about " in listener.lines[0]
+
+
+def test_weights_for_other_classes_get_a_new_head_that_is_kept(
+    subject: Subject, resolve: Resolve, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    path, listener = tmp_path / "seven.pt", Listener()
+    body = resolve().model
+    seven = build(TINY, 7)
+    seven.load_state_dict({k: v for k, v in body.state_dict().items() if not k.startswith("5.")}, strict=False)
+    torch.save({"state_dict": seven.state_dict()}, path)
+    found = resolve(checkpoint=path, head="new", reporter=listener)
+    assert "a new head in place of one for 7 classes; fitted to 30 training images" in found.source
+    (line,) = listener.lines
+    assert line.startswith("a new head was fitted to 30 training images: accuracy ")
+    correct = measure(found.model, subject.data.test, found.mean, found.std).accuracy
+    assert correct > 0.8, "as good as one that was trained with the rest"
+    for name, tensor in seven.state_dict().items():
+        assert name.startswith("5.") or torch.equal(tensor, found.model.state_dict()[name])
+    again = resolve(checkpoint=path, head="new", reporter=listener)
+    assert again.identity == found.identity
+    assert len(listener.lines) == 1
+    wanted = found.identity["weights_sha256"]
+    assert resolve(wanted=wanted).identity["weights_sha256"] == wanted
+
+
+def test_a_new_head_that_cannot_be_fitted_is_one_line(tmp_path: Path, subject: Subject) -> None:
+    whole = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(ModelError, match=r"a new head can be fitted where it is an nn\.Linear; 1 is Conv2d"):
+        fit_head(whole, "1", subject.train, subject.data.mean, subject.data.std)
+
+
+def test_the_weights_of_a_package_bring_classes_and_normalisation(
+    subject: Subject, resolve: Resolve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = build(TINY, 5).state_dict()
+    offered = Pretrained(weights, "somebody's WEIGHTS", ("x", "blue", "red", "y", "green"), (1.0,) * 3, (2.0,) * 3)
+    monkeypatch.setattr(given, "pretrained", lambda name: offered)
+    found = resolve(checkpoint=Path("pretrained"), head="cut")
+    assert torch.equal(found.model.state_dict()["5.bias"], weights["5.bias"][[2, 4, 1]])
+    assert (found.mean, found.std) == ((1.0,) * 3, (2.0,) * 3)
+    assert found.source.startswith("tiny_factory:tiny_cnn from somebody's WEIGHTS (its head cut from 5 to 3 classes)")
+    with pytest.raises(
+        CheckpointError, match=r"somebody's WEIGHTS was trained for 5 classes.*--head cut:CLASS_FILE or new"
+    ):
+        resolve(checkpoint=Path("pretrained"))
+
+
+def test_weights_with_another_stem_name_it(resolve: Resolve, subject: Subject, tmp_path: Path) -> None:
+    torch.save(build("resnet18", 3, stem="imagenet").state_dict(), tmp_path / "w.pt")
+    small = dataclasses.replace(subject, model_name="resnet18")
+    with pytest.raises(CheckpointError, match=r"conv1.weight is 64x3x7x7, expected 64x3x3x3; it fits --stem imagenet$"):
+        load_baseline(small, tmp_path / "w.pt")
 
 
 def test_vgg16_for_cifar10_is_shipped(tmp_path: Path) -> None:
@@ -287,8 +410,8 @@ def test_a_cache_that_cannot_be_written_is_named(resolve: Resolve, tmp_path: Pat
     ("model", "message"),
     [
         ("vgg16", "vgg16 cannot take images of 3x8x8"),
-        ("tiny_factory:no_classifier", r"gives \(1, 3, 6, 6\) for one image, expected logits \(1, 3\)"),
-        ("tiny_factory:two_outputs", r"gives tuple for one image, expected logits \(1, 3\)"),
+        ("tiny_factory:no_classifier", r"gives \(2, 3, 6, 6\) for 2 images, expected \(2, 3\): squares has 3 classes"),
+        ("tiny_factory:two_outputs", r"gives tuple of 2, expected one tensor \(2, 3\): wrap it in a module"),
     ],
 )
 def test_a_network_that_does_not_fit_the_images_is_named(

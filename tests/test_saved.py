@@ -173,7 +173,10 @@ def cut(directory: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
-    "no config": (lambda directory: (directory / "config.json").unlink(), "holds no compact network: config.json"),
+    "no config": (
+        lambda directory: (directory / "config.json").unlink(),
+        "holds no compact network: config.json",
+    ),
     "no weights": (lambda directory: (directory / "model.safetensors").unlink(), "model.safetensors cannot be read"),
     "config of nothing": (write("config.json", b""), "holds no compact network"),
     "config that is no object": (write("config.json", b"[1]"), "expected a JSON object, found list"),

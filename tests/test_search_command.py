@@ -12,6 +12,7 @@ import pytest
 import torch
 from patience import PATIENCE
 from safetensors.torch import save_file
+from tiny_factory import small_residual
 
 import gaprune
 from gaprune.commands.search import main
@@ -110,7 +111,11 @@ def test_a_resumed_run_finds_its_baseline_whatever_this_machine_would_train(
         (["--max-flops", "2"], "no network can be so small: the smallest has flops"),
         (["--min-accuracy", "90"], "min-accuracy must be a number above 0 and at most 1"),
         (["--populaton", "8"], "--population"),
-        (["--checkpoint", "missing.safetensors"], "missing.safetensors"),
+        (["--checkpoint", "missing.safetensors"], "no such checkpoint file: missing.safetensors"),
+        (["--checkpoint", "pretrained"], "there are no pretrained weights of tiny_factory:small_residual"),
+        (["--model", "resnet50"], "(did you mean torchvision:resnet50?)"),
+        (["--head", "maybe"], "head must be keep, cut:CLASS_FILE or new, got 'maybe'"),
+        (["--head", "cut:missing.txt"], "head cut:missing.txt: there is no such file"),
         (["--search-size", "80"], "choose 1 to 45 (at most half of the 90 train images)"),
         (["--device", "tpu"], "unknown device 'tpu'"),
     ],
@@ -128,6 +133,32 @@ def test_bad_input_gets_one_line_status_2_and_leaves_nothing(
     assert line.startswith("python -m gaprune.search: error: ")
     assert expected in line
     assert not path.exists()
+
+
+def test_a_head_without_a_checkpoint_says_nothing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    at = arguments.index("--checkpoint")
+    assert main([*arguments[:at], *arguments[at + 2 :], "--head", "new"]) == 2
+    captured = capsys.readouterr()
+    assert "head new says what becomes of a checkpoint's head: give --checkpoint FILE, too" in captured.err
+    assert captured.out == "", "nothing was read before"
+
+
+def test_a_network_with_a_script_s_checkpoint_for_other_classes_is_searched_resumed_and_loaded(
+    arguments: list[str], trained: torch.nn.Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = {f"module.{name}": tensor for name, tensor in small_residual(7).state_dict().items()}
+    weights |= {f"module.{name}": tensor for name, tensor in trained.state_dict().items() if "head" not in name}
+    torch.save({"epoch": 3, "model": weights}, tmp_path / "script.pth")
+    path = tmp_path / "run"
+    at = arguments.index("--checkpoint") + 1
+    arguments[at] = str(tmp_path / "script.pth")
+    assert main([*arguments, "--output", str(path)]) == 2
+    assert "trained for 7 classes, this network has 3 " in capsys.readouterr().err
+    assert main([*arguments, "--head", "new", "--output", str(path)]) == 0
+    assert "a new head in place of one for 7 classes; fitted to " in capsys.readouterr().out
+    assert json.loads((path / "manifest.json").read_text())["original"]["search_accuracy"] > 0.6
+    assert main(["--resume", str(path), "--generations", "3"]) == 0
+    assert gaprune.load(path / "front" / "00")(torch.zeros(1, 3, 8, 8)).shape == (1, 3)
 
 
 def test_a_foreign_checkpoint_is_refused_by_name(

@@ -23,8 +23,12 @@ def no_classifier(num_classes: int) -> nn.Module:
 
 def two_outputs(num_classes: int) -> nn.Module:
     class TwoOutputs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+
         def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return images, images
+            return self.conv(images), images
 
     return TwoOutputs()
 

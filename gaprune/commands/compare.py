@@ -24,9 +24,9 @@ from gaprune.compress.resuming import (
     resumed_options,
 )
 from gaprune.compress.rows import Row
-from gaprune.device import choose_device
+from gaprune.device import choose_device, neutral
 from gaprune.errors import RunError
-from gaprune.models import build
+from gaprune.models import check_name
 from gaprune.progress import Reporter, make_reporter
 from gaprune.runs import RunDirectory, check_free, default_run_path, environment
 from gaprune.session.engine import first
@@ -64,6 +64,7 @@ _OF_THE_RUN = (
     "model",
     "stem",
     "checkpoint",
+    "head",
     "data",
     "data_dir",
     "test_share",
@@ -80,6 +81,7 @@ _OF_THE_RUN = (
 _MAY_CHANGE = ("methods", "data_dir", "checkpoint", "cache_dir", "run")
 
 
+@neutral()
 def compare(options: CompareOptions) -> list[Row]:
     """Make the table that the options ask for, or what it lacks, and write it.
 
@@ -237,8 +239,7 @@ def _with_run(options: CompareOptions, front: Front | None) -> CompareOptions:
 def _names(options: CompareOptions) -> None:
     """Wrong names are told before data is read."""
     check_names(_search_options(options), Own())
-    with torch.random.fork_rng(devices=[]):
-        build(options.network.model, num_classes=2, stem=options.network.stem)
+    check_name(options.network.model, stem=options.network.stem)
 
 
 def _manifest(options: CompareOptions, task: ImageTask, front: Front | None) -> dict[str, Any]:

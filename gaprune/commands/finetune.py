@@ -15,7 +15,7 @@ from gaprune.commands.lines import finetune_main as main
 from gaprune.commands.options import FinetuneKeywords, FinetuneOptions
 from gaprune.commands.result import SearchResult, described, show_front
 from gaprune.data import ImageData
-from gaprune.device import card_names, pinned
+from gaprune.device import card_names, neutral, pinned
 from gaprune.errors import OptionError, RunError
 from gaprune.evaluate import Objective
 from gaprune.fields import names_of, options_record
@@ -95,6 +95,7 @@ def _shown(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResu
     return result
 
 
+@neutral()
 def _run(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
     try:
         with RunDirectory.open(options.run) as run:

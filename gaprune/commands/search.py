@@ -16,6 +16,7 @@ from gaprune.commands.lines import SEARCH as PROG
 from gaprune.commands.lines import search_main as main
 from gaprune.commands.result import SearchResult, show_result
 from gaprune.data import ImageData, data_names
+from gaprune.device import neutral
 from gaprune.errors import BackendError, OptionError, RunError
 from gaprune.evaluate import Objective, Outcome
 from gaprune.front.members import save_front
@@ -63,7 +64,7 @@ def search(
     """
     check_kinds(model, data, by_name=True)
     own = Own(
-        model=model if isinstance(model, nn.Module) else None,
+        model=None if isinstance(model, str) else model,
         data=data if isinstance(data, ImageData) else None,
         objectives=objectives,
         callbacks=check_callbacks(callbacks),
@@ -119,6 +120,7 @@ def command(options: SearchOptions) -> None:
         reporter.say(str(result.path))
 
 
+@neutral()
 def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     if options.run.resume is not None:
         with RunDirectory.open(options.run.resume) as run:
@@ -192,7 +194,8 @@ def _run_searches(
 def _resume_command(path: Path, own: Own) -> str:
     """What to type to go on with a run."""
     if any(own.record().values()):
-        return f'gaprune.search(model, data, resume="{path}")'
+        objectives = ", objectives=objectives" if own.record()["objectives"] else ""
+        return f'gaprune.search(model, data{objectives}, resume="{path}")'
     return f"{PROG} --resume {shlex.quote(str(path))}"
 
 

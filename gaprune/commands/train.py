@@ -26,7 +26,7 @@ from gaprune.data.splits import SearchFrom
 from gaprune.device import choose_device
 from gaprune.evaluate.measure import measure
 from gaprune.fields import names_of
-from gaprune.models import build, shipped_weights
+from gaprune.models import check_name, shipped_weights, stem_of
 from gaprune.progress import Reporter, make_reporter
 from gaprune.session.images import in_hand, load_images, reading, search_size
 from gaprune.session.options import ReadingOptions, SearchOptions
@@ -71,7 +71,8 @@ def _search_options(options: TrainOptions) -> SearchOptions:
 
 def _train(options: TrainOptions, reporter: Reporter) -> None:
     device = choose_device(options.training.device)
-    build(options.network.model, num_classes=2, stem=options.network.stem)  # a wrong name is told before data is read
+    check_name(options.network.model, stem=options.network.stem)  # a wrong name is told before data is read
+    stem = stem_of(options.network.model, options.network.stem)
     cache_dir = default_cache_dir() if options.places.cache_dir is None else options.places.cache_dir
     data = load_images(_search_options(options), reporter, counted=False)
     held_out_of: SearchFrom = "train" if data.validation is None else "validation"
@@ -79,13 +80,13 @@ def _train(options: TrainOptions, reporter: Reporter) -> None:
     size = search_size(data, held_out_of) if asked is None else asked
     drawn = split(data, search_from=held_out_of, search_size=size, calibration_size=1, seed=seed)
     parts, _ = in_hand(drawn, cache_dir, device, reporter)
-    subject = Subject(options.network.model, options.network.stem, data, parts.train, parts.search, device)
+    subject = Subject(options.network.model, stem, data, parts.train, parts.search, device)
     recipe = _recipe(options, default_recipe(options.network.model, data, device, seed=seed))
     directory = options.places.output or baseline_directory(cache_dir, subject, recipe)
     path = train_baseline(subject, recipe, directory, reporter)
     _report(load_baseline(subject, path), parts, device, reporter)
     reporter.say(f"weights: {path}")
-    shipped = shipped_weights(options.network.model, options.network.stem, data.classes, data.image_shape)
+    shipped = shipped_weights(options.network.model, stem, data.classes, data.image_shape)
     found = options.places.output is None and _changes(options) == {} and shipped is None
     extra = "" if found else f" --checkpoint {shlex.quote(str(path))}"
     reporter.say(f"search with them: {_command(SEARCH, options, _OF_THE_SEARCH)}{extra}")

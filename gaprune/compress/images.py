@@ -23,7 +23,7 @@ from gaprune.data import ImageData, ImageSet, Splits, normalise
 from gaprune.data.lazy import LazyImages
 from gaprune.device import pinned
 from gaprune.errors import MethodError, ModelError, OptionError
-from gaprune.models import build, model_names
+from gaprune.models import build, check_name, model_names
 from gaprune.progress import Reporter
 from gaprune.prune.calibration import Anchors, kept_anchors, recalibrate, take_anchors
 from gaprune.prune.costs import count_flops
@@ -256,8 +256,7 @@ def check_student(name: str, stem: str, member: Callable[[str], object] | None) 
         if is_thin(name):
             thin_share(name)
             return
-        with torch.random.fork_rng(devices=[]):
-            build(name, num_classes=2, stem=stem)
+        check_name(name, stem=stem)
     except (ModelError, OptionError) as error:
         raise _unknown_student(name, error) from error
 

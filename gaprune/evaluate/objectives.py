@@ -141,9 +141,12 @@ def resolve_objectives(wanted: Sequence[str | Objective]) -> tuple[Objective, ..
     return found
 
 
-def _resolve(item: str | Objective) -> Objective:
+def _resolve(item: object) -> Objective:
     if isinstance(item, Objective):
         return item
+    if not isinstance(item, str):
+        advice = "give its name, or gaprune.Objective(name, unit, value=function, minimised=function)"
+        raise OptionError(f"an objective must be a name or a gaprune.Objective, got {type(item).__name__}: {advice}")
     for objective in BUILT_IN:
         if objective.name == item:
             return objective

@@ -16,8 +16,11 @@ from gaprune.prune.polish import Polisher
 from gaprune.session.engine import first
 from gaprune.session.job import Job
 
-POLISH_PIXELS = 2048 * 32 * 32
-"""Pixels of all images that pass through a network at once: 2,048 of CIFAR's."""
+POLISH_IMAGES = 2048
+"""Images that layers are polished on, where they are small: all pass through a network at once."""
+
+POLISH_PIXELS = 2 * POLISH_IMAGES * 32 * 32
+"""Pixels of them all: 163 photographs at 160 x 160, 83 at 224 x 224."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def best(found: Sequence[Built], measured: Sequence[str]) -> Built:
 
 def _polisher(job: Job, reporter: Reporter) -> Polisher:
     pixels = job.data.image_shape[1] * job.data.image_shape[2]
-    images = first(job.splits.calibration, max(POLISH_PIXELS // pixels, 1))
+    images = first(job.splits.calibration, min(POLISH_IMAGES, max(POLISH_PIXELS // pixels, 1)))
     with reporter.task("sampling the original's outputs", len(images)) as task:
         return Polisher(
             job.baseline.model,

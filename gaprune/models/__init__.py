@@ -1,7 +1,30 @@
 """Networks by name, and their weights from files."""
 
-from gaprune.models.checkpoint import load_weights, read_weights
-from gaprune.models.registry import build, model_names
-from gaprune.models.shipped import ShippedWeights, shipped_weights
+from gaprune.models.alike import network_of
+from gaprune.models.checkpoint import Loaded, fill_weights, load_weights
+from gaprune.models.head import HeadRule
+from gaprune.models.reading import StoredWeights, read_stored, read_weights
+from gaprune.models.registry import build, check_name, model_names, stem_of
+from gaprune.models.shipped import ShippedWeights, shipped_weights, why_none_shipped
+from gaprune.models.zoo import PRETRAINED, of_zoo, pretrained
 
-__all__ = ["ShippedWeights", "build", "load_weights", "model_names", "read_weights", "shipped_weights"]
+__all__ = [
+    "PRETRAINED",
+    "HeadRule",
+    "Loaded",
+    "ShippedWeights",
+    "StoredWeights",
+    "build",
+    "check_name",
+    "fill_weights",
+    "load_weights",
+    "model_names",
+    "network_of",
+    "of_zoo",
+    "pretrained",
+    "read_stored",
+    "read_weights",
+    "shipped_weights",
+    "stem_of",
+    "why_none_shipped",
+]

@@ -1,47 +1,40 @@
-"""Trained weights from files: read without running any code of theirs, and checked before they are used."""
+"""Trained weights for a network: nothing of it is changed unless everything fits."""
 
 from __future__ import annotations
 
-import pickle
-import warnings
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from gaprune.errors import CheckpointError
+from gaprune.models.fitting import Renamed, misfit, not_finite, renamed, shape
+from gaprune.models.head import HOW, HeadRule, OtherHead, other_head, read_classes, rows_of, same_head
+from gaprune.models.reading import StoredWeights, read_stored
 
-_NAMED = 3
+__all__ = ["Loaded", "fill_weights", "fits", "load_weights"]
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a file and its metadata.
+@dataclass(frozen=True)
+class Loaded:
+    """What a network was filled with.
 
-    Args:
-        path: a safetensors file, or a state dict saved with ``torch.save``; told apart by content.
-
-    Returns:
-        Tensors by name, on the CPU, as stored; and the safetensors metadata, empty for a state dict.
-
-    Raises:
-        CheckpointError: there is no such file, or it is damaged, or holds more than tensors.
+    Attributes:
+        metadata: of the file.
+        notes: what was done to make it fit, in words; empty where it did as it was.
+        undrawn: names of the head's tensors that the file has not given, which are as the network drew them.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"no such checkpoint file: {path}")
-    try:
-        return _read_safetensors(path) if _is_safetensors(path) else (_read_state_dict(path), {})
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+
+    metadata: dict[str, str]
+    notes: tuple[str, ...] = ()
+    undrawn: tuple[str, ...] = ()
 
 
 def load_weights(model: nn.Module, path: Path) -> dict[str, str]:
     """Fill a network with the weights of a file; the network's own precision and device stay.
 
-    Nothing is changed unless everything fits: the same names, the same shapes, finite numbers. Only
-    batch norm's ``num_batches_tracked``, which no result depends on, may be missing.
+    Nothing is changed unless everything fits: the same names (see ``renamed``), the same shapes, finite numbers.
 
     Args:
         model: the network to fill.
@@ -53,86 +46,92 @@ def load_weights(model: nn.Module, path: Path) -> dict[str, str]:
     Raises:
         CheckpointError: the file cannot be read or does not fit, naming what differs.
     """
-    tensors, metadata = read_weights(path)
-    expected = model.state_dict()
-    counters = {name: tensor for name, tensor in expected.items() if name.endswith("num_batches_tracked")}
-    tensors = counters | tensors
-    _check_classes(path, tensors, expected)
-    for what, names in (
-        ("lacks", expected.keys() - tensors.keys()),
-        ("has unknown", tensors.keys() - expected.keys()),
-    ):
-        if names:
-            raise CheckpointError(f"{path} does not fit this network: it {what} {_list(names)}")
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            raise CheckpointError(
-                f"{path} does not fit this network: {name} is {_shape(tensor)}, expected {_shape(expected[name])}"
-            )
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{path} is no trained network: {name} holds NaN or infinity")
+    return fill_weights(model, read_stored(path), str(path)).metadata
+
+
+def fill_weights(
+    model: nn.Module,
+    stored: Sequence[StoredWeights],
+    source: str,
+    *,
+    head: HeadRule | None = None,
+    classes: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+) -> Loaded:
+    """Fill a network with the first of some weights that fit it.
+
+    Args:
+        model: the network to fill.
+        stored: what lies in a file, likeliest first.
+        source: the file, for messages.
+        head: what becomes of a head for another number of classes; by default it is refused.
+        classes: the data's, in label order.
+        outputs: what the weights' own outputs are called, where that is known.
+
+    Raises:
+        CheckpointError: none fits; the message is of the first.
+    """
+    expected, head = model.state_dict(), head or HeadRule()
+    found = [renamed(one.tensors, expected) for one in stored]
+    fitting = [place for place, one in enumerate(found) if _fits(one, expected)]
+    place = fitting[0] if fitting else 0
+    chosen, notes = found[place], list(found[place].notes)
+    if len(stored) > 1:
+        notes.insert(0, f"{stored[place].place} of {', '.join(one.place for one in stored)}")
+    tensors = chosen.tensors
+    apart = other_head(tensors, expected)
+    if apart is None and head.kind != "keep" and misfit(tensors, expected) is None:
+        apart = same_head(expected)
+    if apart is not None and tensors.keys() == expected.keys():
+        tensors, note = _with_head(tensors, expected, apart, head, source, classes, outputs)
+        notes.append(note)
+    reason = misfit(tensors, expected)
+    if reason is not None:
+        raise CheckpointError(f"{source} does not fit this network: {reason}")
+    broken = not_finite(tensors)
+    if broken is not None:
+        raise CheckpointError(f"{source} is no trained network: {broken} holds NaN or infinity")
     model.load_state_dict(tensors)
-    return metadata
+    undrawn = apart.names if apart is not None and head.kind == "new" else ()
+    return Loaded(stored[place].metadata, tuple(notes), undrawn)
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Safetensors begin with the header's length in 8 bytes, then JSON."""
-    with open(path, "rb") as file:
-        return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
+def fits(stored: Sequence[StoredWeights], expected: dict[str, Tensor]) -> bool:
+    """Whether some weights fit a network's state, but for its number of classes."""
+    return any(_fits(renamed(one.tensors, expected), expected) for one in stored)
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, dict(file.metadata() or {})
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is no whole safetensors file: {error}") from error
+def _fits(found: Renamed, expected: dict[str, Tensor]) -> bool:
+    apart = other_head(found.tensors, expected)
+    tensors = found.tensors if apart is None else found.tensors | {name: expected[name] for name in apart.names}
+    return misfit(tensors, expected) is None
 
 
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of foreign files, which are refused below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+def _with_head(
+    tensors: dict[str, Tensor],
+    expected: dict[str, Tensor],
+    apart: OtherHead,
+    head: HeadRule,
+    source: str,
+    classes: Sequence[str],
+    outputs: Sequence[str],
+) -> tuple[dict[str, Tensor], str]:
+    """The tensors with the network's number of outputs, and what was done for that in words."""
+    first = apart.names[0]
+    if head.kind == "new":
+        drawn = {name: expected[name] for name in apart.names}
+        return tensors | drawn, f"a new head in place of one for {apart.outputs} classes"
+    if head.kind == "keep" or apart.outputs < apart.classes:
+        advice = f"--head {HOW.removeprefix('keep, ')}" if apart.outputs > apart.classes else "--head new"
         raise CheckpointError(
-            f"{path} is damaged or holds more than tensors, which is not loaded because it could run code: "
-            "save model.state_dict() or safetensors"
-        ) from error
-    except OSError:
-        raise
-    except Exception as error:  # damaged files make torch raise nearly anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{path} is damaged or no checkpoint: {reason}") from error
-    if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(f"{path} holds {type(content).__name__}, expected a state dict of tensors")
-    for name, value in content.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise CheckpointError(
-                f"{path} is no plain state dict: its entry {name!r} is {type(value).__name__}, expected a "
-                "tensor; save model.state_dict()"
-            )
-    return dict(content)
-
-
-def _check_classes(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Name a wrong number of classes as such: the last weight matrix differs in its first axis only."""
-    matrices = [name for name, tensor in expected.items() if tensor.ndim == 2]
-    if not matrices or (found := tensors.get(matrices[-1])) is None:
-        return
-    head = expected[matrices[-1]]
-    if found.ndim == 2 and found.shape[1] == head.shape[1] and found.shape[0] != head.shape[0]:
-        raise CheckpointError(
-            f"{path} was trained for {found.shape[0]} classes, this network has {head.shape[0]} "
-            f"({matrices[-1]} is {_shape(found)}, expected {_shape(head)})"
+            f"{source} was trained for {apart.outputs} classes, this network has {apart.classes} "
+            f"({first} is {shape(tensors[first])}, expected {shape(expected[first])}): {advice}"
         )
-
-
-def _list(names: set[str]) -> str:
-    shown = sorted(names)[:_NAMED]
-    return ", ".join(shown) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "a single number"
+    where, called = str(head.file or source), [[name] for name in outputs]
+    if head.file is not None:
+        called = read_classes(head.file, apart.outputs)
+    if len(called) != apart.outputs:
+        raise CheckpointError(f"{source} does not say what its {apart.outputs} outputs are: give --head cut:CLASS_FILE")
+    rows = rows_of(classes, called, where)
+    cut = {name: tensors[name][rows].clone() for name in apart.names}
+    return tensors | cut, f"its head cut from {apart.outputs} to {len(rows)} classes"

@@ -2,73 +2,81 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-
 from torch import nn
 
-from gaprune.choices import FACTORY, MODELS, Stem, names
-from gaprune.errors import ModelError, choice_error
+from gaprune.choices import FORMS, MODELS, Stem, names
+from gaprune.errors import ModelError, OptionError, choice_error
+from gaprune.models.factories import call_factory, find_factory
 from gaprune.models.resnet import resnet18
 from gaprune.models.vgg import VGG16
+from gaprune.models.zoo import build_from_zoo, check_zoo_name, near_names, of_zoo, suggestions
 
-_STEMS = names(Stem)
+STEMS = names(Stem)
+"""First layers of ``resnet18``."""
 
 
 def model_names() -> tuple[str, ...]:
-    """The names that ``build`` knows, besides ``package.module:factory``."""
+    """The names that ``build`` knows, besides ``FORMS``."""
     return MODELS
+
+
+def stem_of(name: str, stem: str) -> str:
+    """The stem that a network has: the one asked for where it has a choice, else always the same."""
+    return stem if name == "resnet18" else STEMS[0]
+
+
+def check_name(name: str, *, stem: str = "cifar") -> None:
+    """Whether a name stands for a network; a factory is imported, and nothing is built.
+
+    Raises:
+        OptionError: the name or the stem is unknown; names that may be meant are given.
+        ModelError: a factory cannot be imported, or timm is not installed.
+    """
+    if stem not in STEMS:
+        raise choice_error("stem", stem, STEMS)
+    if of_zoo(name):
+        check_zoo_name(name)
+    elif ":" in name:
+        find_factory(name)
+    elif name not in model_names():
+        raise unknown(name)
 
 
 def build(name: str, num_classes: int, *, stem: str = "cifar") -> nn.Module:
     """An untrained network, initialised from torch's global random state.
 
     Args:
-        name: one of ``model_names()``, or ``package.module:factory``, which is imported and called as
-            ``factory(num_classes=num_classes)``: ``torchvision.models:resnet34`` for example.
+        name: one of ``model_names()``; ``torchvision:resnet50`` and the like; ``timm:NAME`` where timm is installed; or
+            ``package.module:factory``, which is imported and called as ``factory(num_classes=num_classes)``, or as
+            ``factory()`` where it takes no such argument.
         num_classes: outputs of the head, at least 1.
         stem: first layers of ``resnet18``: ``cifar`` for 32x32 images or ``imagenet``; others ignore it.
 
     Raises:
         OptionError: the name or the stem is unknown.
         ModelError: a factory cannot be imported or called, or gives no ``nn.Module``.
+
+    Example:
+        >>> build("resnet18", 10, stem="imagenet").conv1.kernel_size
+        (7, 7)
     """
-    if stem not in _STEMS:
-        raise choice_error("stem", stem, _STEMS)
+    check_name(name, stem=stem)
     if num_classes < 1:
         raise ModelError(f"a network needs at least 1 class, got {num_classes}")
+    if of_zoo(name):
+        return build_from_zoo(name, num_classes)
     if ":" in name:
-        return _call(name, num_classes)
+        return call_factory(name, num_classes)
     if name == "vgg16":
         return VGG16(num_classes)
-    if name == "resnet18":
-        return resnet18(num_classes, "cifar" if stem == "cifar" else "imagenet")
-    raise choice_error("model", name, (*MODELS, FACTORY))
+    return resnet18(num_classes, "cifar" if stem == "cifar" else "imagenet")
 
 
-def _call(name: str, num_classes: int) -> nn.Module:
-    factory = _import(name)
-    try:
-        model = factory(num_classes=num_classes)
-    except Exception as error:  # a stranger's code may raise anything
-        raise ModelError(f"{name} cannot be called with num_classes={num_classes}: {_line(error)}") from error
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"{name} gave {type(model).__name__}, expected a torch.nn.Module")
-    return model
-
-
-def _import(name: str) -> Callable[..., object]:
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute or module_name.startswith("."):
-        raise ModelError(f"{name!r} is not of the form package.module:factory")
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # importing runs a stranger's code
-        raise ModelError(f"{name} cannot be imported: {_line(error)}") from error
-    if not callable(factory):
-        raise ModelError(f"{name} is {type(factory).__name__}, expected a callable that builds a network")
-    return factory  # type: ignore[no-any-return]
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip() or 'no message'}".splitlines()[0]
+def unknown(name: str) -> OptionError:
+    """The error for a name that stands for no network, with what may be meant."""
+    close = suggestions(name) or near_names(name, model_names())
+    if not close and "." in name:
+        module, _, factory = name.rpartition(".")
+        close = [f"{module}:{factory}"]
+    meant = f" (did you mean {close[0]}?)" if close else ""
+    return OptionError(f"unknown model {name!r}: choose one of {', '.join((*model_names(), *FORMS))}{meant}")

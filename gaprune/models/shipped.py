@@ -6,6 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+_FOLDER = Path(__file__).parent.parent / "weights"
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,22 @@ class ShippedWeights:
     description: str
 
 
+def why_none_shipped(model: str, stem: str, classes: Sequence[str], image_shape: Sequence[int]) -> str | None:
+    """For a network that has shipped weights, why they do not serve; ``None`` where they do, or where it has none."""
+    entries = [entry for entry in _index() if entry["model"] == model]
+    if not entries or shipped_weights(model, stem, classes, image_shape) is not None:
+        return None
+    of_stem = [entry for entry in entries if entry["stem"] in (None, stem)]
+    if not of_stem:
+        return f"they have the stem {entries[0]['stem']}"
+    alike = [entry for entry in of_stem if sorted(entry["classes"]) == sorted(classes)]
+    if not alike:
+        return f"they know {len(of_stem[0]['classes'])} classes, {', '.join(of_stem[0]['classes'][:3])} and so on"
+    if alike[0]["classes"] != list(classes):
+        return "they know the classes in another order"
+    return f"they take images of {'x'.join(map(str, alike[0]['image_shape']))}"
+
+
 def shipped_weights(model: str, stem: str, classes: Sequence[str], image_shape: Sequence[int]) -> ShippedWeights | None:
     """The shipped weights that fit, or None.
 
@@ -39,8 +58,7 @@ def shipped_weights(model: str, stem: str, classes: Sequence[str], image_shape: 
         classes: class names in label order.
         image_shape: (C, H, W) of the images.
     """
-    folder = Path(__file__).parent.parent / "weights"
-    for entry in json.loads((folder / "index.json").read_text(encoding="utf-8")):
+    for entry in _index():
         if (
             entry["model"] == model
             and entry["stem"] in (None, stem)
@@ -48,7 +66,7 @@ def shipped_weights(model: str, stem: str, classes: Sequence[str], image_shape: 
             and entry["image_shape"] == list(image_shape)
         ):
             return ShippedWeights(
-                path=folder / entry["file"],
+                path=_FOLDER / entry["file"],
                 mean=tuple(entry["mean"]),
                 std=tuple(entry["std"]),
                 saw_all_training_images=entry["saw_all_training_images"],
@@ -56,3 +74,8 @@ def shipped_weights(model: str, stem: str, classes: Sequence[str], image_shape: 
                 description=entry["description"],
             )
     return None
+
+
+def _index() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((_FOLDER / "index.json").read_text(encoding="utf-8"))
+    return found

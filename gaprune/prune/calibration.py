@@ -97,17 +97,17 @@ def take_anchors(
         std: normalisation.
         batch_size: images a forward pass, which must be that of ``recalibrate``.
     """
-    watches = {path: _Watch() for path in _norms(model)}
-    handles = [norm.register_forward_pre_hook(watches[path]) for path, norm in _norms(model).items()]
+    watches = {path: _Watch() for path in running_norms(model)}
+    handles = [norm.register_forward_pre_hook(watches[path]) for path, norm in running_norms(model).items()]
     normalised = normaliser(mean, std, images.images.device)
     try:
         with evaluating(model), torch.no_grad():
-            for batch in _batches(images, batch_size):
+            for batch in batches(images, batch_size):
                 model(normalised(batch))
     finally:
         for handle in handles:
             handle.remove()
-    return {path: watches[path].anchor(norm) for path, norm in _norms(model).items() if watches[path].means}
+    return {path: watches[path].anchor(norm) for path, norm in running_norms(model).items() if watches[path].means}
 
 
 def kept_anchors(anchors: Anchors, graph: Graph, masks: Masks) -> dict[str, Anchor]:
@@ -151,13 +151,15 @@ def recalibrate(
         anchors: over this network's channels, taken on the same images in the same batches (``kept_anchors``); ``None``
             is plain recalibration, the cumulative average.
     """
-    norms = _norms(network) if anchors is None else {p: norm for p, norm in _norms(network).items() if p in anchors}
+    norms = running_norms(network)
+    if anchors is not None:
+        norms = {path: norm for path, norm in norms.items() if path in anchors}
     if not norms:
         return
     network.eval()
     normalised = normaliser(mean, std, images.images.device)
     with _measuring(norms, anchors) as counted, torch.no_grad():
-        for number, batch in enumerate(_batches(images, batch_size), start=1):
+        for number, batch in enumerate(batches(images, batch_size), start=1):
             counted(number)
             network(normalised(batch))
     if anchors is not None:
@@ -266,7 +268,7 @@ def _place(norm: Any, anchor: Anchor) -> None:
     norm.running_var.copy_(variance)
 
 
-def _norms(model: nn.Module) -> dict[str, Any]:
+def running_norms(model: nn.Module) -> dict[str, Any]:
     """Batch norms with running statistics, by module path."""
     found = model.named_modules()
     return {
@@ -276,5 +278,6 @@ def _norms(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def _batches(images: ImageSet, batch_size: int) -> Iterable[Tensor]:
+def batches(images: ImageSet, batch_size: int) -> Iterable[Tensor]:
+    """As few as the size allows and, but for one image, equally large: (b, C, H, W) uint8 each."""
     return images.images.tensor_split(-(-len(images) // batch_size))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from gaprune.errors import ModelError, first_line
 from gaprune.prune.compact import Compactor, masked_network
+from gaprune.prune.genome import Bits
 from gaprune.prune.graph import ChannelGroup, Graph, build_graph, without_groups
 from gaprune.prune.masks import Masks
 from gaprune.prune.modes import evaluating
+from gaprune.prune.probe import random_advice, random_operators
 from gaprune.prune.tracing import BATCH
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
@@ -28,25 +33,39 @@ logger = logging.getLogger(__name__)
 def checked_graph(model: nn.Module, image_shape: tuple[int, int, int]) -> Graph:
     """The pruning graph of ``model``, less the channel groups whose removal does not work out.
 
-    One random half of all neurons is removed and compact and masked networks are compared; when they differ
-    or the compact one raises (a forward with widths written into it), each group is tried alone and those
-    that fail are left whole. Logs one warning for each layer left unpruned, with the reason.
+    Neurons are removed in three ways: a random half of all, to equal widths in all groups (where a forward that
+    compares shapes takes another way), and all but one of each group. Compact and masked networks are compared in eval
+    mode, and in a training mode in which batch norm and dropout rest, so that branches of ``self.training`` are seen.
+    When they differ or the compact one raises (a forward with widths written into it), groups are added one by one, and
+    those with which it goes wrong are left whole. Logs one warning for each layer left unpruned, with the reason.
 
     Raises:
         ModelError: the network cannot be traced, answers at random, or nothing remains that may be removed.
     """
     graph = build_graph(model, image_shape)
     example = _example(model, image_shape)
-    if _failure(model, graph, graph.groups, example) is not None:
+    if _Check(model, graph, example)(graph.groups) is not None:
         _check_repeats(model, example)
-        failing = {group.name: _failure(model, graph, (group,), example) for group in graph.groups}
-        graph = without_groups(graph, {name: reason for name, reason in failing.items() if reason is not None})
-        reason = _failure(model, graph, graph.groups, example)
-        if not graph.groups or reason is not None:
-            raise ModelError(f"{type(model).__name__} cannot be pruned: {reason or next(iter(failing.values()))}")
+        graph = _without_failing(model, graph, example)
     for layer, why in graph.unpruned:
         logger.warning("left unpruned: %s: %s", layer, why)
     return graph
+
+
+def _without_failing(model: nn.Module, graph: Graph, example: Tensor) -> Graph:
+    """The graph without those groups with which, beside the ones before them, removal goes wrong."""
+    check, kept, reasons = _Check(model, graph, example), list[ChannelGroup](), dict[str, str]()
+    for group in graph.groups:
+        reason = check((*kept, group))
+        if reason is None:
+            kept.append(group)
+        else:
+            reasons[group.name] = reason
+    less = without_groups(graph, reasons)
+    reason = _Check(model, less, example)(less.groups) if kept else None
+    if not kept or reason is not None:
+        raise ModelError(f"{type(model).__name__} cannot be pruned: {reason or next(iter(reasons.values()))}")
+    return less
 
 
 def _example(model: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:
@@ -56,20 +75,86 @@ def _example(model: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:
     return images.to(parameter.device, parameter.dtype)
 
 
-def _failure(model: nn.Module, graph: Graph, groups: tuple[ChannelGroup, ...], example: Tensor) -> str | None:
-    """Why removing half of these groups' neurons goes wrong; ``None`` when it does not."""
-    masks = _half(graph, groups)
-    return _apart(lambda: Compactor(model, graph)(masks)(example), lambda: masked_network(model, graph, masks)(example))
+class _Check:
+    """Why removing neurons of some groups goes wrong; ``None`` when it does not."""
+
+    def __init__(self, model: nn.Module, graph: Graph, example: Tensor) -> None:
+        self._model, self._graph, self._example = model, graph, example
+        self._compact = Compactor(model, graph)
+        self._trains, self._comparable = _training(model, example)
+
+    def __call__(self, groups: tuple[ChannelGroup, ...]) -> str | None:
+        for masks, where in _removals(self._graph, groups):
+            reason = self._differ(masks)
+            if reason is not None:
+                return reason + where
+        return None
+
+    def _differ(self, masks: Masks) -> str | None:
+        """Why compact and masked networks do not give the same in either mode."""
+        try:
+            compact, masked = self._compact(masks), masked_network(self._model, self._graph, masks)
+        except Exception as error:  # as in _apart
+            return _fails(error)
+        reason = _apart(lambda: _called(compact, self._example, False), lambda: _called(masked, self._example, False))
+        if reason is not None or not self._trains:
+            return reason
+        if self._comparable:
+            reason = _apart(lambda: _called(compact, self._example, True), lambda: _called(masked, self._example, True))
+        else:
+            reason = _failure(lambda: _called(compact, self._example, True))
+        return None if reason is None else f"training mode uses it otherwise: {reason}"
+
+
+def _called(network: nn.Module, example: Tensor, training: bool) -> object:
+    """What a network of our own gives, on a copy of the example: it may write to its input."""
+    if not training:
+        return network(example.clone())
+    _resting(network.train())
+    with torch.random.fork_rng(devices=[example.device] if example.device.type == "cuda" else []):
+        return network(example.clone())
+
+
+def _resting(network: nn.Module) -> nn.Module:
+    """Batch norm and dropout in eval mode: what is left of training mode are branches of a network's own."""
+    for module in network.modules():
+        if isinstance(module, _BatchNorm | _DropoutNd):
+            module.eval()
+    return network
+
+
+def _training(model: nn.Module, example: Tensor) -> tuple[bool, bool]:
+    """Whether a network has branches of its own in training mode that run; whether these give the same each time."""
+    if not any(_has_own_forward(module) for module in model.modules()):
+        return False, False
+    found, copied = list[object](), copy.deepcopy(model)
+
+    def run() -> None:
+        found.append(_called(copied, example, True))
+
+    try:
+        with torch.no_grad():
+            drawn = random_operators(run)
+    except Exception:  # eval mode is what counts
+        return False, False
+    return True, isinstance(found[0], Tensor) and not drawn
+
+
+def _has_own_forward(module: nn.Module) -> bool:
+    """Whether a module is none of torch's own."""
+    return not type(module).__module__.startswith("torch.nn.")
 
 
 def _check_repeats(model: nn.Module, example: Tensor) -> None:
     """Raise ``ModelError`` where the network itself answers differently each time, so that nothing can be compared."""
+
+    def run() -> object:
+        return model(example.clone())
+
     with evaluating(model):
-        if _apart(lambda: model(example), lambda: model(example)) == DIFFER:
-            raise ModelError(
-                f"{type(model).__name__} gives other outputs for the same images each time, though in eval mode: "
-                "F.dropout without training=self.training?"
-            )
+        if _apart(run, run) == DIFFER:
+            with torch.no_grad():
+                raise ModelError(random_advice(type(model).__name__, random_operators(run)))
 
 
 def _apart(first: Callable[[], object], second: Callable[[], object]) -> str | None:
@@ -78,19 +163,47 @@ def _apart(first: Callable[[], object], second: Callable[[], object]) -> str | N
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             found, wanted = first(), second()  # TF32 alone would set them further apart than the tolerance
     except Exception as error:  # whatever a foreign forward raises is the reason
-        reason = first_line(error)
-        return f"it fails without some of its channels ({reason[:120]})"
+        return _fails(error)
     if not (isinstance(found, Tensor) and isinstance(wanted, Tensor)):
         return "its output is not one tensor"
+    if found.shape != wanted.shape:
+        return DIFFER
     scale = wanted.abs().max().clamp_min(1e-12)
     apart = float((found - wanted).abs().max() / scale)
     return None if apart <= TOLERANCE.get(wanted.dtype, 0.05) else DIFFER
 
 
-def _half(graph: Graph, groups: tuple[ChannelGroup, ...]) -> Masks:
+def _failure(run: Callable[[], object]) -> str | None:
+    """Why something raises; ``None`` where it does not."""
+    try:
+        with torch.no_grad():
+            run()
+    except Exception as error:  # as in _apart
+        return _fails(error)
+    return None
+
+
+def _fails(error: Exception) -> str:
+    return f"it fails without some of its channels ({first_line(error)[:120]})"
+
+
+def _removals(graph: Graph, groups: tuple[ChannelGroup, ...]) -> Iterator[tuple[Masks, str]]:
+    """What is removed from these groups, and in words where that alone goes wrong."""
     rng = np.random.default_rng(0)
-    neurons = np.ones(graph.neurons, dtype=np.bool_)
+    yield _kept(graph, groups, rng, lambda size: size - size // 2), ""
+    smallest = min((group.size for group in groups), default=1)
+    equal = max(1, smallest // 2)
+    yield _kept(graph, groups, rng, lambda size: equal), ", where widths are equal: does its forward compare shapes?"
+    if equal > 1:
+        yield _kept(graph, groups, rng, lambda size: 1), ", where one channel is left"
+
+
+def _kept(
+    graph: Graph, groups: tuple[ChannelGroup, ...], rng: np.random.Generator, count: Callable[[int], int]
+) -> Masks:
+    """Masks that keep so many random neurons of each of these groups, and all others."""
+    neurons: Bits = np.ones(graph.neurons, dtype=np.bool_)
     for group in groups:
-        gone = rng.permutation(group.size)[: group.size // 2]
+        gone = rng.permutation(group.size)[: group.size - count(group.size)]
         neurons[group.start + gone] = False
     return replace(Masks.full(graph), neurons=neurons)

@@ -15,6 +15,7 @@ from math import prod
 import torch
 from torch import nn
 
+from gaprune.errors import ModelError, first_line
 from gaprune.prune.graph import Graph, Layer
 from gaprune.prune.masks import Masks
 from gaprune.prune.modes import evaluating
@@ -104,11 +105,18 @@ def kept_kernels(layer: Layer, masks: Masks) -> int:
 
 
 def count_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """FLOPs of one (C, H, W) image as fvcore counts them, by tracing ``model`` in eval mode."""
+    """FLOPs of one (C, H, W) image as fvcore counts them, by tracing ``model`` in eval mode.
+
+    Raises:
+        ModelError: fvcore cannot trace it.
+    """
     parameter = next(model.parameters())
     image = torch.zeros((1, *image_shape), dtype=parameter.dtype, device=parameter.device)
-    with evaluating(model):
-        return _fvcore_total(model, image)
+    try:
+        with evaluating(model):
+            return _fvcore_total(model, image)
+    except Exception as error:  # of torch.jit's tracer, on a stranger's network
+        raise ModelError(f"the FLOPs of {type(model).__name__} cannot be counted: {first_line(error)}") from error
 
 
 def _fvcore_total(model: nn.Module, image: torch.Tensor) -> int:

@@ -22,6 +22,8 @@ from gaprune.prune.tracing import Norm as Norm
 Neurons = NDArray[np.int64]
 """Neuron indices, -1 where an index of the axis belongs to no removable neuron and always stays."""
 
+NO_CONVOLUTION = "{} has no convolution, and what gaprune removes is channels of convolutions"
+
 NAMED = 3
 """Layers that an error names; a large network may have dozens."""
 
@@ -137,6 +139,8 @@ def build_graph(model: nn.Module, image_shape: tuple[int, int, int]) -> Graph:
         raise ModelError(f"{type(model).__name__} has no parameters, so there is nothing to prune")
     example = torch.zeros((BATCH, *image_shape), dtype=parameter.dtype, device=parameter.device)
     graph = _from_trace(trace(model, example, RULES))
+    if not any(layer.convolution for layer in graph.layers) and not graph.unpruned:
+        raise ModelError(NO_CONVOLUTION.format(type(model).__name__))
     if graph.neurons == 0:
         shown = [f"{layer}: {reason}" for layer, reason in graph.unpruned[:NAMED]] or ["no hidden convolution"]
         more = len(graph.unpruned) - NAMED

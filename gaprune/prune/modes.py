@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
 
-from gaprune.errors import ModelError, first_line
+from gaprune.prune.foreign import plain
 
 
 @contextmanager
@@ -24,12 +23,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """A copy that shares no memory with a caller's network.
+    """A copy of a caller's network that the engine can work on, see ``foreign.plain``.
 
     Raises:
-        ModelError: it cannot be copied, as with tensors that are computed once and held (old ``nn.utils.weight_norm``).
+        ModelError: it cannot be copied or cut.
     """
-    try:
-        return copy.deepcopy(model)
-    except Exception as error:  # a stranger's network may raise anything
-        raise ModelError(f"{type(model).__name__} cannot be copied: {first_line(error)}") from error
+    return plain(model).model

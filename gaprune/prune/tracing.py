@@ -23,6 +23,7 @@ Axes = tuple[Atoms | None, ...]
 
 INPUT = "it is the network's input"
 OUTPUT = "it is the network's output"
+PLAIN = "{} is a plain tensor, which may be cut only as a buffer: self.register_buffer({!r}, ...)"
 
 BATCH = 2
 """Images in the traced example; 1 would be taken for an axis that broadcasts."""
@@ -214,7 +215,8 @@ def trace(model: nn.Module, example: Tensor, rules: dict[Any, Rule]) -> Trace:
     owned = {node: first.get(name, name) for node, name in owned.items()}
     for node in program.graph.nodes:
         if node.op == "placeholder":
-            _placeholder(found, node, owned.get(node.name))
+            held = signature.inputs_to_lifted_tensor_constants.get(node.name)
+            _placeholder(found, node, owned.get(node.name), held)
         elif node.op == "call_function":
             found.values[node] = _call(found, node, rules)
         elif node.op == "output":
@@ -222,11 +224,13 @@ def trace(model: nn.Module, example: Tensor, rules: dict[Any, Rule]) -> Trace:
     return found
 
 
-def _placeholder(found: Trace, node: Node, name: str | None) -> None:
+def _placeholder(found: Trace, node: Node, name: str | None, held: str | None) -> None:
+    """A parameter or buffer of this name, a tensor that the network holds as ``held``, or the input."""
     if name is not None:
         found.names[node] = name
     elif isinstance(node.meta.get("val"), Tensor):
-        found.values[node] = found.fresh(node, INPUT)
+        reason = INPUT if held is None else PLAIN.format(held, held.rpartition(".")[2])
+        found.values[node] = found.fresh(node, reason)
 
 
 def _call(found: Trace, node: Node, rules: dict[Any, Rule]) -> Any:

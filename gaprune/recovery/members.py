@@ -29,6 +29,7 @@ from gaprune.saved import METRICS, load, load_genome, save_compact, save_genome
 from gaprune.session.job import Job
 from gaprune.training import Lesson, Recipe, estimate_seconds, images_per_epoch
 from gaprune.training.digest import digest_images, digest_json, digest_tensors
+from gaprune.training.frozen import frozen_line, frozen_names, thawed
 
 STATES = "finetuning"
 """Folder of a run: by fingerprint the states of trainings that are not finished."""
@@ -107,7 +108,8 @@ class Tuner:
 
     def fingerprint(self, network: nn.Module) -> str:
         """Names a training of these weights: what it starts from, what it learns and how."""
-        return digest_json({"start": digest_tensors(network.state_dict()), **self.way})
+        frozen = {"frozen": names} if (names := frozen_names(network)) else {}
+        return digest_json({"start": digest_tensors(network.state_dict()), **frozen, **self.way})
 
     @functools.cached_property
     def way(self) -> dict[str, Any]:
@@ -140,17 +142,25 @@ class Tuner:
             f"fine-tuning {members}, {self.recipe.epochs} epochs of {images:,} images each, "
             f"{self.method}: about {duration(total)} on this machine"
         )
+        say_frozen(open_member(self.job, self.run, rows[0]), self.reporter)
 
     def _seconds(self, row: FrontRow) -> float:
         splits = self.job.splits
         return estimate_seconds(
-            open_member(self.job, self.run, row).network.requires_grad_(True),
+            thawed(open_member(self.job, self.run, row).network),
             self.job.data.image_shape,
             self.recipe,
             len(splits.train),
             validation_images=len(splits.search),
             lesson=self.lesson,
         )
+
+
+def say_frozen(member: Member, reporter: Reporter) -> None:
+    """Say which tensors the caller's network keeps from being trained."""
+    line = frozen_line(member.network)
+    if line is not None:
+        reporter.say(line)
 
 
 def forget(states: Path) -> None:

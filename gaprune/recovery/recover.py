@@ -15,8 +15,10 @@ from gaprune.evaluate import Measurement
 from gaprune.progress import Reporter
 from gaprune.prune.folding import fold
 from gaprune.prune.genome import Bits
+from gaprune.prune.restating import restate_norms
 from gaprune.session.job import Job
 from gaprune.training import LABELS, Distillation, EpochRecord, Lesson, Recipe, fit
+from gaprune.training.frozen import thawed
 from gaprune.training.masking import masked_gradients
 from gaprune.training.subject import default_recipe
 
@@ -56,7 +58,8 @@ def recover(
 ) -> Recovered:
     """Train a pruned network in place on the training images; never on the search or the test set.
 
-    A training that was stopped goes on from its last whole epoch in ``directory``.
+    Its batch norms are restated first, so that training begins from what the network computes. A training that was
+    stopped goes on from its last whole epoch in ``directory``.
 
     Args:
         job: whose images and device.
@@ -67,7 +70,10 @@ def recover(
         reporter: told how it goes.
         lesson: what is learnt.
     """
-    network.requires_grad_(True)  # a frozen original passes that on to what is cut out of it
+    thawed(network)
+    task = job.evaluator.task
+    with pinned(job.threads):
+        restate_norms(network, task.calibration, task.mean, task.std, batch_size=task.batch_size)
     with masked_gradients(network, kernels):
         records = train(job, network, recipe, lesson, directory, reporter)
     return measured(job, network, records)

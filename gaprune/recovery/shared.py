@@ -14,7 +14,7 @@ from gaprune.limits import SHARED_NEEDS
 from gaprune.progress import duration
 from gaprune.prune.grouped import GroupedConvolution
 from gaprune.prune.masks import Grouping, Masks
-from gaprune.recovery.members import STATES, Member, Tuner, forget, keep, open_member
+from gaprune.recovery.members import STATES, Member, Tuner, forget, keep, open_member, say_frozen
 from gaprune.recovery.recover import Recovered, measured, recover, train
 from gaprune.runs import FrontRow
 from gaprune.session.job import Job
@@ -60,6 +60,7 @@ class SharedTuner:
             return
         if self.alone is not None:
             replace(tuner, recipe=self.alone, method="alone, after training together").announce(rows)
+        say_frozen(members[0], tuner.reporter)
         records = self._fit(shared, lesson, states / "together")
         with tuner.reporter.task("members", len(members)) as task:
             for place, member in enumerate(members):

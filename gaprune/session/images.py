@@ -15,7 +15,7 @@ from gaprune.data.given import normalisation_line
 from gaprune.data.photos import Photographs, stored
 from gaprune.data.sources import Reading
 from gaprune.data.splits import SearchFrom, pool
-from gaprune.models import shipped_weights
+from gaprune.models import shipped_weights, stem_of
 from gaprune.models.preprocessing import of_model
 from gaprune.progress import Reporter
 from gaprune.session.engine import statistics_images
@@ -93,7 +93,8 @@ def split_images(
     found = _split(options, data, "train")
     if own_model or options.network.checkpoint is not None:
         return found
-    shipped = shipped_weights(options.network.model, options.network.stem, data.classes, data.image_shape)
+    stem = stem_of(options.network.model, options.network.stem)
+    shipped = shipped_weights(options.network.model, stem, data.classes, data.image_shape)
     if shipped is None or (not shipped.saw_all_training_images and fits_split(shipped, found.train)):
         return found
     seen = (

@@ -15,11 +15,9 @@ from torch import nn
 from gaprune.baseline import Baseline, default_recipe, resolve_baseline
 from gaprune.data import ImageData, Splits, default_cache_dir
 from gaprune.device import choose_device, pinned
-from gaprune.errors import ModelError, first_line
 from gaprune.evaluate import Evaluator, Objective, resolve_objectives, resolve_selector
-from gaprune.models import build
+from gaprune.models import check_name
 from gaprune.progress import Reporter
-from gaprune.prune.modes import copied
 from gaprune.prune.space import PruningSpace
 from gaprune.runs import Baseline as Original
 from gaprune.runs import environment
@@ -28,10 +26,11 @@ from gaprune.session.engine import make_evaluator, measure_original, precision, 
 from gaprune.session.images import in_hand, load_images, normalised, reading, split_images
 from gaprune.session.judging import judged
 from gaprune.session.options import ROUNDS, SearchOptions, record
-from gaprune.session.own import Own
+from gaprune.session.own import Own, opened
 from gaprune.session.placement import Placement, place
 from gaprune.session.statistics_cache import Kept
 from gaprune.training.digest import digest_images, digest_json, digest_tensors
+from gaprune.training.given import check_given
 
 
 @dataclass(frozen=True)
@@ -173,6 +172,10 @@ def check_names(options: SearchOptions, own: Own) -> Checked:
     """
     options.check()
     own.check_options(options.given)
+    network = options.network
+    if own.model is None:
+        check_name(network.model, stem=network.stem)
+        check_given(network.model, network.checkpoint, network.head)
     placement = place(options)
     reading(options)
     space_options(options, torch.device("cpu"))
@@ -200,18 +203,18 @@ def prepare(
     """
     options, own, objectives, threads = checked.options, checked.own, checked.objectives, checked.placement.threads
     device = choose_device(options.machine.device)
-    name = _network_name(options, own)
+    name = own.model_name or options.network.model
     data = load_images(options, reporter, own.data)
+    own_network = None if own.model is None else opened(own.model, data, device, reporter)
     splits = split_images(options, data, own.model is not None, reporter, before.search_from if before else None)
     splits, skipped = in_hand(splits, options.run.cache_dir, device, reporter)
     data = dataclasses.replace(data, skipped=(*data.skipped, *skipped))
-    baseline = find_baseline(options, data, splits, device, own.model, reporter, before.weights if before else None)
+    baseline = find_baseline(options, data, splits, device, own_network, reporter, before.weights if before else None)
     called = "" if baseline.source.startswith(name) else f"{name}, "
     reporter.say(f"network: {called}{baseline.source}")
     if baseline.saw_all_training_images and splits.record["search_from"] == "train":
         reporter.say("these weights may have seen the search images in training: --search-from test avoids that")
     data = before.normalised(data) if before else normalised(data, baseline, reporter)
-    _check_classes(baseline.model, data, device)
     since = time.perf_counter()
     kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
     with pinned(threads):
@@ -237,15 +240,6 @@ def prepare(
         },
         since=since,
     )
-
-
-def _network_name(options: SearchOptions, own: Own) -> str:
-    """What the network is called; a name that stands for none is told at once."""
-    if own.model is not None:
-        return type(own.model).__name__
-    with torch.random.fork_rng(devices=[]):
-        build(options.network.model, num_classes=2, stem=options.network.stem)
-    return options.network.model
 
 
 def _search_identity(
@@ -296,10 +290,13 @@ def find_baseline(
     reporter: Reporter,
     wanted: str | None = None,
 ) -> Baseline:
-    """The trained network that the options name, or the caller's own; ``wanted`` as ``resolve_baseline`` has it."""
+    """The trained network that the options name, or the caller's own, which ``opened`` has given.
+
+    ``wanted`` is as ``resolve_baseline`` has it.
+    """
     if model is not None:
         return Baseline(
-            model=copied(model).to(device).eval(),
+            model=model.eval(),
             mean=data.mean,
             std=data.std,
             source="given by the caller",
@@ -315,24 +312,9 @@ def find_baseline(
         cache_dir=options.run.cache_dir or default_cache_dir(),
         device=device,
         checkpoint=options.network.checkpoint,
+        head=options.network.head,
         recipe=default_recipe(options.network.model, data, device, seed=options.evolution.seed),
         wanted=wanted,
         search_from=str(splits.record["search_from"]),
         reporter=reporter,
     )
-
-
-def _check_classes(model: nn.Module, data: ImageData, device: torch.device) -> None:
-    """Raise ``ModelError`` unless the network gives one logit a class."""
-    image = torch.zeros((2, *data.image_shape), device=device)
-    try:
-        with torch.no_grad():
-            logits = model.eval()(image)
-    except Exception as error:  # a stranger's network may raise anything
-        raise ModelError(f"the network does not take {data.image_shape} images: {first_line(error)}") from error
-    wanted = (2, len(data.classes))
-    if tuple(getattr(logits, "shape", ())) != wanted:
-        raise ModelError(
-            f"the network's output has shape {tuple(getattr(logits, 'shape', ()))} on 2 images, "
-            f"expected {wanted}: {data.name} has {len(data.classes)} classes"
-        )

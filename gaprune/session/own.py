@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -14,10 +15,48 @@ from gaprune.data import ImageData
 from gaprune.data.origins import kind
 from gaprune.errors import OptionError
 from gaprune.evaluate import Objective
+from gaprune.progress import Reporter
+from gaprune.prune.foreign import plain, unwrapped
+from gaprune.prune.probe import Probe, probe
 from gaprune.session.callbacks import Callback
 
-WITHOUT_MEANING = {"model": ("checkpoint", "stem"), "data": ("data_dir", "test_share", "image_size", "resize")}
+WITHOUT_MEANING = {"model": ("checkpoint", "stem", "head"), "data": ("data_dir", "test_share", "image_size", "resize")}
 """Options that say nothing where the object itself is given."""
+
+
+def _arguments(manifest: dict[str, Any]) -> str:
+    """What a search was given, as one would type it: objects by the words for them, the rest as it was."""
+    recorded, options = manifest.get("objects", {}), manifest.get("options", {})
+    data = options.get("data_dir") or options.get("data", "auto")
+    words = [
+        "model" if recorded.get("model") else repr(options.get("model", "model")),
+        "data" if recorded.get("data") else repr(str(data)),
+    ]
+    return ", ".join([*words, *(["objectives=objectives"] if recorded.get("objectives") else [])])
+
+
+def opened(model: nn.Module, data: ImageData, device: torch.device, reporter: Reporter) -> nn.Module:
+    """A caller's network as the engine needs it, after one look at what it does with images like the data's.
+
+    Args:
+        model: the caller's, left as it is.
+        data: what it must take and tell apart.
+        device: where it will run.
+        reporter: told what was done to it.
+
+    Returns:
+        A copy on the device, in eval mode.
+
+    Raises:
+        ModelError: it cannot be used; the line names the remedy.
+    """
+    made = plain(model)
+    network, name = made.model.to(device).eval(), type(made.model).__name__
+    for note in made.notes:
+        reporter.say(f"{name} is {note}")
+    for line in probe(network, Probe(name, data.image_shape, len(data.classes), data.name, objects=True)):
+        reporter.say(line)
+    return network
 
 
 @dataclass(frozen=True)
@@ -36,6 +75,11 @@ class Own:
     objectives: Sequence[str | Objective] | None = None
     callbacks: tuple[Callback, ...] = field(default=(), compare=False)
 
+    @property
+    def model_name(self) -> str:
+        """What the network that was given as an object is called."""
+        return type(unwrapped(self.model)).__name__ if self.model is not None else ""
+
     def record(self) -> dict[str, Any]:
         """What was given as an object, as JSON values for the manifest."""
         objects = [item.name for item in self.objectives or () if not isinstance(item, str)]
@@ -53,7 +97,7 @@ class Own:
                     raise OptionError(f"{name} has no meaning with {what} given as an object: leave it out")
 
     def check_resume(
-        self, manifest: dict[str, Any], path: Path, call: str = "gaprune.search({objects}, resume={path})"
+        self, manifest: dict[str, Any], path: Path, call: str = "gaprune.search({arguments}, resume={path})"
     ) -> None:
         """Refuse to go on with a run unless the objects that it was given are given again.
 
@@ -68,7 +112,7 @@ class Own:
         recorded, now = manifest.get("objects", {}), self.record()
         missing = [what for what in ("model", "data", "objectives") if recorded.get(what) and not now[what]]
         if missing:
-            advice = call.format(objects=", ".join(missing), path=f'"{path}"')
+            advice = call.format(objects=", ".join(missing), arguments=_arguments(manifest), path=f'"{path}"')
             raise OptionError(f"{path} was given its {' and '.join(missing)} as objects: go on with {advice}")
 
 
@@ -100,6 +144,8 @@ def _wrong_model(model: object) -> str:
     if isinstance(model, Path):
         advice = f"give the name, and checkpoint={str(model)!r}"
         return f"model must be {wanted}, or its name; got the path {model}: {advice}"
+    if isinstance(model, torch.export.ExportedProgram):
+        return f"model must be {wanted}; got one that was exported: give the network that it was made from"
     if callable(model):
         return f"model must be {wanted}; got {kind(model)}: call it, or name it as 'package.module:factory'"
     return f"model must be {wanted}, or its name, such as 'resnet18'; got {kind(model)}"

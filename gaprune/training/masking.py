@@ -22,6 +22,8 @@ def masked_gradients(network: nn.Module, kernels: Mapping[str, Bits]) -> Iterato
     handles = []
     for name, present in kernels.items():
         weight = network.get_parameter(name)
+        if not weight.requires_grad:
+            continue
         mask = torch.from_numpy(present).to(weight.device, weight.dtype)[(..., *[None] * (weight.ndim - 2))]
         handles.append(weight.register_hook(_multiplied(mask)))  # type: ignore[no-untyped-call]
     try:

@@ -31,6 +31,9 @@ WEIGHTS = "model.safetensors"
 BASELINES = "baselines"
 """Folder of the cache: by network, data and recipe the weights that were trained."""
 
+LONG = 600.0
+"""Seconds of training that nobody should be surprised by."""
+
 _STATES = "training-"
 """Folders of unfinished trainings begin so; what they are watched on follows, which the baseline does not depend on."""
 
@@ -42,8 +45,17 @@ def baseline_directory(cache_dir: Path, subject: Subject, recipe: Recipe) -> Pat
     return cache_dir / BASELINES / f"{name}-{_fingerprint(subject, recipe)[:12]}"
 
 
-def train_baseline(subject: Subject, recipe: Recipe, directory: Path, reporter: Reporter = SILENT) -> Path:
+def train_baseline(
+    subject: Subject, recipe: Recipe, directory: Path, reporter: Reporter = SILENT, *, advice: str = ""
+) -> Path:
     """Train a baseline in ``directory``, or go on with one there, or find it finished.
+
+    Args:
+        subject: the network and its images.
+        recipe: how it is trained.
+        directory: where to.
+        reporter: told how long it will take, before it begins, and how it goes.
+        advice: said before a training of more than ``LONG`` seconds: how to do without it.
 
     Returns:
         The path of its weights: safetensors, with metadata that says what they must be used with.
@@ -59,7 +71,7 @@ def train_baseline(subject: Subject, recipe: Recipe, directory: Path, reporter: 
     model = new_network(subject, recipe.seed)  # before anything is written: it may prove unusable
     with _owned(directory):
         if not _is_finished(path, fingerprint, SILENT):
-            _train(subject, model.to(subject.device), recipe, directory, reporter)
+            _train(subject, model.to(subject.device), recipe, directory, reporter, advice)
     return path
 
 
@@ -105,10 +117,15 @@ def _is_finished(path: Path, fingerprint: str, reporter: Reporter) -> bool:
     return True
 
 
-def _train(subject: Subject, model: nn.Module, recipe: Recipe, directory: Path, reporter: Reporter) -> None:
+def _train(
+    subject: Subject, model: nn.Module, recipe: Recipe, directory: Path, reporter: Reporter, advice: str
+) -> None:
     """Train, write the weights, and only then drop the states that a resume would have needed."""
     states = directory / f"{_STATES}{digest_images(subject.validate)[:12]}"
-    reporter.say(_announcement(subject, model, recipe, saved_epochs(states)))
+    seconds, words = _announcement(subject, model, recipe, saved_epochs(states))
+    reporter.say(words)
+    if advice and seconds > LONG:
+        reporter.say(advice)
     records = fit(
         model,
         subject.train.to(subject.device),
@@ -129,7 +146,8 @@ def _train(subject: Subject, model: nn.Module, recipe: Recipe, directory: Path, 
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _announcement(subject: Subject, model: nn.Module, recipe: Recipe, done: int) -> str:
+def _announcement(subject: Subject, model: nn.Module, recipe: Recipe, done: int) -> tuple[float, str]:
+    """How many seconds the training will take, and the line that says so."""
     left = dataclasses.replace(recipe, epochs=max(recipe.epochs - done, 1))
     seconds = estimate_seconds(
         model,
@@ -139,24 +157,42 @@ def _announcement(subject: Subject, model: nn.Module, recipe: Recipe, done: int)
         validation_images=len(subject.validate),
     )
     verb = f"going on after epoch {done} with" if done else "training"
-    return (
+    return seconds, (
         f"{verb} {subject.model_name} on {subject.data.name} ({len(subject.train):,} images, {recipe.epochs} "
         f"epochs): about {duration(seconds)} on this machine"
     )
 
 
-def _metadata(subject: Subject, recipe: Recipe, records: list[EpochRecord]) -> dict[str, str]:
+def described(
+    subject: Subject, mean: tuple[float, ...], std: tuple[float, ...], accuracy: float, train_sha256: str
+) -> dict[str, str]:
+    """The metadata of a file of weights that a later search understands: what they are and must be used with.
+
+    Args:
+        subject: whose network it is, and for which images.
+        mean: per channel mean of the 0..255 pixels.
+        std: per channel standard deviation of the same.
+        accuracy: top-1 on ``subject.validate``.
+        train_sha256: of the images that it was trained on; empty where they are not known.
+    """
     return {
         "format": FORMAT,
         "model": subject.model_name,
         "stem": subject.stem,
         "data": subject.data.name,
         "classes": json.dumps(subject.data.classes),
-        "mean": json.dumps(subject.data.mean),
-        "std": json.dumps(subject.data.std),
-        "accuracy": repr(records[-1].accuracy),
+        "mean": json.dumps(mean),
+        "std": json.dumps(std),
+        "accuracy": repr(accuracy),
         "held_out_images": str(len(subject.validate)),
-        "train_sha256": digest_images(subject.train),
+        "train_sha256": train_sha256,
+    }
+
+
+def _metadata(subject: Subject, recipe: Recipe, records: list[EpochRecord]) -> dict[str, str]:
+    data, accuracy = subject.data, records[-1].accuracy
+    return {
+        **described(subject, data.mean, data.std, accuracy, digest_images(subject.train)),
         "recipe": json.dumps(recipe.record()),
         "epochs": json.dumps([dataclasses.asdict(record) for record in records]),
         "fingerprint": _fingerprint(subject, recipe),

@@ -26,6 +26,7 @@ from gaprune.prune.graph import Graph
 from gaprune.prune.masks import Masks
 from gaprune.prune.tensors import first_names
 from gaprune.training.digest import digest_json, digest_tensors
+from gaprune.training.frozen import frozen_names
 from gaprune.training.lesson import Batch, Distillation
 
 BETWEEN = 2
@@ -130,7 +131,9 @@ class SharedFront(nn.Module):
     @staticmethod
     def _part(network: nn.Module, index: dict[str, Tensor], shared: Tensor, decays: bool) -> Part:
         own = {name: p.detach() for name, p in network.named_parameters() if (p.ndim > 1) == decays}
-        numbers = torch.cat([index[name].reshape(-1) for name in own]).long()
+        frozen = set(frozen_names(network))  # what stays as it is is all offset, and nothing of the shared weights
+        shares = {name: torch.zeros_like(index[name]) if name in frozen else index[name] for name in own}
+        numbers = torch.cat([shares[name].reshape(-1) for name in own]).long()
         present = (numbers > 0).to(shared.dtype)
         places = (numbers - 1).clamp(min=0)
         whole = bool(present.all())

@@ -10,8 +10,9 @@ from torch import nn
 
 from gaprune.data import ImageData, ImageSet
 from gaprune.data.photos import Photographs
-from gaprune.errors import ModelError, first_line
 from gaprune.models import build
+from gaprune.prune.modes import copied
+from gaprune.prune.probe import Probe, probe
 from gaprune.training.recipe import Recipe, bfloat16_pays
 
 
@@ -66,18 +67,9 @@ def held_out_size(data: ImageData) -> int:
 
 def new_network(subject: Subject, seed: int) -> nn.Module:
     """An untrained network on the CPU, drawn from ``seed``, that has shown to take the data's images."""
-    shape, classes = subject.data.image_shape, len(subject.data.classes)
+    data = subject.data
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build(subject.model_name, classes, stem=subject.stem).float()
-    try:
-        with torch.no_grad():
-            logits = model.eval()(torch.zeros(1, *shape))
-    except Exception as error:  # a stranger's network may raise anything
-        size = "x".join(map(str, shape))
-        reason = first_line(error)
-        raise ModelError(f"{subject.model_name} cannot take images of {size}: {reason}") from error
-    if getattr(logits, "shape", None) != (1, classes):
-        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise ModelError(f"{subject.model_name} gives {found} for one image, expected logits (1, {classes})")
+        model = copied(build(subject.model_name, len(data.classes), stem=subject.stem))
+    probe(model, Probe(subject.model_name, data.image_shape, len(data.classes), data.name))
     return model

@@ -12,9 +12,8 @@ from PIL import Image
 
 pytest.importorskip("torch_pruning")
 
-import pretrained
-from pretrained import AHEAD, AHEAD_TRAINED, BUDGETS, NETWORK, OURS, PEER, WHOLE, figures_of, photographs
-
+from benchmarks import pretrained
+from benchmarks.pretrained import AHEAD, AHEAD_TRAINED, BUDGETS, NETWORK, OURS, PEER, WHOLE, figures_of, photographs
 from gaprune.errors import OptionError
 from gaprune.progress import SILENT
 

@@ -91,10 +91,15 @@ def test_a_search_for_one_class_does_not_divide_by_zero() -> None:
             "objective 'own_objectives:NOT_AN_OBJECTIVE' is a int, not a gaprune Objective",
         ),
         (["flops", ":X"], "objective ':X' "),
+        (
+            ["flops", len],
+            "an objective must be a name or a gaprune.Objective, got builtin_function_or_method: ",
+        ),
+        (["flops", 3], "an objective must be a name or a gaprune.Objective, got int: give its name, or gaprune.Obj"),
         (["flops", "math:"], "objective 'math:' "),
     ],
 )
-def test_bad_objectives_are_answered_in_one_line(wanted: list[str], message: str) -> None:
+def test_bad_objectives_are_answered_in_one_line(wanted: list[Any], message: str) -> None:
     with pytest.raises(OptionError) as caught:
         resolve_objectives(wanted)
     assert str(caught.value).startswith(message)

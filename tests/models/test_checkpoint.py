@@ -123,7 +123,8 @@ def test_no_code_in_a_file_is_run(tmp_path: Path, zipped: bool) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"state_dict": {"a": torch.ones(1)}, "epoch": 3}, "entry 'state_dict' is dict, expected a tensor"),
+        ({"state_dict": {"a": 1.5}, "epoch": 3}, "entry 'state_dict' is dict, expected a tensor"),
+        ({"optimizer": {"a": torch.ones(1)}, "epoch": 3}, "entry 'optimizer' is dict, expected a tensor"),
         ([torch.ones(1)], "holds list, expected a state dict"),
         ({}, "holds dict, expected a state dict"),
         ({1: torch.ones(1)}, "entry 1 is Tensor"),

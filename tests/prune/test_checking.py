@@ -4,12 +4,25 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_networks import PRUNABLE, SHAPE, Net, chain, conv, images, pooled, prepared, warnings_of
+from tiny_networks import (
+    PRUNABLE,
+    SHAPE,
+    Net,
+    chain,
+    conv,
+    images,
+    pooled,
+    prepared,
+    random_masks,
+    space_of,
+    warnings_of,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gaprune.errors import ModelError
 from gaprune.prune.checking import checked_graph
+from gaprune.prune.compact import Compactor, masked_network
 from gaprune.prune.graph import build_graph
 from gaprune.prune.tensors import state_tensors
 
@@ -110,6 +123,116 @@ def test_a_network_that_cannot_be_pruned_is_refused_in_one_line(model: nn.Module
 def test_a_network_that_draws_at_random_is_told_so() -> None:
     model = prepared(Net(lambda s, x: pooled(s, F.dropout(F.relu(s.conv1(x)))), conv1=conv(3, 6), head=nn.Linear(6, 3)))
     with pytest.raises(ModelError, match=r"other outputs for the same images each time.*F\.dropout without training="):
+        checked_graph(model, SHAPE)
+
+
+def test_noise_is_told_from_dropout() -> None:
+    model = prepared(
+        Net(
+            lambda s, x: pooled(s, s.conv2(F.relu(s.conv1(x + torch.randn_like(x))))),
+            conv1=conv(3, 6),
+            conv2=conv(6, 4),
+            head=nn.Linear(4, 3),
+        )
+    )
+    with pytest.raises(ModelError, match=r"it draws noise \(aten\.randn_like\): draw only where self\.training"):
+        checked_graph(model, SHAPE)
+
+
+def residual_if_it_fits(s: Any, x: Tensor) -> Tensor:
+    x = F.relu(s.a(x))
+    y = s.b(x)
+    return pooled(s, s.c(F.relu(y + x if y.shape == x.shape else y)))
+
+
+def test_a_forward_that_compares_widths_keeps_them_apart(caplog: pytest.LogCaptureFixture) -> None:
+    """Its halves differ, as the whole does; a genome that makes them equal would turn a residual on."""
+    model = prepared(
+        Net(residual_if_it_fits, a=conv(3, 8), b=conv(8, 12), c=conv(12, 4), head=nn.Linear(4, 3)),
+    )
+    graph = checked_graph(model, SHAPE)
+    assert [group.name for group in graph.groups] == ["a", "c"]
+    why = "compact and masked networks differ, where widths are equal: does its forward compare shapes?"
+    assert graph.unpruned == (("b", why),)
+    for seed in range(20):
+        masks = random_masks(space_of(model, graph), seed, 0.4)
+        found = Compactor(model, graph)(masks)(images())
+        assert torch.allclose(found, masked_network(model, graph, masks)(images()), atol=1e-9)
+
+
+def alone_is_another_way(s: Any, x: Tensor) -> Tensor:
+    x = s.conv1(x)
+    return pooled(s, F.relu(x if x.shape[1] == 1 else -x))
+
+
+def test_a_forward_that_knows_one_channel_from_several_keeps_several() -> None:
+    model = prepared(Net(alone_is_another_way, conv1=conv(3, 8), conv2=conv(3, 2), head=nn.Linear(8, 3)))
+    with pytest.raises(ModelError, match="compact and masked networks differ, where one channel is left"):
+        checked_graph(model, SHAPE)
+
+
+def with_side_head(s: Any, x: Tensor) -> Tensor:
+    x = F.relu(s.conv1(x))
+    out = pooled(s, F.relu(s.conv2(x)))
+    return out + s.side(x.mean((2, 3))) if s.training else out
+
+
+def scaled_in_training(s: Any, x: Tensor) -> Tensor:
+    x = s.conv1(x)
+    if s.training:
+        x = x * torch.arange(x.shape[1]).view(1, -1, 1, 1) / x.shape[1]
+    return pooled(s, F.relu(s.conv2(F.relu(x))))
+
+
+@pytest.mark.parametrize("forward", [with_side_head, scaled_in_training])
+@pytest.mark.parametrize("training", [False, True])
+def test_what_training_mode_alone_reads_is_left_whole(forward: Any, training: bool) -> None:
+    parts = {"conv1": conv(3, 6), "drop": nn.Dropout(), "conv2": conv(6, 4), "head": nn.Linear(4, 3)}
+    model = prepared(Net(forward, **parts, side=nn.Linear(6, 3))).train(training)
+    graph = checked_graph(model, SHAPE)
+    assert model.training is training
+    assert [group.name for group in graph.groups] == ["conv2"]
+    ((layer, why),) = graph.unpruned
+    assert layer == "conv1"
+    assert why.startswith("training mode uses it otherwise: ")
+    masks = random_masks(space_of(model, graph), 0)
+    assert Compactor(model, graph)(masks).train()(images()).shape == (3, 3)
+
+
+def test_chance_in_training_is_no_reason_to_leave_anything_whole() -> None:
+    def forward(s: Any, x: Tensor) -> Tensor:
+        x = F.dropout(F.relu(s.norm(s.conv1(x))), training=s.training)
+        return pooled(s, F.relu(s.conv2(x)))
+
+    parts = {"conv1": conv(3, 6), "norm": nn.BatchNorm2d(6), "conv2": conv(6, 4), "head": nn.Linear(4, 3)}
+    graph = checked_graph(prepared(Net(forward, **parts)), SHAPE)
+    assert [group.name for group in graph.groups] == ["conv1", "conv2"]
+
+
+def test_a_network_that_cannot_train_is_pruned_all_the_same() -> None:
+    def forward(s: Any, x: Tensor) -> Tensor:
+        if s.training:
+            raise RuntimeError("for inference only")
+        return pooled(s, F.relu(s.conv1(x)))
+
+    graph = checked_graph(prepared(Net(forward, conv1=conv(3, 6), head=nn.Linear(6, 3))), SHAPE)
+    assert [group.name for group in graph.groups] == ["conv1"]
+
+
+def test_a_network_that_writes_to_its_input_is_no_network_of_chance() -> None:
+    model = prepared(Net(lambda s, x: pooled(s, F.relu(s.conv1(x.mul_(2)))), conv1=conv(3, 6), head=nn.Linear(6, 3)))
+    assert [group.name for group in checked_graph(model, SHAPE).groups] == ["conv1"]
+
+
+def test_a_network_without_convolutions_is_told_so() -> None:
+    with pytest.raises(ModelError, match="Sequential has no convolution, and what gaprune removes is channels of conv"):
+        checked_graph(nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), nn.Linear(8, 3)).eval(), SHAPE)
+
+
+def test_a_plain_tensor_is_named_with_its_remedy() -> None:
+    model = prepared(Net(lambda s, x: pooled(s, s.conv1(x) * s.scale), conv1=conv(3, 6), head=nn.Linear(6, 3)))
+    model.scale = torch.ones(1, 6, 1, 1, dtype=torch.float64)  # type: ignore[assignment]
+    with pytest.raises(ModelError, match=r"scale is a plain tensor, .*: self\.register_buffer\('scale', \.\.\.\)"):
         checked_graph(model, SHAPE)
 
 

@@ -46,5 +46,5 @@ def searched(make: Callable[..., Path], original: nn.Module, tmp_path: Path) -> 
 @pytest.fixture
 def tune(original: nn.Module, faint: ImageData) -> Tune:
     return lambda run, **options: gaprune.finetune(  # type: ignore[operator]
-        run, model=original, data=faint, **{**TUNE, **options}
+        run, **{"model": original, "data": faint, **TUNE, **options}
     )

@@ -112,7 +112,7 @@ def test_connections_that_are_gone_stay_away(
 
 
 def test_the_papers_rounds_are_trained_on_too(searched: Callable[..., SearchResult], tune: Tune) -> None:
-    rounds = {"algorithm": "rounds", "rounds": 2, "round_generations": 1, "round_share": 0.3, "selected": 3}
+    rounds = {"algorithm": "rounds", "rounds": 2, "round_generations": 1, "round_share": 0.5, "selected": 3}
     run = searched(genes="both", **rounds)
     result = tune(run.path, pick="all", epochs=2)
     assert any(row.trained_epochs for row in result.rows)
@@ -385,3 +385,49 @@ def test_a_run_that_is_searching_or_was_stopped_is_refused(
     (run.path / "front.csv").unlink()
     with pytest.raises(RunError, match=r"has no front yet: its search is not finished, go on with: .* --resume"):
         tune(run.path)
+
+
+def same_but(old: dict[str, torch.Tensor], new: dict[str, torch.Tensor], part: str) -> set[str]:
+    """The weights of a part that training has changed; batch norm's statistics go on in any case."""
+    return {name for name, tensor in old.items() if name.startswith(part) and not torch.equal(tensor, new[name])}
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_what_the_callers_network_has_frozen_stays_frozen_and_is_said(
+    searched: Callable[..., SearchResult], tune: Tune, original: nn.Module, together: bool
+) -> None:
+    run, listener, frozen = searched(compensation="none"), Listener(), copy.deepcopy(original)
+    for part in ("conv1", "conv2"):
+        frozen.get_submodule(part).requires_grad_(False)
+    options = {"pick": "all", "shared": together, "epochs": 4, "lr": 0.1, "model": frozen, "reporter": listener}
+    result = tune(run.path, **options)
+    (line,) = [line for line in listener.lines if "frozen" in line]
+    assert line == "2 of 13 tensors are frozen (requires_grad=False) and stay so: conv1.weight and so on"
+    trained = [row for row in result.rows if row.trained_epochs]
+    assert trained
+    for row in trained:
+        old, new = (load_file(run.path / place / "model.safetensors") for place in (row.home, row.path))
+        assert same_but(old, new, "conv1") | same_but(old, new, "conv2") == set()
+        assert same_but(old, new, "head")
+
+
+def test_a_network_that_is_frozen_as_a_whole_is_trained_and_says_so(
+    searched: Callable[..., SearchResult], tune: Tune, original: nn.Module
+) -> None:
+    listener, frozen = Listener(), copy.deepcopy(original).requires_grad_(False)
+    result = tune(searched(compensation="none").path, pick="0", model=frozen, lr=0.1, reporter=listener)
+    assert (
+        "every tensor is frozen (requires_grad=False), which is taken for inference: all are trained" in listener.lines
+    )
+    (row,) = [row for row in result.rows if row.index == 0]
+    assert metrics(result.path / row.home)["finetuned"]
+
+
+def test_freezing_other_tensors_is_another_training(
+    searched: Callable[..., SearchResult], tune: Tune, original: nn.Module
+) -> None:
+    run, listener, frozen = searched(), Listener(), copy.deepcopy(original)
+    frozen.get_submodule("conv1").requires_grad_(False)
+    tune(run.path, pick="0")
+    tune(run.path, pick="0", model=frozen, reporter=listener)
+    assert "member 0 was trained in this way before" not in listener.lines

@@ -11,7 +11,7 @@ from listener import Listener
 
 from gaprune.data import ImageData
 from gaprune.models import ShippedWeights
-from gaprune.session import images as job
+from gaprune.session import images
 from gaprune.session.options import SearchOptions
 from gaprune.training import Recipe
 from gaprune.training.produce import train_baseline
@@ -23,7 +23,7 @@ OPTIONS = SearchOptions.of(model="tiny_factory:small_residual", search_size=30, 
 @pytest.fixture
 def shipped(square_data: ImageData, tmp_path: Path) -> ShippedWeights:
     """Trained on what the default split of ``OPTIONS`` leaves."""
-    parts = job.split_images(OPTIONS, square_data, True, Listener())
+    parts = images.split_images(OPTIONS, square_data, True, Listener())
     cpu = torch.device("cpu")
     subject = Subject(OPTIONS.model, "cifar", square_data, parts.train, parts.search, cpu)
     path = train_baseline(subject, Recipe(epochs=1, batch_size=30, pad=1), tmp_path / "shipped")
@@ -33,9 +33,9 @@ def shipped(square_data: ImageData, tmp_path: Path) -> ShippedWeights:
 def source(
     options: SearchOptions, data: ImageData, shipped: ShippedWeights | None, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[str, list[str]]:
-    monkeypatch.setattr(job, "shipped_weights", lambda *_: shipped)
+    monkeypatch.setattr(images, "shipped_weights", lambda *_: shipped)
     listener = Listener()
-    return str(job.split_images(options, data, False, listener).record["search_from"]), listener.lines
+    return str(images.split_images(options, data, False, listener).record["search_from"]), listener.lines
 
 
 def test_shipped_weights_of_this_split_are_searched_on_held_out_training_images(
@@ -70,7 +70,7 @@ def test_shipped_weights_that_saw_everything_are_searched_on_test_images(
 def test_a_resumed_run_searches_where_it_did_whatever_is_shipped_by_now(
     settled: str, square_data: ImageData, shipped: ShippedWeights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "shipped_weights", lambda *_: shipped)
+    monkeypatch.setattr(images, "shipped_weights", lambda *_: shipped)
     listener = Listener()
-    parts = job.split_images(OPTIONS.but(seed=1), square_data, False, listener, settled)
+    parts = images.split_images(OPTIONS.but(seed=1), square_data, False, listener, settled)
     assert (parts.record["search_from"], listener.lines) == (settled, [])

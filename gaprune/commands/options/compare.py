@@ -15,11 +15,12 @@ from gaprune.session.options.groups import ReadingOptions
 class NetworkOptions:
     """The trained network, and members of its front."""
 
-    model: str = option(
-        "vgg16", f"network: vgg16, resnet18, package.module:factory, or {TEXT_MODEL} (see its own --help)"
-    )
+    model: str = option("vgg16", f"network as for a search, or {TEXT_MODEL} (see its own --help)")
     stem: Stem = option("cifar", "first layers of resnet18")
-    checkpoint: Path | None = option(None, "trained weights: safetensors or a plain state dict", metavar="FILE")
+    checkpoint: Path | None = option(
+        None, "trained weights: safetensors, a state dict, or pretrained: torchvision's or timm's", metavar="FILE"
+    )
+    head: str | None = option(None, "a checkpoint's head of other classes: keep, cut:CLASS_FILE or new (is fitted)")
     run: Path | None = option(
         None, "a finished search, whose members take part; brings its model and data", metavar="RUN"
     )

@@ -15,7 +15,7 @@ from gaprune.session.options.groups import ReadingOptions
 class NetworkOptions:
     """The network."""
 
-    model: str = option("vgg16", "network: vgg16, resnet18, or package.module:factory")
+    model: str = option("vgg16", "network: vgg16, resnet18, torchvision:NAME, timm:NAME or package.module:factory")
     stem: Stem = option("cifar", "first layers of resnet18")
 
 

@@ -27,9 +27,12 @@ from gaprune.fields import option, seed_option
 class NetworkOptions:
     """The trained network."""
 
-    model: str = option("vgg16", "network: vgg16, resnet18, or package.module:factory")
+    model: str = option("vgg16", "network: vgg16, resnet18, torchvision:NAME, timm:NAME or package.module:factory")
     stem: Stem = option("cifar", "first layers of resnet18: cifar (3x3) or imagenet (7x7, the paper's)")
-    checkpoint: Path | None = option(None, "trained weights: safetensors or a plain state dict", metavar="FILE")
+    checkpoint: Path | None = option(
+        None, "trained weights: safetensors, a state dict, or pretrained: torchvision's or timm's", metavar="FILE"
+    )
+    head: str | None = option(None, "a checkpoint's head of other classes: keep, cut:CLASS_FILE or new (is fitted)")
     yes: bool = option(False, "search a network, too, that is no better than chance")
 
 

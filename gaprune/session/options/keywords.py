@@ -27,6 +27,7 @@ class SearchKeywords(TypedDict, total=False):
 
     stem: Stem
     checkpoint: Path | str | None
+    head: str | None
     yes: bool
     data_dir: Path | str | None
     test_share: float

@@ -1,0 +1,189 @@
+"""The networks of torchvision and timm, by name, and the weights that these packages offer for them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from gaprune.errors import CheckpointError, ModelError, OptionError, first_line
+from gaprune.models.reading import read_weights
+
+PACKAGES = ("torchvision", "timm")
+"""What stands before the colon."""
+
+PRETRAINED = "pretrained"
+"""In place of a checkpoint's file: the weights that the package offers."""
+
+_SIDE_HEADS = ("googlenet", "inception_v3")
+"""Networks with heads that only training sees: left out, so that one tensor comes out. Torchvision's weights of them
+want pixels from -1 to 1, which these networks make of others by a switch that is off here."""
+
+_HALF = (127.5, 127.5, 127.5)
+
+_CLOSE = 3
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Weights that a package offers.
+
+    Attributes:
+        tensors: by name, on the CPU.
+        source: what they are, for tables.
+        classes: names of the outputs in order; empty where they are not known.
+        mean: per channel mean of the 0..255 pixels that they were trained with; empty where it is not known.
+        std: per channel standard deviation of the same.
+    """
+
+    tensors: dict[str, Tensor]
+    source: str
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def of_zoo(name: str) -> bool:
+    """Whether a name is ``torchvision:NAME`` or ``timm:NAME``."""
+    return name.partition(":")[0] in PACKAGES and ":" in name
+
+
+def check_zoo_name(name: str) -> None:
+    """Whether the package is there and knows the name; nothing is built.
+
+    Raises:
+        ModelError: timm is not installed.
+        OptionError: the package has no such network; the closest names are given.
+    """
+    package, _, wanted = name.partition(":")
+    if package == "timm":
+        known = _timm().is_model(wanted)
+        close = [] if known else difflib.get_close_matches(wanted, _timm().list_models(), n=_CLOSE)
+    else:
+        known = wanted in torchvision_names()
+        close = [] if known else difflib.get_close_matches(wanted, torchvision_names(), n=_CLOSE)
+    if not known:
+        advice = (
+            f"did you mean {' or '.join(f'{package}:{one}' for one in close)}?" if close else "see its list_models()"
+        )
+        raise OptionError(f"{package} has no network {wanted!r}: {advice}")
+
+
+def build_from_zoo(name: str, num_classes: int) -> nn.Module:
+    """An untrained network of torchvision or timm.
+
+    Raises:
+        ModelError: timm is not installed, or the network cannot be made.
+        OptionError: the package has no such network.
+    """
+    check_zoo_name(name)
+    package, _, wanted = name.partition(":")
+    try:
+        if package == "timm":
+            model: nn.Module = _timm().create_model(wanted, pretrained=False, num_classes=num_classes)
+        else:
+            from torchvision.models import get_model  # slow to import
+
+            extra = {"aux_logits": False, "init_weights": True} if wanted in _SIDE_HEADS else {}
+            model = get_model(wanted, weights=None, num_classes=num_classes, **extra)
+    except Exception as error:  # a package of many authors
+        raise ModelError(f"{name} cannot be made with {num_classes} classes: {first_line(error)}") from error
+    return model
+
+
+def torchvision_names() -> list[str]:
+    """The classifiers that torchvision knows."""
+    from torchvision import models  # slow to import
+
+    return list(models.list_models(module=models))
+
+
+def suggestions(name: str) -> list[str]:
+    """Names of torchvision and timm that an unknown name may stand for: ``resnet50`` is ``torchvision:resnet50``."""
+    plain = _plain(name.rpartition(":")[2])
+    found = [f"torchvision:{one}" for one in torchvision_names() if _plain(one) == plain]
+    if not found and importlib.util.find_spec("timm") is not None:
+        found = [f"timm:{one}" for one in _timm().list_models() if _plain(one) == plain]
+    return found
+
+
+def near_names(name: str, own: Sequence[str]) -> list[str]:
+    """The name that looks most like an unknown one, of those that are built in (``own``) or torchvision's."""
+    full = {one: f"torchvision:{one}" for one in torchvision_names()} | {one: one for one in own}
+    return [full[one] for one in difflib.get_close_matches(name.lower(), list(full), n=1, cutoff=0.75)]
+
+
+def pretrained(name: str) -> Pretrained:
+    """The weights that a package offers for one of its networks: downloaded once, then from its cache.
+
+    Raises:
+        CheckpointError: they cannot be downloaded, or there are none.
+        OptionError: the network is of no package.
+    """
+    if not of_zoo(name):
+        raise OptionError(
+            f"there are no pretrained weights of {name}: give --checkpoint FILE, or a network as torchvision:NAME or "
+            "timm:NAME"
+        )
+    check_zoo_name(name)
+    package, _, wanted = name.partition(":")
+    return _timms(wanted) if package == "timm" else _torchvisions(wanted)
+
+
+def _torchvisions(name: str) -> Pretrained:
+    from torchvision.models import get_model_weights  # slow to import
+
+    try:
+        weights: Any = get_model_weights(name).DEFAULT
+    except (AttributeError, ValueError) as error:
+        raise CheckpointError(f"torchvision offers no weights of {name}: give --checkpoint FILE") from error
+    try:
+        tensors = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except Exception as error:  # whatever a download raises
+        raise _no_download(f"torchvision:{name}", weights.url, error) from error
+    preset = weights.transforms()
+    mean, std = (tuple(255 * float(x) for x in getattr(preset, part, ())) for part in ("mean", "std"))
+    if name in _SIDE_HEADS:
+        mean = std = _HALF
+    return Pretrained(tensors, f"torchvision's {weights}", tuple(weights.meta.get("categories", ())), mean, std)
+
+
+def _timms(name: str) -> Pretrained:
+    timm = _timm()
+    config: Any = timm.get_pretrained_cfg(name)
+    place = getattr(config, "hf_hub_id", None)
+    if not place:
+        raise CheckpointError(f"timm names no weights of {name} that are safetensors: give --checkpoint FILE")
+    try:
+        from huggingface_hub import hf_hub_download
+
+        path = hf_hub_download(place, "model.safetensors")
+    except Exception as error:  # whatever a download raises
+        raise _no_download(f"timm:{name}", f"https://huggingface.co/{place}", error) from error
+    mean, std = (tuple(255 * float(x) for x in getattr(config, part, None) or ()) for part in ("mean", "std"))
+    classes = tuple(getattr(config, "label_names", None) or ())
+    return Pretrained(read_weights(Path(path))[0], f"timm's {place}", classes, mean, std)
+
+
+def _no_download(name: str, address: str, error: Exception) -> CheckpointError:
+    advice = f"fetch {address} where there is a network, and give the file as --checkpoint FILE"
+    reason = first_line(error)[:120]
+    return CheckpointError(f"the pretrained weights of {name} cannot be downloaded ({reason}): {advice}")
+
+
+def _timm() -> Any:
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise ModelError("names as timm:NAME need the package timm: pip install timm") from error
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
