@@ -31,10 +31,14 @@ from gaprune.prune.graph.graph import Graph, Layer
 from gaprune.prune.graph.modes import evaluating
 
 DAMPINGS = (1e-3, 1e-2, 1e-1)
-"""Candidates, relative to the mean variance of a layer's patches; they pull towards the weights that are polished."""
+"""Relative to the mean variance of a layer's patches, pulling towards the weights that there are.
+
+The first that does any good is taken: the best for each layer is not the best for the network (ResNet18 at 25% of the
+FLOPs: 0.7 +- 0.3 points less).
+"""
 
 HELD_OUT = 5
-"""One image in so many says which of them suits a layer, or a group of one, or that its weights had better stay."""
+"""One image in so many says which damping does a layer, or a group of one, good, or that its weights should stay."""
 
 PATCHES = 32_000
 """Output positions of all images together that a layer is fitted on at most."""
@@ -222,18 +226,24 @@ class _LeastSquares:
         return weight + step.mT * self._moves[:, None, None]
 
     def _chosen(self, missing: Tensor) -> Tensor:
-        """(groups,) the damping of each that misses least on what is held out; those that only get worse keep still."""
+        """(groups,) of each the least damping that misses less of what is held out than the weights that there are.
+
+        Where none does, the weights stay.
+        """
         least = missing.new_full((len(missing),), DAMPINGS[0])
         rest, misses = self._x[:, self._fitted :], missing[:, self._fitted :]
         if not 0 < self._fitted < missing.shape[1]:
             return least
         right = self._x[:, : self._fitted].mT @ missing[:, : self._fitted] / self._fitted
-        errors = [misses.square().sum((1, 2))]
+        kept = misses.square().sum((1, 2))
+        better: list[Tensor] = []
         for damping in DAMPINGS:
-            errors.append((misses - rest @ self._solved(self._first, right, least * 0 + damping)).square().sum((1, 2)))
-        best = torch.stack(errors).argmin(0)
-        self._moves = best > 0
-        return missing.new_tensor(DAMPINGS)[(best - 1).clamp_min(0)]
+            misses_now = misses - rest @ self._solved(self._first, right, least * 0 + damping)
+            better.append(misses_now.square().sum((1, 2)) < kept)
+            if better[-1].all():
+                break
+        self._moves = torch.stack(better).any(0)
+        return missing.new_tensor(DAMPINGS)[torch.stack(better).int().argmax(0)]
 
     def _solved(self, products: Tensor, right: Tensor, damping: Tensor) -> Tensor:
         damped = products.clone()
