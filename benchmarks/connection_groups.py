@@ -20,10 +20,10 @@ from torch import nn
 from benchmarks.harness import Goal, run
 from gaprune.models import build
 from gaprune.progress import make_reporter
-from gaprune.prune.compact import Compactor
-from gaprune.prune.costs import cost_model
-from gaprune.prune.graph import build_graph
-from gaprune.prune.importance import l2
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.costs import cost_model
+from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.rank.importance import l2
 from gaprune.prune.space import PruningSpace, SpaceOptions
 
 IMAGE = (3, 32, 32)

@@ -33,13 +33,13 @@ from benchmarks.subjects import SEED, Subject, WorkFile, add_arguments, code_dig
 from gaprune.data import ImageSet
 from gaprune.evaluate import Evaluator, resolve_objectives
 from gaprune.evaluate import FitnessTask as Judged
-from gaprune.evaluate.measure import measure as top1
+from gaprune.evaluate.measurement import measure as top1
 from gaprune.evolve.initial import informed_member
 from gaprune.evolve.ranked import RankedSpace, rank
 from gaprune.evolve.variation import Variation
+from gaprune.genome import Bits, Floats, Genome, Layout, Shares, Space
 from gaprune.progress import make_reporter
-from gaprune.prune.compensation import Compensator
-from gaprune.prune.genome import Bits, Floats, Genome, Layout, Shares, Space
+from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.space import PruningSpace
 from gaprune.training import Recipe, bfloat16_pays, fit
 

@@ -40,14 +40,14 @@ from benchmarks.search import Judge, Recorder, searched
 from benchmarks.subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 from benchmarks.torch_pruning_peer import SCOPES, criteria, pruned
 from gaprune.errors import OptionError
-from gaprune.evaluate.measure import measure as top1
+from gaprune.evaluate.measurement import measure as top1
 from gaprune.evolve import NSGA2
+from gaprune.genome import Genome
 from gaprune.progress import Reporter, make_reporter
-from gaprune.prune.compensation import Compensator
-from gaprune.prune.folding import fold
-from gaprune.prune.genome import Genome
-from gaprune.prune.polish import Polisher
-from gaprune.recovery.recover import GENTLER
+from gaprune.prune.compensate.compensation import Compensator
+from gaprune.prune.compensate.polish import Polisher
+from gaprune.prune.norms.folding import fold
+from gaprune.recovery.network import GENTLER
 from gaprune.session.engine import first
 from gaprune.training import Distillation, Recipe, fit
 from gaprune.training.subject import default_recipe

@@ -32,12 +32,12 @@ from benchmarks.harness import DONE, Goal, run
 from benchmarks.search import Judge, Recorder, searched
 from benchmarks.subjects import Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject
 from gaprune.evolve import NSGA2
+from gaprune.genome import Genome
 from gaprune.progress import Reporter, make_reporter
-from gaprune.prune.compensation import Compensator
-from gaprune.prune.genome import Genome
-from gaprune.prune.importances import importance_function
+from gaprune.prune.compensate.compensation import Compensator
+from gaprune.prune.compensate.statistics import Statistics, collect, consumers, images_wanted
+from gaprune.prune.rank.registry import importance_function
 from gaprune.prune.space import PruningSpace, SpaceOptions
-from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
 from gaprune.session.engine import first
 
 EVALUATIONS = 150

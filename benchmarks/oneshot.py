@@ -56,14 +56,14 @@ from benchmarks.torch_pruning_peer import (
 )
 from gaprune import load
 from gaprune.errors import RunError, first_line
+from gaprune.genome import Floats
 from gaprune.progress import Reporter, Task, make_reporter
-from gaprune.prune.compact import Compactor
-from gaprune.prune.compensation import Compensator
-from gaprune.prune.costs import count_flops
-from gaprune.prune.genome import Floats
-from gaprune.prune.importance import l2
-from gaprune.prune.masks import Masks
-from gaprune.prune.polish import Polisher
+from gaprune.prune.compensate.compensation import Compensator
+from gaprune.prune.compensate.polish import Polisher
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.costs import count_flops
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.rank.importance import l2
 from gaprune.runs.front import FrontRow, read_csv
 from gaprune.session.engine import first
 

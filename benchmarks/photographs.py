@@ -38,9 +38,9 @@ from gaprune.data.fit import Fit
 from gaprune.data.listing import SUFFIXES
 from gaprune.data.photos import epoch_of
 from gaprune.errors import DataError
+from gaprune.options import SearchOptions
 from gaprune.progress import SILENT, make_reporter
 from gaprune.session.images import in_hand, split_images
-from gaprune.session.options import SearchOptions
 
 SIDE = 224
 TRAIN_SHARE = 0.75

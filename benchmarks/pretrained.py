@@ -42,11 +42,11 @@ from gaprune.data import ImageData, ImageSet, load_data, split
 from gaprune.device import choose_device
 from gaprune.errors import OptionError, first_line
 from gaprune.progress import Reporter, Task, make_reporter
-from gaprune.prune.compact import Compactor
-from gaprune.prune.compensation import Compensator
-from gaprune.prune.folding import fold
-from gaprune.prune.masks import Masks
-from gaprune.prune.polish import Polisher
+from gaprune.prune.compensate.compensation import Compensator
+from gaprune.prune.compensate.polish import Polisher
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.norms.folding import fold
 from gaprune.session.engine import first
 from gaprune.training import Distillation, Recipe, bfloat16_pays, fit
 from gaprune.training.digest import digest_tensors

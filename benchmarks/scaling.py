@@ -32,12 +32,12 @@ from gaprune.cluster.session import Needs, connect
 from gaprune.device import pinned
 from gaprune.evaluate import Backend, Evaluator, LocalBackend
 from gaprune.evolve import make_algorithm
+from gaprune.genome import Floats
 from gaprune.models import build
 from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.checking import checked_graph
-from gaprune.prune.costs import cost_model
-from gaprune.prune.genome import Floats
-from gaprune.prune.importance import l2
+from gaprune.prune.cut.costs import cost_model
+from gaprune.prune.rank.importance import l2
 from gaprune.prune.space import PruningSpace
 
 LEAST_EFFICIENCY, MOST_MILLISECONDS = 0.95, 2.0

@@ -35,15 +35,15 @@ from benchmarks.subjects import SEED, Subject, WorkFile, add_arguments, code_dig
 from gaprune.data import ImageSet
 from gaprune.evaluate import Evaluator, resolve_objectives
 from gaprune.evaluate import FitnessTask as Judged
-from gaprune.evaluate.measure import measure as top1
+from gaprune.evaluate.measurement import measure as top1
 from gaprune.evolve import CMA, NSGA2, Algorithm, HillClimbing, RandomSearch, Tuned, hypervolume
 from gaprune.evolve.initial import halving, ladder, uninformed
 from gaprune.evolve.operators import Flip, OnePoint
 from gaprune.evolve.rounds import Rounds
 from gaprune.evolve.variation import Variation
+from gaprune.genome import Bits, Floats, Genome, Layout, Section, Shares, Space, bent
 from gaprune.progress import Reporter, make_reporter
-from gaprune.prune.compensation import Compensator
-from gaprune.prune.genome import Bits, Floats, Genome, Layout, Section, Shares, Space, bent
+from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.space import PruningSpace
 from gaprune.training import bfloat16_pays
 

@@ -27,16 +27,16 @@ from gaprune.baseline import Baseline, resolve_baseline
 from gaprune.data import ImageData, ImageSet, Splits, default_cache_dir, load_data, split
 from gaprune.device import choose_device
 from gaprune.evaluate import measure
+from gaprune.genome import Floats
 from gaprune.progress import Reporter
-from gaprune.prune.calibration import Anchor, Recalibrator, recalibrate, take_anchors
 from gaprune.prune.checking import checked_graph
-from gaprune.prune.costs import CostModel, cost_model
-from gaprune.prune.genome import Floats
-from gaprune.prune.graph import Graph
-from gaprune.prune.importances import importance_function
-from gaprune.prune.masks import Masks
+from gaprune.prune.compensate.statistics import Statistics, collect, consumers, images_wanted
+from gaprune.prune.cut.costs import CostModel, cost_model
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.graph.graph import Graph
+from gaprune.prune.norms.recalibration import Anchor, Recalibrator, recalibrate, take_anchors
+from gaprune.prune.rank.registry import importance_function
 from gaprune.prune.space import PruningSpace
-from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
 from gaprune.session.engine import first
 from gaprune.training import Recipe, bfloat16_pays, fit
 from gaprune.training.digest import digest_tensors

@@ -33,17 +33,17 @@ from gaprune.device import pinned
 from gaprune.evaluate import Evaluator, FitnessTask, measure, resolve_objectives
 from gaprune.evolve.initial import informed_member
 from gaprune.evolve.ranked import rank
+from gaprune.genome import Genome
 from gaprune.models import build
 from gaprune.progress import Reporter, make_reporter
-from gaprune.prune.calibration import recalibrate
 from gaprune.prune.checking import checked_graph
-from gaprune.prune.compact import masked_network
-from gaprune.prune.compensation import Compensator
-from gaprune.prune.costs import cost_model, count_flops
-from gaprune.prune.genome import Genome
-from gaprune.prune.importance import l2
+from gaprune.prune.compensate.compensation import Compensator
+from gaprune.prune.compensate.statistics import Statistics, collect
+from gaprune.prune.cut.compact import masked_network
+from gaprune.prune.cut.costs import cost_model, count_flops
+from gaprune.prune.norms.recalibration import recalibrate
+from gaprune.prune.rank.importance import l2
 from gaprune.prune.space import PruningSpace
-from gaprune.prune.statistics import Statistics, collect
 from gaprune.session.engine import first
 from gaprune.training import bfloat16_pays
 

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from benchmarks.subjects import Subject, first
 from gaprune.data import ImageSet, normalise
-from gaprune.prune.masks import Masks
+from gaprune.prune.cut.masks import Masks
 
 SCOPES: dict[str, dict[str, bool]] = {
     "local": {},

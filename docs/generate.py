@@ -19,7 +19,7 @@ from typing import Any
 from results import GENERATED, index_page, readme_table, results_page, results_pages
 from tables import table
 
-from gaprune.fields import Entry, entries
+from gaprune.options.fields import Entry, entries
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -92,8 +92,7 @@ def options_page() -> str:
 
 def commands() -> tuple[tuple[str, type[Any]], ...]:
     """Each command with the dataclass of its options."""
-    from gaprune.commands.options import CompareOptions, FinetuneOptions, TrainOptions
-    from gaprune.session.options import SearchOptions
+    from gaprune.options import CompareOptions, FinetuneOptions, SearchOptions, TrainOptions
     from gaprune.text.options import TextOptions
 
     return (
@@ -107,19 +106,18 @@ def commands() -> tuple[tuple[str, type[Any]], ...]:
 
 def keyword_modules() -> Iterator[tuple[Path, str]]:
     """The types of the keyword arguments of ``gaprune.search`` and ``gaprune.finetune``."""
-    from gaprune.commands.options import FinetuneOptions
-    from gaprune.session.options import SearchOptions
+    from gaprune.options import FinetuneOptions, SearchOptions
 
     package = ROOT / "gaprune"
     search = keywords("gaprune.search", "SearchKeywords", SearchOptions, ("model", "data", "objectives"))
     finetune = keywords("gaprune.finetune", "FinetuneKeywords", FinetuneOptions, ("run",))
-    yield package / "session" / "options" / "keywords.py", search
-    yield package / "commands" / "options" / "keywords.py", finetune
+    yield package / "options" / "search_keywords.py", search
+    yield package / "options" / "finetune_keywords.py", finetune
 
 
 def keywords(function: str, name: str, options: type[Any], but: tuple[str, ...]) -> str:
     """A module with a ``TypedDict`` of options by their flat names, as a caller may give them."""
-    from gaprune import choices
+    from gaprune.options import choices
 
     taken = {one: str(entry.field.type) for one, entry in entries(options).items() if one not in but}
     lines = [f"    {one}: {as_argument(annotation)}" for one, annotation in taken.items()]
@@ -131,9 +129,9 @@ def keywords(function: str, name: str, options: type[Any], but: tuple[str, ...])
     if any("Sequence" in line for line in lines):
         imports.insert(0, "from collections.abc import Sequence")
     names = ", ".join(used)
-    words = f"from gaprune.choices import {names}"
+    words = f"from gaprune.options.choices import {names}"
     if len(words) > 120:
-        words = "\n".join(("from gaprune.choices import (", *(f"    {one}," for one in used), ")"))
+        words = "\n".join(("from gaprune.options.choices import (", *(f"    {one}," for one in used), ")"))
     head = f'"""Keyword arguments of ``{function}``, written by ``python docs/generate.py`` from the options."""'
     body = (f"class {name}(TypedDict, total=False):", f'    """Options of ``{function}``, by name."""', "", *lines)
     future = "from __future__ import annotations"

@@ -16,10 +16,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gaprune.cli import options_from_record, typed_command
-from gaprune.fields import names_of
+from gaprune.options import SearchOptions
+from gaprune.options.cli import options_from_record, typed_command
+from gaprune.options.fields import names_of
 from gaprune.runs import Baseline, FrontRow, pick, plain_table, read_csv, read_manifest
-from gaprune.session.options import SearchOptions
 
 RESULTS = Path(__file__).parent / "results"
 BUDGETS = (0.5, 0.25, 0.1)

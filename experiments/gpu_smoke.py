@@ -22,8 +22,8 @@ from gaprune.device import choose_device
 from gaprune.models import build
 from gaprune.progress import SILENT
 from gaprune.prune.checking import checked_graph
-from gaprune.prune.costs import cost_model, count_flops
-from gaprune.prune.masks import Masks
+from gaprune.prune.cut.costs import cost_model, count_flops
+from gaprune.prune.cut.masks import Masks
 from gaprune.training import Recipe, bfloat16_pays, fit
 from gaprune.training.digest import digest_tensors
 

@@ -11,9 +11,9 @@ import numpy as np
 from torch import nn
 
 from gaprune.models import build
-from gaprune.prune.compact import Compactor
-from gaprune.prune.graph import Graph, build_graph
-from gaprune.prune.masks import Masks
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.graph.graph import Graph, build_graph
 
 MEBIBYTE = 2**20
 """Bytes of the paper's MB: 14,714,688 parameters of 4 bytes are its 56.13."""

@@ -41,7 +41,7 @@ from gaprune.compress.students import draw_weights
 from gaprune.data import load_data, split
 from gaprune.device import pinned
 from gaprune.errors import RunError
-from gaprune.evaluate.measure import measure as top1
+from gaprune.evaluate.measurement import measure as top1
 from gaprune.progress import make_reporter
 from gaprune.runs import FrontRow, environment, read_manifest
 from gaprune.saved import load

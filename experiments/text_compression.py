@@ -34,7 +34,7 @@ from gaprune.compress.rows import Row
 from gaprune.compress.storage import save_work, shipped_bytes
 from gaprune.compress.table import JSON
 from gaprune.errors import RunError
-from gaprune.fields import names_of
+from gaprune.options.fields import names_of
 from gaprune.progress import make_reporter
 from gaprune.runs.directory import MANIFEST_NAME
 from gaprune.runs.files import atomic_write, read_json_object

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gaprune.progress import Reporter as Reporter
     from gaprune.runs import pick as pick
     from gaprune.saved import load as load
-    from gaprune.session.callbacks import Generation as Generation
+    from gaprune.session import Generation as Generation
 
 __version__ = "0.1.0"
 

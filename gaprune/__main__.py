@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from gaprune import __version__
-from gaprune.cli import BAD_INPUT, fail
 from gaprune.errors import OptionError
+from gaprune.options import BAD_INPUT, fail
 
 PROG = "gaprune"
 

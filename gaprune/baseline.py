@@ -23,11 +23,22 @@ from gaprune.models import (
     why_none_shipped,
 )
 from gaprune.progress import SILENT, Reporter
-from gaprune.training import Recipe
-from gaprune.training.digest import digest_images, digest_tensors
-from gaprune.training.given import filled, given_weights, with_new_head
-from gaprune.training.produce import BASELINES, WEIGHTS, baseline_directory, train_baseline
-from gaprune.training.subject import Subject, default_recipe, held_out_size, new_network
+from gaprune.training import (
+    BASELINES,
+    WEIGHTS,
+    Recipe,
+    Subject,
+    baseline_directory,
+    default_recipe,
+    digest_images,
+    digest_tensors,
+    filled,
+    given_weights,
+    held_out_size,
+    new_network,
+    train_baseline,
+    with_new_head,
+)
 
 __all__ = [
     "Baseline",

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from gaprune.choices import Device, names
 from gaprune.errors import OptionError, choice_error
+from gaprune.options import Device, names
 
 DEVICES = names(Device)
 

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColum
 from rich.progress import Task as RichTask
 from rich.text import Text
 
-from gaprune.choices import LogLevel, names
 from gaprune.errors import choice_error
+from gaprune.options import LogLevel, names
 
 Clock = Callable[[], float]
 

@@ -20,14 +20,10 @@ from torch.nn.modules.conv import _ConvNd
 
 from gaprune.device import neutral
 from gaprune.errors import CheckpointError, ModelError, RunError
+from gaprune.genome import Genome, Layout
 from gaprune.models import build
-from gaprune.prune.compact import fill, fit_attributes, place_grouped
-from gaprune.prune.genome import Genome, Layout
-from gaprune.prune.grouped import GroupedConvolution
-from gaprune.prune.modes import copied
-from gaprune.prune.tensors import first_names, state_tensors
-from gaprune.runs.files import atomic_write, read_json_object, write_json
-from gaprune.runs.front import member_folder
+from gaprune.prune import GroupedConvolution, copied, fill, first_names, fit_attributes, place_grouped, state_tensors
+from gaprune.runs import atomic_write, member_folder, read_json_object, write_json
 
 FORMAT = "gaprune-compact-1"
 MOST_NAMED = 6

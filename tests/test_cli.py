@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import PATIENCE
 
-from gaprune.cli import (
+from gaprune.errors import DataError, OptionError
+from gaprune.options.cli import (
     Interrupted,
     argument,
     differences,
@@ -28,7 +29,6 @@ from gaprune.cli import (
     run_command,
     typed_command,
 )
-from gaprune.errors import DataError, OptionError
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ SCRIPT = textwrap.dedent(
     from __future__ import annotations
     import sys
     from dataclasses import dataclass
-    from gaprune.cli import option, run_command
+    from gaprune.options.cli import option, run_command
     from gaprune.errors import RunError
 
     @dataclass(frozen=True)

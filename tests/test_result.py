@@ -17,10 +17,10 @@ from rich.console import Console
 from torch import nn
 
 import gaprune
-from gaprune.cli import Interrupted
 from gaprune.commands.result import SearchResult, show_result
 from gaprune.data import ImageData
 from gaprune.errors import OptionError
+from gaprune.options.cli import Interrupted
 from gaprune.progress import SILENT
 from gaprune.runs.display import over_budgets
 from gaprune.session.callbacks import Generation

@@ -15,10 +15,10 @@ from torch import nn
 import gaprune
 from gaprune.errors import CheckpointError, OptionError
 from gaprune.models import build
-from gaprune.prune.compact import Compactor
-from gaprune.prune.graph import build_graph
-from gaprune.prune.masks import Masks
-from gaprune.prune.tensors import state_tensors
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.graph.tensors import state_tensors
 from gaprune.saved import Config, load, load_genome, save_compact, save_genome
 
 OPTIONS: tuple[dict[str, Any], ...] = (

@@ -11,13 +11,13 @@ from safetensors import safe_open
 from torch import nn
 
 import gaprune
-from gaprune.cli import Interrupted
 from gaprune.commands.search import SearchResult, main
 from gaprune.data import ImageData, split
 from gaprune.errors import GapruneError, RunError
 from gaprune.evaluate import Candidate, measure
+from gaprune.options.cli import Interrupted
 from gaprune.progress import SILENT
-from gaprune.prune.compensation import Compensator
+from gaprune.prune.compensate.compensation import Compensator
 from gaprune.runs import pick
 
 SMALL = {

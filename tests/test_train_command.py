@@ -14,11 +14,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from gaprune.baseline import resolve_baseline
-from gaprune.cli import Interrupted
 from gaprune.commands import train
-from gaprune.commands.options import TrainOptions
 from gaprune.commands.train import main
 from gaprune.data import load_data, split
+from gaprune.options import TrainOptions
+from gaprune.options.cli import Interrupted
 from gaprune.progress import make_reporter
 from gaprune.training import Recipe
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gaprune.data.images import ImageSet
-from gaprune.prune.costs import cost_model
-from gaprune.prune.graph import Graph
-from gaprune.prune.importance import l2
-from gaprune.prune.masks import Masks
+from gaprune.prune.cut.costs import cost_model
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.graph.graph import Graph
+from gaprune.prune.rank.importance import l2
 from gaprune.prune.space import PruningSpace, SpaceOptions
 
 SHAPE = (3, 8, 8)

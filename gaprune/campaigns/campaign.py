@@ -15,13 +15,10 @@ from gaprune.campaigns.part import Start, later_job, of_the_original, open_part
 from gaprune.campaigns.policy import P, Policy, Searched
 from gaprune.campaigns.records import RESULT, to_record
 from gaprune.evaluate import Outcome
-from gaprune.front.members import save_front, saved_front
-from gaprune.prune.masks import Masks
-from gaprune.runs import FrontRow
-from gaprune.runs.directory import LOG_NAME
-from gaprune.session.backends import MakeBackend
-from gaprune.session.logged import logged_outcomes
-from gaprune.session.loop import run_search
+from gaprune.front import save_front, saved_front
+from gaprune.prune import Masks
+from gaprune.runs import LOG_NAME, FrontRow
+from gaprune.session import MakeBackend, logged_outcomes, run_search
 
 
 def run_campaign(policy: Policy[P], make_backend: MakeBackend) -> tuple[dict[str, Outcome], list[FrontRow]]:

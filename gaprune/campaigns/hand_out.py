@@ -9,14 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gaprune.evolve.dominance import is_efficient
-from gaprune.front.members import FRONT, distinct, member_readme, new_front, replace_front
-from gaprune.prune.genome import Genome
-from gaprune.runs import FrontRow, RunDirectory, member_name
-from gaprune.runs.files import atomic_write, write_json
-from gaprune.runs.front import write_indices
+from gaprune.evolve import is_efficient
+from gaprune.front import FRONT, distinct, member_readme, new_front, replace_front
+from gaprune.genome import Genome
+from gaprune.runs import FrontRow, RunDirectory, atomic_write, member_name, write_indices, write_json
 from gaprune.saved import METRICS, read_metrics, save_genome
-from gaprune.session.job import Job
+from gaprune.session import Job
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,13 @@ from gaprune.campaigns.policy import Policy, Searched
 from gaprune.campaigns.records import RESULT, START, Iteration, NextStart, read_record, to_record
 from gaprune.campaigns.training import STATES, TRAINED, open_network, save_trained, train_on
 from gaprune.errors import TrainingError
-from gaprune.front.members import CSV, member_row
-from gaprune.prune.lineage import present_kernels
-from gaprune.recovery.recover import distillation
+from gaprune.front import CSV, member_row
+from gaprune.options import SearchOptions
+from gaprune.prune import present_kernels
+from gaprune.recovery import distillation
 from gaprune.runs import FrontRow, RunDirectory, read_csv
 from gaprune.saved import read_metrics
-from gaprune.session.options import SearchOptions
-from gaprune.training import Distillation
-from gaprune.training.loop import SEED_STRIDE
+from gaprune.training import SEED_STRIDE, Distillation
 
 
 class IterationsPolicy(Policy[Iteration]):

@@ -11,11 +11,8 @@ from gaprune.campaigns.hand_out import PartNetwork
 from gaprune.campaigns.records import Iteration, NextStart
 from gaprune.evolve import hypervolume
 from gaprune.progress import duration
-from gaprune.runs import FLOPS_NOTE
-from gaprune.runs.files import atomic_write
-from gaprune.runs.tables import cell, csv_table, markdown
-from gaprune.session.job import Job
-from gaprune.session.loop import FLOPS_LEVELS
+from gaprune.runs import FLOPS_NOTE, atomic_write, cell, csv_table, markdown
+from gaprune.session import FLOPS_LEVELS, Job
 
 TABLE = "iterations.csv"
 READABLE = "iterations.md"

@@ -11,21 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gaprune.cli import differences
 from gaprune.device import pinned
 from gaprune.errors import RunError
+from gaprune.genome import Genome
+from gaprune.options import differences
 from gaprune.progress import Reporter
-from gaprune.prune.genome import Genome
-from gaprune.prune.lineage import compose, present_kernels
-from gaprune.prune.masks import Masks
-from gaprune.runs import FrontRow, RunDirectory
-from gaprune.runs.directory import MANIFEST_NAME
-from gaprune.runs.tables import MEGABYTE
+from gaprune.prune import Masks, compose, present_kernels
+from gaprune.runs import MANIFEST_NAME, MEGABYTE, FrontRow, RunDirectory
 from gaprune.saved import load
-from gaprune.session.engine import Origin, make_evaluator
-from gaprune.session.job import Job, statistics_key
-from gaprune.session.statistics_cache import Kept
-from gaprune.training.digest import digest_tensors
+from gaprune.session import Job, Kept, Origin, make_evaluator, statistics_key
+from gaprune.training import digest_tensors
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ from typing import Generic, TypeVar
 from gaprune.campaigns.hand_out import PartNetwork
 from gaprune.campaigns.part import Start
 from gaprune.evolve import Algorithm
+from gaprune.genome import Genome
+from gaprune.options import SearchOptions
 from gaprune.progress import Reporter
-from gaprune.prune.genome import Genome
 from gaprune.runs import FrontRow, RunDirectory
-from gaprune.session.job import Job
-from gaprune.session.loop import Found
-from gaprune.session.options import SearchOptions
-from gaprune.session.statistics_cache import NAME as STATISTICS
+from gaprune.session import NAME as STATISTICS
+from gaprune.session import Found, Job
 
 P = TypeVar("P")
 """What the manifest of a finished part of a run says of it."""

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gaprune.errors import RunError
-from gaprune.prune.genome import Genome
-from gaprune.runs import read_manifest
-from gaprune.runs.directory import MANIFEST_NAME
+from gaprune.genome import Genome
+from gaprune.runs import MANIFEST_NAME, read_manifest
 
 RESULT, START = "result", "next_start"
 """Entries of a part's manifest: what it has found, and what the part after it starts from."""

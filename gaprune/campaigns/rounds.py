@@ -17,11 +17,11 @@ from gaprune.campaigns.rounds_table import round_row, write_tables
 from gaprune.campaigns.training import STATES, TRAINED, save_trained, train_on
 from gaprune.errors import TrainingError
 from gaprune.evolve import Algorithm, Rounds
-from gaprune.prune.lineage import present_kernels
-from gaprune.runs.directory import SECONDS
-from gaprune.session.job import Job
-from gaprune.session.options import SearchOptions
-from gaprune.training.loop import SEED_STRIDE
+from gaprune.options import SearchOptions
+from gaprune.prune import present_kernels
+from gaprune.runs import SECONDS
+from gaprune.session import Job
+from gaprune.training import SEED_STRIDE
 
 
 class RoundsPolicy(Policy[Round]):

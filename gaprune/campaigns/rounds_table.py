@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gaprune.campaigns.records import Round
-from gaprune.front.members import member_row
-from gaprune.prune.masks import Masks
-from gaprune.runs import FLOPS_NOTE, FrontRow
-from gaprune.runs.files import atomic_write
-from gaprune.runs.tables import cell, csv_table, markdown
-from gaprune.session.job import Job
+from gaprune.front import member_row
+from gaprune.prune import Masks
+from gaprune.runs import FLOPS_NOTE, FrontRow, atomic_write, cell, csv_table, markdown
+from gaprune.session import Job
 
 TABLE = "rounds.csv"
 READABLE = "rounds.md"

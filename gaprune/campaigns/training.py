@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from gaprune.front.members import member_config
+from gaprune.front import member_config
+from gaprune.genome import Bits, Genome
 from gaprune.progress import Reporter
-from gaprune.prune.genome import Bits, Genome
-from gaprune.recovery.recover import Recovered, gentle_recipe, recover
+from gaprune.recovery import Recovered, gentle_recipe, recover
 from gaprune.saved import load, save_compact, save_genome
-from gaprune.session.job import Job
+from gaprune.session import Job
 from gaprune.training import LABELS, Lesson
 
 TRAINED, STATES = "trained", "training"

@@ -18,9 +18,8 @@ from gaprune.cluster.parcel import Parcel, pack, unpack
 from gaprune.cluster.session import Needs
 from gaprune.device import Numerics, pinned
 from gaprune.errors import BackendError, first_line
-from gaprune.evaluate.backend import Backend
-from gaprune.evaluate.outcome import Outcome
-from gaprune.prune.genome import Genome
+from gaprune.evaluate import Backend, Outcome
+from gaprune.genome import Genome
 
 Evaluate = Callable[[Genome, float], Outcome]
 

@@ -8,33 +8,37 @@ from typing import Any
 
 import torch
 
-from gaprune.cli import Interrupted, options_from_record, options_record
 from gaprune.commands.lines import compare_main as main
-from gaprune.commands.options import CompareOptions
-from gaprune.compress.chain import Chain, parse_chains
-from gaprune.compress.images import ImageTask, check_student
-from gaprune.compress.method import Outline
-from gaprune.compress.ours import Front
-from gaprune.compress.report import report
-from gaprune.compress.resuming import (
+from gaprune.compress import (
     COMPARISONS,
     KIND,
+    Chain,
+    Front,
+    ImageTask,
+    Outline,
+    Row,
     again_command,
     check_identity,
+    check_student,
+    parse_chains,
+    report,
     resumed_options,
 )
-from gaprune.compress.rows import Row
 from gaprune.device import choose_device, neutral
 from gaprune.errors import RunError
 from gaprune.models import check_name
+from gaprune.options import (
+    CompareOptions,
+    Interrupted,
+    SearchOptions,
+    options_from_record,
+    options_record,
+    with_known_data,
+)
 from gaprune.progress import Reporter, make_reporter
 from gaprune.runs import RunDirectory, check_free, default_run_path, environment
-from gaprune.session.engine import first
-from gaprune.session.images import in_hand, load_images, normalised, split_images
-from gaprune.session.job import check_names, find_baseline
-from gaprune.session.options import SearchOptions, with_known_data
-from gaprune.session.own import Own
-from gaprune.training.digest import digest_images
+from gaprune.session import Own, check_names, find_baseline, first, in_hand, load_images, normalised, split_images
+from gaprune.training import digest_images
 
 __all__ = ["CompareOptions", "compare", "default_methods", "main"]
 

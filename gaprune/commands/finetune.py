@@ -9,34 +9,34 @@ from typing import Any, Unpack
 
 from torch import nn
 
-from gaprune.cli import Interrupted, typed_command
 from gaprune.commands.lines import FINETUNE as PROG
 from gaprune.commands.lines import finetune_main as main
-from gaprune.commands.options import FinetuneKeywords, FinetuneOptions
 from gaprune.commands.result import SearchResult, described, show_front
 from gaprune.data import ImageData
 from gaprune.device import card_names, neutral, pinned
 from gaprune.errors import OptionError, RunError
 from gaprune.evaluate import Objective
-from gaprune.fields import names_of, options_record
-from gaprune.front.members import CSV
-from gaprune.front.picture import PICTURE, draw, logged
-from gaprune.front.reopen import finished_front, reopened
-from gaprune.keywords import from_keywords
-from gaprune.limits import SHARED_NEEDS
+from gaprune.front import CSV, PICTURE, draw, finished_front, logged, reopened
+from gaprune.options import (
+    SHARED_NEEDS,
+    FinetuneKeywords,
+    FinetuneOptions,
+    Interrupted,
+    ScreenOptions,
+    from_keywords,
+    names_of,
+    options_record,
+    typed_command,
+)
 from gaprune.progress import SILENT, Reporter, logging_at, make_reporter
-from gaprune.recovery.members import Tuner, update_table
-from gaprune.recovery.recover import distillation, gentle_recipe
-from gaprune.recovery.shared import SharedTuner
+from gaprune.recovery import SharedTuner, Tuner, distillation, gentle_recipe, update_table
 from gaprune.runs import (
     FrontRow,
     RunDirectory,
     choose,
     environment,
 )
-from gaprune.session.job import Job
-from gaprune.session.options import ScreenOptions
-from gaprune.session.own import Own, check_kinds
+from gaprune.session import Job, Own, check_kinds
 from gaprune.training import Recipe
 
 __all__ = ["FinetuneOptions", "command", "finetune", "main"]

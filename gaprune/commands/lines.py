@@ -9,12 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gaprune.choices import TEXT_MODEL
-from gaprune.cli import run_command
-from gaprune.commands.options import CompareOptions, FinetuneOptions, TrainOptions
-from gaprune.config import peek
 from gaprune.errors import GapruneError
-from gaprune.session.options import SearchOptions
+from gaprune.options import TEXT_MODEL, CompareOptions, FinetuneOptions, SearchOptions, TrainOptions, peek, run_command
 from gaprune.text.options import TextOptions
 
 SEARCH, FINETUNE, TRAIN, COMPARE = (f"python -m gaprune.{name}" for name in ("search", "finetune", "train", "compare"))

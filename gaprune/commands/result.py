@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from gaprune.errors import OptionError
-from gaprune.front.members import CSV
-from gaprune.front.picture import PICTURE
+from gaprune.front import CSV, PICTURE
 from gaprune.progress import Reporter, duration, show
+from gaprune.runs import (
+    MEGABYTE,
+    SECONDS,
+    FrontRow,
+    RunDirectory,
+    front_table,
+    members,
+    plain_table,
+    points_lost,
+    read_manifest,
+    share_left,
+)
 from gaprune.runs import Baseline as Original
-from gaprune.runs import FrontRow, RunDirectory, front_table, plain_table, points_lost, read_manifest, share_left
-from gaprune.runs.directory import SECONDS
-from gaprune.runs.picking import members
-from gaprune.runs.tables import MEGABYTE
 from gaprune.saved import load
 
 if TYPE_CHECKING:

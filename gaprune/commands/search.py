@@ -11,7 +11,6 @@ from typing import Any, Unpack
 from torch import nn
 
 from gaprune.campaigns import IterationsPolicy, RoundsPolicy, run_campaign
-from gaprune.cli import Interrupted, typed_command
 from gaprune.commands.lines import SEARCH as PROG
 from gaprune.commands.lines import search_main as main
 from gaprune.commands.result import SearchResult, show_result
@@ -19,20 +18,36 @@ from gaprune.data import ImageData, data_names
 from gaprune.device import neutral
 from gaprune.errors import BackendError, OptionError, RunError
 from gaprune.evaluate import Objective, Outcome
-from gaprune.front.members import save_front
-from gaprune.front.picture import draw
-from gaprune.front.reopen import check_identity, part_of
-from gaprune.keywords import from_keywords
+from gaprune.front import check_identity, draw, part_of, save_front
+from gaprune.options import (
+    ROUNDS,
+    Interrupted,
+    SearchKeywords,
+    SearchOptions,
+    from_keywords,
+    record,
+    resumed_options,
+    settled,
+    typed_command,
+)
 from gaprune.progress import SILENT, Reporter, logging_at, make_reporter
-from gaprune.prune.costs import Costs
-from gaprune.runs import FrontRow, RunDirectory, check_free, default_run_path, pick
-from gaprune.runs.tables import MEGABYTE
-from gaprune.session.backends import MakeBackend, open_backend, started
-from gaprune.session.callbacks import Callback, check_callbacks, of_a_callback
-from gaprune.session.job import Before, Job, check_names, prepare
-from gaprune.session.loop import run_search
-from gaprune.session.options import ROUNDS, SearchKeywords, SearchOptions, record, resumed_options, settled
-from gaprune.session.own import Own, check_kinds
+from gaprune.prune import Costs
+from gaprune.runs import MEGABYTE, FrontRow, RunDirectory, check_free, default_run_path, pick
+from gaprune.session import (
+    Before,
+    Callback,
+    Job,
+    MakeBackend,
+    Own,
+    check_callbacks,
+    check_kinds,
+    check_names,
+    of_a_callback,
+    open_backend,
+    prepare,
+    run_search,
+    started,
+)
 
 __all__ = ["Interrupted", "SearchResult", "command", "main", "search"]
 

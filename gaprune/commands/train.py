@@ -16,20 +16,16 @@ from gaprune.baseline import (
     load_baseline,
     train_baseline,
 )
-from gaprune.cli import Interrupted, options_record
 from gaprune.commands.lines import SEARCH
 from gaprune.commands.lines import TRAIN as PROG
 from gaprune.commands.lines import train_main as main
-from gaprune.commands.options import TrainOptions
-from gaprune.data import ImageSet, Splits, default_cache_dir, split
-from gaprune.data.splits import SearchFrom
+from gaprune.data import ImageSet, SearchFrom, Splits, default_cache_dir, split
 from gaprune.device import choose_device
-from gaprune.evaluate.measure import measure
-from gaprune.fields import names_of
+from gaprune.evaluate import measure
 from gaprune.models import check_name, shipped_weights, stem_of
+from gaprune.options import Interrupted, ReadingOptions, SearchOptions, TrainOptions, names_of, options_record
 from gaprune.progress import Reporter, make_reporter
-from gaprune.session.images import in_hand, load_images, reading, search_size
-from gaprune.session.options import ReadingOptions, SearchOptions
+from gaprune.session import in_hand, load_images, reading, search_size
 from gaprune.training import Recipe
 
 __all__ = ["main", "train"]

@@ -19,19 +19,14 @@ from gaprune.compress.metrics import classification
 from gaprune.compress.students import THIN, is_thin, thin_share, thin_student
 from gaprune.compress.widths import cut_by_l1
 from gaprune.compress.words import OURS
-from gaprune.data import ImageData, ImageSet, Splits, normalise
-from gaprune.data.lazy import LazyImages
+from gaprune.data import ImageData, ImageSet, LazyImages, Splits, normalise
 from gaprune.device import pinned
 from gaprune.errors import MethodError, ModelError, OptionError
 from gaprune.models import build, check_name, model_names
 from gaprune.progress import Reporter
-from gaprune.prune.calibration import Anchors, kept_anchors, recalibrate, take_anchors
-from gaprune.prune.costs import count_flops
-from gaprune.prune.folding import fold
-from gaprune.prune.graph import build_graph
-from gaprune.recovery.recover import GENTLER
-from gaprune.training import Distillation, Recipe, fit, images_per_epoch
-from gaprune.training.subject import default_recipe
+from gaprune.prune import Anchors, build_graph, count_flops, fold, kept_anchors, recalibrate, take_anchors
+from gaprune.recovery import GENTLER
+from gaprune.training import Distillation, Recipe, default_recipe, fit, images_per_epoch
 
 BATCH = 128
 STUDENTS = (THIN, f"{THIN}=SHARE", *model_names(), "package.module:factory", f"{OURS}:RULE")

@@ -13,10 +13,9 @@ from gaprune.compress.method import CONVOLUTIONS, Method, Outline, Session, Work
 from gaprune.compress.prune import train_on
 from gaprune.compress.words import OURS, RAW, flag, method_text
 from gaprune.errors import MethodError, OptionError, RunError
-from gaprune.runs import FrontRow, pick, read_csv, read_manifest
-from gaprune.runs.picking import is_member, members
+from gaprune.runs import FrontRow, is_member, members, pick, read_csv, read_manifest
 from gaprune.saved import load
-from gaprune.training.digest import digest_json
+from gaprune.training import digest_json
 
 FRONT = "front.csv"
 

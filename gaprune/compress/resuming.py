@@ -7,11 +7,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gaprune.choices import TEXT_MODEL
-from gaprune.cli import differences, options_from_record, options_record, typed_command
 from gaprune.errors import OptionError, RunError
+from gaprune.options import (
+    AUTO,
+    TEXT_MODEL,
+    differences,
+    options_from_record,
+    options_record,
+    typed_command,
+    with_known_data,
+)
 from gaprune.runs import RunDirectory
-from gaprune.session.options import AUTO, with_known_data
 
 PROG = "python -m gaprune.compare"
 COMPARISONS = Path("comparisons")

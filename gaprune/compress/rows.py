@@ -26,8 +26,7 @@ from gaprune.compress.timing import BATCHES
 from gaprune.compress.words import OURS
 from gaprune.errors import CheckpointError, RunError, first_line
 from gaprune.progress import Reporter
-from gaprune.runs.files import read_json_object, write_json
-from gaprune.runs.tables import MEGABYTE
+from gaprune.runs import MEGABYTE, read_json_object, write_json
 
 WORKS, ROWS, TRAINING = "works", "rows", "training"
 

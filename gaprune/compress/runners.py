@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gaprune.errors import MethodError, RunError, first_line
-from gaprune.runs.files import atomic_write
+from gaprune.runs import atomic_write
 
 Inputs = tuple[Tensor, ...]
 """What a network takes, by position: normalised images, or token ids and a mask."""

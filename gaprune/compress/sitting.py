@@ -12,7 +12,7 @@ from gaprune.compress.method import Work
 from gaprune.compress.timing import seconds_of, timed_devices
 from gaprune.errors import CheckpointError, MethodError, TrainingError, first_line
 from gaprune.progress import Reporter
-from gaprune.runs.files import read_json_object, write_json
+from gaprune.runs import read_json_object, write_json
 
 OF_A_ROW = (MethodError, TrainingError, CheckpointError, RuntimeError, MemoryError)
 """What costs one row only; torch tells of memory that is used up, and of what kernels refuse, by ``RuntimeError``."""

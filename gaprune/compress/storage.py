@@ -18,11 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from gaprune.compress.factored import factored, place, placed
+from gaprune.compress.factoring import factored, place, placed
 from gaprune.compress.method import Step, Task, Work
 from gaprune.compress.runners import ONNX_FILE, OnnxRunner, Runner, TorchRunner
 from gaprune.errors import CheckpointError, RunError
-from gaprune.runs.files import atomic_write, read_json_object, write_json
+from gaprune.runs import atomic_write, read_json_object, write_json
 from gaprune.saved import fill_structure, stored_tensors, structure
 
 FORMAT = "gaprune-compressed-1"

@@ -8,9 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from gaprune.compress.widths import uniform
 from gaprune.compress.words import share
 from gaprune.errors import OptionError
-from gaprune.prune.checking import checked_graph
-from gaprune.prune.compact import Compactor
-from gaprune.prune.masks import Masks
+from gaprune.prune import Compactor, Masks, checked_graph
 
 THIN = "thin"
 """The original's form, all widths cut alike."""

@@ -12,9 +12,7 @@ from typing import Any
 from gaprune.compress.chain import ORIGINAL
 from gaprune.compress.rows import Row, unmatched
 from gaprune.compress.sitting import TURNS
-from gaprune.runs import tables
-from gaprune.runs.display import plain_number
-from gaprune.runs.files import atomic_write, write_json
+from gaprune.runs import atomic_write, plain_number, tables, write_json
 
 DASH = "-"
 MARKDOWN, CSV, JSON = "table.md", "table.csv", "table.json"

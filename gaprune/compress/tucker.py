@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from gaprune.compress.extras import needed
-from gaprune.compress.factored import FACTORABLE, Factored, factored, place
+from gaprune.compress.factoring import FACTORABLE, Factored, factored, place
 from gaprune.compress.method import CONVOLUTIONS, EMBEDDINGS, LINEAR, Method, Outline, Session, Work
 from gaprune.compress.prune import train_on
 from gaprune.compress.words import RAW, flag, method_text, nothing_left, share

@@ -5,12 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
-from gaprune.prune.checking import checked_graph
-from gaprune.prune.compact import Compactor
-from gaprune.prune.genome import Bits, Floats
-from gaprune.prune.graph import Graph
-from gaprune.prune.masks import Masks
-from gaprune.prune.tensors import state_tensors
+from gaprune.genome import Bits, Floats
+from gaprune.prune import Compactor, Graph, Masks, checked_graph, state_tensors
 
 SCOPES = ("uniform", "global")
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from gaprune.runs.files import atomic_write
+from gaprune.runs import atomic_write
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gaprune.choices import Data, names
 from gaprune.data.cache import default_cache_dir
 from gaprune.data.cifar10 import find_root, load_cifar10, read_root
 from gaprune.data.digits import load_digits
@@ -17,6 +16,7 @@ from gaprune.data.given import Given, given_normalisation, normalisation_line
 from gaprune.data.images import ImageData
 from gaprune.data.normalisation import CIFAR10_CLASSES
 from gaprune.errors import DataError, OptionError, choice_error
+from gaprune.options import Data, names
 from gaprune.progress import SILENT, Reporter
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gaprune.data.lazy import Indices, LazyImages
-from gaprune.runs.files import atomic_write
+from gaprune.runs import atomic_write
 
 _LOGGER = logging.getLogger(__name__)
 _BLOCK = 1 << 24

@@ -4,7 +4,7 @@ from gaprune.evaluate.backend import Backend, LocalBackend
 from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.evaluator import Evaluator, FitnessTask
 from gaprune.evaluate.floors import Floors
-from gaprune.evaluate.measure import Measurement, measure
+from gaprune.evaluate.measurement import Measurement, measure
 from gaprune.evaluate.objectives import Candidate, Objective, objective_names, resolve_objectives, resolve_selector
 from gaprune.evaluate.outcome import Outcome, expected_matrix, objective_matrix, violations
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from gaprune.device import pinned
 from gaprune.evaluate.outcome import Outcome
-from gaprune.prune.genome import Genome
+from gaprune.genome import Genome
 
 
 class Backend(abc.ABC):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from gaprune.limits import COSTS, check_limits
-from gaprune.prune.costs import Costs
+from gaprune.options import COSTS, check_limits
+from gaprune.prune import Costs
 
 
 @dataclass(frozen=True)

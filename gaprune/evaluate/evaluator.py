@@ -10,20 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from gaprune.data.images import ImageSet
+from gaprune.data import ImageSet
 from gaprune.errors import first_line
 from gaprune.evaluate.constraints import Constraints
-from gaprune.evaluate.measure import Measurement, measure
+from gaprune.evaluate.measurement import Measurement, measure
 from gaprune.evaluate.objectives import Objective
 from gaprune.evaluate.outcome import Outcome
-from gaprune.prune.calibration import Anchors, Recalibrator
-from gaprune.prune.compact import Compactor
-from gaprune.prune.compensation import Compensator
-from gaprune.prune.costs import Costs
-from gaprune.prune.folding import fold
-from gaprune.prune.genome import Genome
-from gaprune.prune.masks import Masks
-from gaprune.prune.space import PruningSpace
+from gaprune.genome import Genome
+from gaprune.prune import Anchors, Compactor, Compensator, Costs, Masks, PruningSpace, Recalibrator, fold
 
 REMEMBERED = 4096
 """Genomes whose costs are remembered: more than a generation has, which are asked for up to four times."""

@@ -10,7 +10,7 @@ import numpy as np
 from gaprune.evaluate.evaluator import Evaluator
 from gaprune.evaluate.objectives import ACCURACY
 from gaprune.evaluate.outcome import Outcome
-from gaprune.prune.genome import Floats, Genome
+from gaprune.genome import Floats, Genome
 
 
 class Floors:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gaprune.errors import OptionError, choice_error, first_line
-from gaprune.evaluate.measure import Measurement
-from gaprune.prune.costs import Costs
+from gaprune.evaluate.measurement import Measurement
+from gaprune.prune import Costs
 
 
 class Candidate(Protocol):

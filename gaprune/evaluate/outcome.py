@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gaprune.evaluate.objectives import ACCURACY
-from gaprune.prune.genome import Floats
+from gaprune.genome import Floats
 
 
 @dataclass(frozen=True)

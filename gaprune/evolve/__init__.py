@@ -2,6 +2,7 @@
 
 from gaprune.evolve.algorithm import Algorithm, AlgorithmState, failed_row
 from gaprune.evolve.cma import CMA
+from gaprune.evolve.dominance import is_efficient
 from gaprune.evolve.hill_climbing import HillClimbing
 from gaprune.evolve.hypervolume import hypervolume
 from gaprune.evolve.nsga2 import NSGA2
@@ -24,6 +25,7 @@ __all__ = [
     "algorithm_names",
     "failed_row",
     "hypervolume",
+    "is_efficient",
     "largest_cost",
     "make_algorithm",
     "nsga3",

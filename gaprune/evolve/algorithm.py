@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaprune.prune.genome import Floats, Genome
+from gaprune.genome import Floats, Genome
 
 
 @dataclass(frozen=True)

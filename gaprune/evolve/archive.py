@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gaprune.evolve.dominance import is_efficient
-from gaprune.prune.genome import Floats, Genome
+from gaprune.genome import Floats, Genome
 
 
 class Archive:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gaprune.evolve.ledger import Ledger
 from gaprune.evolve.ranked import RankedSpace
 from gaprune.evolve.toolbox import Toolbox
-from gaprune.prune.genome import Bits, Genome
+from gaprune.genome import Bits, Genome
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from gaprune.evolve.operators import Shift, Swap
 from gaprune.evolve.ranked import rank
 from gaprune.evolve.rungs import TOLERANCE, nearest
 from gaprune.evolve.variation import Variation
-from gaprune.prune.genome import Bits, Floats, Genome, Space
+from gaprune.genome import Bits, Floats, Genome, Space
 
 SIGMA = 0.15
 """First step, in natural logarithms of what an error counts: the ladder is a good start, and far away is worse."""

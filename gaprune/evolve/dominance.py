@@ -22,7 +22,7 @@ from deap import base
 from deap.tools import emo
 from numpy.typing import NDArray
 
-from gaprune.prune.genome import Floats
+from gaprune.genome import Floats
 
 Indices = NDArray[np.intp]
 

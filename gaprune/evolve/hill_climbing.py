@@ -14,7 +14,7 @@ from gaprune.evolve.operators import Shift, Swap
 from gaprune.evolve.ranked import rank
 from gaprune.evolve.toolbox import make_toolbox
 from gaprune.evolve.variation import Variation
-from gaprune.prune.genome import Floats, Genome, Space
+from gaprune.genome import Floats, Genome, Space
 
 DEARER = 0.01
 """By how much the other objectives may exceed where a climber began, as a share."""

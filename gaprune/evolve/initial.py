@@ -10,7 +10,7 @@ import numpy as np
 
 from gaprune.evolve.ranked import RankedSpace, rank
 from gaprune.evolve.rungs import TOLERANCE, Order, keep_first, nearest
-from gaprune.prune.genome import Bits, Genome, Space
+from gaprune.genome import Bits, Genome, Space
 
 LARGEST_BUDGET = 0.9
 SMALLEST_BUDGET = 0.02

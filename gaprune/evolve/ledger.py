@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gaprune.errors import OptionError
 from gaprune.evolve.algorithm import AlgorithmState
 from gaprune.evolve.archive import Archive
-from gaprune.prune.genome import Bits, Floats, Genome, Layout
+from gaprune.genome import Bits, Floats, Genome, Layout
 
 SMALLEST_POPULATION = 4
 KEY_BYTES = 16

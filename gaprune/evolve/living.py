@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from gaprune.evolve.ranked import RankedSpace
-from gaprune.prune.genome import Bits, Floats, Layout, Section, Shares
+from gaprune.genome import Bits, Floats, Layout, Section, Shares
 
 
 @dataclass(frozen=True)

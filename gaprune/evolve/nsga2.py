@@ -15,7 +15,7 @@ from gaprune.evolve.screening import Screen
 from gaprune.evolve.selection import Selection
 from gaprune.evolve.toolbox import make_toolbox
 from gaprune.evolve.variation import Variation
-from gaprune.prune.genome import Floats, Genome, Space
+from gaprune.genome import Floats, Genome, Space
 
 SCREENED = 0.75
 """Share of a generation that is bred on guesses; the others are children as they come."""

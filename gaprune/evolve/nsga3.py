@@ -7,7 +7,7 @@ from typing import Any
 from gaprune.evolve.dominance import reference_directions
 from gaprune.evolve.nsga2 import NSGA2
 from gaprune.evolve.selection import Niched
-from gaprune.prune.genome import Space
+from gaprune.genome import Space
 
 DIRECTIONS = 2
 """Reference directions a genome: where objectives go together the front passes by some of them."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaprune.evolve.ranked import RankedSpace
-from gaprune.prune.genome import Bits, Floats
+from gaprune.genome import Bits, Floats
 
 LEAST_COST = 1e-4
 

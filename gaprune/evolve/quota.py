@@ -12,7 +12,7 @@ from gaprune.errors import OptionError
 from gaprune.evolve.operators.base import lowest, noisy_standing
 from gaprune.evolve.ranked import RankedSpace
 from gaprune.evolve.rungs import bisect_level
-from gaprune.prune.genome import Bits, Section
+from gaprune.genome import Bits, Section
 
 NOISE = 0.1
 """Largest blur of the order of importance, as a share of a section."""

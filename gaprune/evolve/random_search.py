@@ -11,7 +11,7 @@ from gaprune.evolve.ledger import Ledger
 from gaprune.evolve.ranked import rank
 from gaprune.evolve.toolbox import make_toolbox
 from gaprune.evolve.variation import Variation
-from gaprune.prune.genome import Floats, Genome, Space
+from gaprune.genome import Floats, Genome, Space
 
 
 class RandomSearch(Algorithm):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaprune.evolve.rungs import STEPS, Order, bisect_level, keep_first
-from gaprune.prune.genome import Bits, Floats, Layout, Section, Shares, Space
+from gaprune.genome import Bits, Floats, Layout, Section, Shares, Space
 
 Ranks = NDArray[np.float32]
 

@@ -16,7 +16,7 @@ from gaprune.evolve.nsga3 import nsga3
 from gaprune.evolve.random_search import RandomSearch
 from gaprune.evolve.rounds import Rounds
 from gaprune.evolve.tuned import Tuned
-from gaprune.prune.genome import Space
+from gaprune.genome import Space
 
 AUTO = "auto"
 

@@ -12,7 +12,7 @@ from gaprune.evolve.ledger import Ledger, pack_genomes, unpack_genomes
 from gaprune.evolve.operators import Flip, Mutation, OnePoint
 from gaprune.evolve.quota import Quota
 from gaprune.evolve.ranked import rank
-from gaprune.prune.genome import Bits, Floats, Genome, Space
+from gaprune.genome import Bits, Floats, Genome, Space
 
 SELECTED = 5
 SHARE = 0.5

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gaprune.prune.genome import Bits, Layout, Space
+from gaprune.genome import Bits, Layout, Space
 
 Order = NDArray[np.intp]
 """The genes of a section, those to keep first."""

@@ -13,7 +13,7 @@ from gaprune.evolve.breeder import Breeder, Child
 from gaprune.evolve.profile import Profiler
 from gaprune.evolve.surrogate import START, Surrogate
 from gaprune.evolve.volume import most_volume
-from gaprune.prune.genome import Floats, Genome
+from gaprune.genome import Floats, Genome
 
 FEWEST = 12
 """Evaluations before anything is guessed."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from gaprune.evolve.dominance import Indices, niched_survivors, rank_and_crowd, survivors
 from gaprune.evolve.tournament import crowded_tournament
-from gaprune.prune.genome import Floats
+from gaprune.genome import Floats
 
 
 class Selection(Protocol):

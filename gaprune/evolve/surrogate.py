@@ -9,7 +9,7 @@ import numpy as np
 from scipy.linalg import cho_solve, cholesky
 from scipy.optimize import minimize
 
-from gaprune.prune.genome import Floats
+from gaprune.genome import Floats
 
 JITTER = 1e-8
 START = (1.0, 0.3, 0.3, 1.0, 0.1)

@@ -12,7 +12,7 @@ from gaprune.evolve.initial import Initial
 from gaprune.evolve.ranked import RankedSpace
 from gaprune.evolve.selection import Crowded, Selection
 from gaprune.evolve.variation import Variation
-from gaprune.prune.genome import Bits, Floats, Genome
+from gaprune.genome import Bits, Floats, Genome
 
 
 class Toolbox(Protocol):

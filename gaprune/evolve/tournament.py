@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gaprune.evolve.dominance import Indices
-from gaprune.prune.genome import Floats
+from gaprune.genome import Floats
 
 
 def crowded_tournament(ranks: Indices, crowding: Floats, count: int, rng: np.random.Generator) -> Indices:

@@ -11,7 +11,7 @@ from gaprune.evolve.algorithm import Algorithm, AlgorithmState
 from gaprune.evolve.cma import CMA
 from gaprune.evolve.ledger import pack_genomes, unpack_genomes
 from gaprune.evolve.nsga2 import NSGA2
-from gaprune.prune.genome import Bits, Floats, Genome, Layout, Shares, Space
+from gaprune.genome import Bits, Floats, Genome, Layout, Shares, Space
 
 TUNING = 5
 """Generations of the ladder; its own rungs are the first."""

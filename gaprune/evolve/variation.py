@@ -11,7 +11,7 @@ import numpy as np
 from gaprune.evolve.living import living
 from gaprune.evolve.operators import Blend, Crossover, Flip, LayerWise, Mutation, OnePoint, Resize, Shift, Slide, Swap
 from gaprune.evolve.ranked import RankedSpace
-from gaprune.prune.genome import Bits
+from gaprune.genome import Bits
 
 Operator = TypeVar("Operator")
 Weighted = tuple[tuple[Operator, float], ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gaprune.evolve.dominance import Indices, rank_and_crowd
-from gaprune.prune.genome import Floats
+from gaprune.genome import Floats
 
 
 def most_volume(

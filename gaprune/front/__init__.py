@@ -1,1 +1,42 @@
 """The members of a front on disk: built, measured, saved, opened again, drawn."""
+
+from gaprune.front.finetuned import current_row, handed_out, in_words, note_training, trainings
+from gaprune.front.members import (
+    CSV,
+    FRONT,
+    distinct,
+    member_config,
+    member_readme,
+    member_row,
+    new_front,
+    replace_front,
+    save_front,
+    saved_front,
+)
+from gaprune.front.picture import PICTURE, draw, logged
+from gaprune.front.reopen import check_identity, finished_front, part_of, reopened
+
+__all__ = [
+    "CSV",
+    "FRONT",
+    "PICTURE",
+    "check_identity",
+    "current_row",
+    "distinct",
+    "draw",
+    "finished_front",
+    "handed_out",
+    "in_words",
+    "logged",
+    "member_config",
+    "member_readme",
+    "member_row",
+    "new_front",
+    "note_training",
+    "part_of",
+    "reopened",
+    "replace_front",
+    "save_front",
+    "saved_front",
+    "trainings",
+]

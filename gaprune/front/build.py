@@ -9,12 +9,10 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from gaprune.evaluate import Measurement
+from gaprune.genome import Genome
 from gaprune.progress import Reporter
-from gaprune.prune.genome import Genome
-from gaprune.prune.masks import Masks
-from gaprune.prune.polish import Polisher
-from gaprune.session.engine import first
-from gaprune.session.job import Job
+from gaprune.prune import Masks, Polisher
+from gaprune.session import Job, first
 
 POLISH_IMAGES = 2048
 """Images that layers are polished on, where they are small: all pass through a network at once."""

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gaprune.errors import RunError
-from gaprune.runs import FrontRow
-from gaprune.runs.files import put_back, write_json
-from gaprune.runs.front import FINETUNED
+from gaprune.runs import FINETUNED, FrontRow, put_back, write_json
 from gaprune.saved import METRICS, read_metrics
 
 

@@ -17,21 +17,28 @@ from torch import nn
 
 from gaprune.device import pinned
 from gaprune.errors import RunError
-from gaprune.evolve.dominance import is_efficient
+from gaprune.evolve import is_efficient
 from gaprune.front.build import Builder, Built
 from gaprune.front.finetuned import carry_over, current_row, handed_out, in_words
+from gaprune.genome import Genome
 from gaprune.progress import Reporter
-from gaprune.prune.costs import count_flops
-from gaprune.prune.genome import Genome
-from gaprune.prune.masks import Masks
-from gaprune.runs import FrontRow, RunDirectory, member_name, read_csv, write_csv
-from gaprune.runs.files import atomic_write, put_back, sync_folder, take_place
-from gaprune.runs.front import SHORT, write_indices
-from gaprune.runs.tables import MEGABYTE
+from gaprune.prune import Masks, count_flops
+from gaprune.runs import (
+    MEGABYTE,
+    SHORT,
+    FrontRow,
+    RunDirectory,
+    atomic_write,
+    member_name,
+    put_back,
+    read_csv,
+    sync_folder,
+    take_place,
+    write_csv,
+    write_indices,
+)
 from gaprune.saved import Config, save_compact, save_genome
-from gaprune.session.job import Job
-from gaprune.session.loop import Found
-from gaprune.session.workload import Pieces, Workload
+from gaprune.session import Found, Job, Pieces, Workload
 
 FRONT = "front"
 PARTIAL = "front.partial"

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gaprune.evaluate import Outcome
-from gaprune.runs import FrontRow, RunDirectory, plot_front
-from gaprune.runs.directory import LOG_NAME, PARTS
-from gaprune.session.job import Job
-from gaprune.session.logged import logged_outcomes
+from gaprune.runs import LOG_NAME, PARTS, FrontRow, RunDirectory, plot_front
+from gaprune.session import Job, logged_outcomes
 
 PICTURE = "front.png"
 

@@ -6,15 +6,12 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from gaprune.cli import differences
 from gaprune.errors import RunError
 from gaprune.front.members import CSV
+from gaprune.options import PLACES, SearchOptions, differences, resumed_options
 from gaprune.progress import Reporter
-from gaprune.runs import FrontRow, RunDirectory, read_csv
-from gaprune.runs.directory import PARTS
-from gaprune.session.job import Before, Job, check_names, prepare
-from gaprune.session.options import PLACES, SearchOptions, resumed_options
-from gaprune.session.own import Own
+from gaprune.runs import PARTS, FrontRow, RunDirectory, read_csv
+from gaprune.session import Before, Job, Own, check_names, prepare
 
 SEARCH = "python -m gaprune.search"
 OF_THE_DEVICE = ("device", "threads", "precision")

@@ -11,7 +11,7 @@ from gaprune.errors import GapruneError
 from gaprune.models.checkpoint import fits
 from gaprune.models.reading import StoredWeights
 from gaprune.models.registry import STEMS, build, model_names, stem_of
-from gaprune.models.zoo import torchvision_names
+from gaprune.options import packaged_names
 
 
 def network_of(stored: Sequence[StoredWeights], name: str, classes: int, stem: str) -> str | None:
@@ -45,4 +45,4 @@ def _candidates(name: str) -> Iterator[tuple[str, str]]:
         yield from ((own, stem) for stem in STEMS if stem_of(own, stem) == stem)
     family = re.match(r"[a-z]+", name.rpartition(":")[2].lower())
     if family is not None:
-        yield from ((f"torchvision:{one}", STEMS[0]) for one in torchvision_names() if family[0] in one)
+        yield from ((f"torchvision:{one}", STEMS[0]) for one in packaged_names("torchvision") if family[0] in one)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from gaprune.choices import FORMS, MODELS, Stem, names
-from gaprune.errors import ModelError, OptionError, choice_error
+from gaprune.errors import ModelError, choice_error
 from gaprune.models.factories import call_factory, find_factory
 from gaprune.models.resnet import resnet18
 from gaprune.models.vgg import VGG16
-from gaprune.models.zoo import build_from_zoo, check_zoo_name, near_names, of_zoo, suggestions
+from gaprune.models.zoo import build_from_zoo, check_zoo_name, of_zoo
+from gaprune.options import MODELS, Stem, names, unknown_model
 
 STEMS = names(Stem)
 """First layers of ``resnet18``."""
@@ -39,7 +39,7 @@ def check_name(name: str, *, stem: str = "cifar") -> None:
     elif ":" in name:
         find_factory(name)
     elif name not in model_names():
-        raise unknown(name)
+        raise unknown_model(name)
 
 
 def build(name: str, num_classes: int, *, stem: str = "cifar") -> nn.Module:
@@ -70,13 +70,3 @@ def build(name: str, num_classes: int, *, stem: str = "cifar") -> nn.Module:
     if name == "vgg16":
         return VGG16(num_classes)
     return resnet18(num_classes, "cifar" if stem == "cifar" else "imagenet")
-
-
-def unknown(name: str) -> OptionError:
-    """The error for a name that stands for no network, with what may be meant."""
-    close = suggestions(name) or near_names(name, model_names())
-    if not close and "." in name:
-        module, _, factory = name.rpartition(".")
-        close = [f"{module}:{factory}"]
-    meant = f" (did you mean {close[0]}?)" if close else ""
-    return OptionError(f"unknown model {name!r}: choose one of {', '.join((*model_names(), *FORMS))}{meant}")

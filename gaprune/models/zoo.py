@@ -6,7 +6,6 @@ import difflib
 import importlib
 import importlib.util
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from gaprune.errors import CheckpointError, ModelError, OptionError, first_line
 from gaprune.models.reading import read_weights
+from gaprune.options import packaged_names
 
 PACKAGES = ("torchvision", "timm")
 """What stands before the colon."""
@@ -67,8 +67,8 @@ def check_zoo_name(name: str) -> None:
         known = _timm().is_model(wanted)
         close = [] if known else difflib.get_close_matches(wanted, _timm().list_models(), n=_CLOSE)
     else:
-        known = wanted in torchvision_names()
-        close = [] if known else difflib.get_close_matches(wanted, torchvision_names(), n=_CLOSE)
+        known = wanted in packaged_names("torchvision")
+        close = [] if known else difflib.get_close_matches(wanted, packaged_names("torchvision"), n=_CLOSE)
     if not known:
         advice = (
             f"did you mean {' or '.join(f'{package}:{one}' for one in close)}?" if close else "see its list_models()"
@@ -96,28 +96,6 @@ def build_from_zoo(name: str, num_classes: int) -> nn.Module:
     except Exception as error:  # a package of many authors
         raise ModelError(f"{name} cannot be made with {num_classes} classes: {first_line(error)}") from error
     return model
-
-
-def torchvision_names() -> list[str]:
-    """The classifiers that torchvision knows."""
-    from torchvision import models  # slow to import
-
-    return list(models.list_models(module=models))
-
-
-def suggestions(name: str) -> list[str]:
-    """Names of torchvision and timm that an unknown name may stand for: ``resnet50`` is ``torchvision:resnet50``."""
-    plain = _plain(name.rpartition(":")[2])
-    found = [f"torchvision:{one}" for one in torchvision_names() if _plain(one) == plain]
-    if not found and importlib.util.find_spec("timm") is not None:
-        found = [f"timm:{one}" for one in _timm().list_models() if _plain(one) == plain]
-    return found
-
-
-def near_names(name: str, own: Sequence[str]) -> list[str]:
-    """The name that looks most like an unknown one, of those that are built in (``own``) or torchvision's."""
-    full = {one: f"torchvision:{one}" for one in torchvision_names()} | {one: one for one in own}
-    return [full[one] for one in difflib.get_close_matches(name.lower(), list(full), n=1, cutoff=0.75)]
 
 
 def pretrained(name: str) -> Pretrained:

@@ -14,13 +14,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from gaprune.errors import ModelError, first_line
-from gaprune.prune.compact import Compactor, masked_network
-from gaprune.prune.genome import Bits
-from gaprune.prune.graph import ChannelGroup, Graph, build_graph, without_groups
-from gaprune.prune.masks import Masks
-from gaprune.prune.modes import evaluating
-from gaprune.prune.probe import random_advice, random_operators
-from gaprune.prune.tracing import BATCH
+from gaprune.genome import Bits
+from gaprune.prune.cut.compact import Compactor, masked_network
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.graph.graph import ChannelGroup, Graph, build_graph, without_groups
+from gaprune.prune.graph.modes import evaluating
+from gaprune.prune.graph.tracing import BATCH
+from gaprune.prune.probing import random_advice, random_operators
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 """Largest relative difference that rounding may cause; a wrong graph is off by far more."""

@@ -8,15 +8,15 @@ from math import lcm
 
 import numpy as np
 
-from gaprune.choices import Genes, check_groups, names
 from gaprune.errors import OptionError, choice_error
-from gaprune.prune.costs import CostModel
-from gaprune.prune.genome import Bits, Floats, Genome, Layout, Section, Shares, bent
-from gaprune.prune.graph import Graph, Layer
-from gaprune.prune.grouping import group_channels
-from gaprune.prune.importance import Importance
-from gaprune.prune.ladder import build_ladder
-from gaprune.prune.masks import Grouping, Masks
+from gaprune.genome import Bits, Floats, Genome, Layout, Section, Shares, bent
+from gaprune.options import Genes, check_groups, names
+from gaprune.prune.cut.coclustering import group_channels
+from gaprune.prune.cut.costs import CostModel
+from gaprune.prune.cut.masks import Grouping, Masks
+from gaprune.prune.graph.graph import Graph, Layer
+from gaprune.prune.rank.importance import Importance
+from gaprune.prune.rank.ladder import build_ladder
 
 GENES = names(Genes)
 
@@ -46,7 +46,7 @@ class SpaceOptions:
 
 
 class PruningSpace:
-    """All genomes of one network (a ``gaprune.prune.genome.Space``).
+    """All genomes of one network (a ``gaprune.genome.Space``).
 
     Args:
         graph: the network's pruning graph.

@@ -1,1 +1,16 @@
 """Training after pruning: one network, the members of a front, or all of them on shared weights."""
+
+from gaprune.recovery.members import Tuner, update_table
+from gaprune.recovery.network import GENTLER, Recovered, distillation, gentle_recipe, recover
+from gaprune.recovery.shared import SharedTuner
+
+__all__ = [
+    "GENTLER",
+    "Recovered",
+    "SharedTuner",
+    "Tuner",
+    "distillation",
+    "gentle_recipe",
+    "recover",
+    "update_table",
+]

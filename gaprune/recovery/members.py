@@ -15,21 +15,45 @@ import numpy as np
 from torch import nn
 
 from gaprune.errors import RunError, TrainingError
-from gaprune.front.finetuned import current_row, handed_out, in_words, note_training, trainings
-from gaprune.front.members import CSV, member_config, member_readme
-from gaprune.front.reopen import finished_front
+from gaprune.front import (
+    CSV,
+    current_row,
+    finished_front,
+    handed_out,
+    in_words,
+    member_config,
+    member_readme,
+    note_training,
+    trainings,
+)
+from gaprune.genome import Bits, Genome
 from gaprune.progress import Reporter, duration
-from gaprune.prune.genome import Bits, Genome
-from gaprune.prune.lineage import present_kernels
-from gaprune.recovery.recover import Recovered, recover
-from gaprune.runs import FrontRow, RunDirectory, write_csv
-from gaprune.runs.files import atomic_write, put_back, read_json_object, take_place
-from gaprune.runs.front import FINETUNED
+from gaprune.prune import present_kernels
+from gaprune.recovery.network import Recovered, recover
+from gaprune.runs import (
+    FINETUNED,
+    FrontRow,
+    RunDirectory,
+    atomic_write,
+    put_back,
+    read_json_object,
+    take_place,
+    write_csv,
+)
 from gaprune.saved import METRICS, load, load_genome, save_compact, save_genome
-from gaprune.session.job import Job
-from gaprune.training import Lesson, Recipe, estimate_seconds, images_per_epoch
-from gaprune.training.digest import digest_images, digest_json, digest_tensors
-from gaprune.training.frozen import frozen_line, frozen_names, thawed
+from gaprune.session import Job
+from gaprune.training import (
+    Lesson,
+    Recipe,
+    digest_images,
+    digest_json,
+    digest_tensors,
+    estimate_seconds,
+    frozen_line,
+    frozen_names,
+    images_per_epoch,
+    thawed,
+)
 
 STATES = "finetuning"
 """Folder of a run: by fingerprint the states of trainings that are not finished."""

@@ -10,17 +10,23 @@ import numpy as np
 
 from gaprune.device import pinned
 from gaprune.errors import OptionError
-from gaprune.limits import SHARED_NEEDS
+from gaprune.options import SHARED_NEEDS
 from gaprune.progress import duration
-from gaprune.prune.grouped import GroupedConvolution
-from gaprune.prune.masks import Grouping, Masks
+from gaprune.prune import GroupedConvolution, Grouping, Masks
 from gaprune.recovery.members import STATES, Member, Tuner, forget, keep, open_member, say_frozen
-from gaprune.recovery.recover import Recovered, measured, recover, train
+from gaprune.recovery.network import Recovered, measured, recover, train
 from gaprune.runs import FrontRow
-from gaprune.session.job import Job
-from gaprune.training import Distillation, EpochRecord, Recipe, estimate_seconds, images_per_epoch
-from gaprune.training.digest import digest_json
-from gaprune.training.shared import SharedFront, SharedLesson
+from gaprune.session import Job
+from gaprune.training import (
+    Distillation,
+    EpochRecord,
+    Recipe,
+    SharedFront,
+    SharedLesson,
+    digest_json,
+    estimate_seconds,
+    images_per_epoch,
+)
 
 
 @dataclass(frozen=True)

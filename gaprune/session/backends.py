@@ -13,7 +13,7 @@ from gaprune.session.job import Job
 from gaprune.session.placement import Placement
 
 if TYPE_CHECKING:
-    from gaprune.cluster.session import Connection
+    from gaprune.cluster import Connection
 
 MakeBackend = Callable[[Job], Backend]
 """Makes the backend of a job's evaluator."""
@@ -63,7 +63,7 @@ def started(make_backend: MakeBackend, job: Job) -> MakeBackend:
 
 
 def _ray_backend(job: Job, placement: Placement) -> Backend:
-    from gaprune.cluster.backend import RayBackend
+    from gaprune.cluster import RayBackend
 
     evaluator, model = job.evaluator, job.baseline.model
     return RayBackend(

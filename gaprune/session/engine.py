@@ -12,20 +12,27 @@ from gaprune.data import ImageData, ImageSet, Splits
 from gaprune.errors import OptionError
 from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
 from gaprune.evolve import largest_cost
+from gaprune.genome import Bits
+from gaprune.options import SearchOptions
 from gaprune.progress import Reporter
-from gaprune.prune.calibration import take_anchors
-from gaprune.prune.checking import checked_graph
-from gaprune.prune.compensation import Compensator
-from gaprune.prune.costs import Costs, cost_model
-from gaprune.prune.genome import Bits
-from gaprune.prune.graph import Graph
-from gaprune.prune.importances import importance_function
-from gaprune.prune.space import PruningSpace, SpaceOptions
-from gaprune.prune.statistics import Statistics, collect, consumers, images_wanted
-from gaprune.prune.taylor import neuron_taylor
+from gaprune.prune import (
+    Compensator,
+    Costs,
+    Graph,
+    PruningSpace,
+    SpaceOptions,
+    Statistics,
+    checked_graph,
+    collect,
+    consumers,
+    cost_model,
+    images_wanted,
+    importance_function,
+    neuron_taylor,
+    take_anchors,
+)
+from gaprune.runs import MEGABYTE
 from gaprune.runs import Baseline as Original
-from gaprune.runs.tables import MEGABYTE
-from gaprune.session.options import SearchOptions
 from gaprune.session.statistics_cache import Kept
 from gaprune.training import bfloat16_pays
 

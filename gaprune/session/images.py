@@ -9,17 +9,24 @@ from typing import Any, cast
 import torch
 
 from gaprune.baseline import Baseline, fits_split, held_out_size
-from gaprune.data import ImageData, Splits, default_cache_dir, load_data, split
-from gaprune.data.folder import say_skipped
-from gaprune.data.given import normalisation_line
-from gaprune.data.photos import Photographs, stored
-from gaprune.data.sources import Reading
-from gaprune.data.splits import SearchFrom, pool
-from gaprune.models import shipped_weights, stem_of
-from gaprune.models.preprocessing import of_model
+from gaprune.data import (
+    ImageData,
+    Photographs,
+    Reading,
+    SearchFrom,
+    Splits,
+    default_cache_dir,
+    load_data,
+    normalisation_line,
+    pool,
+    say_skipped,
+    split,
+    stored,
+)
+from gaprune.models import of_model, shipped_weights, stem_of
+from gaprune.options import SearchOptions
 from gaprune.progress import Reporter
 from gaprune.session.engine import statistics_images
-from gaprune.session.options import SearchOptions
 
 MOST_HELD_OUT = 2000
 """Images of a search set that has a part of its own, unless told otherwise."""

@@ -17,20 +17,18 @@ from gaprune.data import ImageData, Splits, default_cache_dir
 from gaprune.device import choose_device, pinned
 from gaprune.evaluate import Evaluator, Objective, resolve_objectives, resolve_selector
 from gaprune.models import check_name
+from gaprune.options import ROUNDS, SearchOptions, record
 from gaprune.progress import Reporter
-from gaprune.prune.space import PruningSpace
+from gaprune.prune import PruningSpace
+from gaprune.runs import SECONDS, environment
 from gaprune.runs import Baseline as Original
-from gaprune.runs import environment
-from gaprune.runs.directory import SECONDS
 from gaprune.session.engine import make_evaluator, measure_original, precision, space_options
 from gaprune.session.images import in_hand, load_images, normalised, reading, split_images
 from gaprune.session.judging import judged
-from gaprune.session.options import ROUNDS, SearchOptions, record
 from gaprune.session.own import Own, opened
 from gaprune.session.placement import Placement, place
 from gaprune.session.statistics_cache import Kept
-from gaprune.training.digest import digest_images, digest_json, digest_tensors
-from gaprune.training.given import check_given
+from gaprune.training import check_given, digest_images, digest_json, digest_tensors
 
 
 @dataclass(frozen=True)

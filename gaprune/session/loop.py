@@ -12,10 +12,9 @@ import numpy as np
 from gaprune.errors import RunError
 from gaprune.evaluate import Backend, Floors, Outcome, expected_matrix, objective_matrix, violations
 from gaprune.evolve import Algorithm, AlgorithmState, hypervolume, make_algorithm
+from gaprune.genome import Genome
 from gaprune.progress import Reporter, Task
-from gaprune.prune.genome import Genome
-from gaprune.runs import RunDirectory
-from gaprune.runs.directory import STATE_NAME
+from gaprune.runs import STATE_NAME, RunDirectory
 from gaprune.session.backends import MakeBackend
 from gaprune.session.callbacks import Generation, tell
 from gaprune.session.engine import largest_budget

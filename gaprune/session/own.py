@@ -11,13 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from gaprune.data import ImageData
-from gaprune.data.origins import kind
+from gaprune.data import ImageData, kind
 from gaprune.errors import OptionError
 from gaprune.evaluate import Objective
 from gaprune.progress import Reporter
-from gaprune.prune.foreign import plain, unwrapped
-from gaprune.prune.probe import Probe, probe
+from gaprune.prune import Probe, plain, probe, unwrapped
 from gaprune.session.callbacks import Callback
 
 WITHOUT_MEANING = {"model": ("checkpoint", "stem", "head"), "data": ("data_dir", "test_share", "image_size", "resize")}

@@ -9,7 +9,7 @@ import torch
 
 from gaprune.device import choose_device
 from gaprune.errors import OptionError
-from gaprune.session.options import SearchOptions
+from gaprune.options import SearchOptions
 
 ADDRESS = "RAY_ADDRESS"
 """Ray's own variable for the cluster to join; set where a script runs as a Ray job."""

@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 
 from gaprune.errors import RunError
-from gaprune.prune.statistics import Statistics
-from gaprune.prune.statistics_store import load_statistics, save_statistics
+from gaprune.prune import Statistics, load_statistics, save_statistics
 
 NAME = "statistics.safetensors"
 

@@ -18,8 +18,8 @@ import pytest
 import safetensors.numpy
 
 from gaprune.errors import OptionError
-from gaprune.evolve.algorithm import Algorithm, AlgorithmState, failed_row
-from gaprune.prune.genome import Floats, Genome, Space
+from gaprune.evolve import Algorithm, AlgorithmState, failed_row
+from gaprune.genome import Floats, Genome, Space
 from gaprune.testing.spaces import ToyNetwork
 
 

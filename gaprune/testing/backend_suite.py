@@ -16,9 +16,8 @@ from itertools import islice
 import pytest
 import torch
 
-from gaprune.evaluate.backend import Backend
-from gaprune.evaluate.outcome import Outcome
-from gaprune.prune.genome import Genome
+from gaprune.evaluate import Backend, Outcome
+from gaprune.genome import Genome
 
 Evaluate = Callable[[Genome, float], Outcome]
 

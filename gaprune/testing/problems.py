@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gaprune.prune.genome import Bits, Floats, Genome
+from gaprune.genome import Bits, Floats, Genome
 from gaprune.testing.spaces import BitSpace, make_layout
 
 

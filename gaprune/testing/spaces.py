@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from gaprune.prune.genome import Bits, Floats, Layout, Section, Shares, bent
+from gaprune.genome import Bits, Floats, Layout, Section, Shares, bent
 
 Kind = Literal["neurons", "connections"]
 

@@ -8,17 +8,23 @@ from typing import Any
 
 import torch
 
-from gaprune.cli import Interrupted, options_record
-from gaprune.compress.chain import Chain, parse_chains
-from gaprune.compress.method import Outline
-from gaprune.compress.report import report
-from gaprune.compress.resuming import COMPARISONS, KIND, again_command, check_identity, resumed_options
-from gaprune.compress.rows import Row
+from gaprune.compress import (
+    COMPARISONS,
+    KIND,
+    Chain,
+    Outline,
+    Row,
+    again_command,
+    check_identity,
+    parse_chains,
+    report,
+    resumed_options,
+)
 from gaprune.device import choose_device, pinned
 from gaprune.errors import RunError
+from gaprune.options import Interrupted, options_record
 from gaprune.progress import Reporter, make_reporter
-from gaprune.runs import RunDirectory, check_free, default_run_path, environment, processor
-from gaprune.runs.files import atomic_write
+from gaprune.runs import RunDirectory, atomic_write, check_free, default_run_path, environment, processor
 from gaprune.text.data import load_texts
 from gaprune.text.encoder import check_encoder
 from gaprune.text.options import TextOptions
@@ -27,7 +33,7 @@ from gaprune.text.rows import USUAL
 from gaprune.text.table import Figures, paper_table
 from gaprune.text.task import Settings, TextTask, check_student
 from gaprune.text.training import TextRecipe
-from gaprune.training.recipe import bfloat16_pays
+from gaprune.training import bfloat16_pays
 
 TABLE = "paper.md"
 ORIGINAL = "original"

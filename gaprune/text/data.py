@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gaprune.data.cache import default_cache_dir
-from gaprune.data.stratify import complement, stratified
+from gaprune.data import complement, default_cache_dir, stratified
 from gaprune.errors import DataError, OptionError
 from gaprune.progress import SILENT, Reporter
 from gaprune.text.cleaning import Cleaned, clean_labelled

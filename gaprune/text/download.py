@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from gaprune.errors import DataError, first_line
 from gaprune.progress import SILENT, Reporter
-from gaprune.runs.files import atomic_write
+from gaprune.runs import atomic_write
 
 SST2_FILES = ("train.tsv", "test.tsv")
 SMS_FILE = "SMSSpamCollection"

@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification
 
 from gaprune.errors import CheckpointError, OptionError, first_line
-from gaprune.runs.files import read_json_object
+from gaprune.runs import read_json_object
 from gaprune.text.networks import BertClassifier, quiet
 from gaprune.text.options import PAPER as PAPER
-from gaprune.training.digest import digest_tensors
+from gaprune.training import digest_tensors
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")

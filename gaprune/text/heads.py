@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from transformers.models.bert.modeling_bert import BertLayer
 
-from gaprune.compress.method import Inputs
+from gaprune.compress import Inputs
 from gaprune.errors import MethodError
-from gaprune.prune.compact import fit_attributes, set_tensor
+from gaprune.prune import fit_attributes, set_tensor
 from gaprune.text.networks import BertClassifier
 
 UNIFORM, GLOBAL = "uniform", "global"

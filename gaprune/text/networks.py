@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
-from gaprune.compress.factored import Factored
+from gaprune.compress import Factored
 
 BUILDER = "text"
 BERT, BILSTM = "bert", "bilstm"

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from gaprune.choices import Device
-from gaprune.fields import Options, check_fields, group, option, seed_option
+from gaprune.options import Device, Options, check_fields, group, option, seed_option
 
 SST2, SMS = "sst2", "sms-spam"
 """Data sets by name."""

@@ -10,18 +10,17 @@ from typing import Any
 
 import torch
 
-from gaprune.cli import differences
-from gaprune.compress.method import Work
-from gaprune.compress.storage import load_runner, save_work
+from gaprune.compress import Work, load_runner, save_work
 from gaprune.errors import RunError
+from gaprune.options import differences
 from gaprune.progress import SILENT, Reporter
-from gaprune.runs.files import read_json_object, write_json
+from gaprune.runs import read_json_object, write_json
 from gaprune.text.data import TextData
 from gaprune.text.encoder import encoder_name, load_encoder
 from gaprune.text.networks import BertClassifier, bert_base
 from gaprune.text.task import STUDENT, Settings, Teacher, TextTask
 from gaprune.text.tokens import BertTokens
-from gaprune.training.digest import digest_json, digest_tensors
+from gaprune.training import digest_json, digest_tensors
 
 IDENTITY, TRAINING, TOKENIZER, STUDENT_TOKENIZER = "identity.json", "training", "tokenizer", "student-tokenizer"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from gaprune.compress.factored import factored, place
-from gaprune.runs.tables import MEGABYTE
+from gaprune.compress import factored, place
+from gaprune.runs import MEGABYTE
 from gaprune.text.networks import build_network
 
 FLOAT = 4

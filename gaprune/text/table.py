@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gaprune.compress.table import DASH, KERNELS
-from gaprune.runs.tables import markdown
+from gaprune.compress import DASH, KERNELS
+from gaprune.runs import markdown
 from gaprune.text.rows import PAPER, REFERENCE, ROWS, PaperRow
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gaprune.compress.method import Inputs, Predict, Student, Work
-from gaprune.data.stratify import stratified
+from gaprune.compress import Inputs, Predict, Student, Work
+from gaprune.data import stratified
 from gaprune.errors import MethodError, choice_error
 from gaprune.progress import SILENT, Reporter
 from gaprune.text.augment import augmented

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from gaprune.compress.method import Inputs
+from gaprune.compress import Inputs
 from gaprune.text.augment import MASK
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"

@@ -25,10 +25,10 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from gaprune.errors import RunError, TrainingError
 from gaprune.progress import SILENT, Reporter, Task
-from gaprune.runs.states import latest_state, save_state
+from gaprune.runs import latest_state, save_state
 from gaprune.text.networks import quiet
 from gaprune.text.tokens import Encoded
-from gaprune.training.digest import digest_json, digest_tensors
+from gaprune.training import digest_json, digest_tensors
 
 STRETCHES = 10
 """Into how many stretches a training is cut, so that much is lost at most when it is stopped."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gaprune.errors import RunError
 from gaprune.progress import Reporter
-from gaprune.runs.states import State, latest_state, save_state
+from gaprune.runs import State, latest_state, save_state
 from gaprune.training.digest import digest_images
 from gaprune.training.state import Course, EpochRecord, TrainingState
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gaprune.data.images import ImageSet
+from gaprune.data import ImageSet
 
 _CHUNK = 256
 

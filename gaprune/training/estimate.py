@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from gaprune.data.images import ImageSet
+from gaprune.data import ImageSet
 from gaprune.training.lesson import LABELS, Lesson
 from gaprune.training.recipe import Recipe, images_per_epoch, steps_per_epoch
 from gaprune.training.state import Course, reproducible, start, train_step

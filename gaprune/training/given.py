@@ -11,7 +11,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from gaprune.errors import CheckpointError, OptionError, RunError
-from gaprune.evaluate.measure import measure
+from gaprune.evaluate import measure
 from gaprune.models import (
     PRETRAINED,
     HeadRule,
@@ -20,14 +20,14 @@ from gaprune.models import (
     fill_weights,
     load_weights,
     network_of,
+    of_metadata,
     of_zoo,
     pretrained,
     read_stored,
     stem_of,
 )
-from gaprune.models.preprocessing import of_metadata
 from gaprune.progress import Reporter
-from gaprune.runs.files import atomic_write
+from gaprune.runs import atomic_write
 from gaprune.training.digest import digest_images, digest_json, digest_tensors
 from gaprune.training.head import MOST_IMAGES, fit_head
 from gaprune.training.produce import BASELINES, FORMAT, WEIGHTS, described

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gaprune.data.images import ImageSet, normaliser
+from gaprune.data import ImageSet, normaliser
 from gaprune.errors import ModelError
 from gaprune.progress import SILENT, Reporter
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gaprune.errors import ModelError, OptionError
-from gaprune.evaluate.measure import Measurement
-from gaprune.limits import HOTTEST
+from gaprune.evaluate import Measurement
+from gaprune.options import HOTTEST
 from gaprune.training.digest import digest_tensors
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from gaprune.data.images import ImageSet
-from gaprune.data.photos import epoch_of
+from gaprune.data import ImageSet, epoch_of
 from gaprune.errors import TrainingError
 from gaprune.progress import SILENT, Reporter, Task
 from gaprune.training.checkpoint import describe, restore, save

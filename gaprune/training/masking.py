@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from gaprune.prune.genome import Bits
+from gaprune.genome import Bits
 
 
 @contextmanager

@@ -16,8 +16,7 @@ from torch import nn
 from gaprune.errors import CheckpointError, RunError
 from gaprune.models import read_weights
 from gaprune.progress import SILENT, Reporter, duration
-from gaprune.runs.files import atomic_write
-from gaprune.runs.lock import DirectoryLock
+from gaprune.runs import DirectoryLock, atomic_write
 from gaprune.training.checkpoint import saved_epochs
 from gaprune.training.digest import digest_images, digest_json
 from gaprune.training.estimate import estimate_seconds

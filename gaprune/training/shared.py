@@ -18,13 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gaprune.data.images import ImageSet
-from gaprune.evaluate.measure import Measurement
-from gaprune.prune.calibration import recalibrate
-from gaprune.prune.compact import Compactor
-from gaprune.prune.graph import Graph
-from gaprune.prune.masks import Masks
-from gaprune.prune.tensors import first_names
+from gaprune.data import ImageSet
+from gaprune.evaluate import Measurement
+from gaprune.prune import Compactor, Graph, Masks, first_names, recalibrate
 from gaprune.training.digest import digest_json, digest_tensors
 from gaprune.training.frozen import frozen_names
 from gaprune.training.lesson import Batch, Distillation

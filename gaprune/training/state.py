@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from gaprune.data.augment import augment
-from gaprune.data.images import ImageSet, normaliser
-from gaprune.evaluate.measure import Measurement, measure
-from gaprune.prune.tensors import first_names
+from gaprune.data import ImageSet, augment, normaliser
+from gaprune.evaluate import Measurement, measure
+from gaprune.prune import first_names
 from gaprune.training.lesson import LABELS, Batch, Lesson
 from gaprune.training.pointwise import PixelsFirst
 from gaprune.training.recipe import Recipe, ema_decay, images_per_epoch, learning_rate, steps_per_epoch

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from gaprune.data import ImageData, ImageSet
-from gaprune.data.photos import Photographs
+from gaprune.data import ImageData, ImageSet, Photographs
 from gaprune.models import build
-from gaprune.prune.modes import copied
-from gaprune.prune.probe import Probe, probe
+from gaprune.prune import Probe, copied, probe
 from gaprune.training.recipe import Recipe, bfloat16_pays
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import genes
 from benchmarks.genes import thinned, within_latency
-from gaprune.prune.genome import Genome
+from gaprune.genome import Genome
 
 
 def test_a_front_is_thinned_evenly_with_both_ends() -> None:

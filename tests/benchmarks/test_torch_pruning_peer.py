@@ -13,7 +13,7 @@ pytest.importorskip("torch_pruning")
 from benchmarks.oneshot import Bench, WorkFile, peer_sweep
 from benchmarks.torch_pruning_peer import SCOPES, TOLERANCE, Planner, criteria, pruned, score
 from gaprune.progress import SILENT
-from gaprune.prune.costs import count_flops
+from gaprune.prune.cut.costs import count_flops
 
 CRITERIA = {criterion.name: criterion for criterion in criteria()}
 

@@ -26,11 +26,11 @@ from gaprune.evaluate import Evaluator, measure
 from gaprune.evolve import hypervolume
 from gaprune.evolve.dominance import is_efficient
 from gaprune.progress import SILENT
-from gaprune.prune.costs import cost_model, count_flops
-from gaprune.prune.graph import build_graph
-from gaprune.prune.importances import importance_function
+from gaprune.prune.compensate.statistics import Statistics
+from gaprune.prune.cut.costs import cost_model, count_flops
+from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.rank.registry import importance_function
 from gaprune.prune.space import PruningSpace, SpaceOptions
-from gaprune.prune.statistics import Statistics
 from gaprune.recovery import recover
 from gaprune.runs import FrontRow, read_csv
 from gaprune.saved import load, load_genome

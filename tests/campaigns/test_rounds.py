@@ -22,7 +22,7 @@ from gaprune.data import ImageData, load_data, split
 from gaprune.errors import GapruneError, OptionError, RunError, TrainingError
 from gaprune.evaluate import Evaluator, Objective, measure
 from gaprune.progress import SILENT
-from gaprune.prune.costs import count_flops
+from gaprune.prune.cut.costs import count_flops
 from gaprune.runs import read_csv
 from gaprune.training import Recipe, fit
 from gaprune.training import loop as training_loop

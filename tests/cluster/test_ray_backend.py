@@ -19,8 +19,8 @@ from gaprune.data import ImageData
 from gaprune.device import Numerics
 from gaprune.errors import BackendError
 from gaprune.evaluate import Outcome
+from gaprune.genome import Genome
 from gaprune.progress import SILENT
-from gaprune.prune.genome import Genome
 
 SMALL: dict[str, Any] = {
     "search_size": 60,

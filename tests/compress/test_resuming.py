@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gaprune.commands.options import CompareOptions
 from gaprune.compress.resuming import KIND, resumed_options
 from gaprune.errors import RunError
+from gaprune.options import CompareOptions
 from gaprune.runs import RunDirectory
 from gaprune.text.options import TextOptions
 

@@ -10,7 +10,7 @@ from tiny_works import accuracy, logits
 from torch import nn
 
 from gaprune.compress import Session, Work, parse_chain
-from gaprune.compress.factored import Factored
+from gaprune.compress.factoring import Factored
 from gaprune.compress.images import ImageTask
 from gaprune.compress.storage import load_work, save_work
 from gaprune.compress.tucker import Tucker

@@ -20,14 +20,14 @@ from gaprune.data.images import normalise
 from gaprune.device import choose_device, pinned
 from gaprune.evaluate import Evaluator, FitnessTask, Outcome, resolve_objectives
 from gaprune.progress import SILENT
-from gaprune.prune.calibration import recalibrate
 from gaprune.prune.checking import checked_graph
-from gaprune.prune.compact import Compactor
-from gaprune.prune.compensation import Compensator
-from gaprune.prune.graph import Graph, build_graph
-from gaprune.prune.polish import Polisher
-from gaprune.prune.statistics import collect
-from gaprune.prune.taylor import neuron_taylor
+from gaprune.prune.compensate.compensation import Compensator
+from gaprune.prune.compensate.polish import Polisher
+from gaprune.prune.compensate.statistics import collect
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.graph.graph import Graph, build_graph
+from gaprune.prune.norms.recalibration import recalibrate
+from gaprune.prune.rank.taylor import neuron_taylor
 from gaprune.training import Recipe, bfloat16_pays, fit
 from gaprune.training.digest import digest_tensors
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gaprune.errors import OptionError
 from gaprune.evaluate import Constraints
-from gaprune.prune.costs import Costs
+from gaprune.prune.cut.costs import Costs
 
 ORIGINAL = Costs(flops=1000, params=2_000_000, size=8_000_000)
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from gaprune.data.images import ImageSet, normalise
 from gaprune.evaluate import Candidate, Evaluator, FitnessTask, LocalBackend, Objective, Outcome, resolve_objectives
-from gaprune.prune.calibration import kept_anchors, recalibrate, take_anchors
-from gaprune.prune.compact import Compactor
-from gaprune.prune.genome import Genome
-from gaprune.prune.graph import build_graph
+from gaprune.genome import Genome
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.norms.recalibration import kept_anchors, recalibrate, take_anchors
 from gaprune.prune.space import PruningSpace
 
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 50.0, 70.0)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gaprune.evaluate import Candidate, Constraints, Floors, Objective, Outcome, resolve_objectives
 from gaprune.evolve.dominance import is_efficient
-from gaprune.prune.costs import Costs
-from gaprune.prune.genome import Genome
+from gaprune.genome import Genome
+from gaprune.prune.cut.costs import Costs
 
 
 class Priced:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from gaprune.data.images import ImageSet, normalise
 from gaprune.evaluate import Measurement, measure
-from gaprune.evaluate.measure import _looks
+from gaprune.evaluate.measurement import _looks
 
 MEAN, STD = (120.0,), (60.0,)
 

@@ -11,7 +11,7 @@ import pytest
 import gaprune
 from gaprune.errors import OptionError
 from gaprune.evaluate import Measurement, Objective, objective_names, resolve_objectives
-from gaprune.prune.costs import Costs
+from gaprune.prune.cut.costs import Costs
 
 SLOWEST = Objective("slowest", "a test's own", lambda c: 1.0, lambda c: 1.0)
 

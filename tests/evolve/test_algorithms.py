@@ -9,7 +9,7 @@ import pytest
 
 from gaprune.evolve import NSGA2, Algorithm, RandomSearch, Tuned, make_algorithm, nsga3
 from gaprune.evolve.initial import halving, uninformed
-from gaprune.prune.genome import Space
+from gaprune.genome import Space
 from gaprune.testing.algorithm_suite import AlgorithmSuite, evaluate, generations, history, network, tell_beyond
 
 

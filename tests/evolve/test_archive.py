@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gaprune.evolve.archive import Archive
-from gaprune.prune.genome import Genome
+from gaprune.genome import Genome
 
 
 def genomes(count):

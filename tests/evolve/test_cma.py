@@ -7,7 +7,7 @@ import pytest
 
 from gaprune.evolve import CMA, RandomSearch, make_algorithm
 from gaprune.evolve.ranked import rank
-from gaprune.prune.genome import Floats, Genome
+from gaprune.genome import Floats, Genome
 from gaprune.testing import ToyNetwork
 
 SPACE = ToyNetwork.make((3, 64, 48, 64, 32))

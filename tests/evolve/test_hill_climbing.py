@@ -4,7 +4,7 @@ import numpy as np
 
 from gaprune.evolve import Algorithm, HillClimbing
 from gaprune.evolve.initial import ladder
-from gaprune.prune.genome import Space
+from gaprune.genome import Space
 from gaprune.testing import ToyNetwork
 from gaprune.testing.algorithm_suite import AlgorithmSuite, evaluate, generations, network
 

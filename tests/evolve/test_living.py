@@ -10,7 +10,7 @@ from gaprune.evolve.operators import Resize
 from gaprune.evolve.profile import Profiler
 from gaprune.evolve.ranked import RankedSpace, rank
 from gaprune.evolve.variation import Variation
-from gaprune.prune.genome import Bits
+from gaprune.genome import Bits
 from gaprune.testing import ToyNetwork
 
 

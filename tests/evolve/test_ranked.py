@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gaprune.evolve.ranked import rank
-from gaprune.prune.genome import Layout
+from gaprune.genome import Layout
 from gaprune.testing import BitSpace, ToyNetwork
 from gaprune.testing.spaces import make_layout
 

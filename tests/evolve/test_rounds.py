@@ -9,7 +9,7 @@ from gaprune.errors import OptionError
 from gaprune.evolve import Algorithm, Rounds, make_algorithm
 from gaprune.evolve.quota import Quota
 from gaprune.evolve.ranked import rank
-from gaprune.prune.genome import Bits, Space
+from gaprune.genome import Bits, Space
 from gaprune.testing import ToyNetwork
 from gaprune.testing.algorithm_suite import AlgorithmSuite, evaluate, generations, network
 from gaprune.testing.spaces import BitSpace, make_layout

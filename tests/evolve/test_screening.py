@@ -14,7 +14,7 @@ from gaprune.evolve import NSGA2, HillClimbing, RandomSearch, hypervolume
 from gaprune.evolve.profile import Profiler
 from gaprune.evolve.ranked import rank
 from gaprune.evolve.screening import Screen
-from gaprune.prune.genome import Floats, Genome
+from gaprune.genome import Floats, Genome
 from gaprune.testing import ToyNetwork
 
 SPACE = ToyNetwork.make((3, 32, 48, 64, 64, 48), connections=False)

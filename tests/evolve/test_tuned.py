@@ -7,7 +7,7 @@ import pytest
 
 from gaprune.evolve import CMA, Tuned
 from gaprune.evolve.tuned import TiltedSpace
-from gaprune.prune.genome import Floats, Genome
+from gaprune.genome import Floats, Genome
 from gaprune.testing import ToyNetwork
 
 SPACE = ToyNetwork.make((3, 24, 16, 20))

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.paper import NETWORKS, convolutions, implied_parameters, with_neurons
 from gaprune.models import build
-from gaprune.prune.graph import build_graph
+from gaprune.prune.graph.graph import build_graph
 
 
 @pytest.mark.parametrize(

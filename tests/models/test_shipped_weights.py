@@ -10,7 +10,7 @@ from torch import nn
 
 from gaprune.data import load_data
 from gaprune.data.normalisation import CIFAR10_CLASSES
-from gaprune.evaluate.measure import measure
+from gaprune.evaluate.measurement import measure
 from gaprune.models import ShippedWeights, build, load_weights, shipped_weights
 
 SHAPE = (3, 32, 32)

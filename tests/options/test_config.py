@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from gaprune.cli import parse
 from gaprune.commands.lines import compare_main, search_main
-from gaprune.commands.options import CompareOptions, FinetuneOptions, TrainOptions
 from gaprune.errors import OptionError
-from gaprune.fields import entries
-from gaprune.session.options import SearchOptions
+from gaprune.options import CompareOptions, FinetuneOptions, SearchOptions, TrainOptions
+from gaprune.options.cli import parse
+from gaprune.options.fields import entries
 from gaprune.text.options import TextOptions
 
 COMMANDS = [SearchOptions, FinetuneOptions, TrainOptions, CompareOptions, TextOptions]

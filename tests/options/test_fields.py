@@ -11,19 +11,25 @@ from typing import Any, Literal
 
 import pytest
 
-from gaprune import choices
-from gaprune.cli import parse
-from gaprune.commands.options import CompareOptions, FinetuneOptions, TrainOptions
 from gaprune.errors import OptionError
 from gaprune.evaluate import objective_names
 from gaprune.evolve import algorithm_names
-from gaprune.fields import Options, check_fields, entries, group, option, options_from_record, options_record
-from gaprune.limits import HOTTEST
 from gaprune.models import model_names
-from gaprune.prune.calibration import RECALIBRATIONS
-from gaprune.prune.compensation import FORMS
-from gaprune.prune.importances import importance_names
-from gaprune.session.options import SearchOptions, record, resumed_options
+from gaprune.options import (
+    CompareOptions,
+    FinetuneOptions,
+    SearchOptions,
+    TrainOptions,
+    choices,
+    record,
+    resumed_options,
+)
+from gaprune.options.cli import parse
+from gaprune.options.fields import Options, check_fields, entries, group, option, options_from_record, options_record
+from gaprune.options.limits import HOTTEST
+from gaprune.prune.compensate.compensation import FORMS
+from gaprune.prune.norms.recalibration import RECALIBRATIONS
+from gaprune.prune.rank.registry import importance_names
 from gaprune.text.options import TextOptions
 
 RECORDS = json.loads((Path(__file__).parent / "version_0_1_records.json").read_text())

@@ -13,17 +13,16 @@ from typing import Any
 import pytest
 
 from gaprune.commands.finetune import finetune
-from gaprune.commands.options import FinetuneKeywords, FinetuneOptions
 from gaprune.commands.search import search
 from gaprune.errors import OptionError
-from gaprune.fields import entries
-from gaprune.keywords import from_keywords
-from gaprune.session.options import SearchKeywords, SearchOptions
+from gaprune.options import FinetuneKeywords, FinetuneOptions, SearchKeywords, SearchOptions
+from gaprune.options.fields import entries
+from gaprune.options.keywords import from_keywords
 
 PACKAGE = Path(__file__).parents[2] / "gaprune"
 SNIPPET = """
 from typing import Unpack
-from gaprune.keywords_of_search import SearchKeywords
+from gaprune.options.search_keywords import SearchKeywords
 
 def search(**options: Unpack[SearchKeywords]) -> None: ...
 
@@ -49,11 +48,11 @@ def test_the_keywords_are_the_options(function: Any, keywords: Any, options: typ
 def test_mypy_knows_names_types_and_words(tmp_path: Path) -> None:
     """In a copy of the three modules that it takes: mypy would read torch for more."""
     package = tmp_path / "gaprune"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    shutil.copy(PACKAGE / "choices.py", package)
-    shutil.copy(PACKAGE / "errors.py", package)
-    shutil.copy(PACKAGE / "session" / "options" / "keywords.py", package / "keywords_of_search.py")
+    (package / "options").mkdir(parents=True)
+    for room in (package, package / "options"):
+        (room / "__init__.py").touch()
+    for file in ("errors.py", "options/choices.py", "options/search_keywords.py"):
+        shutil.copy(PACKAGE / file, package / file)
     (tmp_path / "snippet.py").write_text(SNIPPET, encoding="utf-8")
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "snippet.py"]
     alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gaprune.data.images import ImageSet
-from gaprune.prune.calibration import Anchors, Recalibrator, kept_anchors, recalibrate, take_anchors
-from gaprune.prune.compact import Compactor
-from gaprune.prune.graph import build_graph
-from gaprune.prune.masks import Masks
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.norms.recalibration import Anchors, Recalibrator, kept_anchors, recalibrate, take_anchors
 
 IMAGES = image_set(30)
 BATCH = 8

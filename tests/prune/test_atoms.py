@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gaprune.prune.atoms import AtomTable
+from gaprune.prune.graph.atoms import AtomTable
 
 
 def test_united_atoms_have_one_representative_and_others_keep_their_own() -> None:

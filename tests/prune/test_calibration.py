@@ -9,7 +9,7 @@ from tiny_networks import PRUNABLE, chain
 from torch import Tensor, nn
 
 from gaprune.data.images import ImageSet, normalise
-from gaprune.prune.calibration import recalibrate
+from gaprune.prune.norms.recalibration import recalibrate
 
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 50.0, 70.0)
 

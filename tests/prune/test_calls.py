@@ -11,12 +11,12 @@ from tiny_networks import MEAN, SHAPE, STD, chain, image_set
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gaprune.prune.compact import Compactor
-from gaprune.prune.graph import build_graph
-from gaprune.prune.masks import Masks
-from gaprune.prune.polish import Polisher
-from gaprune.prune.statistics import collect
-from gaprune.prune.taylor import neuron_taylor
+from gaprune.prune.compensate.polish import Polisher
+from gaprune.prune.compensate.statistics import collect
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.rank.taylor import neuron_taylor
 
 
 def by_keyword(s: Any, x: Tensor) -> Tensor:

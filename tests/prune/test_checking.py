@@ -22,9 +22,9 @@ from torch.nn import functional as F
 
 from gaprune.errors import ModelError
 from gaprune.prune.checking import checked_graph
-from gaprune.prune.compact import Compactor, masked_network
-from gaprune.prune.graph import build_graph
-from gaprune.prune.tensors import state_tensors
+from gaprune.prune.cut.compact import Compactor, masked_network
+from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.graph.tensors import state_tensors
 
 
 def hard_coded() -> nn.Module:

@@ -26,11 +26,11 @@ from torch.nn import functional as F
 
 from gaprune.data.images import ImageSet
 from gaprune.models import build
-from gaprune.prune.calibration import recalibrate
-from gaprune.prune.compact import Compactor, masked_network
-from gaprune.prune.graph import Graph, build_graph
-from gaprune.prune.masks import Masks
-from gaprune.prune.tensors import state_tensors
+from gaprune.prune.cut.compact import Compactor, masked_network
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.graph.graph import Graph, build_graph
+from gaprune.prune.graph.tensors import state_tensors
+from gaprune.prune.norms.recalibration import recalibrate
 
 OPTIONS: tuple[dict[str, Any], ...] = (
     {"genes": "neurons"},

@@ -10,14 +10,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from gaprune.data import ImageSet
-from gaprune.prune.compact import Compactor
-from gaprune.prune.compensation import FORMS, Compensator, Form, stand_in, tap_shares
-from gaprune.prune.connections import resolve_kernels
-from gaprune.prune.graph import Graph, build_graph
-from gaprune.prune.masks import Masks
-from gaprune.prune.polish import Polisher
-from gaprune.prune.removal import _Consumer, obs, removal_curve
-from gaprune.prune.statistics import PATCH_DAMPINGS, Statistics, collect, consumers, images_wanted
+from gaprune.prune.compensate.compensation import FORMS, Compensator, Form, stand_in, tap_shares
+from gaprune.prune.compensate.connections import resolve_kernels
+from gaprune.prune.compensate.polish import Polisher
+from gaprune.prune.compensate.statistics import PATCH_DAMPINGS, Statistics, collect, consumers, images_wanted
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.graph.graph import Graph, build_graph
+from gaprune.prune.rank.removal import _Consumer, obs, removal_curve
 
 MEAN, STD = (120.0, 130.0, 110.0), (60.0, 61.0, 62.0)
 SHAPE = (3, 8, 8)
@@ -204,7 +204,7 @@ def test_re_solved_kernels_give_way_to_plain_removal_where_that_errs_less(monkey
         new[2:] += 5.0
         return new * kept[:, :, None]
 
-    monkeypatch.setattr("gaprune.prune.compensation.resolve_kernels", wrong)
+    monkeypatch.setattr("gaprune.prune.compensate.compensation.resolve_kernels", wrong)
     found = Compensator(model, graph, statistics)(masks)["consumer.weight"]
     cut = model.get_parameter("consumer.weight").detach() * torch.from_numpy(kernels)[:, :, None, None]
     torch.testing.assert_close(found[:2], right[:2])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gaprune.prune import connections
-from gaprune.prune.connections import kernel_worth, resolve_kernels
+from gaprune.prune.compensate.connections import kernel_worth, resolve_kernels
 
 
 def layer(out: int, inputs: int, taps: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:

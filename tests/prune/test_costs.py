@@ -17,12 +17,12 @@ from tiny_networks import PRUNABLE, SHAPE, fits, prepared, random_masks, space_o
 from torch import nn
 
 from gaprune.models import build
-from gaprune.prune.compact import Compactor
-from gaprune.prune.costs import CostModel, count_flops
-from gaprune.prune.graph import Graph, build_graph
-from gaprune.prune.masks import Masks
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.costs import CostModel, count_flops
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.graph.graph import Graph, build_graph
+from gaprune.prune.graph.tensors import first_names, state_tensors
 from gaprune.prune.space import PruningSpace
-from gaprune.prune.tensors import first_names, state_tensors
 from gaprune.saved import Config, save_compact
 
 OPTIONS: tuple[dict[str, Any], ...] = (

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gaprune.models import build
-from gaprune.prune.compact import Compactor
-from gaprune.prune.folding import fold
-from gaprune.prune.graph import Norm, build_graph
-from gaprune.prune.grouped import GroupedConvolution
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.grouped import GroupedConvolution
+from gaprune.prune.graph.graph import Norm, build_graph
+from gaprune.prune.norms.folding import fold
 
 PRECISION = {torch.float64: 1e-10, torch.float32: 1e-5}
 

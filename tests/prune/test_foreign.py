@@ -14,7 +14,7 @@ from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from gaprune.errors import ModelError
-from gaprune.prune.foreign import plain, plain_tensors, unwrapped
+from gaprune.prune.graph.foreign import plain, plain_tensors, unwrapped
 
 IMAGES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from gaprune.errors import ModelError
 from gaprune.models import build
-from gaprune.prune.graph import build_graph
-from gaprune.prune.tensors import state_tensors
+from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.graph.tensors import state_tensors
 
 IMAGE = (3, 32, 32)
 
@@ -145,7 +145,7 @@ def test_groups_that_begin_at_the_same_convolution_have_names_of_their_own() -> 
 @pytest.mark.parametrize(
     ("build_model", "message"),
     [
-        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 3)), "no neuron that may be removed"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 3)), "has no convolution, and what gaprune removes is"),
         (lambda: nn.Sequential(conv(3, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "no hidden convolution"),
         (lambda: nn.ReLU(), "no parameters, so there is nothing to prune"),
         (lambda: Net(lambda s, x: x if x.sum() > 0 else -x, a=conv(3, 3)), "cannot be traced on an input of"),

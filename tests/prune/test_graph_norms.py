@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gaprune.models import build
-from gaprune.prune.graph import Norm, build_graph, without_groups
+from gaprune.prune.graph.graph import Norm, build_graph, without_groups
 
 IMAGE = (3, 32, 32)
 

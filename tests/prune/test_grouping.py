@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
 
-from gaprune.prune.compact import split
-from gaprune.prune.grouping import group_channels
-from gaprune.prune.masks import Grouping
+from gaprune.prune.cut.coclustering import group_channels
+from gaprune.prune.cut.compact import split
+from gaprune.prune.cut.masks import Grouping
 
 BLOCKS = [(4, 3, 2), (8, 8, 4), (16, 8, 2), (32, 32, 8)]
 

@@ -8,10 +8,10 @@ import torch
 from tiny_networks import PRUNABLE, SHAPE, chain, prepared, residual
 
 from gaprune.errors import OptionError
-from gaprune.prune.graph import build_graph
-from gaprune.prune.importance import bn, l2, random, taylor
-from gaprune.prune.importances import importance_function, importance_names
-from gaprune.prune.statistics import Statistics
+from gaprune.prune.compensate.statistics import Statistics
+from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.rank.importance import bn, l2, random, taylor
+from gaprune.prune.rank.registry import importance_function, importance_names
 
 FUNCTIONS = {"l2": l2, "bn": bn, "random": random}
 

@@ -9,11 +9,11 @@ from torch import nn
 from gaprune.evolve.initial import informed_member
 from gaprune.evolve.ranked import rank
 from gaprune.models import build
-from gaprune.prune.costs import CostModel, kept_kernels
-from gaprune.prune.graph import Graph, build_graph
-from gaprune.prune.importance import Importance, l2
-from gaprune.prune.ladder import LEAST_INSIDE, WidthFlops, build_ladder
-from gaprune.prune.masks import Masks
+from gaprune.prune.cut.costs import CostModel, kept_kernels
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.graph.graph import Graph, build_graph
+from gaprune.prune.rank.importance import Importance, l2
+from gaprune.prune.rank.ladder import LEAST_INSIDE, WidthFlops, build_ladder
 from gaprune.prune.space import PruningSpace
 
 SHAPE = (3, 8, 8)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gaprune.prune.least_squares import damped_inverse, kept_weights, kept_weights_by_inverse, solve
+from gaprune.prune.compensate.least_squares import damped_inverse, kept_weights, kept_weights_by_inverse, solve
 
 
 def problem(n: int = 24, out: int = 5, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:

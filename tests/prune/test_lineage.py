@@ -21,13 +21,13 @@ from tiny_networks import (
 )
 from torch import nn
 
-from gaprune.prune.compact import Compactor
-from gaprune.prune.costs import cost_model, kept_kernels
-from gaprune.prune.genome import Bits
-from gaprune.prune.graph import build_graph
-from gaprune.prune.importance import l2
-from gaprune.prune.lineage import compose, present_kernels
-from gaprune.prune.masks import Masks
+from gaprune.genome import Bits
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.costs import cost_model, kept_kernels
+from gaprune.prune.cut.lineage import compose, present_kernels
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.rank.importance import l2
 from gaprune.prune.space import PruningSpace, SpaceOptions
 from gaprune.saved import fill_structure, stored_tensors, structure
 

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gaprune.data.images import normalise
-from gaprune.prune.compact import Compactor
-from gaprune.prune.compensation import Compensator
-from gaprune.prune.graph import build_graph
-from gaprune.prune.masks import Masks
-from gaprune.prune.padding import is_linear, padding_sides
-from gaprune.prune.patches import draw_positions, outputs_at, patches_at
-from gaprune.prune.polish import Polisher
-from gaprune.prune.statistics import collect, consumers
+from gaprune.prune.compensate.compensation import Compensator
+from gaprune.prune.compensate.padding import is_linear, padding_sides
+from gaprune.prune.compensate.patches import draw_positions, outputs_at, patches_at
+from gaprune.prune.compensate.polish import Polisher
+from gaprune.prune.compensate.statistics import collect, consumers
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.graph.graph import build_graph
 
 
 class Static(nn.Conv2d):

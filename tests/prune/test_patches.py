@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gaprune.prune.patches import PatchSums, draw_positions, outputs_at, patches_at, pointwise
+from gaprune.prune.compensate.patches import PatchSums, draw_positions, outputs_at, patches_at, pointwise
 
 CONVOLUTIONS = {
     "3x3": nn.Conv2d(4, 5, 3),
@@ -57,7 +57,7 @@ def test_no_position_is_drawn_twice_and_a_seed_repeats_the_draw() -> None:
 def test_sums_give_mean_and_covariance_however_far_from_zero(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gaprune.prune.patches.BLOCK", 4)
+    monkeypatch.setattr("gaprune.prune.compensate.patches.BLOCK", 4)
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(200, 6, generator=generator, dtype=torch.float64) * torch.arange(1, 7) + 1000
     sums = PatchSums(6, torch.device("cpu"))

@@ -11,13 +11,13 @@ from tiny_networks import MEAN, PRUNABLE, SHAPE, STD, image_set, random_masks, s
 from torch import nn
 
 from gaprune.data.images import normalise
-from gaprune.prune.calibration import recalibrate
-from gaprune.prune.compact import Compactor
-from gaprune.prune.compensation import Compensator
-from gaprune.prune.graph import Graph, build_graph
-from gaprune.prune.masks import Masks
-from gaprune.prune.polish import Polisher, _cut_off
-from gaprune.prune.statistics import collect
+from gaprune.prune.compensate.compensation import Compensator
+from gaprune.prune.compensate.polish import Polisher, _cut_off
+from gaprune.prune.compensate.statistics import collect
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.masks import Masks
+from gaprune.prune.graph.graph import Graph, build_graph
+from gaprune.prune.norms.recalibration import recalibrate
 
 IMAGES = image_set(200)
 
@@ -141,7 +141,7 @@ def test_behind_a_rectifier_outputs_that_are_cut_off_anyway_are_not_fitted(monke
     neurons[:6] = False
     errors = []
     for sweeps in (1, 2, 4):
-        monkeypatch.setattr("gaprune.prune.polish.SWEEPS", sweeps)
+        monkeypatch.setattr("gaprune.prune.compensate.polish.SWEEPS", sweeps)
         network = Compactor(model, graph)(Masks(neurons))
         Polisher(model, graph, IMAGES, MEAN, STD)(network, Masks(neurons))
         errors.append(error(model, network))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gaprune.errors import ModelError
-from gaprune.prune.probe import Probe, probe
+from gaprune.prune.probing import Probe, probe
 
 WANTED = Probe("mine", (3, 8, 8), 3, "my images")
 Aux = namedtuple("Aux", "logits aux")

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from tiny_networks import PRUNABLE, SHAPE, prepared, residual
 
 from gaprune.prune import removal
-from gaprune.prune.connections import kernel_worth
-from gaprune.prune.graph import build_graph
-from gaprune.prune.importance import kernel_norms
-from gaprune.prune.removal import _Consumer, obs, removal_curve
-from gaprune.prune.statistics import Moments, Statistics, consumers
+from gaprune.prune.compensate.connections import kernel_worth
+from gaprune.prune.compensate.statistics import Moments, Statistics, consumers
+from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.rank.importance import kernel_norms
+from gaprune.prune.rank.removal import _Consumer, obs, removal_curve
 
 Floats = NDArray[np.float64]
 Case = tuple[Floats, Floats, NDArray[np.int64]]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gaprune.data.images import ImageSet, normalise
-from gaprune.prune.restating import restate_norms
+from gaprune.prune.norms.restating import restate_norms
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
@@ -52,7 +52,7 @@ def outputs(net: nn.Module, images: ImageSet, training: bool = False) -> Tensor:
 def in_double(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_default_dtype()
     monkeypatch.setattr(
-        "gaprune.prune.restating.normaliser",
+        "gaprune.prune.norms.restating.normaliser",
         lambda mean, std, device: lambda batch: normalise(batch, mean, std).to(torch.float64),
     )
     assert before == torch.float32

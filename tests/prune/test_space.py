@@ -11,9 +11,9 @@ from tiny_networks import PRUNABLE, SHAPE, prepared, space_of
 from torch import nn
 
 from gaprune.errors import OptionError
-from gaprune.prune.compact import Compactor
-from gaprune.prune.genome import Bits, Genome
-from gaprune.prune.graph import Graph, build_graph
+from gaprune.genome import Bits, Genome
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.graph.graph import Graph, build_graph
 from gaprune.prune.space import PruningSpace, SpaceOptions
 
 NAMES = ("chain", "residual", "dense block", "depthwise", "grouped", "gated", "unet")

@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from gaprune.data.images import normalise
-from gaprune.prune.compact import Compactor
-from gaprune.prune.compensation import Compensator
-from gaprune.prune.graph import build_graph
-from gaprune.prune.statistics import collect, consumers
+from gaprune.prune.compensate.compensation import Compensator
+from gaprune.prune.compensate.statistics import collect, consumers
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.graph.graph import build_graph
 
 
 def signal() -> nn.Module:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from tiny_networks import MEAN, PRUNABLE, SHAPE, STD, chain, image_set
 
-from gaprune.prune.calibration import take_anchors
-from gaprune.prune.graph import build_graph
-from gaprune.prune.statistics import Statistics, collect
-from gaprune.prune.statistics_store import load_statistics, save_statistics
+from gaprune.prune.compensate.statistics import Statistics, collect
+from gaprune.prune.compensate.statistics_store import load_statistics, save_statistics
+from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.norms.recalibration import take_anchors
 
 CPU = torch.device("cpu")
 

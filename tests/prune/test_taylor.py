@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gaprune.data import ImageSet
-from gaprune.prune.graph import Graph, Layer, build_graph
-from gaprune.prune.taylor import neuron_taylor
+from gaprune.prune.graph.graph import Graph, Layer, build_graph
+from gaprune.prune.rank.taylor import neuron_taylor
 
 MEAN, STD = (120.0, 130.0, 110.0), (60.0, 61.0, 62.0)
 

@@ -26,9 +26,9 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from gaprune.errors import ModelError
 from gaprune.prune.checking import checked_graph
-from gaprune.prune.compact import Compactor
-from gaprune.prune.costs import cost_model, count_flops
-from gaprune.prune.graph import build_graph
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.costs import cost_model, count_flops
+from gaprune.prune.graph.graph import build_graph
 
 
 class Standardised(nn.Conv2d):

@@ -20,8 +20,8 @@ from gaprune.data import ImageData
 from gaprune.errors import OptionError
 from gaprune.evaluate import Evaluator, Floors
 from gaprune.front.build import Builder, Built
+from gaprune.genome import Genome
 from gaprune.progress import SILENT
-from gaprune.prune.genome import Genome
 
 SMALL: dict[str, Any] = {
     "search_size": 60,

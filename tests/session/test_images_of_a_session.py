@@ -13,9 +13,9 @@ from gaprune.baseline import Baseline
 from gaprune.data import ImageData
 from gaprune.data.images import ImageSet
 from gaprune.models.preprocessing import PREPROCESSING, Preprocessing
+from gaprune.options import SearchOptions
 from gaprune.session.images import load_images, normalised, search_size, split_images
 from gaprune.session.job import Before
-from gaprune.session.options import SearchOptions
 
 
 def baseline(data: ImageData, own: bool = False, told: Preprocessing | None = None) -> Baseline:

@@ -14,8 +14,8 @@ import gaprune
 from gaprune.data import ImageData, from_arrays, split
 from gaprune.data.splits import Splits
 from gaprune.errors import ModelError
+from gaprune.options import SearchOptions
 from gaprune.session.judging import FEW, chance_at_most, judged
-from gaprune.session.options import SearchOptions
 
 DATA = from_arrays("squares", squares(60, 0), squares(80, 1), classes=("red", "green", "blue"))
 

@@ -15,8 +15,8 @@ import gaprune
 from gaprune.commands.search import Interrupted, SearchResult
 from gaprune.data import ImageData
 from gaprune.evaluate import Evaluator, Floors, Measurement, Objective, Outcome
+from gaprune.genome import Genome
 from gaprune.progress import SILENT
-from gaprune.prune.genome import Genome
 from gaprune.runs import RunDirectory
 from gaprune.session.loop import _known
 

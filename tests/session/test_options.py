@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gaprune.cli import parse
 from gaprune.errors import OptionError, RunError
-from gaprune.session.options import SearchOptions, record, resumed_options
+from gaprune.options import SearchOptions, record, resumed_options
+from gaprune.options.cli import parse
 
 RUN = Path("runs/some")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gaprune.errors import OptionError
-from gaprune.session.options import SearchOptions
+from gaprune.options import SearchOptions
 from gaprune.session.placement import ADDRESS, place
 
 

@@ -11,8 +11,8 @@ from listener import Listener
 
 from gaprune.data import ImageData
 from gaprune.models import ShippedWeights
+from gaprune.options import SearchOptions
 from gaprune.session import images
-from gaprune.session.options import SearchOptions
 from gaprune.training import Recipe
 from gaprune.training.produce import train_baseline
 from gaprune.training.subject import Subject

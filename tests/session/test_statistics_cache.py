@@ -9,8 +9,8 @@ import torch
 from tiny_networks import MEAN, PRUNABLE, SHAPE, STD, image_set
 
 from gaprune.errors import RunError
-from gaprune.prune.graph import build_graph
-from gaprune.prune.statistics import Statistics, collect
+from gaprune.prune.compensate.statistics import Statistics, collect
+from gaprune.prune.graph.graph import build_graph
 from gaprune.session.statistics_cache import NAME, Kept
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gaprune.evolve.archive import Archive
-from gaprune.prune.genome import Genome
+from gaprune.genome import Genome
 from gaprune.testing import dtlz2, lotz, one_min_max, zdt5
 
 

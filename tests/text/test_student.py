@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gaprune.compress.factored import factored, place
+from gaprune.compress.factoring import factored, place
 from gaprune.text.networks import BiLstm, Recurrent, bilstm_base, build_network
 
 SHAPE = {"vocabulary": 12, "embedding": 5, "hidden": 4, "units": 6, "classes": 2}

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from gaprune.data.images import ImageSet
 from gaprune.errors import ModelError, OptionError, RunError
-from gaprune.evaluate.measure import measure
+from gaprune.evaluate.measurement import measure
 from gaprune.training import LABELS, Distillation, Recipe, estimate_seconds, fit
 from gaprune.training import loop as training_loop
 from gaprune.training.lesson import Batch

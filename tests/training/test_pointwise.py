@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gaprune.data.images import ImageSet
-from gaprune.prune.compact import Compactor
-from gaprune.prune.graph import build_graph
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.graph.graph import build_graph
 from gaprune.training import Distillation, Recipe, fit
 from gaprune.training.pointwise import BLOCK, PixelsFirst, overruns
 from gaprune.training.shared import SharedFront, SharedLesson

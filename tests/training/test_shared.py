@@ -10,8 +10,8 @@ from tiny_networks import MEAN, PRUNABLE, SHAPE, STD, fits, prepared, random_mas
 from torch import Tensor, nn
 
 from gaprune.data.images import ImageSet
-from gaprune.prune.compact import Compactor
-from gaprune.prune.graph import build_graph
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.graph.graph import build_graph
 from gaprune.training import Recipe, fit
 from gaprune.training import loop as training_loop
 from gaprune.training.shared import SharedFront, SharedLesson, _sampled

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gaprune.data.images import ImageSet
 from gaprune.errors import RunError, TrainingError
-from gaprune.evaluate.measure import measure
+from gaprune.evaluate.measurement import measure
 from gaprune.training import EpochRecord, Recipe, fit, loop
 from gaprune.training.recipe import steps_per_epoch
 from gaprune.training.state import Course, TrainingState, _average, start, train_step

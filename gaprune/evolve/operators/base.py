@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaprune.evolve.ranked import RankedSpace
-from gaprune.prune.genome import Bits, Section
+from gaprune.genome import Bits, Section
 
 Indices = NDArray[np.intp]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gaprune.evolve.ranked import RankedSpace
-from gaprune.prune.genome import Bits
+from gaprune.genome import Bits
 
 
 @dataclass(frozen=True, kw_only=True)

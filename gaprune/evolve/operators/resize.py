@@ -9,7 +9,7 @@ import numpy as np
 
 from gaprune.evolve.operators.base import pick_sections, resized
 from gaprune.evolve.ranked import RankedSpace
-from gaprune.prune.genome import Bits
+from gaprune.genome import Bits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from gaprune.evolve.operators.base import Indices, lowest, noisy_standing
 from gaprune.evolve.ranked import RankedSpace
-from gaprune.prune.genome import Bits, Section
+from gaprune.genome import Bits, Section
 
 
 @dataclass(frozen=True, kw_only=True)

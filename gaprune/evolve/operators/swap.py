@@ -8,7 +8,7 @@ import numpy as np
 
 from gaprune.evolve.operators.base import Indices, noisy_standing, pick_sections
 from gaprune.evolve.ranked import RankedSpace
-from gaprune.prune.genome import Bits, Section
+from gaprune.genome import Bits, Section
 
 
 @dataclass(frozen=True, kw_only=True)

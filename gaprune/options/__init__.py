@@ -1,0 +1,103 @@
+"""What can be told: fields with words and bounds, files and keyword arguments of options, the command line.
+
+Importable without torch, so that help and mistakes are answered at once.
+"""
+
+from gaprune.options.choices import FORMS, MODELS, TEXT_MODEL, Data, Device, Genes, LogLevel, Stem, check_groups, names
+from gaprune.options.cli import (
+    BAD_INPUT,
+    Interrupted,
+    differences,
+    fail,
+    options_from_record,
+    options_record,
+    run_command,
+    typed_command,
+)
+from gaprune.options.compare import CompareOptions
+from gaprune.options.config import peek
+from gaprune.options.fields import LARGEST_SEED, Options, check_fields, group, names_of, option, seed_option
+from gaprune.options.finetune import FinetuneOptions
+from gaprune.options.finetune_keywords import FinetuneKeywords
+from gaprune.options.groups import (
+    ClusterOptions,
+    EvolutionOptions,
+    FitnessOptions,
+    GenomeOptions,
+    ImageOptions,
+    IterationOptions,
+    MachineOptions,
+    NetworkOptions,
+    ReadingOptions,
+    RoundOptions,
+    RunOptions,
+    ScreenOptions,
+)
+from gaprune.options.keywords import from_keywords
+from gaprune.options.limits import COSTS, HOTTEST, SHARED_NEEDS, check_limits
+from gaprune.options.models import packaged_names, unknown_model
+from gaprune.options.resume import AUTO, PLACES, record, resumed_options, with_known_data
+from gaprune.options.search import ROUNDS, SearchOptions, settled
+from gaprune.options.search_keywords import SearchKeywords
+from gaprune.options.train import TrainOptions
+
+__all__ = [
+    "AUTO",
+    "BAD_INPUT",
+    "COSTS",
+    "FORMS",
+    "HOTTEST",
+    "LARGEST_SEED",
+    "MODELS",
+    "PLACES",
+    "ROUNDS",
+    "SHARED_NEEDS",
+    "TEXT_MODEL",
+    "ClusterOptions",
+    "CompareOptions",
+    "Data",
+    "Device",
+    "EvolutionOptions",
+    "FinetuneKeywords",
+    "FinetuneOptions",
+    "FitnessOptions",
+    "Genes",
+    "GenomeOptions",
+    "ImageOptions",
+    "Interrupted",
+    "IterationOptions",
+    "LogLevel",
+    "MachineOptions",
+    "NetworkOptions",
+    "Options",
+    "ReadingOptions",
+    "RoundOptions",
+    "RunOptions",
+    "ScreenOptions",
+    "SearchKeywords",
+    "SearchOptions",
+    "Stem",
+    "TrainOptions",
+    "check_fields",
+    "check_groups",
+    "check_limits",
+    "differences",
+    "fail",
+    "from_keywords",
+    "group",
+    "names",
+    "names_of",
+    "option",
+    "options_from_record",
+    "options_record",
+    "packaged_names",
+    "peek",
+    "record",
+    "resumed_options",
+    "run_command",
+    "seed_option",
+    "settled",
+    "typed_command",
+    "unknown_model",
+    "with_known_data",
+]

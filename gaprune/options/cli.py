@@ -1,0 +1,348 @@
+"""Commands from dataclasses: a frozen dataclass of options becomes a command line with one-line errors."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import inspect
+import math
+import os
+import re
+import shlex
+import signal
+import sys
+import threading
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from gaprune.errors import GapruneError, OptionError, choice_error
+from gaprune.options.config import read_config, write_config
+from gaprune.options.fields import (
+    GIVEN,
+    Entry,
+    argument,
+    entries,
+    flag,
+    made_of,
+    option,
+    options_from_record,
+    options_record,
+)
+
+__all__ = [
+    "BAD_INPUT",
+    "GIVEN",
+    "Interrupted",
+    "argument",
+    "differences",
+    "fail",
+    "option",
+    "options_from_record",
+    "options_record",
+    "parse",
+    "run_command",
+    "typed_command",
+]
+
+Options = TypeVar("Options")
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+OUTPUT_CLOSED = 141
+TERMINATED = 143
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, met by a command that knows what to tell its user: the message, one line."""
+
+
+def parse(options_class: type[Options], argv: Sequence[str] | None, prog: str) -> Options:
+    """The options that a command line stands for.
+
+    Args:
+        options_class: a dataclass whose fields come from ``option``.
+        argv: the arguments; those of the process when None.
+        prog: how the command is called, for its help.
+
+    Raises:
+        OptionError: in one line, what is wrong and what would be right.
+        SystemExit: after ``--help``.
+    """
+    parser = _parser(options_class, prog)
+    namespace, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise _unknown_argument(unknown[0], options_class, prog)
+    typed = {name: value for name, value in vars(namespace).items() if value is not _UNTYPED}
+    config, written = typed.pop(CONFIG, None), typed.pop(WRITE_CONFIG, None)
+    if config is not None:
+        typed = {**read_config(config, options_class, _read), **typed}
+    if written is not None:
+        write_config(written, options_class, typed, prog)
+        print(f"wrote {written}: {prog} --config {shlex.quote(str(written))}")  # noqa: T201 - the command's edge
+        raise SystemExit(0)
+    for entry in _places(options_class):
+        if entry.name not in typed:
+            raise OptionError(f"{entry.field.metadata['metavar']} is missing: give {entry.help}")
+    if any(field.name == GIVEN for field in dataclasses.fields(typing.cast(Any, options_class))):
+        typed[GIVEN] = frozenset(typed)
+    return made_of(options_class, typed)
+
+
+def run_command(
+    command: Callable[[Options], None],
+    options_class: type[Options],
+    prog: str,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse, call, and turn what can happen into an exit status.
+
+    An error that the user can mend is one line on standard error and status 2; Ctrl-C is one line and 130
+    (``Interrupted`` carries the command's own), SIGTERM the same and 143; a closed output such as ``| head`` is
+    141. Any other exception is a bug and goes through with its traceback.
+    """
+    with _termination() as asked:
+        try:
+            command(parse(options_class, argv, prog))
+            sys.stdout.flush()
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 0
+        except GapruneError as error:
+            return fail(prog, error)
+        except KeyboardInterrupt as interruption:
+            line = f"{prog}: {_one_line(interruption) or 'interrupted'}"
+            return _fail(line, TERMINATED if asked else INTERRUPTED)
+        except BrokenPipeError:
+            _discard_output()
+            return OUTPUT_CLOSED
+    return 0
+
+
+def fail(prog: str, error: GapruneError) -> int:
+    """Say in one line on standard error what the user can mend; the exit status of that."""
+    return _fail(f"{prog}: error: {_one_line(error)}", BAD_INPUT)
+
+
+@contextmanager
+def _termination() -> Iterator[list[int]]:
+    """Make SIGTERM, which batch systems send before they kill, do what Ctrl-C does; the list tells that it came.
+
+    Where somebody has decided already what it does, and in threads, which get no signals, nothing changes.
+    """
+    asked: list[int] = []
+
+    def stop(number: int, frame: types.FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not cut short what the first has begun
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield asked
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def typed_command(prog: str, options: Any) -> str:
+    """The command line that gives ``options``, which have a field ``given``, those again that were typed."""
+    words, places = [prog], [entry.name for entry in _places(type(options))]
+    for name, value in options_record(options).items():
+        if name in places:
+            words.append(shlex.quote(str(value)))
+        elif name in options.given and isinstance(value, bool):
+            words.append(flag(name if value else f"no_{name}"))
+        elif name in options.given:
+            words += [flag(name), shlex.quote(",".join(map(str, value)) if isinstance(value, list) else str(value))]
+    return " ".join(words)
+
+
+def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """What changed between two records, one ``name: old -> new`` each, nested names joined by dots."""
+    lines = []
+    for name in [*a, *(name for name in b if name not in a)]:
+        old, new = a.get(name, _MISSING), b.get(name, _MISSING)
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += [f"{name}.{line}" for line in differences(old, new)]
+        elif old != new:
+            lines.append(f"{name}: {_readable(old)} -> {_readable(new)}")
+    return lines
+
+
+_MISSING = object()
+_UNTYPED = object()
+
+CONFIG, WRITE_CONFIG = "config", "write_config"
+"""Options that every command has: a file of options to read, and one to write."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(message.removeprefix("argument "))
+
+
+def _parser(options_class: type[Any], prog: str) -> _Parser:
+    places = _places(options_class)
+    examples = getattr(options_class, "EXAMPLES", ())
+    parser = _Parser(
+        prog=prog,
+        usage=" ".join(["%(prog)s", *(entry.field.metadata["metavar"] for entry in places), "[--option value ...]"]),
+        description=inspect.cleandoc(options_class.__doc__ or "").split("\n\nAttributes:")[0],
+        epilog="\n".join(("examples:", *(f"  {example}" for example in examples))) if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for entry in entries(options_class).values():
+        title = entry.title
+        if title is not None and title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        _add_option(parser if title is None else groups[title], entry)
+    _add_config(parser.add_argument_group("file of options"))
+    return parser
+
+
+def _add_config(parser: argparse._ArgumentGroup) -> None:
+    def path(name: str) -> Callable[[str], Any]:
+        return lambda value: _read(flag(name), Path, (), value)
+
+    text = "a TOML file of options, by their names; what is typed wins over it"
+    parser.add_argument(flag(CONFIG), type=path(CONFIG), default=_UNTYPED, metavar="FILE", help=text)
+    text = "write a file for --config with every option and its meaning, and do no more"
+    parser.add_argument(flag(WRITE_CONFIG), type=path(WRITE_CONFIG), default=_UNTYPED, metavar="FILE", help=text)
+
+
+def _add_option(parser: argparse._ActionsContainer, entry: Entry) -> None:
+    metavar = entry.field.metadata["metavar"]
+    read = _reader(entry)
+    if entry.place:
+        parser.add_argument(
+            entry.name, nargs="?", default=_UNTYPED, type=read, metavar=metavar, help=entry.help.replace("%", "%%")
+        )
+        return
+    text = f"{entry.help} (default: {_readable(entry.field.default)})"
+    if entry.kind is bool:
+        action, escaped = argparse.BooleanOptionalAction, text.replace("%", "%%")
+        parser.add_argument(entry.flag, dest=entry.name, action=action, default=_UNTYPED, help=escaped)
+        return
+    if any(not re.search(rf"\b{re.escape(choice)}\b", entry.help) for choice in entry.choices):
+        text = f"{text}; one of {', '.join(entry.choices)}"
+    parser.add_argument(
+        entry.flag,
+        dest=entry.name,
+        type=read,
+        default=_UNTYPED,
+        metavar=metavar or _metavar(entry.kind),
+        help=text.replace("%", "%%"),
+    )
+
+
+def _places(options_class: type[Any]) -> list[Entry]:
+    """The options that are given by their place."""
+    return [entry for entry in entries(options_class).values() if entry.place]
+
+
+def _reader(entry: Entry) -> Callable[[str], Any]:
+    return lambda value: _read(entry.flag, entry.kind, entry.choices, value)
+
+
+def _read(typed: str, kind: Any, choices: Sequence[str], value: str) -> Any:
+    """What a text stands for as the value of an option.
+
+    Raises:
+        OptionError: one line that names the option and says what it takes.
+    """
+    if kind in (int, float):
+        return _number(typed, kind, value)
+    if kind is Path:
+        if not value:
+            raise OptionError(f"{typed} must be a path, got ''")
+        return Path(value).expanduser()
+    if kind == tuple[float, ...]:
+        return _numbers(typed, value)
+    if typing.get_origin(kind) is not tuple:
+        return _checked(typed, choices, value)
+    items = tuple(item.strip() for item in value.split(","))
+    if "" in items:
+        raise OptionError(f"{typed} must be names separated by commas, got {value!r}")
+    return tuple(_checked(typed, choices, item) for item in items)
+
+
+def _checked(typed: str, choices: Sequence[str], value: str) -> str:
+    if choices and value not in choices:
+        raise choice_error(typed.removeprefix("--"), value, tuple(choices))
+    return value
+
+
+def _number(typed: str, kind: Any, value: str) -> int | float:
+    try:
+        result: int | float = kind(value)
+    except ValueError:
+        result = math.nan
+    if isinstance(result, float) and not math.isfinite(result):
+        wanted = "a whole number" if kind is int else "a number"
+        raise OptionError(f"{typed} must be {wanted}, got {value!r}")
+    return result
+
+
+def _numbers(typed: str, value: str) -> tuple[float, ...]:
+    try:
+        items = tuple(float(item) for item in value.split(","))
+    except ValueError:
+        items = (math.nan,)
+    if not all(map(math.isfinite, items)):
+        raise OptionError(f"{typed} must be numbers separated by commas, got {value!r}")
+    return items
+
+
+def _unknown_argument(argument: str, options_class: type[Any], prog: str) -> OptionError:
+    given = argument.split("=")[0]
+    if not given.startswith("-"):
+        return OptionError(f"unexpected argument {given!r}: options are --name value, see {prog} --help")
+    flags = [entry.flag for entry in entries(options_class).values() if not entry.place]
+    flags += [flag(CONFIG), flag(WRITE_CONFIG)]
+    close = difflib.get_close_matches(given, flags, n=1)
+    advice = f"did you mean {close[0]}?" if close else f"see {prog} --help"
+    return OptionError(f"unknown option {given!r}: {advice}")
+
+
+def _metavar(kind: Any) -> str:
+    if typing.get_origin(kind) is tuple:
+        return "X,..." if kind == tuple[float, ...] else "NAME,..."
+    return {int: "N", float: "X", Path: "PATH"}.get(kind, "NAME")
+
+
+def _readable(value: Any) -> str:
+    if value is _MISSING or value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (tuple, list)):
+        return ",".join(str(item) for item in value)
+    return str(value)
+
+
+def _one_line(error: BaseException) -> str:
+    return re.sub(r"\s*[\r\n]\s*", " ", str(error)).strip()  # no further: a command may quote spaces
+
+
+def _fail(line: str, status: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+    print(line, file=sys.stderr)  # noqa: T201 - the command's edge
+    return status
+
+
+def _discard_output() -> None:
+    """Point standard output at nothing, or Python complains again when it flushes at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

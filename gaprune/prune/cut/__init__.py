@@ -1,0 +1,1 @@
+"""Cutting: masks, compact networks, grouped convolutions, and what a cut network costs."""

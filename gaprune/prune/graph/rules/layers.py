@@ -1,0 +1,136 @@
+"""Calls with weights of their own: convolutions, linear layers, batch norm, PReLU."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from torch.fx import Node
+
+from gaprune.prune.graph.rules.common import arguments, per_index, single_channel
+from gaprune.prune.graph.rules.norms import sole_norm
+from gaprune.prune.graph.tensors import sole_convolution, was_grouped
+from gaprune.prune.graph.tracing import Axes, Elementwise, Trace, Use, is_tensor, layer_of, shape
+
+
+def convolution(found: Trace, node: Node) -> Axes:
+    """Inputs meet the weight's axis 1, outputs are its axis 0; grouped ones tie index j of every group."""
+    call = arguments(node)
+    source, weight, groups = call["input"], call["weight"], int(call.get("groups") or 1)
+    data = found.axes(source)
+    inputs = data[1]
+    out, per_group, *taps = shape(weight)
+    channels = per_group * groups
+    if inputs is None:  # a single input channel carries no atoms
+        inputs = found.atoms.new(channels)
+        found.atoms.freeze(inputs, "it is a single channel")
+    depthwise = groups > 1 and per_group == 1 and not was_grouped(found.model, found.names[weight])
+    dense = groups == 1
+    weight_axes = found.parameter(weight, (0, 1) if not depthwise else (0,))
+    alone = sole_convolution(found.model, found.names[weight])
+    if depthwise and not alone:
+        raise ValueError("its groups are not those of one convolution module")
+    outputs = weight_axes[0]
+    if outputs is None:  # a single output channel can never go
+        outputs = found.atoms.new(out)
+        found.atoms.freeze(outputs, "it is a single channel")
+    if dense:
+        if weight_axes[1] is not None:
+            found.unite(weight_axes[1], inputs)
+    elif depthwise:
+        found.atoms.unite(np.repeat(inputs, out // channels), outputs)
+    else:
+        _tie_groups(found, inputs, outputs, weight_axes, groups)
+    if is_tensor(call.get("bias")):
+        (bias,) = found.parameter(call["bias"], (0,))
+        if bias is not None:
+            found.unite(bias, outputs)
+    kind = "dense" if dense else "depthwise" if depthwise else "grouped"
+    found.uses.append(
+        Use(
+            layer=layer_of(node),
+            weight=found.names[weight],
+            convolution=True,
+            kind=kind,
+            inputs=inputs,
+            outputs=outputs,
+            groups=groups,
+            kernel=prod(taps),
+            positions=per_index(node, 1),
+            splittable=alone,
+        )
+    )
+    return (None, outputs, *(None for _ in taps))
+
+
+def _tie_groups(found: Trace, inputs: Any, outputs: Any, weight_axes: Axes, groups: int) -> None:
+    rows = inputs.reshape(groups, -1)
+    for row in rows[1:]:
+        found.atoms.unite(rows[0], row)
+    if weight_axes[1] is not None:
+        found.atoms.unite(rows[0], weight_axes[1])
+    else:
+        found.atoms.freeze(inputs, "its convolution has one channel a group")
+    blocks = outputs.reshape(groups, -1)
+    for block in blocks[1:]:
+        found.atoms.unite(blocks[0], block)
+
+
+def linear(found: Trace, node: Node) -> Axes:
+    """The last axis meets the weight's axis 1; the outputs stay (neurons are a convolution's)."""
+    call = arguments(node)
+    data = found.axes(call["input"])
+    out = shape(call["weight"])[0]
+    weight_axes = found.parameter(call["weight"], (0, 1))
+    found.unite(data[-1], weight_axes[1])
+    outputs = weight_axes[0]
+    if outputs is not None:
+        found.atoms.freeze(outputs, "it is an output of a linear layer")
+        if is_tensor(call.get("bias")):
+            found.unite(found.parameter(call["bias"], (0,))[0], outputs)
+    if data[-1] is not None:
+        found.uses.append(
+            Use(
+                layer=layer_of(node),
+                weight=found.names[call["weight"]],
+                convolution=False,
+                kind="dense",
+                inputs=data[-1],
+                outputs=outputs if outputs is not None else single_channel(found, out),
+                groups=1,
+                kernel=1,
+                positions=per_index(node, -1),
+                splittable=False,
+            )
+        )
+    return (*data[:-1], outputs)
+
+
+def batch_norm(found: Trace, node: Node) -> Axes:
+    """Channels meet each of weight, bias, running mean and running variance."""
+    call = arguments(node)
+    data = found.axes(call["input"])
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        if is_tensor(call.get(name)):
+            found.unite(found.parameter(call[name], (0,))[0], data[1])
+    if data[1] is not None:
+        plain, affine = (4, 5) if call.get("training") else (1, 2)
+        factor = affine if is_tensor(call.get("weight")) else plain
+        found.elementwise.append(Elementwise(data[1], factor * per_index(call["input"], 1)))
+    pair = sole_norm(found, node)
+    if pair is not None:
+        found.norms.append(pair)
+    return data
+
+
+def prelu(found: Trace, node: Node) -> Axes:
+    """A slope per channel meets the channels; a single slope meets nothing."""
+    source, slope = node.args[:2]
+    assert isinstance(source, Node)
+    assert isinstance(slope, Node)
+    data = found.axes(source)
+    label = found.parameter(slope, (0,))[0] if slope in found.names else found.axes(slope)[0]
+    if label is not None:
+        found.unite(label, data[1])
+    return data

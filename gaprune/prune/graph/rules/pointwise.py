@@ -1,0 +1,62 @@
+"""Calls that treat every channel alike: element-wise ones, pooling, resizing."""
+
+from __future__ import annotations
+
+from torch.fx import Node
+
+from gaprune.prune.graph.atoms import Atoms
+from gaprune.prune.graph.rules.common import per_index
+from gaprune.prune.graph.tracing import Axes, Elementwise, Rule, Trace, is_tensor, shape
+
+
+def unary(found: Trace, node: Node) -> Axes:
+    """One value per element: labels pass through."""
+    return found.axes(node.args[0])  # type: ignore[arg-type]
+
+
+def elementwise(found: Trace, node: Node) -> Axes:
+    """Element-wise with broadcasting: axes that meet are united; a broadcast single channel stays."""
+    tensors = [argument for argument in node.args if is_tensor(argument)]
+    if len(tensors) == 1:
+        return found.axes(tensors[0])  # type: ignore[arg-type]
+    rank = len(shape(node))
+    meeting: list[list[Atoms | None]] = [[] for _ in range(rank)]
+    for tensor in tensors:
+        assert isinstance(tensor, Node)
+        missing = rank - len(shape(tensor))
+        for axis, (size, label) in enumerate(zip(shape(tensor), found.axes(tensor), strict=True)):
+            if size > 1:
+                meeting[missing + axis].append(label)
+    for labels in meeting:
+        for label in labels[1:]:
+            found.unite(labels[0], label)
+    return tuple(labels[0] if labels and all(label is not None for label in labels) else None for labels in meeting)
+
+
+def spatial(found: Trace, node: Node) -> Axes:
+    """Pooling and resizing: height and width change, channels do not."""
+    data = found.axes(node.args[0])  # type: ignore[arg-type]
+    if any(label is not None for label in data[-2:]):
+        raise ValueError("it runs over channels")
+    return data
+
+
+def pool_with_indices(found: Trace, node: Node) -> list[Axes]:
+    """Max pooling that also returns indices: both carry the channels."""
+    data = spatial(found, node)
+    return [data, data]
+
+
+def counted(per_input: int, per_output: int) -> Rule:
+    """A spatial call that fvcore counts per element of its input or its output."""
+
+    def rule(found: Trace, node: Node) -> Axes:
+        source = node.args[0]
+        assert isinstance(source, Node)
+        data = found.axes(source)
+        if data[1] is not None:
+            elements = per_input * per_index(source, 1) + per_output * per_index(node, 1)
+            found.elementwise.append(Elementwise(data[1], elements))
+        return spatial(found, node)
+
+    return rule

@@ -1,0 +1,281 @@
+"""Walk the exported ATen graph of a network and label every tensor axis with atoms."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.fx import Node
+
+from gaprune.errors import ModelError, first_line
+from gaprune.prune.graph.atoms import Atoms, AtomTable
+from gaprune.prune.graph.modes import evaluating
+from gaprune.prune.graph.tensors import first_names
+
+Axes = tuple[Atoms | None, ...]
+"""By tensor axis its atoms, or ``None`` for an axis that carries no neurons (batch, height, width)."""
+
+INPUT = "it is the network's input"
+OUTPUT = "it is the network's output"
+PLAIN = "{} is a plain tensor, which may be cut only as a buffer: self.register_buffer({!r}, ...)"
+
+BATCH = 2
+"""Images in the traced example; 1 would be taken for an axis that broadcasts."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """One call of a weight that mixes channels: a convolution or a linear layer.
+
+    Attributes:
+        layer: path of the module that makes the call.
+        weight: name of the weight.
+        convolution: whether its outputs are neurons that may be removed.
+        kind: ``dense``, ``grouped`` or ``depthwise``.
+        inputs: (in,) atoms at the input.
+        outputs: (out,) atoms at the output.
+        groups: groups of the convolution; 1 for a linear layer.
+        kernel: number of taps, 1 for a linear layer.
+        positions: output positions (height x width) of one image.
+        splittable: whether one convolution module alone holds the weight, so that its groups can change.
+    """
+
+    layer: str
+    weight: str
+    convolution: bool
+    kind: str
+    inputs: Atoms
+    outputs: Atoms
+    groups: int
+    kernel: int
+    positions: int
+    splittable: bool
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """A call that fvcore counts per element of an axis of atoms: batch norm, some pooling and resizing.
+
+    Attributes:
+        atoms: (n,) the channel axis.
+        factor: FLOPs per channel of one image.
+    """
+
+    atoms: Atoms
+    factor: int
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A batch norm that alone reads the output of one convolution, each of both called once.
+
+    Attributes:
+        convolution: module path of the convolution.
+        norm: module path of the batch norm.
+        rectified: whether a ReLU, and nothing else, reads the batch norm.
+        bounds: below and above what the activation, which alone reads the batch norm, gives the same for all; ``None``
+            where there is no such activation.
+    """
+
+    convolution: str
+    norm: str
+    rectified: bool
+    bounds: tuple[float, float] | None = field(default=None, compare=False)
+
+
+@dataclass
+class Trace:
+    """What the walk over one network's computation has found."""
+
+    model: nn.Module
+    atoms: AtomTable = field(default_factory=AtomTable)
+    tensors: dict[str, Axes] = field(default_factory=dict)
+    values: dict[Node, Any] = field(default_factory=dict)
+    uses: list[Use] = field(default_factory=list)
+    elementwise: list[Elementwise] = field(default_factory=list)
+    norms: list[Norm] = field(default_factory=list)
+    unfollowed: dict[str, str] = field(default_factory=dict)
+    names: dict[Node, str] = field(default_factory=dict)
+
+    def axes(self, node: Node) -> Axes:
+        """The labels of a tensor, made on first use: a parameter's axes longer than 1 get fresh atoms."""
+        if node not in self.values:
+            self.values[node] = self.parameter(node, tuple(range(len(shape(node)))))
+        labels: Axes = self.values[node]
+        return labels
+
+    def parameter(self, node: Node, carrying: tuple[int, ...]) -> Axes:
+        """The labels of a parameter or buffer whose axes ``carrying`` may carry neurons."""
+        name = self.names.get(node)
+        if name is None:
+            raise ValueError(f"{node} is computed, not a parameter")
+        if name not in self.tensors:
+            sizes = shape(node)
+            self.tensors[name] = tuple(
+                self.atoms.new(size) if axis in carrying and size > 1 else None for axis, size in enumerate(sizes)
+            )
+        self.values[node] = self.tensors[name]
+        return self.tensors[name]
+
+    def unite(self, left: Atoms | None, right: Atoms | None) -> None:
+        """Unite two axes; where only one carries atoms, they must stay."""
+        if left is not None and right is not None:
+            self.atoms.unite(left, right)
+        elif left is not None or right is not None:
+            carrier = left if left is not None else right
+            assert carrier is not None
+            self.atoms.freeze(carrier, "an axis without channels is combined with it")
+
+    def freeze(self, labels: Axes, reason: str) -> None:
+        """Keep all atoms of a tensor for good."""
+        for atoms in labels:
+            if atoms is not None:
+                self.atoms.freeze(atoms, reason)
+
+    def fresh(self, node: Node, reason: str) -> Any:
+        """Labels for the result of a call that is not understood: new atoms that must stay."""
+
+        def label(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                sizes = tuple(value.shape)
+                made = tuple(self.atoms.new(n) if axis and n > 1 else None for axis, n in enumerate(sizes))
+                for atoms in made:
+                    if atoms is not None:
+                        self.atoms.freeze(atoms, reason)
+                return made
+            if isinstance(value, tuple | list):
+                return [label(item) for item in value]
+            return None
+
+        return label(node.meta.get("val"))
+
+
+Rule = Callable[[Trace, Node], Any]
+"""From a call to the labels of its result. What a rule raises, the call is left alone for."""
+
+
+def shape(node: Node) -> tuple[int, ...]:
+    """The shape of a node's tensor in the exported example."""
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{node} is no tensor")
+    return tuple(int(size) for size in value.shape)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether an argument of a call is a node that holds one tensor."""
+    return isinstance(value, Node) and isinstance(value.meta.get("val"), Tensor)
+
+
+def layer_of(node: Node) -> str:
+    """The module path in whose forward the call stands."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [path for path, _ in stack.values()]
+    return paths[-1] if paths and paths[-1] else str(node)
+
+
+def export(model: nn.Module, example: Tensor) -> ExportedProgram:
+    """The ATen graph of ``model`` in eval mode on ``example`` ((``BATCH``, C, H, W) float).
+
+    Raises:
+        ModelError: the forward cannot be traced or does not take such an input.
+    """
+    try:
+        with evaluating(model):
+            return torch.export.export(model, (example,), strict=False)
+    except Exception as error:
+        reason = first_line(error)
+        raise ModelError(
+            f"{type(model).__name__} cannot be traced on an input of shape {tuple(example.shape)}: {reason}"
+        ) from error
+
+
+def trace(model: nn.Module, example: Tensor, rules: dict[Any, Rule]) -> Trace:
+    """Label every tensor of the computation.
+
+    Args:
+        model: the network.
+        example: (``BATCH``, C, H, W) input on the model's device.
+        rules: for each ATen operator how it carries atoms; a call without a rule freezes what it touches.
+
+    Raises:
+        ModelError: the network cannot be traced.
+    """
+    program = export(model, example)
+    found = Trace(model)
+    signature = program.graph_signature
+    first = first_names(model)
+    owned = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    owned = {node: first.get(name, name) for node, name in owned.items()}
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            held = signature.inputs_to_lifted_tensor_constants.get(node.name)
+            _placeholder(found, node, owned.get(node.name), held)
+        elif node.op == "call_function":
+            found.values[node] = _call(found, node, rules)
+        elif node.op == "output":
+            _output(found, node)
+    return found
+
+
+def _placeholder(found: Trace, node: Node, name: str | None, held: str | None) -> None:
+    """A parameter or buffer of this name, a tensor that the network holds as ``held``, or the input."""
+    if name is not None:
+        found.names[node] = name
+    elif isinstance(node.meta.get("val"), Tensor):
+        reason = INPUT if held is None else PLAIN.format(held, held.rpartition(".")[2])
+        found.values[node] = found.fresh(node, reason)
+
+
+def _call(found: Trace, node: Node, rules: dict[Any, Rule]) -> Any:
+    if node.target is operator.getitem:
+        source, index = node.args
+        assert isinstance(source, Node)
+        whole = found.values[source]
+        return whole[index] if whole is not None else None
+    rule = rules.get(node.target)
+    if rule is None:
+        return None if _only_asserts(node) else leave(found, node, f"{node.target} is not understood")
+    try:
+        return rule(found, node)
+    except Exception as error:  # a foreign network may use an operator in any way
+        return leave(found, node, f"{node.target} is not understood here: {error}")
+
+
+def _only_asserts(node: Node) -> bool:
+    """Whether a call gives nothing and writes to nothing, as the assertions do that ``torch.export`` puts in."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and not schema.returns and not schema.is_mutable
+
+
+def leave(found: Trace, node: Node, reason: str) -> Any:
+    """Keep for good all that a call touches; the labels of its result."""
+    if "conv" in str(node.target):
+        found.unfollowed.setdefault(layer_of(node), reason)
+    for source in node.all_input_nodes:
+        if is_tensor(source):
+            found.freeze(found.axes(source), reason)
+        elif isinstance(found.values.get(source), list):
+            for labels in found.values[source]:
+                found.freeze(labels or (), reason)
+    return found.fresh(node, reason)
+
+
+def _output(found: Trace, node: Node) -> None:
+    for source in node.all_input_nodes:
+        if is_tensor(source):
+            for atoms in found.axes(source):
+                if atoms is not None:
+                    found.atoms.freeze(atoms, OUTPUT)
+
+
+def repeat_within(atoms: Atoms, sizes: tuple[int, ...], axis: int) -> Atoms:
+    """The atoms of the flattening of axes of ``sizes`` of which only ``axis`` carries atoms."""
+    view = atoms.reshape([-1 if a == axis else 1 for a in range(len(sizes))])
+    return np.ascontiguousarray(np.broadcast_to(view, sizes)).reshape(-1)

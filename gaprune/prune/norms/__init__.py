@@ -1,0 +1,1 @@
+"""Batch norms of a cut network: recalibrated, restated for training, folded."""

@@ -1,0 +1,148 @@
+"""Widths for every budget by equal marginal error per FLOP along the removal order: no evolution, no data.
+
+At each step the channel group goes down by a few neurons whose removal adds the least error for the FLOPs that
+it saves. FLOPs are bilinear in the widths of neighbouring groups, so the saving of one neuron is a gradient in
+closed form.
+
+Networks with depthwise layers go down otherwise: what is inside a block (the expanded channels) alike in all blocks,
+while the narrow streams between blocks stay whole at first. Errors at single layers say little there: each channel of a
+stream feeds several blocks, and blocks that look free one by one are not together. On EfficientNet-Lite0 at half of the
+FLOPs, right after pruning, that leaves 92.6% of 97.3, equal errors per FLOP 85.9%, the same share of all groups 84.4%.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaprune.genome import Bits, Floats
+from gaprune.prune.graph.graph import Graph, Neurons
+
+CHUNKS = 64
+"""Steps in which a group goes down; finer ones change little."""
+
+LEAST_INSIDE = 0.25
+"""Share of what is inside blocks that stays before the streams between them get narrower."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Keep shares of all channel groups, from the smallest network to the whole one.
+
+    Attributes:
+        levels: (k,) rising, square root of the share of FLOPs left: 1 is the whole network.
+        shares: (k, groups) share of each group's neurons that is kept.
+    """
+
+    levels: Floats
+    shares: Floats
+
+    def at(self, level: float) -> Floats:
+        """(groups,) keep shares at a level, interpolated between rungs."""
+        return np.array([np.interp(level, self.levels, column) for column in self.shares.T])
+
+
+class WidthFlops:
+    """FLOPs of dense, grouped and depthwise layers as a bilinear form of group widths."""
+
+    def __init__(self, graph: Graph) -> None:
+        layers = graph.layers
+        self._into = np.stack([_multiplicity(graph, layer.inputs) for layer in layers])
+        self._out = np.stack([_multiplicity(graph, layer.outputs) for layer in layers])
+        scale = [layer.kernel * layer.positions / layer.groups for layer in layers]
+        self._scale = np.array(scale)
+        for index, layer in enumerate(layers):
+            if layer.kind == "depthwise":
+                self._into[index] = 0.0
+                self._into[index, -1] = 1.0
+                self._scale[index] = layer.kernel * layer.positions
+
+    def total(self, widths: Floats) -> float:
+        """FLOPs at (groups,) widths, without what batch norm and pooling add."""
+        w = np.append(widths, 1.0)
+        return float(self._scale @ ((self._into @ w) * (self._out @ w)))
+
+    def saving(self, widths: Floats) -> Floats:
+        """(groups,) FLOPs that one neuron less of each group saves."""
+        w = np.append(widths, 1.0)
+        whole = (self._scale * (self._out @ w)) @ self._into + (self._scale * (self._into @ w)) @ self._out
+        saved: Floats = whole[:-1]
+        return saved
+
+
+def build_ladder(graph: Graph, worth: Floats, errors: Floats, weights: Floats | None = None) -> Ladder:
+    """Walk from the whole network down to one neuron a group.
+
+    Args:
+        graph: the pruning graph.
+        worth: (n,) the removal order: neurons of a group go by rising worth.
+        errors: (n,) relative error that each neuron's removal adds when its turn comes, comparable across groups.
+        weights: (groups,) by how much the errors of each group count; ``None`` is 1 for all.
+    """
+    flops = WidthFlops(graph)
+    sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
+    if any(layer.kind == "depthwise" for layer in graph.layers):
+        return _by_blocks(flops, sizes, _inside(graph))
+    reached = [np.append(0.0, np.cumsum(_in_turn(worth[g.slice], errors[g.slice]))) for g in graph.groups]
+    if weights is not None:
+        reached = [weight * curve for weight, curve in zip(weights, reached, strict=True)]
+    steps = np.maximum(sizes // CHUNKS, 1.0)
+    widths = sizes.copy()
+    whole = flops.total(sizes)
+    rungs = [(1.0, sizes / sizes)]
+    while (widths > 1).any():
+        step = np.minimum(steps, widths - 1)
+        price = _added(reached, sizes - widths, step) / np.maximum(flops.saving(widths) * step, 1e-300)
+        price[widths <= 1] = np.inf
+        cheapest = int(np.argmin(price))
+        widths[cheapest] -= step[cheapest]
+        rungs.append((float(np.sqrt(flops.total(widths) / whole)), widths / sizes))
+    levels, shares = zip(*reversed(rungs), strict=True)
+    return Ladder(np.array(levels), np.stack(shares))
+
+
+def _by_blocks(flops: WidthFlops, sizes: Floats, inside: Bits) -> Ladder:
+    """What is inside blocks goes down alike, then everything does."""
+    narrowed = np.where(inside, LEAST_INSIDE, 1.0)
+    first = [np.where(inside, share, 1.0) for share in np.linspace(1.0, LEAST_INSIDE, CHUNKS + 1)]
+    then = [narrowed * share for share in np.linspace(1.0, 0.0, CHUNKS + 1)[1:]]
+    shares = np.stack([np.maximum(rung, 1 / sizes) for rung in (*first, *then)][::-1])
+    whole = flops.total(sizes)
+    return Ladder(np.array([np.sqrt(flops.total(rung * sizes) / whole) for rung in shares]), shares)
+
+
+def _inside(graph: Graph) -> Bits:
+    """(groups,) boolean: those that are no narrower than anything that they are produced from."""
+    found = []
+    for group in graph.groups:
+        widths = [
+            len(layer.inputs)
+            for layer in graph.layers
+            if layer.kind != "depthwise"
+            and np.isin(layer.outputs, np.arange(group.start, group.start + group.size)).any()
+        ]
+        found.append(group.size >= max(widths, default=0))
+    return np.array(found)
+
+
+def _multiplicity(graph: Graph, neurons: Neurons) -> Floats:
+    """(groups + 1,) inputs or outputs that one neuron of each group stands for; last, those that always stay."""
+    found = np.zeros(len(graph.groups) + 1)
+    for index, group in enumerate(graph.groups):
+        inside = (neurons >= group.start) & (neurons < group.start + group.size)
+        found[index] = inside.sum() / group.size
+    found[-1] = (neurons < 0).sum()
+    return found
+
+
+def _in_turn(worth: Floats, errors: Floats) -> Floats:
+    order: NDArray[np.int64] = np.argsort(worth, kind="stable")
+    return errors[order]
+
+
+def _added(reached: list[Floats], gone: Floats, step: Floats) -> Floats:
+    """(groups,) error that the next step of each group adds."""
+    pairs = zip(reached, gone.astype(int), step.astype(int), strict=True)
+    return np.array([curve[start + count] - curve[start] for curve, start, count in pairs])

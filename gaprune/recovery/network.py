@@ -1,0 +1,127 @@
+"""Training after pruning, whoever asks for it: what is masked stays masked, what is found is measured."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from gaprune.device import pinned
+from gaprune.evaluate import Measurement
+from gaprune.genome import Bits
+from gaprune.progress import Reporter
+from gaprune.prune import fold, restate_norms
+from gaprune.session import Job
+from gaprune.training import (
+    LABELS,
+    Distillation,
+    EpochRecord,
+    Lesson,
+    Recipe,
+    default_recipe,
+    fit,
+    masked_gradients,
+    thawed,
+)
+
+GENTLER = 0.2
+"""Peak learning rate, of that which a network is trained from scratch with."""
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What training made of a network.
+
+    Attributes:
+        found: on the search images.
+        tested: top-1 on the test images, which only reports.
+        records: its epochs.
+    """
+
+    found: Measurement
+    tested: float
+    records: list[EpochRecord]
+
+    @property
+    def seconds(self) -> float:
+        """Time that the training took."""
+        return sum(record.seconds for record in self.records)
+
+
+def recover(
+    job: Job,
+    network: nn.Module,
+    kernels: Mapping[str, Bits],
+    recipe: Recipe,
+    directory: Path,
+    reporter: Reporter,
+    *,
+    lesson: Lesson = LABELS,
+) -> Recovered:
+    """Train a pruned network in place on the training images; never on the search or the test set.
+
+    Its batch norms are restated first, so that training begins from what the network computes. A training that was
+    stopped goes on from its last whole epoch in ``directory``.
+
+    Args:
+        job: whose images and device.
+        network: on the device.
+        kernels: by weight name, (out, in) kernels that it has where some are masked; the others stay zero.
+        recipe: the numbers of the training.
+        directory: of its states.
+        reporter: told how it goes.
+        lesson: what is learnt.
+    """
+    thawed(network)
+    task = job.evaluator.task
+    with pinned(job.threads):
+        restate_norms(network, task.calibration, task.mean, task.std, batch_size=task.batch_size)
+    with masked_gradients(network, kernels):
+        records = train(job, network, recipe, lesson, directory, reporter)
+    return measured(job, network, records)
+
+
+def train(
+    job: Job, network: nn.Module, recipe: Recipe, lesson: Lesson, directory: Path, reporter: Reporter
+) -> list[EpochRecord]:
+    """Train in place on the job's training images, watched on its search set; resumable, as ``recover`` is."""
+    with pinned(job.threads):
+        return fit(
+            network,
+            job.splits.train.to(job.device),
+            job.splits.search,
+            mean=job.data.mean,
+            std=job.data.std,
+            flip=job.data.flip,
+            recipe=recipe,
+            lesson=lesson,
+            directory=directory,
+            reporter=reporter,
+        )
+
+
+def measured(job: Job, network: nn.Module, records: list[EpochRecord]) -> Recovered:
+    """What a network that some epochs have made is worth."""
+    with pinned(job.threads), torch.no_grad():
+        found = job.evaluator.measure(network, job.splits.search)
+        tested = job.evaluator.measure(network, job.splits.test).accuracy
+    return Recovered(found, tested, records)
+
+
+def gentle_recipe(job: Job, epochs: int, epoch_images: int | None) -> Recipe:
+    """The default recipe for the data, gentler and for so many epochs, of so many images if not of all."""
+    usual = default_recipe(job.model_name, job.data, job.device, seed=job.options.evolution.seed)
+    return replace(usual, epochs=epochs, epoch_images=epoch_images, lr=GENTLER * usual.lr)
+
+
+def distillation(job: Job, *, temperature: float, weight: float) -> Lesson:
+    """The original as a teacher, batch norm folded; the labels alone where its weight is 0."""
+    if weight == 0:
+        return LABELS
+    teacher = copy.deepcopy(job.baseline.model).eval().requires_grad_(False)
+    fold(teacher, job.space.graph.norms)
+    return Distillation(teacher.to(memory_format=torch.channels_last), temperature, weight)
