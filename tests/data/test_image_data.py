@@ -194,7 +194,6 @@ class Broken(Pictures):
         (DataLoader(TensorDataset(LABELS, LABELS)), "must give batches of images"),
         (Broken(), "train cannot be read: RuntimeError: no disk"),
     ],
-    ids=str,
 )
 def test_what_cannot_be_read_is_told_in_one_line(source: Any, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:

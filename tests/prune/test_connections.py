@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gaprune.prune import connections
+from gaprune.prune.compensate import connections
 from gaprune.prune.compensate.connections import kernel_worth, resolve_kernels
 
 

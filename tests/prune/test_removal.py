@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from tiny_networks import PRUNABLE, SHAPE, prepared, residual
 
-from gaprune.prune import removal
+from gaprune.prune.rank import removal
 from gaprune.prune.compensate.connections import kernel_worth
 from gaprune.prune.compensate.statistics import Moments, Statistics, consumers
 from gaprune.prune.graph.graph import build_graph
