@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from tiny_networks import PRUNABLE, SHAPE, prepared, residual
 
-from gaprune.prune.rank import removal
 from gaprune.prune.compensate.connections import kernel_worth
 from gaprune.prune.compensate.statistics import Moments, Statistics, consumers
 from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.rank import removal
 from gaprune.prune.rank.importance import kernel_norms
 from gaprune.prune.rank.removal import _Consumer, obs, removal_curve
 
