@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# the folder of benchmarks is on the path by now
 from benchmarks.harness import Goal, at_least, pathless, run
 from benchmarks.running import Setting, add_arguments, markdown, members_within, search_seconds, setting
 from gaprune.baseline import Subject, default_recipe, held_out_size, train_baseline

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-# the folder of benchmarks is on the path by now
 from benchmarks import subjects
 from benchmarks.running import QUICK_NETWORK, QUICK_SIZES, members_within
 from gaprune.baseline import held_out_size, resolve_baseline

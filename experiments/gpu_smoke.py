@@ -165,11 +165,12 @@ def polish_and_both_precisions(bench: Bench) -> str:
 
 
 def every_importance_and_compensation(bench: Bench) -> str:
-    """All guides of the operators, all forms of compensation."""
+    """All guides of the operators, all forms of compensation and of batch norm's recalibration."""
     for importance in ("l2", "bn", "taylor", "random"):
         bench.search(f"importance-{importance}", importance=importance)
     for form in ("channels", "none"):
         bench.search(f"compensation-{form}", compensation=form)
+    bench.search("recalibration-plain", recalibration="plain")
     return "done"
 
 
@@ -182,10 +183,11 @@ def connections_and_groups(bench: Bench) -> str:
 
 
 def limits_and_other_algorithms(bench: Bench) -> str:
-    """A limit, three objectives, random search, the paper's rounds, iterations."""
+    """A limit, three objectives, random search, CMA-ES and NSGA-II after it, the paper's rounds, iterations."""
     bench.search("limit", max_flops=0.5)
     bench.search("three", objectives=("accuracy", "flops", "params"))
     bench.search("random", algorithm="random")
+    bench.search("tuned", algorithm="tuned", generations=7, objectives=("loss", "flops"))
     bench.search("iterations", iterations=2, iteration_epochs=1)
     rounds = {name: value for name, value in SMALL.items() if name != "generations"}
     gaprune.search(

@@ -15,8 +15,6 @@ from scipy.stats import spearmanr
 from torch import nn
 
 import gaprune
-
-# the folder of benchmarks is on the path by now
 from benchmarks import scaling, subjects, throughput
 from experiments.gpu_here import Here, peak_megabytes, within
 from gaprune.compress.timing import median_seconds

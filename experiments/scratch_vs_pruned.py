@@ -30,7 +30,6 @@ from typing import Any
 
 import torch
 
-# the folder of benchmarks is on the path by now
 from benchmarks.harness import Goal, are_shares, at_least, run
 from benchmarks.pictures import Curve, draw_accuracy
 from benchmarks.running import Setting, add_arguments, markdown, members_within, search_seconds, setting

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-# the folder of benchmarks is on the path by now
 from benchmarks.harness import Goal, at_least, run
 from benchmarks.running import Setting, add_arguments, markdown, members_within, setting
 from gaprune.commands.search import SearchResult

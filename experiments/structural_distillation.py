@@ -22,7 +22,6 @@ import csv
 from collections.abc import Sequence
 from typing import Any
 
-# the folder of benchmarks is on the path by now
 from benchmarks.harness import Goal, at_least, pathless, run
 from benchmarks.pictures import Curve, draw_accuracy
 from benchmarks.running import (

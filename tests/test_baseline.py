@@ -345,6 +345,20 @@ def test_a_new_head_that_cannot_be_fitted_is_one_line(tmp_path: Path, subject: S
         fit_head(whole, "1", subject.train, subject.data.mean, subject.data.std)
 
 
+def test_a_new_head_is_fitted_in_exact_and_deterministic_kernels(subject: Subject) -> None:
+    """A run that goes on without the cache fits it again, and must find the weights that it was made with."""
+    seen = []
+    model = build(TINY, 3).eval()
+    model.register_forward_pre_hook(lambda *_: seen.append(vars_of_cudnn()))
+    fit_head(model, "5", subject.train, subject.data.mean, subject.data.std)
+    assert set(seen) == {(True, False, False)}
+
+
+def vars_of_cudnn() -> tuple[bool, bool, bool]:
+    cudnn = torch.backends.cudnn
+    return cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32
+
+
 def test_the_weights_of_a_package_bring_classes_and_normalisation(
     subject: Subject, resolve: Resolve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

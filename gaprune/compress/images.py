@@ -24,7 +24,16 @@ from gaprune.device import pinned
 from gaprune.errors import MethodError, ModelError, OptionError
 from gaprune.models import build, check_name, model_names
 from gaprune.progress import Reporter
-from gaprune.prune import Anchors, build_graph, count_flops, fold, kept_anchors, recalibrate, take_anchors
+from gaprune.prune import (
+    Anchors,
+    build_graph,
+    count_flops,
+    fold,
+    kept_anchors,
+    recalibrate,
+    restate_norms,
+    take_anchors,
+)
 from gaprune.recovery import GENTLER
 from gaprune.training import Distillation, Recipe, default_recipe, fit, images_per_epoch
 
@@ -123,11 +132,17 @@ class ImageTask(Task):
     def fit(
         self, model: nn.Module, *, fresh: bool, share: float, directory: Path | None, reporter: Reporter
     ) -> dict[str, Any]:
-        """See ``Task``: one-cycle SGD on labels and the original's logits, from scratch at a higher rate."""
+        """See ``Task``: one-cycle SGD on labels and the original's logits, from scratch at a higher rate.
+
+        Norms of a trained network are restated first, as they are where a search's members are fine-tuned.
+        """
         recipe = self.recipe(fresh, share)
+        model.to(self.device)
         with pinned(self.threads):
+            if not fresh:
+                restate_norms(model, self.splits.calibration, self.data.mean, self.data.std)
             records = fit(
-                model.to(self.device),
+                model,
                 self.splits.train.to(self.device),
                 self.splits.search,
                 mean=self.data.mean,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from gaprune.device import pinned
 from gaprune.errors import OptionError
 from gaprune.options import SHARED_NEEDS
 from gaprune.progress import duration
-from gaprune.prune import GroupedConvolution, Grouping, Masks
+from gaprune.prune import GroupedConvolution, Grouping, Masks, restate_norms
 from gaprune.recovery.members import STATES, Member, Tuner, forget, keep, open_member, say_frozen
 from gaprune.recovery.network import Recovered, measured, recover, train
 from gaprune.runs import FrontRow
@@ -26,6 +28,7 @@ from gaprune.training import (
     digest_json,
     estimate_seconds,
     images_per_epoch,
+    thawed,
 )
 
 
@@ -53,8 +56,8 @@ class SharedTuner:
         members = [open_member(tuner.job, tuner.run, row) for row in sorted(rows, key=lambda row: row.flops)]
         masks = [saved_masks(tuner.job, member) for member in members]
         networks = [member.network for member in members]
-        shared = SharedFront(tuner.job.baseline.model, tuner.job.space.graph, masks, networks)
-        lesson = self._lesson(shared, teacher)
+        together = functools.partial(SharedFront, tuner.job.baseline.model, tuner.job.space.graph, masks)
+        lesson = self._lesson(together(networks).digest(), teacher)  # named as the search left them
         whole = replace(tuner, lesson=lesson)
         alone = None if self.alone is None else vars(self.alone)
         fingerprint = digest_json({**whole.way, "polish": alone})
@@ -67,6 +70,8 @@ class SharedTuner:
         if self.alone is not None:
             replace(tuner, recipe=self.alone, method="alone, after training together").announce(rows)
         say_frozen(members[0], tuner.reporter)
+        self._restate(networks)
+        shared = together(networks)
         records = self._fit(shared, lesson, states / "together")
         with tuner.reporter.task("members", len(members)) as task:
             for place, member in enumerate(members):
@@ -75,13 +80,20 @@ class SharedTuner:
                 task.advance(1)
         forget(states)
 
-    def _lesson(self, shared: SharedFront, teacher: Distillation) -> SharedLesson:
+    def _restate(self, networks: Sequence[nn.Module]) -> None:
+        """Let members compute in training mode what they do in eval mode, see ``restate_norms``."""
+        task = self.tuner.job.evaluator.task
+        with pinned(self.tuner.job.threads):
+            for network in networks:
+                restate_norms(thawed(network), task.calibration, task.mean, task.std, batch_size=task.batch_size)
+
+    def _lesson(self, members: str, teacher: Distillation) -> SharedLesson:
         job = self.tuner.job
         return SharedLesson(
             teacher.teacher,
             teacher.temperature,
             teacher.weight,
-            members=shared.digest(),
+            members=members,
             calibration=job.evaluator.task.calibration,
             mean=job.data.mean,
             std=job.data.std,

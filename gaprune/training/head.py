@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from gaprune.data import ImageSet, normaliser
 from gaprune.errors import ModelError
 from gaprune.progress import SILENT, Reporter
+from gaprune.training.state import reproducible
 
 MOST_IMAGES = 20_000
 """Training images that a head is fitted to at most, drawn at random where there are more."""
@@ -32,6 +33,8 @@ def fit_head(
 ) -> None:
     """Fit a linear head in place by multinomial logistic regression on its inputs, in one pass over the images.
 
+    On CUDA in exact and deterministic kernels, as all trainings: a run that goes on must find the same weights.
+
     Args:
         model: in eval mode; only the layer at ``path`` is changed.
         path: module path of the head.
@@ -49,10 +52,11 @@ def fit_head(
         raise ModelError(f"a new head can be fitted where it is an nn.Linear; {path} is {type(head).__name__}")
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:MOST_IMAGES]
     chosen = train.select(order.to(train.labels.device))
-    inputs = _inputs(model, head, chosen, mean, std, batch_size, reporter)
-    if inputs.ndim != 2 or len(inputs) != len(chosen):
-        raise ModelError(f"a new head can be fitted where it reads one vector an image; {path} does not")
-    _solve(head, inputs, chosen.labels.to(inputs.device))
+    with reproducible(0, head.weight.device):
+        inputs = _inputs(model, head, chosen, mean, std, batch_size, reporter)
+        if inputs.ndim != 2 or len(inputs) != len(chosen):
+            raise ModelError(f"a new head can be fitted where it reads one vector an image; {path} does not")
+        _solve(head, inputs, chosen.labels.to(inputs.device))
 
 
 def _inputs(

@@ -2,8 +2,8 @@
 
 As once-for-all networks do (Cai et al. 2020, arXiv:1908.09791; the sandwich rule of Yu and Huang 2019,
 arXiv:1903.05134): each step trains the largest, the smallest and some networks between on the same images. Members need
-not be nested: each gathers its own channels of the original. What pruning has made of its weights (compensation) it
-keeps as a constant offset, so that every member begins as it was.
+not be nested: each gathers its own channels of the original. What pruning has made of its weights (compensation) and of
+its norms (restated for training) it keeps as a constant offset, so that every member begins as it was.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class SharedLesson(Distillation):
 
     def description(self) -> dict[str, Any]:
         """See ``Lesson``."""
-        return {**super().description(), "shared": self.members, "between": BETWEEN}
+        return {**super().description(), "shared": self.members, "between": BETWEEN, "norms": "restated"}
 
 
 def _sampled(count: int, generator: torch.Generator) -> list[int]:

@@ -16,6 +16,7 @@ from gaprune.compress.storage import load_work
 from gaprune.compress.widths import cut_by_l1
 from gaprune.errors import MethodError
 from gaprune.progress import SILENT
+from gaprune.training import EpochRecord
 
 
 def apply(text: str, work: Work) -> Work:
@@ -115,6 +116,26 @@ def test_training_wins_back_what_pruning_cost(original: Work) -> None:
     raw, tuned = (apply(f"prune:l1:keep=0.25{end}", work) for end in (":raw", ""))
     assert accuracy(tuned) > accuracy(raw)
     assert tuned.params == raw.params
+
+
+def test_training_begins_from_what_the_pruned_network_computes(original: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On images unlike those that batch norm was made from, too: as fine-tuning of a search's members does."""
+    assert isinstance(original.task, ImageTask)
+    task, network = original.task, copy.deepcopy(original.network)
+    for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        norm.running_var *= 9  # type: ignore[operator]
+    images = task.inputs(60)[0]
+    with torch.no_grad():
+        wanted = network(images)
+
+    def begun(model: torch.nn.Module, *arguments: object, **options: object) -> list[EpochRecord]:
+        with torch.no_grad():
+            apart = (model.train()(images) - wanted).abs().max() / wanted.abs().max()
+        assert apart < 0.05
+        return [EpochRecord(1, 0.0, 1.0, 0.0)]
+
+    monkeypatch.setattr("gaprune.compress.images.fit", begun)
+    task.fit(network, fresh=False, share=1.0, directory=None, reporter=SILENT)
 
 
 def test_a_layer_never_loses_all_of_its_filters(original: Work) -> None:

@@ -26,7 +26,7 @@ from gaprune.prune.compensate.polish import Polisher
 from gaprune.prune.compensate.statistics import collect
 from gaprune.prune.cut.compact import Compactor
 from gaprune.prune.graph.graph import Graph, build_graph
-from gaprune.prune.norms.recalibration import recalibrate
+from gaprune.prune.norms.recalibration import recalibrate, take_anchors
 from gaprune.prune.rank.taylor import neuron_taylor
 from gaprune.training import Recipe, bfloat16_pays, fit
 from gaprune.training.digest import digest_tensors
@@ -99,7 +99,8 @@ def outcomes(device: str, *, half: bool) -> list[Outcome]:
     space = space_of(model, graph)
     task = FitnessTask(images, images, MEAN, STD, 3, batch_size=64, half=half)
     with pinned(1):
-        evaluator = Evaluator(model, space, task, resolve_objectives(("accuracy", "loss", "flops")))
+        anchors = take_anchors(model, images, MEAN, STD, batch_size=64)
+        evaluator = Evaluator(model, space, task, resolve_objectives(("accuracy", "loss", "flops")), anchors=anchors)
         rng = np.random.default_rng(0)
         genomes = [space.layout.pack(space.repair(rng.random(space.layout.size) < 0.7)) for _ in range(6)]
         return [evaluator(genome) for genome in genomes]

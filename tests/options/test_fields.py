@@ -28,7 +28,6 @@ from gaprune.options.cli import parse
 from gaprune.options.fields import Options, check_fields, entries, group, option, options_from_record, options_record
 from gaprune.options.limits import HOTTEST
 from gaprune.prune.compensate.compensation import FORMS
-from gaprune.prune.norms.recalibration import RECALIBRATIONS
 from gaprune.prune.rank.registry import importance_names
 from gaprune.text.options import TextOptions
 
@@ -145,7 +144,6 @@ def test_a_run_of_the_first_version_goes_on() -> None:
         (choices.names(choices.Algorithm), algorithm_names()),
         (choices.names(choices.Importance), importance_names()),
         (choices.names(choices.Compensation), (*FORMS, "none")),
-        (choices.names(choices.Recalibration), RECALIBRATIONS),
         (choices.OBJECTIVES, tuple(objective_names())),
         (choices.MODELS, model_names()),
     ],

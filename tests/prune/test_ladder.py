@@ -120,6 +120,22 @@ def test_in_networks_with_depthwise_layers_blocks_get_narrower_alike_and_streams
     assert (inside[~whole] <= LEAST_INSIDE).all()
 
 
+def test_weights_of_groups_bend_the_ladder_with_depthwise_layers_too() -> None:
+    """Else each ladder that CMA-ES tries would be the same one."""
+    torch.manual_seed(0)
+    graph = build_graph(Inverted().eval(), SHAPE)
+    worth = np.random.default_rng(0).random(graph.neurons)
+    tilt = np.array([0.0, 0.7, 0.0, -0.7, 0.0])
+    plain, same, bent = (build_ladder(graph, worth, worth, weights) for weights in (None, np.ones(5), np.exp(tilt)))
+    np.testing.assert_array_equal(plain.shares, same.shares)
+    middle = (plain.shares[:, 0] > 0.5) & (plain.shares[:, 0] < 0.9)
+    assert (bent.shares[middle, 1] > plain.shares[middle, 1]).all()
+    assert (bent.shares[middle, 3] < plain.shares[middle, 3]).all()
+    np.testing.assert_array_equal(bent.shares[:, [0, 2, 4]], plain.shares[:, [0, 2, 4]])
+    assert (np.diff(bent.levels) >= 0).all()
+    np.testing.assert_array_equal(bent.at(1.0), 1.0)
+
+
 def test_first_genomes_have_the_ladders_widths_and_the_budgets_cost() -> None:
     torch.manual_seed(0)
     model = build("resnet18", 10).eval()

@@ -99,6 +99,18 @@ def test_frozen_norms_stay_as_they_are() -> None:
     assert changed == {f"4.{name}" for name in ("weight", "bias", "running_mean", "running_var")}
 
 
+def test_norms_that_share_their_scale_stay_as_they_are() -> None:
+    """What suits the one would change the other."""
+    torch.manual_seed(2)
+    one, other = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+    other.weight = one.weight
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), one, nn.ReLU(), nn.Conv2d(4, 4, 3), other, nn.Flatten()).double().eval()
+    images = pictures()
+    before = outputs(net, images)
+    restate_norms(net, images, MEAN, STD)
+    assert torch.equal(outputs(net, images), before)
+
+
 def test_it_leaves_mode_and_hooks_as_they_were() -> None:
     net = network().train()
     restate_norms(net, pictures(), MEAN, STD)

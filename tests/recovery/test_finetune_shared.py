@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tuning import Tune, left_by, metrics, stopped_after
 
 from gaprune.commands.finetune import FinetuneOptions, main
 from gaprune.commands.search import SearchResult
-from gaprune.data import ImageData, split
+from gaprune.data import ImageData, normalise, split
 from gaprune.errors import OptionError, RunError
 from gaprune.evaluate import measure
+from gaprune.session import Job
+from gaprune.training import SharedFront
 from gaprune.training import loop as training_loop
 
 
@@ -56,6 +58,37 @@ def test_a_shared_training_stopped_anywhere_ends_as_if_never_stopped(
     assert left_by(other) == left_by(run.path)
     monkeypatch.setattr(training_loop, "train_step", None)
     assert tune(other, **options).rows == whole.rows, "nothing is trained twice"
+
+
+def widen(file: Path) -> None:
+    """Let a saved member's norms expect ten times the variance, as anchored ones may."""
+    tensors = load_file(file)
+    wide = {name: 10 * tensor if name.endswith("running_var") else tensor for name, tensor in tensors.items()}
+    save_file(wide, file)
+
+
+def test_every_member_begins_as_it_was(
+    searched: Callable[..., SearchResult], tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In training mode, too, whatever images the original's batch norm was made from."""
+    run, apart = searched(), []
+
+    def begun(job: Job, shared: SharedFront, *_: object) -> None:
+        images = normalise(job.evaluator.task.calibration.images[:], job.data.mean, job.data.std)
+        with torch.no_grad():
+            for place in range(len(shared)):
+                wanted = shared.eval().run(place, images)
+                apart.append(float((shared.train().run(place, images) - wanted).abs().max() / wanted.abs().max()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gaprune.recovery.shared.train", begun)
+    monkeypatch.setattr("gaprune.recovery.shared.estimate_seconds", lambda *_, **__: 1.0)  # its steps move statistics
+    for row in run.rows:
+        widen(run.path / row.path / "model.safetensors")
+    with pytest.raises(KeyboardInterrupt):
+        tune(run.path, pick="all", shared=True)
+    assert apart
+    assert max(apart) < 0.1
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,10 +27,6 @@ from gaprune.data import ImageSet, normaliser
 from gaprune.prune.cut.masks import Masks
 from gaprune.prune.graph.graph import Graph
 from gaprune.prune.graph.modes import evaluating
-
-Recalibration = Literal["anchored", "plain"]
-
-RECALIBRATIONS: tuple[Recalibration, ...] = ("anchored", "plain")
 
 
 @dataclass(frozen=True)

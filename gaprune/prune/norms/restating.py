@@ -13,6 +13,8 @@ In eval mode the norm gives what it gave before. A channel that is silent on the
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,7 +36,7 @@ def restate_norms(
     """Restate every batch norm by the moments of its input on ``images``; what the network gives in eval mode stays.
 
     Norms without running statistics or without scale and shift are left alone: they have no second form. So are those
-    whose scale or shift is frozen, and those that the network never calls.
+    whose scale or shift is frozen or another norm's as well, and those that the network never calls.
 
     Args:
         network: the network, in place; left in the mode it was in.
@@ -43,7 +45,8 @@ def restate_norms(
         std: normalisation.
         batch_size: images a forward pass.
     """
-    norms = {path: norm for path, norm in running_norms(network).items() if norm.affine and _may_change(norm)}
+    uses = Counter(id(one) for module in network.modules() for one in module._parameters.values())
+    norms = {path: norm for path, norm in running_norms(network).items() if norm.affine and _may_change(norm, uses)}
     watches = {path: _Moments() for path in norms}
     handles = [norm.register_forward_pre_hook(watches[path]) for path, norm in norms.items()]
     normalised = normaliser(mean, std, images.images.device)
@@ -60,8 +63,9 @@ def restate_norms(
                 _restate(norm, *watches[path].found())
 
 
-def _may_change(norm: Any) -> bool:
-    return bool(norm.weight.requires_grad and norm.bias.requires_grad)
+def _may_change(norm: Any, uses: Mapping[int, int]) -> bool:
+    """Whether scale and shift may learn and are its own; ``uses`` says how many modules have each parameter, by id."""
+    return all(one.requires_grad and uses[id(one)] == 1 for one in (norm.weight, norm.bias))
 
 
 class _Moments:

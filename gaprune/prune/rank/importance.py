@@ -1,7 +1,7 @@
 """How much each neuron and each connection is worth keeping, before any search.
 
 One replaceable function: (model, graph, statistics, kernels=False) -> ``Importance``. Larger is more worth keeping;
-values are compared within a channel group or a convolution only. Names are resolved in ``importances.py``.
+values are compared within a channel group or a convolution only. Names are resolved in ``registry.py``.
 """
 
 from __future__ import annotations

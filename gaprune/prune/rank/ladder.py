@@ -79,12 +79,13 @@ def build_ladder(graph: Graph, worth: Floats, errors: Floats, weights: Floats | 
         graph: the pruning graph.
         worth: (n,) the removal order: neurons of a group go by rising worth.
         errors: (n,) relative error that each neuron's removal adds when its turn comes, comparable across groups.
-        weights: (groups,) by how much the errors of each group count; ``None`` is 1 for all.
+        weights: (groups,) by how much the errors of each group count; ``None`` is 1 for all. With depthwise layers,
+            where errors do not count, a group keeps its share to the power 1 / weight.
     """
     flops = WidthFlops(graph)
     sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
     if any(layer.kind == "depthwise" for layer in graph.layers):
-        return _by_blocks(flops, sizes, _inside(graph))
+        return _by_blocks(flops, sizes, _inside(graph), np.ones(len(sizes)) if weights is None else weights)
     reached = [np.append(0.0, np.cumsum(_in_turn(worth[g.slice], errors[g.slice]))) for g in graph.groups]
     if weights is not None:
         reached = [weight * curve for weight, curve in zip(weights, reached, strict=True)]
@@ -103,12 +104,12 @@ def build_ladder(graph: Graph, worth: Floats, errors: Floats, weights: Floats | 
     return Ladder(np.array(levels), np.stack(shares))
 
 
-def _by_blocks(flops: WidthFlops, sizes: Floats, inside: Bits) -> Ladder:
-    """What is inside blocks goes down alike, then everything does."""
+def _by_blocks(flops: WidthFlops, sizes: Floats, inside: Bits, weights: Floats) -> Ladder:
+    """What is inside blocks goes down alike, then everything does; by weights other than 1 shares are bent."""
     narrowed = np.where(inside, LEAST_INSIDE, 1.0)
     first = [np.where(inside, share, 1.0) for share in np.linspace(1.0, LEAST_INSIDE, CHUNKS + 1)]
     then = [narrowed * share for share in np.linspace(1.0, 0.0, CHUNKS + 1)[1:]]
-    shares = np.stack([np.maximum(rung, 1 / sizes) for rung in (*first, *then)][::-1])
+    shares = np.stack([np.maximum(rung ** (1 / weights), 1 / sizes) for rung in (*first, *then)][::-1])
     whole = flops.total(sizes)
     return Ladder(np.array([np.sqrt(flops.total(rung * sizes) / whole) for rung in shares]), shares)
 
