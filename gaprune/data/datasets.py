@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,17 +156,9 @@ class _Reader:
     reporter: Reporter
 
     def __call__(self, source: Origin, part: str) -> _Part:
-        items, line = source.drawn(self.samples, self.seed)
         known = self.given or source.given
-        probe: list[Item] = []
         try:
-            for item in items:
-                probe.append(item)
-                if len(probe) == _PROBED:
-                    break
-            if not probe:
-                raise DataError(f"{part} holds no image")
-            levels = Levels.of([image for image, _ in probe], known)
+            probe, items, levels, line = self._begun(source, part, known)
             images, labels = self._read(probe, items, levels, part, source.count)
         except (DataError, OptionError) as error:
             message = str(error) if str(error).startswith(part) else f"{part}: {error}"
@@ -175,6 +168,21 @@ class _Reader:
         note = f"{part}: {line.format(count=len(labels))}, {levels.found}"
         normalised = known if levels.found.startswith("numbers") else self.given
         return _Part(ImageSet(torch.from_numpy(images), torch.tensor(labels)), source.classes, normalised, note)
+
+    def _begun(self, source: Origin, part: str, known: Given | None) -> tuple[list[Item], Iterator[Item], Levels, str]:
+        """The first images, the rest, what their numbers are, and a line that says which images these are.
+
+        Where memory holds fewer than were asked for they are drawn again: data sets often lie class by class, and
+        the first so many would leave classes out.
+        """
+        items, line = source.drawn(self.samples, self.seed)
+        probe = _taken(items, part)
+        levels = Levels.of([image for image, _ in probe], known)
+        room = max(1, MOST_BYTES // pixels_of(probe[0][0], levels, self.fit).nbytes)
+        if source.indexed is not None and room < min(self.samples, source.count or 0):
+            items, line = source.drawn(room, self.seed)
+            probe = _taken(items, part)
+        return probe, items, levels, line
 
     def _read(
         self, probe: Sequence[Item], rest: Iterator[Item], levels: Levels, part: str, count: int | None
@@ -196,6 +204,14 @@ class _Reader:
                 if (len(images) + 1) * pixels.nbytes > MOST_BYTES:
                     break
         return np.stack(images), labels
+
+
+def _taken(items: Iterator[Item], part: str) -> list[Item]:
+    """The first images of a part."""
+    probe = list(itertools.islice(items, _PROBED))
+    if not probe:
+        raise DataError(f"{part} holds no image")
+    return probe
 
 
 def _chained(probe: Sequence[Item], rest: Iterator[Item]) -> Iterator[Item]:
