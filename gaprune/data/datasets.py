@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ SAMPLES = 50_000
 MOST_BYTES = 1 << 30
 """Of a part's pixels, which are held in memory."""
 
+NAME = "images"
+"""Of data that nobody has given a name."""
+
 _PROBED = 64
 
 
@@ -38,7 +41,7 @@ def image_data(
     train: Any,
     test: Any = None,
     *,
-    name: str = "images",
+    name: str = NAME,
     classes: Sequence[str] | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
@@ -70,7 +73,7 @@ def image_data(
             ``Dataset`` or ``DataLoader`` of (image, label), a Hugging Face data set with columns such as ``image`` and
             ``label``, or a dict of these with the keys ``train``, ``test`` and perhaps ``validation``.
         test: the images that report; without any, ``test_share`` of ``train``.
-        name: short name for file names and tables.
+        name: short name for file names and tables; a folder brings its own, and its classes.
         classes: class names in label order; by default those of the data set, or the labels' numbers.
         mean: of the normalisation that the network was trained with, one number a channel or one for all, of pixels
             from 0 to 1 or from 0 to 255; by default the training images' own.
@@ -92,7 +95,10 @@ def image_data(
     if isinstance(train, (str, Path)):
         if test is not None:
             raise DataError(f"the folder {train} brings its own test images: leave test out")
-        return load_data(
+        for what, told in (("name", name != NAME), ("classes", classes is not None), ("samples", samples is not None)):
+            if told:
+                raise OptionError(f"{what} has no meaning with a folder, {train}: leave it out")
+        found = load_data(
             data_dir=Path(train),
             test_share=test_share,
             seed=seed,
@@ -104,6 +110,7 @@ def image_data(
             std=std,
             normalise=normalise,
         )
+        return replace(found, flip=found.flip and flip)
     if samples is not None and (not isinstance(samples, int) or samples < 2):
         raise OptionError(f"samples must be a whole number of at least 2, got {samples!r}")
     if not isinstance(test_share, (int, float)) or not 0 < test_share < 1:

@@ -177,6 +177,17 @@ def test_a_folder_is_read_as_the_command_reads_it(make_folder: FolderMaker, tmp_
         gaprune.image_data(tmp_path, tmp_path)
 
 
+@pytest.mark.parametrize(("told", "value"), [("name", "mine"), ("classes", ("a", "b")), ("samples", 4)])
+def test_a_folder_ignores_nothing_in_silence(
+    make_folder: FolderMaker, tmp_path: Path, told: str, value: object
+) -> None:
+    options: dict[str, Any] = {told: value}
+    with pytest.raises(OptionError, match=f"{told} has no meaning with a folder"):
+        gaprune.image_data(tmp_path, **options)
+    data = gaprune.image_data(make_folder(), image_size=8, flip=False, cache_dir=tmp_path / "cache")
+    assert not data.flip
+
+
 class Broken(Pictures):
     def __getitem__(self, index: int) -> tuple[Any, int]:
         raise RuntimeError("no disk\nat all")
