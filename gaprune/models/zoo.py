@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,7 +159,3 @@ def _timm() -> Any:
         return importlib.import_module("timm")
     except ImportError as error:
         raise ModelError("names as timm:NAME need the package timm: pip install timm") from error
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
