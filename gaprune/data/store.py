@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import tempfile
+import time
 import zlib
 from collections.abc import Iterable
 from contextlib import suppress
@@ -22,6 +23,12 @@ from gaprune.runs import atomic_write
 
 _LOGGER = logging.getLogger(__name__)
 _BLOCK = 1 << 24
+
+_UNFINISHED = ".photos-"
+"""Begins the name of a file that is being written."""
+
+_ABANDONED = 24 * 3600.0
+"""Seconds after which nobody writes any more to a file that has not grown."""
 
 _AT_A_TIME = 256
 """Images that are mapped and copied at once."""
@@ -87,9 +94,10 @@ def write_images(
         OSError: the folder cannot be written or is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _drop_unfinished(path.parent)
     with suppress(FileNotFoundError):
         _beside(path).unlink()
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".photos-", delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_UNFINISHED, delete=False) as file:
         try:
             written, checksum = _write(file, images, image_shape)
         except BaseException:
@@ -106,8 +114,25 @@ def forget_images(path: Path) -> None:
     _beside(path).unlink(missing_ok=True)
 
 
+def _drop_unfinished(folder: Path) -> None:
+    """Remove what a process left that was killed while it wrote: files of half the images, or without their record."""
+    alone = (file for file in folder.glob("*.npy") if not _beside(file).exists())
+    for file in [*folder.glob(f"{_UNFINISHED}*"), *alone]:
+        if time.time() - _changed(file) / 1e9 > _ABANDONED:
+            with suppress(OSError):  # somebody may have it open
+                file.unlink()
+
+
+def _changed(path: Path) -> int:
+    """When, in nanoseconds; now, of what another process has just removed."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return time.time_ns()
+
+
 def _drop_old(folder: Path) -> None:
-    newest = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    newest = sorted(folder.glob("*.json"), key=_changed, reverse=True)
     for old in newest[KEPT:]:
         old.unlink(missing_ok=True)
         old.with_suffix(".npy").unlink(missing_ok=True)
@@ -143,7 +168,8 @@ def read_images(path: Path) -> tuple[StoredImages, dict[str, Any]] | None:
         if (record["images"], record["bytes"]) == (len(found), path.stat().st_size) and (
             record["crc32"] == _checksum(path)
         ):
-            os.utime(_beside(path))
+            with suppress(OSError):  # of a cache that others keep: it may be read all the same
+                os.utime(_beside(path))
             return found, record["meta"]
         reason = "its checksum does not match"
     except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
