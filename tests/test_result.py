@@ -80,6 +80,8 @@ def test_a_result_is_one_line_as_a_value_and_a_table_when_printed(result: Search
 def test_a_member_is_loaded_by_its_name(result: SearchResult) -> None:
     row = result.rows[-1]
     assert isinstance(result.load(row.name), nn.Module)
+    with pytest.raises(OptionError, match=r"has [0-9]+ members?, none with index 99"):
+        result.load(99)
     with pytest.raises(OptionError, match="has no member 00000000"):
         result.load("00000000")
 
