@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 import time
 import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -97,13 +97,14 @@ def write_images(
     _drop_unfinished(path.parent)
     with suppress(FileNotFoundError):
         _beside(path).unlink()
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_UNFINISHED, delete=False) as file:
-        try:
+    unfinished = path.with_name(f"{_UNFINISHED}{uuid4().hex}")  # not tempfile's, which nobody else may read
+    try:
+        with open(unfinished, "xb") as file:
             written, checksum = _write(file, images, image_shape)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.replace(file.name, path)
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
     record = {"images": written, "bytes": path.stat().st_size, "crc32": checksum, "meta": meta}
     atomic_write(_beside(path), json.dumps(record).encode())
     _drop_old(path.parent)

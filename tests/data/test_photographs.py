@@ -197,6 +197,7 @@ def test_a_cache_that_may_only_be_read_serves(
 ) -> None:
     cache, data = holiday.parent / "cache", load(holiday)
     stored(data.test, cache)
+    assert len({file.stat().st_mode for file in (cache / photos.PHOTOS).glob("*/*")}) == 1, "all may be read alike"
 
     def refused(*_: object) -> None:
         raise PermissionError("read-only")
