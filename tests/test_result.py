@@ -146,6 +146,15 @@ def test_what_a_callback_raises_stops_the_search_cleanly(
     assert [row.key for row in again.rows] == [row.key for row in whole.rows]
 
 
+def test_what_a_callback_raises_in_an_iteration_names_the_whole_run(
+    trained: nn.Module, square_data: ImageData, tmp_path: Path
+) -> None:
+    path, error = tmp_path / "run", ValueError("enough")
+    with pytest.raises(ValueError, match="enough"):
+        run(trained, square_data, path, reporter=SILENT, callbacks=[stopping(error)], iterations=2)
+    assert f'resume="{path}")' in "".join(error.__notes__)
+
+
 @pytest.mark.parametrize("wrong", [print, [3], "print"])
 def test_callbacks_that_are_no_functions_are_refused_at_once(
     trained: nn.Module, square_data: ImageData, tmp_path: Path, wrong: object
