@@ -16,6 +16,7 @@ from gaprune.models import (
     HeadRule,
     ShippedWeights,
     load_weights,
+    of_model,
     of_zoo,
     read_weights,
     shipped_weights,
@@ -26,6 +27,7 @@ from gaprune.progress import SILENT, Reporter
 from gaprune.training import (
     BASELINES,
     WEIGHTS,
+    GivenWeights,
     Recipe,
     Subject,
     baseline_directory,
@@ -195,8 +197,7 @@ def load_baseline(
     mean, std = given.mean or subject.data.mean, given.std or subject.data.std
     notes = list(loaded.notes)
     if loaded.undrawn:
-        data = subject.data  # whose normalisation counts where somebody said it
-        used = (data.mean, data.std) if data.normalised_by == "given" else (mean, std)
+        used = _fed_with(subject.data, model, given)
         fitted = with_new_head(subject, model, loaded.undrawn, *used, cache_dir, reporter)
         notes.append(f"fitted to {fitted:,} training images")
     source = f"{subject.model_name} from {given.name}" + (f" ({'; '.join(notes)})" if notes else "")
@@ -209,6 +210,16 @@ def load_baseline(
         f"from {path}" + (f" ({'; '.join(notes)})" if notes else "")
     ) + ("" if unseen else "; its training images were others than this split's")
     return _baseline(subject, model, mean, std, source, saw_all=not unseen, own=True)
+
+
+def _fed_with(data: ImageData, model: nn.Module, given: GivenWeights) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """What whoever uses the network will normalise with: as somebody says, the weights, the network, or the data."""
+    if data.normalised_by == "given":
+        return data.mean, data.std
+    if given.mean:
+        return given.mean, given.std
+    told = of_model(model)
+    return (data.mean, data.std) if told is None or len(told.mean) != data.image_shape[0] else (told.mean, told.std)
 
 
 def _cached(cache_dir: Path, wanted: str) -> Path:

@@ -26,8 +26,11 @@ from gaprune.data import ImageData, ImageSet
 from gaprune.errors import CheckpointError, ModelError, RunError
 from gaprune.evaluate import measure
 from gaprune.models import ShippedWeights, build, read_weights, why_none_shipped
+from gaprune.models.preprocessing import PREPROCESSING, Preprocessing
 from gaprune.models.zoo import Pretrained
+from gaprune.progress import SILENT
 from gaprune.runs.lock import DirectoryLock
+from gaprune.session.images import normalised
 from gaprune.training import Recipe, given, produce
 from gaprune.training import subject as subject_module
 from gaprune.training.head import fit_head
@@ -337,6 +340,26 @@ def test_weights_for_other_classes_get_a_new_head_that_is_kept(
     assert len(listener.lines) == 1
     wanted = found.identity["weights_sha256"]
     assert resolve(wanted=wanted).identity["weights_sha256"] == wanted
+
+
+def test_a_new_head_is_fitted_to_what_the_network_will_be_fed_with(
+    subject: Subject, resolve: Resolve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed: list[Any] = []
+    monkeypatch.setattr(baseline, "with_new_head", lambda *given: fed.append(given[3:5]) or 30)
+    torch.save(build(TINY, 7).state_dict(), tmp_path / "seven.pt")
+    made, told = subject_module.build, Preprocessing((1.0,) * 3, (2.0,) * 3, "its builder")
+
+    def telling(*args: Any, **options: Any) -> nn.Module:
+        network = made(*args, **options)
+        setattr(network, PREPROCESSING, told)
+        return network
+
+    resolve(checkpoint=tmp_path / "seven.pt", head="new")
+    monkeypatch.setattr(subject_module, "build", telling)
+    found = resolve(checkpoint=tmp_path / "seven.pt", head="new")
+    assert fed == [(subject.data.mean, subject.data.std), (told.mean, told.std)]
+    assert normalised(subject.data, found, SILENT).mean == told.mean
 
 
 def test_a_new_head_that_cannot_be_fitted_is_one_line(tmp_path: Path, subject: Subject) -> None:

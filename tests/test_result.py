@@ -80,6 +80,8 @@ def test_a_result_is_one_line_as_a_value_and_a_table_when_printed(result: Search
 def test_a_member_is_loaded_by_its_name(result: SearchResult) -> None:
     row = result.rows[-1]
     assert isinstance(result.load(row.name), nn.Module)
+    with pytest.raises(OptionError, match=r"has [0-9]+ members?, none with index 99"):
+        result.load(99)
     with pytest.raises(OptionError, match="has no member 00000000"):
         result.load("00000000")
 
@@ -142,6 +144,15 @@ def test_what_a_callback_raises_stops_the_search_cleanly(
     assert [one.number for one in told] == [3]
     whole = run(trained, square_data, tmp_path / "whole", reporter=SILENT)
     assert [row.key for row in again.rows] == [row.key for row in whole.rows]
+
+
+def test_what_a_callback_raises_in_an_iteration_names_the_whole_run(
+    trained: nn.Module, square_data: ImageData, tmp_path: Path
+) -> None:
+    path, error = tmp_path / "run", ValueError("enough")
+    with pytest.raises(ValueError, match="enough"):
+        run(trained, square_data, path, reporter=SILENT, callbacks=[stopping(error)], iterations=2)
+    assert f'resume="{path}")' in "".join(error.__notes__)
 
 
 @pytest.mark.parametrize("wrong", [print, [3], "print"])

@@ -304,7 +304,7 @@ def test_the_readmes_python_works_as_printed(trained: nn.Module, tmp_path: Path)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"objectives": "accuracy,flops"}, "objectives must be a list of names, got the text 'accuracy,flops'"),
+        ({"objectives": "accuracy,flops"}, "objectives must be a list of names, got 'accuracy,flops'"),
         ({"popluation": 8}, "unknown option 'popluation': choose one of population"),
         ({"population": "8"}, "population must be a whole number, got '8'"),
     ],

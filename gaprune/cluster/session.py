@@ -18,7 +18,6 @@ from gaprune.cluster import private
 from gaprune.errors import BackendError, first_line
 
 CONNECT_SECONDS = 10.0
-DEFAULT_PORT = 6379
 
 SLACK = 1e-6
 """Against shares such as three times 0.3333."""

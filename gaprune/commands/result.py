@@ -79,6 +79,8 @@ class SearchResult:
 
     def _row(self, named: int | str) -> FrontRow:
         if isinstance(named, int):
+            if not -len(self.rows) <= named < len(self.rows):
+                raise OptionError(f"the front of {self.path} has {len(self.rows)} members, none with index {named}")
             return self.rows[named]
         found = members(self.rows, named)
         if len(found) != 1:

@@ -84,8 +84,8 @@ def search(
         objectives=objectives,
         callbacks=check_callbacks(callbacks),
     )
-    if isinstance(objectives, str):
-        raise OptionError(f"objectives must be a list of names, got the text {objectives!r}")
+    if objectives is not None and (isinstance(objectives, str) or not isinstance(objectives, Sequence)):
+        raise OptionError(f"objectives must be a list of names, got {objectives!r}")
     named = _named(model, data, objectives)
     given = {**from_keywords(SearchOptions, options, ("model", "data", "objectives")), **named}
     made = SearchOptions.of(**given, given=frozenset(given))

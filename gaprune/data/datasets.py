@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ SAMPLES = 50_000
 MOST_BYTES = 1 << 30
 """Of a part's pixels, which are held in memory."""
 
+NAME = "images"
+"""Of data that nobody has given a name."""
+
 _PROBED = 64
 
 
@@ -37,7 +41,7 @@ def image_data(
     train: Any,
     test: Any = None,
     *,
-    name: str = "images",
+    name: str = NAME,
     classes: Sequence[str] | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
@@ -69,7 +73,7 @@ def image_data(
             ``Dataset`` or ``DataLoader`` of (image, label), a Hugging Face data set with columns such as ``image`` and
             ``label``, or a dict of these with the keys ``train``, ``test`` and perhaps ``validation``.
         test: the images that report; without any, ``test_share`` of ``train``.
-        name: short name for file names and tables.
+        name: short name for file names and tables; a folder brings its own, and its classes.
         classes: class names in label order; by default those of the data set, or the labels' numbers.
         mean: of the normalisation that the network was trained with, one number a channel or one for all, of pixels
             from 0 to 1 or from 0 to 255; by default the training images' own.
@@ -91,7 +95,10 @@ def image_data(
     if isinstance(train, (str, Path)):
         if test is not None:
             raise DataError(f"the folder {train} brings its own test images: leave test out")
-        return load_data(
+        for what, told in (("name", name != NAME), ("classes", classes is not None), ("samples", samples is not None)):
+            if told:
+                raise OptionError(f"{what} has no meaning with a folder, {train}: leave it out")
+        found = load_data(
             data_dir=Path(train),
             test_share=test_share,
             seed=seed,
@@ -103,6 +110,7 @@ def image_data(
             std=std,
             normalise=normalise,
         )
+        return replace(found, flip=found.flip and flip)
     if samples is not None and (not isinstance(samples, int) or samples < 2):
         raise OptionError(f"samples must be a whole number of at least 2, got {samples!r}")
     if not isinstance(test_share, (int, float)) or not 0 < test_share < 1:
@@ -155,17 +163,9 @@ class _Reader:
     reporter: Reporter
 
     def __call__(self, source: Origin, part: str) -> _Part:
-        items, line = source.drawn(self.samples, self.seed)
         known = self.given or source.given
-        probe: list[Item] = []
         try:
-            for item in items:
-                probe.append(item)
-                if len(probe) == _PROBED:
-                    break
-            if not probe:
-                raise DataError(f"{part} holds no image")
-            levels = Levels.of([image for image, _ in probe], known)
+            probe, items, levels, line = self._begun(source, part, known)
             images, labels = self._read(probe, items, levels, part, source.count)
         except (DataError, OptionError) as error:
             message = str(error) if str(error).startswith(part) else f"{part}: {error}"
@@ -175,6 +175,21 @@ class _Reader:
         note = f"{part}: {line.format(count=len(labels))}, {levels.found}"
         normalised = known if levels.found.startswith("numbers") else self.given
         return _Part(ImageSet(torch.from_numpy(images), torch.tensor(labels)), source.classes, normalised, note)
+
+    def _begun(self, source: Origin, part: str, known: Given | None) -> tuple[list[Item], Iterator[Item], Levels, str]:
+        """The first images, the rest, what their numbers are, and a line that says which images these are.
+
+        Where memory holds fewer than were asked for they are drawn again: data sets often lie class by class, and
+        the first so many would leave classes out.
+        """
+        items, line = source.drawn(self.samples, self.seed)
+        probe = _taken(items, part)
+        levels = Levels.of([image for image, _ in probe], known)
+        room = max(1, MOST_BYTES // pixels_of(probe[0][0], levels, self.fit).nbytes)
+        if source.indexed is not None and room < min(self.samples, source.count or 0):
+            items, line = source.drawn(room, self.seed)
+            probe = _taken(items, part)
+        return probe, items, levels, line
 
     def _read(
         self, probe: Sequence[Item], rest: Iterator[Item], levels: Levels, part: str, count: int | None
@@ -196,6 +211,14 @@ class _Reader:
                 if (len(images) + 1) * pixels.nbytes > MOST_BYTES:
                     break
         return np.stack(images), labels
+
+
+def _taken(items: Iterator[Item], part: str) -> list[Item]:
+    """The first images of a part."""
+    probe = list(itertools.islice(items, _PROBED))
+    if not probe:
+        raise DataError(f"{part} holds no image")
+    return probe
 
 
 def _chained(probe: Sequence[Item], rest: Iterator[Item]) -> Iterator[Item]:

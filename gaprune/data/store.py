@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
+import time
 import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -22,6 +23,12 @@ from gaprune.runs import atomic_write
 
 _LOGGER = logging.getLogger(__name__)
 _BLOCK = 1 << 24
+
+_UNFINISHED = ".photos-"
+"""Begins the name of a file that is being written."""
+
+_ABANDONED = 24 * 3600.0
+"""Seconds after which nobody writes any more to a file that has not grown."""
 
 _AT_A_TIME = 256
 """Images that are mapped and copied at once."""
@@ -87,15 +94,17 @@ def write_images(
         OSError: the folder cannot be written or is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _drop_unfinished(path.parent)
     with suppress(FileNotFoundError):
         _beside(path).unlink()
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".photos-", delete=False) as file:
-        try:
+    unfinished = path.with_name(f"{_UNFINISHED}{uuid4().hex}")  # not tempfile's, which nobody else may read
+    try:
+        with open(unfinished, "xb") as file:
             written, checksum = _write(file, images, image_shape)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.replace(file.name, path)
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
     record = {"images": written, "bytes": path.stat().st_size, "crc32": checksum, "meta": meta}
     atomic_write(_beside(path), json.dumps(record).encode())
     _drop_old(path.parent)
@@ -106,8 +115,25 @@ def forget_images(path: Path) -> None:
     _beside(path).unlink(missing_ok=True)
 
 
+def _drop_unfinished(folder: Path) -> None:
+    """Remove what a process left that was killed while it wrote: files of half the images, or without their record."""
+    alone = (file for file in folder.glob("*.npy") if not _beside(file).exists())
+    for file in [*folder.glob(f"{_UNFINISHED}*"), *alone]:
+        if time.time() - _changed(file) / 1e9 > _ABANDONED:
+            with suppress(OSError):  # somebody may have it open
+                file.unlink()
+
+
+def _changed(path: Path) -> int:
+    """When, in nanoseconds; now, of what another process has just removed."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return time.time_ns()
+
+
 def _drop_old(folder: Path) -> None:
-    newest = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    newest = sorted(folder.glob("*.json"), key=_changed, reverse=True)
     for old in newest[KEPT:]:
         old.unlink(missing_ok=True)
         old.with_suffix(".npy").unlink(missing_ok=True)
@@ -143,7 +169,8 @@ def read_images(path: Path) -> tuple[StoredImages, dict[str, Any]] | None:
         if (record["images"], record["bytes"]) == (len(found), path.stat().st_size) and (
             record["crc32"] == _checksum(path)
         ):
-            os.utime(_beside(path))
+            with suppress(OSError):  # of a cache that others keep: it may be read all the same
+                os.utime(_beside(path))
             return found, record["meta"]
         reason = "its checksum does not match"
     except (OSError, KeyError, ValueError, TypeError, IndexError) as error:

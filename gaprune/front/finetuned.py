@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gaprune.errors import RunError
-from gaprune.runs import FINETUNED, FrontRow, put_back, write_json
+from gaprune.runs import FINETUNED, PARTS, FrontRow, put_back, write_json
 from gaprune.saved import METRICS, read_metrics
 
 
@@ -100,7 +100,7 @@ def carry_over(old: Path, new: Path, rows: Sequence[FrontRow]) -> None:
                 shutil.copytree(source / FINETUNED, target / FINETUNED)
 
 
-def _origin(home: Path) -> tuple[str, int | None]:
-    """Names the network that a search left: two iterations may find the same genome, each with weights of its own."""
+def _origin(home: Path) -> tuple[str, ...]:
+    """Names the network that a search left: two parts of a run may find the same genome, with weights of their own."""
     metrics = read_metrics(home, "key")
-    return metrics["key"], metrics.get("iteration")
+    return metrics["key"], *(f"{part} {metrics[part]}" for part in PARTS if part in metrics)

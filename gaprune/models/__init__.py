@@ -3,7 +3,7 @@
 from gaprune.models.alike import network_of
 from gaprune.models.checkpoint import Loaded, fill_weights, load_weights
 from gaprune.models.head import HeadRule
-from gaprune.models.preprocessing import of_metadata, of_model
+from gaprune.models.preprocessing import Preprocessing, of_metadata, of_model
 from gaprune.models.reading import StoredWeights, read_stored, read_weights
 from gaprune.models.registry import build, check_name, model_names, stem_of
 from gaprune.models.shipped import ShippedWeights, shipped_weights, why_none_shipped
@@ -13,6 +13,7 @@ __all__ = [
     "PRETRAINED",
     "HeadRule",
     "Loaded",
+    "Preprocessing",
     "ShippedWeights",
     "StoredWeights",
     "build",

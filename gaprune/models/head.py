@@ -159,15 +159,23 @@ def _names(value: Any) -> list[str]:
 
 def _from_lines(text: str, outputs: int) -> dict[int, list[str]]:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    pairs = [_pair(line) for line in lines]
     if len(lines) == outputs:
+        if {index for _, index in pairs} == set(range(outputs)):  # every line says which output it is
+            return {index: [*_called(line), name] for line, (name, index) in zip(lines, pairs, strict=True)}
         return {index: _called(line) for index, line in enumerate(lines)}
     found: dict[int, list[str]] = {}
-    for line in lines:
-        name, _, index = line.replace(",", " ").replace("\t", " ").rpartition(" ")
-        if not name.strip() or not index.isdecimal():
+    for line, (name, index) in zip(lines, pairs, strict=True):
+        if index < 0:
             raise ValueError(f"it has {len(lines)} lines, one is {line!r}")
-        found.setdefault(int(index), []).append(name.strip())
+        found.setdefault(index, []).append(name)
     return found
+
+
+def _pair(line: str) -> tuple[str, int]:
+    """A name and the output that it is of; -1 where the line does not end in one."""
+    name, _, index = line.replace(",", " ").replace("\t", " ").rpartition(" ")
+    return name.strip(), int(index) if name.strip() and index.isdecimal() else -1
 
 
 def _called(line: str) -> list[str]:

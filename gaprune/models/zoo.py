@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from gaprune.errors import CheckpointError, ModelError, OptionError, first_line
+from gaprune.models.preprocessing import Preprocessing, of_timm, of_weights
 from gaprune.models.reading import read_weights
 from gaprune.options import packaged_names
 
@@ -126,8 +125,7 @@ def _torchvisions(name: str) -> Pretrained:
         tensors = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:  # whatever a download raises
         raise _no_download(f"torchvision:{name}", weights.url, error) from error
-    preset = weights.transforms()
-    mean, std = (tuple(255 * float(x) for x in getattr(preset, part, ())) for part in ("mean", "std"))
+    mean, std = _normalisation(of_weights(weights))
     if name in _SIDE_HEADS:
         mean = std = _HALF
     return Pretrained(tensors, f"torchvision's {weights}", tuple(weights.meta.get("categories", ())), mean, std)
@@ -145,9 +143,13 @@ def _timms(name: str) -> Pretrained:
         path = hf_hub_download(place, "model.safetensors")
     except Exception as error:  # whatever a download raises
         raise _no_download(f"timm:{name}", f"https://huggingface.co/{place}", error) from error
-    mean, std = (tuple(255 * float(x) for x in getattr(config, part, None) or ()) for part in ("mean", "std"))
+    mean, std = _normalisation(of_timm(config))
     classes = tuple(getattr(config, "label_names", None) or ())
     return Pretrained(read_weights(Path(path))[0], f"timm's {place}", classes, mean, std)
+
+
+def _normalisation(told: Preprocessing | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return ((), ()) if told is None else (told.mean, told.std)
 
 
 def _no_download(name: str, address: str, error: Exception) -> CheckpointError:
@@ -161,7 +163,3 @@ def _timm() -> Any:
         return importlib.import_module("timm")
     except ImportError as error:
         raise ModelError("names as timm:NAME need the package timm: pip install timm") from error
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())

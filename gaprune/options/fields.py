@@ -261,7 +261,7 @@ def _wrong(entry: Entry, value: Any, nouns: bool) -> str | None:
         return _wrong_number(entry, value, nouns)
     if entry.kind == tuple[float, ...]:
         if not isinstance(value, tuple) or not value:
-            return f"one share or more, got {value!r}"
+            return f"one number or more, got {value!r}"
         return next((told for one in value if (told := _wrong_number(entry, one, nouns))), None)
     return None
 

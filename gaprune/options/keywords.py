@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
 import typing
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from gaprune.errors import choice_error
+from gaprune.errors import OptionError, choice_error
 from gaprune.options.fields import Entry, entries
 
 
@@ -21,7 +22,7 @@ def from_keywords(options_class: type[Any], values: Mapping[str, Any], but: Coll
         but: options that are arguments of their own.
 
     Raises:
-        OptionError: there is no such option; the nearest are listed.
+        OptionError: there is no such option, and the nearest are listed; or a value is of another kind.
     """
     known = entries(options_class)
     valid = tuple(name for name in known if name not in but)
@@ -32,10 +33,26 @@ def from_keywords(options_class: type[Any], values: Mapping[str, Any], but: Coll
 
 
 def _value(entry: Entry, value: Any) -> Any:
-    if entry.kind is Path and isinstance(value, str):
-        return Path(value)
+    """A caller's value as options have it; what numbers and switches may be is checked with the options themselves.
+
+    Raises:
+        OptionError: it is of another kind than its option.
+    """
+    if value is None and type(None) in typing.get_args(entry.hint):
+        return None
+    if entry.kind is Path:
+        return Path(_of_kind(entry, value, (str, os.PathLike), "a path"))
+    if entry.kind is str and not entry.choices:
+        return _of_kind(entry, value, str, "a text")
     if typing.get_origin(entry.kind) is not tuple:
         return value
     if entry.kind == tuple[float, ...] and isinstance(value, (int, float)):
         return (float(value),)
-    return tuple(value) if isinstance(value, list) else value
+    what = "a number or a list of numbers" if entry.kind == tuple[float, ...] else "a list of names"
+    return tuple(_of_kind(entry, value, (list, tuple), what))
+
+
+def _of_kind(entry: Entry, value: Any, kind: Any, wanted: str) -> Any:
+    if not isinstance(value, kind):
+        raise OptionError(f"{entry.name} must be {wanted}, got {value!r}")
+    return value

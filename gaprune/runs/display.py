@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gaprune.runs.files import atomic_write
 from gaprune.runs.front import FLOPS_NOTE, Baseline, FrontRow
+from gaprune.runs.tables import markdown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,10 +109,9 @@ def plain_table(
 ) -> str:
     """The same table as Markdown, with a closing line break. Arguments as of ``front_table``."""
     shown = list(rows) if every else over_budgets(rows, picked)
-    rule = ["---" if heading in _LEFT_ALIGNED else "---:" for heading in _headings(rows)]
     headings = [heading.replace("\n", " ") for heading in _headings(rows)]
-    lines = [headings, rule, *_cells(shown, baseline, picked, trained=_is_trained(rows))]
-    table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    words = [place for place, heading in enumerate(headings) if heading in _LEFT_ALIGNED]
+    table = markdown(headings, _cells(shown, baseline, picked, trained=_is_trained(rows)), text=words)
     return f"{table}\n\n{_note(shown, rows)}\n"
 
 

@@ -52,13 +52,19 @@ def check_callbacks(callbacks: object) -> tuple[Callback, ...]:
     return tuple(callbacks)
 
 
-def tell(callbacks: Sequence[Callback], generation: Generation) -> None:
-    """Tell every callback; what one raises ends the search, of which nothing is lost, and goes to the caller."""
+def tell(callbacks: Sequence[Callback], generation: Generation, run: Path) -> None:
+    """Tell every callback; what one raises ends the search, of which nothing is lost, and goes to the caller.
+
+    Args:
+        callbacks: the caller's.
+        generation: that is saved.
+        run: the directory to go on with: of the whole run, where the generation is of a part of it.
+    """
     try:
         for callback in callbacks:
             callback(generation)
     except Exception as error:
-        place = f'nothing is lost, go on with gaprune.search(..., resume="{generation.path}")'
+        place = f'nothing is lost, go on with gaprune.search(..., resume="{run}")'
         error.add_note(f"{IN_A_CALLBACK} {generation.number}: {place}")
         raise
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from gaprune.baseline import Baseline, default_recipe, resolve_baseline
-from gaprune.data import ImageData, Splits, default_cache_dir
+from gaprune.data import ImageData, Splits, default_cache_dir, normalisation_line
 from gaprune.device import choose_device, pinned
 from gaprune.evaluate import Evaluator, Objective, resolve_objectives, resolve_selector
 from gaprune.models import check_name
@@ -136,9 +136,13 @@ class Before:
             std=tuple(data.get("std", ())),
         )
 
-    def normalised(self, data: ImageData) -> ImageData:
-        """The data with the run's normalisation."""
-        return data.with_normalisation(self.mean, self.std) if self.mean and self.std else data
+    def normalised(self, data: ImageData, reporter: Reporter) -> ImageData:
+        """The data with the run's normalisation; a line where another one is given by now."""
+        if not self.mean or not self.std:
+            return data
+        if data.normalised_by == "given" and (data.mean, data.std) != (self.mean, self.std):
+            reporter.say(normalisation_line(self.mean, self.std, "as the run began, whatever is given by now"))
+        return data.with_normalisation(self.mean, self.std)
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,7 @@ def prepare(
     reporter.say(f"network: {called}{baseline.source}")
     if baseline.saw_all_training_images and splits.record["search_from"] == "train":
         reporter.say("these weights may have seen the search images in training: --search-from test avoids that")
-    data = before.normalised(data) if before else normalised(data, baseline, reporter)
+    data = before.normalised(data, reporter) if before else normalised(data, baseline, reporter)
     since = time.perf_counter()
     kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
     with pinned(threads):

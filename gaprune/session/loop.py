@@ -14,7 +14,7 @@ from gaprune.evaluate import Backend, Floors, Outcome, expected_matrix, objectiv
 from gaprune.evolve import Algorithm, AlgorithmState, hypervolume, make_algorithm
 from gaprune.genome import Genome
 from gaprune.progress import Reporter, Task
-from gaprune.runs import STATE_NAME, RunDirectory
+from gaprune.runs import PARTS, STATE_NAME, RunDirectory
 from gaprune.session.backends import MakeBackend
 from gaprune.session.callbacks import Generation, tell
 from gaprune.session.engine import largest_budget
@@ -130,7 +130,8 @@ def _tell(algorithm: Algorithm, known: dict[str, Outcome], job: Job, run: RunDir
         seconds=time.perf_counter() - job.since,
     )
     _log.info("generation %d of %d: %d networks on the front", generation.number, generation.total, len(front))
-    tell(job.own.callbacks, generation)
+    of_a_part = any(name in run.manifest for name in PARTS)
+    tell(job.own.callbacks, generation, run.path.parent if of_a_part else run.path)
 
 
 def check_found(found: Found, run: RunDirectory) -> None:

@@ -3,7 +3,7 @@
 from gaprune.training.digest import digest_images, digest_json, digest_tensors
 from gaprune.training.estimate import estimate_seconds
 from gaprune.training.frozen import frozen_line, frozen_names, thawed
-from gaprune.training.given import check_given, filled, given_weights, with_new_head
+from gaprune.training.given import GivenWeights, check_given, filled, given_weights, with_new_head
 from gaprune.training.lesson import LABELS, Distillation, Lesson
 from gaprune.training.loop import SEED_STRIDE, fit
 from gaprune.training.masking import masked_gradients
@@ -20,6 +20,7 @@ __all__ = [
     "WEIGHTS",
     "Distillation",
     "EpochRecord",
+    "GivenWeights",
     "Lesson",
     "Recipe",
     "SharedFront",

@@ -390,7 +390,7 @@ def test_rounds_select_by_another_measured_objective(search: Run, tmp_path: Path
         ({"min_accuracy": 0.5}, "min-accuracy has no meaning with --algorithm rounds: --round-share says"),
         ({"selected": 9}, "selected must be at most the population of 5, got 9"),
         ({"round_share": (0.2, 1.0)}, "round-share must be below 1, got 1"),
-        ({"round_share": ()}, r"round-share must be one share or more, got \(\)"),
+        ({"round_share": ()}, r"round-share must be one number or more, got \(\)"),
         ({"cut": 2.0}, "cut must be 0 to 1, got 2.0"),
         ({"mutation_rate": "0.5"}, "mutation-rate must be 0 to 1, got '0.5'"),
         ({"rounds": 0}, "rounds must be at least 1, got 0"),

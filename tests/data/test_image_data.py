@@ -142,6 +142,18 @@ def test_a_part_holds_no_more_than_its_share_of_memory(monkeypatch: pytest.Monke
     assert data.notes[0].startswith("train: the first 9 images")
 
 
+def test_what_memory_holds_of_a_data_set_that_lies_class_by_class_shows_every_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = np.arange(60, dtype=np.uint8).repeat(3 * 8 * 8).reshape(60, 3, 8, 8)
+    labels = np.arange(60) // 20
+    monkeypatch.setattr(datasets, "MOST_BYTES", 24 * images[0].nbytes)
+    data = gaprune.image_data((images, labels), (images, labels), classes=("a", "b", "c"))
+    assert len(data.train) == 24
+    assert set(data.train.labels.tolist()) == {0, 1, 2}
+    assert data.notes[0] == "train: 24 of the 60 images of arrays, drawn at random (seed 0), pixels"
+
+
 def test_images_of_many_sizes_are_brought_to_one() -> None:
     images = [np.full((20 + n, 30 - n, 3), n, dtype=np.uint8) for n in range(12)]
     labels = [n % 2 for n in range(12)]
@@ -163,6 +175,17 @@ def test_a_folder_is_read_as_the_command_reads_it(make_folder: FolderMaker, tmp_
     assert (data.image_shape, data.mean) == ((3, 8, 8), (127.5,) * 3)
     with pytest.raises(DataError, match="brings its own test images"):
         gaprune.image_data(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(("told", "value"), [("name", "mine"), ("classes", ("a", "b")), ("samples", 4)])
+def test_a_folder_ignores_nothing_in_silence(
+    make_folder: FolderMaker, tmp_path: Path, told: str, value: object
+) -> None:
+    options: dict[str, Any] = {told: value}
+    with pytest.raises(OptionError, match=f"{told} has no meaning with a folder"):
+        gaprune.image_data(tmp_path, **options)
+    data = gaprune.image_data(make_folder(), image_size=8, flip=False, cache_dir=tmp_path / "cache")
+    assert not data.flip
 
 
 class Broken(Pictures):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -177,6 +178,33 @@ def test_old_files_of_a_folder_go(holiday: Path) -> None:
     (folder,) = (cache / photos.PHOTOS).iterdir()
     assert len(list(folder.glob("*.npy"))) == store.KEPT
     assert len(list(folder.iterdir())) == 2 * store.KEPT
+
+
+def test_what_a_killed_process_left_goes_and_what_another_one_writes_stays(holiday: Path) -> None:
+    cache, data = holiday.parent / "cache", load(holiday)
+    (folder,) = (cache / photos.PHOTOS).iterdir()
+    left = [folder / name for name in (".photos-old", "unrecorded.npy", ".photos-new")]
+    for file in left:
+        file.write_bytes(b"half")
+    for file in left[:2]:
+        os.utime(file, (0, 0))
+    stored(data.test, cache)
+    assert [file.exists() for file in left] == [False, False, True]
+
+
+def test_a_cache_that_may_only_be_read_serves(
+    holiday: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache, data = holiday.parent / "cache", load(holiday)
+    stored(data.test, cache)
+    assert len({file.stat().st_mode for file in (cache / photos.PHOTOS).glob("*/*")}) == 1, "all may be read alike"
+
+    def refused(*_: object) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(store.os, "utime", refused)
+    assert isinstance(stored(data.test, cache)[0].images, StoredImages)
+    assert caplog.text == ""
 
 
 def test_photographs_that_cannot_be_read_are_left_out_and_named(holiday: Path) -> None:

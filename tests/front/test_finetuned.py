@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,17 @@ def test_a_trained_network_goes_over_even_from_a_folder_that_was_being_replaced(
     carry_over(old, new, [row])
     assert (new / "05" / FINETUNED / "weights").exists()
     assert trainings(new / "05") == [training]
+
+
+@pytest.mark.parametrize("kind", ["round", "iteration"])
+def test_equal_genomes_of_two_parts_keep_their_own_trainings(tmp_path: Path, kind: str) -> None:
+    old, new = tmp_path / "front.old", tmp_path / "front"
+    write_metrics(old / "k-first", {"key": "k", kind: 1, FINETUNED: [{"epochs": 2, "kept": True}]})
+    write_metrics(new / "k-first", {"key": "k", kind: 1})
+    write_metrics(new / "k-second", {"key": "k", kind: 2})
+    row = FrontRow(0, "k", {}, 0.7, 0.65, 100, 0.1, 10, 0.1, 0.1)
+    carry_over(old, new, [replace(row, path="front/k-first"), replace(row, path="front/k-second")])
+    assert [len(trainings(new / name)) for name in ("k-first", "k-second")] == [1, 0]
 
 
 def write_metrics(home: Path, metrics: dict[str, object]) -> None:

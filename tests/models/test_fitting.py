@@ -212,6 +212,8 @@ NAMED = {
     "one name a line": ("names.txt", "black\nblue\n\nGreen\nwhite\nred\n"),
     "identifiers and words": ("names.txt", "n1 black\nn2 blue, azure\nn3 green, lime\nn4 white\nn5 crimson, red\n"),
     "pairs": ("names.txt", "red 4\ngreen\t2\nblue,1\n"),
+    "pairs of all outputs": ("names.txt", "black 0\nblue 1\nred 4\ngreen,2\nwhite 3\n"),
+    "names that end in numbers": ("names.txt", "black 4\nblue\ngreen\nwhite 7\nred\n"),
     "a list": ("names.json", '["black", "blue", "green", "white", "red"]'),
     "a table": ("names.json", '{"4": ["n5", "red"], "1": ["n2", "blue"], "2": ["n3", "green"]}'),
     "a table by name": ("names.json", '{"red": 4, "green": 2, "blue": 1}'),

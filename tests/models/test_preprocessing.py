@@ -69,3 +69,10 @@ def test_networks_that_are_silent() -> None:
     assert of_model(nn.Conv2d(3, 4, 3)) is None
     assert of_weights(None) is None
     assert of_weights(object()) is None
+
+
+def test_factories_find_it_where_the_how_to_says() -> None:
+    import gaprune.models
+
+    assert gaprune.models.Preprocessing is Preprocessing
+    assert PREPROCESSING == "preprocessing"

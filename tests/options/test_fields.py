@@ -97,7 +97,7 @@ def test_what_is_no_option_is_no_attribute() -> None:
         ({"wear": float("nan")}, "wear must be 0 to 1, got nan"),
         ({"pressure": 0}, "pressure must be above 0, got 0"),
         ({"pressure": float("inf")}, "pressure must be above 0, got inf"),
-        ({"sizes": ()}, "sizes must be one share or more, got ()"),
+        ({"sizes": ()}, "sizes must be one number or more, got ()"),
         ({"sizes": (0.5, 2.0)}, "sizes must be 0 to 1, got 2.0"),
         ({"spare": "yes"}, "spare must be True or False, got 'yes'"),
     ],

@@ -67,6 +67,24 @@ def test_texts_become_paths_and_lists_tuples() -> None:
     assert from_keywords(SearchOptions, {"round_share": 1}) == {"round_share": (1.0,)}
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("output", 5, "a path, got 5"),
+        ("checkpoint", 3, "a path, got 3"),
+        ("pick", 3, "a text, got 3"),
+        ("pick", None, "a text, got None"),
+        ("ray_address", 7, "a text, got 7"),
+        ("head", 4, "a text, got 4"),
+        ("mean", "half", "a number or a list of numbers, got 'half'"),
+        ("objectives", 3, "a list of names, got 3"),
+    ],
+)
+def test_a_value_of_another_kind_is_one_line(name: str, value: object, wanted: str) -> None:
+    with pytest.raises(OptionError, match=f"^{name} must be {wanted}$"):
+        from_keywords(SearchOptions, {name: value})
+
+
 @pytest.mark.parametrize(("name", "nearest"), [("populaton", "population"), ("run", "round")])
 def test_a_wrong_name_is_told_the_nearest(name: str, nearest: str) -> None:
     with pytest.raises(OptionError, match=f"unknown option '{name}': choose one of .*{nearest}"):

@@ -47,9 +47,15 @@ def test_the_normalisation_is_the_users_else_the_weights_else_the_networks_else_
 
 
 def test_a_run_that_goes_on_keeps_its_normalisation_whatever_anybody_says(square_data: ImageData) -> None:
-    before = Before.of({"data": {"mean": [1, 2, 3], "std": [4, 5, 6]}})
-    assert before.normalised(square_data).mean == (1, 2, 3)
-    assert Before.of({}).normalised(square_data) is square_data
+    before, listener = Before.of({"data": {"mean": [1, 2, 3], "std": [4, 5, 6]}}), Listener()
+    assert before.normalised(square_data, listener).mean == (1, 2, 3)
+    assert Before.of({}).normalised(square_data, listener) is square_data
+    assert before.normalised(square_data.with_normalisation((1, 2, 3), (4, 5, 6)), listener).std == (4, 5, 6)
+    assert listener.lines == [], "nobody says otherwise"
+    before.normalised(square_data.with_normalisation((7, 8, 9), (4, 5, 6)), listener)
+    assert listener.lines == [
+        "normalisation: (pixel - 1, 2, 3) / 4, 5, 6, pixels 0 to 255; as the run began, whatever is given by now"
+    ]
 
 
 def test_images_to_choose_by_are_searched_on_where_there_are_some(square_data: ImageData) -> None:
