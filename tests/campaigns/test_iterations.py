@@ -31,7 +31,7 @@ from gaprune.prune.cut.costs import cost_model, count_flops
 from gaprune.prune.graph.graph import build_graph
 from gaprune.prune.rank.registry import importance_function
 from gaprune.prune.space import PruningSpace, SpaceOptions
-from gaprune.recovery import recover
+from gaprune.recovery import Recovered
 from gaprune.runs import FrontRow, read_csv
 from gaprune.saved import load, load_genome
 from gaprune.training import loop as training_loop
@@ -286,7 +286,7 @@ def test_training_that_makes_a_member_worse_is_not_what_the_next_iteration_start
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.zero_()
-        return recover.Recovered(job.evaluator.measure(network, job.splits.search), 0.0, [])
+        return Recovered(job.evaluator.measure(network, job.splits.search), 0.0, [])
 
     monkeypatch.setattr(training, "recover", spoil)
     reporter = Listener()
