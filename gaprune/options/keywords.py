@@ -12,6 +12,9 @@ from typing import Any
 from gaprune.errors import OptionError, choice_error
 from gaprune.options.fields import Entry, entries
 
+PICK = "pick"
+"""Text that is told what it may be where it is read."""
+
 
 def from_keywords(options_class: type[Any], values: Mapping[str, Any], but: Collection[str] = ()) -> dict[str, Any]:
     """Values by flat names as options have them: texts become paths, and lists and single numbers tuples.
@@ -42,7 +45,7 @@ def _value(entry: Entry, value: Any) -> Any:
         return None
     if entry.kind is Path:
         return Path(_of_kind(entry, value, (str, os.PathLike), "a path"))
-    if entry.kind is str and not entry.choices:
+    if entry.kind is str and not entry.choices and entry.name != PICK:
         return _of_kind(entry, value, str, "a text")
     if typing.get_origin(entry.kind) is not tuple:
         return value

@@ -21,6 +21,8 @@ def check_rule(rule: str) -> None:
     Raises:
         OptionError: it does not; the valid forms are listed.
     """
+    if not isinstance(rule, str):
+        raise OptionError(f"pick must be a word such as knee or 'flops<=0.3', got {rule!r}")
     if rule != "knee":
         _bound(rule)
 

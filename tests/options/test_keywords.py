@@ -72,8 +72,7 @@ def test_texts_become_paths_and_lists_tuples() -> None:
     [
         ("output", 5, "a path, got 5"),
         ("checkpoint", 3, "a path, got 3"),
-        ("pick", 3, "a text, got 3"),
-        ("pick", None, "a text, got None"),
+        ("model", None, "a text, got None"),
         ("ray_address", 7, "a text, got 7"),
         ("head", 4, "a text, got 4"),
         ("mean", "half", "a number or a list of numbers, got 'half'"),
@@ -89,3 +88,9 @@ def test_a_value_of_another_kind_is_one_line(name: str, value: object, wanted: s
 def test_a_wrong_name_is_told_the_nearest(name: str, nearest: str) -> None:
     with pytest.raises(OptionError, match=f"unknown option '{name}': choose one of .*{nearest}"):
         from_keywords(SearchOptions, {name: 3}, but=("model",))
+
+
+@pytest.mark.parametrize("rule", [3, None])
+def test_a_pick_that_is_no_text_is_told_what_it_may_be(rule: object) -> None:
+    with pytest.raises(OptionError, match=rf"^pick must be a word such as knee or 'flops<=0\.3', got {rule}$"):
+        SearchOptions.of(**from_keywords(SearchOptions, {"pick": rule})).check()
