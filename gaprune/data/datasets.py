@@ -93,11 +93,7 @@ def image_data(
         OptionError: a number or a name cannot be used.
     """
     if isinstance(train, (str, Path)):
-        if test is not None:
-            raise DataError(f"the folder {train} brings its own test images: leave test out")
-        for what, told in (("name", name != NAME), ("classes", classes is not None), ("samples", samples is not None)):
-            if told:
-                raise OptionError(f"{what} has no meaning with a folder, {train}: leave it out")
+        _check_folder(train, test, name=name != NAME, classes=classes is not None, samples=samples is not None)
         found = load_data(
             data_dir=Path(train),
             test_share=test_share,
@@ -119,6 +115,15 @@ def image_data(
     reader = _Reader(Fit.of(image_size, resize), given, samples or SAMPLES, seed, reporter)
     parts = {part: reader(origin(what, part), part) for part, what in _parts(train, test).items()}
     return _assembled(name, parts, classes, test_share, flip, seed)
+
+
+def _check_folder(folder: str | Path, test: Any, **told: bool) -> None:
+    """Refuse what a folder says itself; ``told`` is whether an argument was given, by its name."""
+    if test is not None:
+        raise DataError(f"the folder {folder} brings its own test images: leave test out")
+    without_meaning = [name for name, given in told.items() if given]
+    if without_meaning:
+        raise OptionError(f"{without_meaning[0]} has no meaning with a folder, {folder}: leave it out")
 
 
 def _parts(train: Any, test: Any) -> dict[str, Any]:

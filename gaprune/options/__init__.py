@@ -14,7 +14,7 @@ from gaprune.options.cli import (
     run_command,
     typed_command,
 )
-from gaprune.options.compare import CompareOptions
+from gaprune.options.compare import CompareOptions, TimingOptions
 from gaprune.options.config import peek
 from gaprune.options.fields import LARGEST_SEED, Options, check_fields, group, names_of, option, seed_option
 from gaprune.options.finetune import FinetuneOptions
@@ -77,6 +77,7 @@ __all__ = [
     "SearchKeywords",
     "SearchOptions",
     "Stem",
+    "TimingOptions",
     "TrainOptions",
     "check_fields",
     "check_groups",

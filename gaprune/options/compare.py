@@ -62,7 +62,7 @@ class MethodOptions:
 
 
 @dataclass(frozen=True)
-class MachineOptions:
+class TimingOptions:
     """Where networks are trained and timed."""
 
     threads: int | None = option(None, "CPU threads; none is torch's own number", least=1)
@@ -92,7 +92,7 @@ class CompareOptions(Options):
     images: ImageOptions = group(ImageOptions, "images")
     reading: ReadingOptions = group(ReadingOptions, "photographs and normalisation")
     work: MethodOptions = group(MethodOptions, "methods")
-    machine: MachineOptions = group(MachineOptions, "device")
+    machine: TimingOptions = group(TimingOptions, "device")
     table: TableOptions = group(TableOptions, "directory")
     given: frozenset[str] = field(default=frozenset(), compare=False)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from gaprune.options import Device, Options, check_fields, group, option, seed_option
+from gaprune.options import Options, TimingOptions, check_fields, group, option, seed_option
 
 SST2, SMS = "sst2", "sms-spam"
 """Data sets by name."""
@@ -54,14 +54,6 @@ class MethodOptions:
 
 
 @dataclass(frozen=True)
-class MachineOptions:
-    """Where networks are trained and timed."""
-
-    threads: int | None = option(None, "CPU threads; none is torch's own number", least=1)
-    device: Device = option("auto", "where networks are trained and judged")
-
-
-@dataclass(frozen=True)
 class TableOptions:
     """The table on disk."""
 
@@ -83,7 +75,7 @@ class TextOptions(Options):
     network: NetworkOptions = group(NetworkOptions, "network")
     texts: TextDataOptions = group(TextDataOptions, "texts")
     work: MethodOptions = group(MethodOptions, "methods and training")
-    machine: MachineOptions = group(MachineOptions, "device")
+    machine: TimingOptions = group(TimingOptions, "device")
     table: TableOptions = group(TableOptions, "directory")
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
