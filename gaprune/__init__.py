@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gaprune.commands.export import export as export
     from gaprune.commands.finetune import finetune as finetune
     from gaprune.commands.result import SearchResult as SearchResult
     from gaprune.commands.search import search as search
@@ -33,6 +34,7 @@ __all__ = [
     "Objective",
     "Reporter",
     "SearchResult",
+    "export",
     "finetune",
     "from_arrays",
     "image_data",
@@ -49,6 +51,7 @@ _HOMES = {
     "Objective": "gaprune.evaluate",
     "Reporter": "gaprune.progress",
     "SearchResult": "gaprune.commands.result",
+    "export": "gaprune.export",
     "finetune": "gaprune.finetune",
     "from_arrays": "gaprune.data",
     "image_data": "gaprune.data",

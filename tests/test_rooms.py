@@ -22,6 +22,7 @@ ORDER = (
     "models",
     "data",
     "prune",
+    "runtimes",
     "evaluate",
     "evolve",
     "saved",
@@ -34,6 +35,7 @@ ORDER = (
     "compress",
     "campaigns",
     "text",
+    "shipping",
     "commands",
 )
 """From the ground up: a room imports rooms below it."""
@@ -44,7 +46,7 @@ PRUNE = ("graph", "cut", "norms", "compensate", "rank")
 OPEN = ("commands", "text", "testing")
 """Rooms without a face: a module a command, options that must not bring their room, suites for tests."""
 
-NO_ROOMS = ("__init__", "__main__", "callables", "search", "train", "finetune", "compare", "testing")
+NO_ROOMS = ("__init__", "__main__", "callables", "search", "train", "finetune", "compare", "export", "testing")
 """What stands above all rooms."""
 
 

@@ -16,6 +16,8 @@ from gaprune.options.cli import (
 )
 from gaprune.options.compare import CompareOptions, TimingOptions
 from gaprune.options.config import peek
+from gaprune.options.export import SUFFIXES, ExportOptions
+from gaprune.options.export_keywords import ExportKeywords
 from gaprune.options.fields import LARGEST_SEED, Options, check_fields, group, names_of, option, seed_option
 from gaprune.options.finetune import FinetuneOptions
 from gaprune.options.finetune_keywords import FinetuneKeywords
@@ -52,12 +54,15 @@ __all__ = [
     "PLACES",
     "ROUNDS",
     "SHARED_NEEDS",
+    "SUFFIXES",
     "TEXT_MODEL",
     "ClusterOptions",
     "CompareOptions",
     "Data",
     "Device",
     "EvolutionOptions",
+    "ExportKeywords",
+    "ExportOptions",
     "FinetuneKeywords",
     "FinetuneOptions",
     "FitnessOptions",

@@ -19,6 +19,8 @@ Recalibration = Literal["anchored", "plain"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Algorithm = Literal["auto", "nsga2", "nsga3", "cma", "tuned", "random", "rounds"]
 Backend = Literal["auto", "local", "ray"]
+Format = Literal["onnx", "pt2", "state-dict"]
+Integers = Literal["int8"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 MODELS = ("vgg16", "resnet18")

@@ -28,7 +28,7 @@ from gaprune.runs.front import (
 from gaprune.runs.lock import DirectoryLock
 from gaprune.runs.log import EvaluationLog
 from gaprune.runs.manifest import environment, processor
-from gaprune.runs.picking import check_choice, check_rule, choose, is_member, members, pick
+from gaprune.runs.picking import check_choice, check_one, check_rule, choose, choose_one, is_member, members, pick
 from gaprune.runs.states import State, latest_state, save_state
 from gaprune.runs.tables import MEGABYTE, cell, csv_table, markdown
 
@@ -52,8 +52,10 @@ __all__ = [
     "cell",
     "check_choice",
     "check_free",
+    "check_one",
     "check_rule",
     "choose",
+    "choose_one",
     "csv_table",
     "default_run_path",
     "environment",

@@ -64,6 +64,27 @@ def check_choice(choice: str) -> None:
             _check_part(part)
 
 
+def check_one(choice: str) -> None:
+    """Whether ``choose_one`` will understand a member's name, index or rule, before there is a front.
+
+    Raises:
+        OptionError: it does not; the valid forms are listed.
+    """
+    check_choice(choice)
+    if choice.strip() == ALL or len(_parts(choice)) > 1:
+        raise OptionError(f"pick must be one member here, such as knee or 3, got {choice!r}")
+
+
+def choose_one(rows: Sequence[FrontRow], choice: str) -> FrontRow:
+    """The member that an index, a name or a rule stands for, as ``choose`` has them.
+
+    Raises:
+        OptionError: a malformed choice, no such member, or nothing within a bound.
+    """
+    check_one(choice)
+    return choose(rows, choice)[0]
+
+
 def _check_part(part: str) -> None:
     try:
         check_rule(part)
