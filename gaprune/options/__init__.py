@@ -28,6 +28,7 @@ from gaprune.options.groups import (
     GenomeOptions,
     ImageOptions,
     IterationOptions,
+    LatencyOptions,
     MachineOptions,
     NetworkOptions,
     ReadingOptions,
@@ -36,10 +37,18 @@ from gaprune.options.groups import (
     ScreenOptions,
 )
 from gaprune.options.keywords import from_keywords
-from gaprune.options.limits import COSTS, HOTTEST, SHARED_NEEDS, check_limits
+from gaprune.options.limits import (
+    COSTS,
+    HOTTEST,
+    LATENCY_RULE,
+    SHARED_NEEDS,
+    check_latency,
+    check_limits,
+    latency_limit,
+)
 from gaprune.options.models import packaged_names, unknown_model
 from gaprune.options.resume import AUTO, PLACES, record, resumed_options, with_known_data
-from gaprune.options.search import ROUNDS, SearchOptions, settled
+from gaprune.options.search import LATENCY, ROUNDS, SearchOptions, settled, wants_latency
 from gaprune.options.search_keywords import SearchKeywords
 from gaprune.options.train import TrainOptions
 
@@ -50,6 +59,8 @@ __all__ = [
     "FORMS",
     "HOTTEST",
     "LARGEST_SEED",
+    "LATENCY",
+    "LATENCY_RULE",
     "MODELS",
     "PLACES",
     "ROUNDS",
@@ -71,6 +82,7 @@ __all__ = [
     "ImageOptions",
     "Interrupted",
     "IterationOptions",
+    "LatencyOptions",
     "LogLevel",
     "MachineOptions",
     "NetworkOptions",
@@ -86,11 +98,13 @@ __all__ = [
     "TrainOptions",
     "check_fields",
     "check_groups",
+    "check_latency",
     "check_limits",
     "differences",
     "fail",
     "from_keywords",
     "group",
+    "latency_limit",
     "names",
     "names_of",
     "option",
@@ -105,5 +119,6 @@ __all__ = [
     "settled",
     "typed_command",
     "unknown_model",
+    "wants_latency",
     "with_known_data",
 ]
