@@ -15,7 +15,7 @@ from gaprune.data import ImageData, Splits
 from gaprune.device import neutral
 from gaprune.errors import RunError
 from gaprune.options import SUFFIXES, ExportKeywords, ExportOptions, from_keywords
-from gaprune.progress import Reporter, make_reporter
+from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.runs import MEGABYTE, atomic_write
 from gaprune.session import Own, check_kinds, first
 from gaprune.shipping import Check, ShippedFile, Subject, check, known_images, make_file, runtime_of, subject_of
@@ -79,7 +79,7 @@ def export(
     typed = from_keywords(ExportOptions, options, ("run",))
     made = ExportOptions.of(run=Path(run), **typed, given=frozenset(typed))
     made.check()
-    return _export(made, Own(model, data), make_reporter() if reporter is None else reporter)
+    return _shown(made, Own(model, data), make_reporter() if reporter is None else reporter)
 
 
 def command(options: ExportOptions) -> None:
@@ -88,7 +88,16 @@ def command(options: ExportOptions) -> None:
     Raises:
         GapruneError: anything that the user can mend, in one line.
     """
-    _export(options, Own(), make_reporter())
+    _shown(options, Own(), make_reporter())
+
+
+def _shown(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
+    level = options.screen.log_level if "log_level" in options.given else None
+    with heard(reporter, quiet=options.screen.quiet, log_level=level) as told:
+        done = _export(options, own, told)
+    if options.screen.quiet:
+        reporter.say(str(done.path))
+    return done
 
 
 @neutral()

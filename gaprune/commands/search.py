@@ -30,7 +30,7 @@ from gaprune.options import (
     settled,
     typed_command,
 )
-from gaprune.progress import SILENT, Reporter, logging_at, make_reporter
+from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.prune import Costs
 from gaprune.runs import MEGABYTE, FrontRow, RunDirectory, check_free, default_run_path, pick
 from gaprune.session import (
@@ -94,11 +94,11 @@ def search(
 
 def _shown(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     """Search, and show what was found; nothing where that is asked for."""
-    told = SILENT if options.screen.quiet else reporter
-    with logging_at(options.screen.log_level if "log_level" in options.given else None):
+    level = options.screen.log_level if "log_level" in options.given else None
+    with heard(reporter, quiet=options.screen.quiet, log_level=level) as told:
         result = _run(options, own, told)
-    with _stoppable(result.path, own):
-        show_result(result, told, every=options.screen.all)
+        with _stoppable(result.path, own):
+            show_result(result, told, every=options.screen.all)
     return result
 
 

@@ -29,6 +29,7 @@ from gaprune.options.groups import (
     ImageOptions,
     IterationOptions,
     LatencyOptions,
+    LoudnessOptions,
     MachineOptions,
     NetworkOptions,
     ReadingOptions,
@@ -47,7 +48,7 @@ from gaprune.options.limits import (
     latency_limit,
 )
 from gaprune.options.models import packaged_names, unknown_model
-from gaprune.options.resume import AUTO, PLACES, record, resumed_options, with_known_data
+from gaprune.options.resume import AUTO, PLACES, UNRECORDED, record, resumed_options, with_known_data
 from gaprune.options.search import LATENCY, ROUNDS, SearchOptions, settled, wants_latency
 from gaprune.options.search_keywords import SearchKeywords
 from gaprune.options.train import TrainOptions
@@ -67,6 +68,7 @@ __all__ = [
     "SHARED_NEEDS",
     "SUFFIXES",
     "TEXT_MODEL",
+    "UNRECORDED",
     "ClusterOptions",
     "CompareOptions",
     "Data",
@@ -84,6 +86,7 @@ __all__ = [
     "IterationOptions",
     "LatencyOptions",
     "LogLevel",
+    "LoudnessOptions",
     "MachineOptions",
     "NetworkOptions",
     "Options",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypedDict
 
-from gaprune.options.choices import Format, Integers
+from gaprune.options.choices import Format, Integers, LogLevel
 
 
 class ExportKeywords(TypedDict, total=False):
@@ -21,3 +21,5 @@ class ExportKeywords(TypedDict, total=False):
     data_dir: Path | str | None
     cache_dir: Path | str | None
     threads: int | None
+    quiet: bool
+    log_level: LogLevel

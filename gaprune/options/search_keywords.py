@@ -85,6 +85,6 @@ class SearchKeywords(TypedDict, total=False):
     output: Path | str | None
     resume: Path | str | None
     cache_dir: Path | str | None
-    all: bool
     quiet: bool
     log_level: LogLevel
+    all: bool
