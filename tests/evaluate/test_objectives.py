@@ -79,7 +79,8 @@ def test_a_search_for_one_class_does_not_divide_by_zero() -> None:
     [
         (
             ["accuracy", "speed"],
-            "unknown objective 'speed': choose one of accuracy, loss, flops, params, size, latency, package.module:NAME",
+            "unknown objective 'speed': "
+            "choose one of accuracy, loss, flops, params, size, latency, package.module:NAME",
         ),
         (["accuracy"], "objectives must be at least two of accuracy, loss, flops, params, size, latency, got accuracy"),
         ([], "objectives must be at least two of accuracy, loss, flops, params, size, latency, got none"),
