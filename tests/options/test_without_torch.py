@@ -25,11 +25,17 @@ def answered(name: str, *argv: str) -> tuple[str, str]:
     return made.stdout.splitlines()[-1], made.stderr.strip()
 
 
-@pytest.mark.parametrize("name", ["search", "finetune", "train", "compare", "export"])
-def test_help_and_a_typo(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "typed", "meant"),
+    [
+        *((name, "--sed", "--seed") for name in ("search", "finetune", "train", "compare")),
+        ("export", "--opst", "--opset"),
+    ],
+)
+def test_help_and_a_typo(name: str, typed: str, meant: str) -> None:
     assert answered(name, "--help") == ("0", "")
-    last, said = answered(name, "--sed", "3")
-    assert (last, said) == ("2", f"python -m gaprune.{name}: error: unknown option '--sed': did you mean --seed?")
+    last, said = answered(name, typed, "3")
+    assert (last, said) == ("2", f"python -m gaprune.{name}: error: unknown option '{typed}': did you mean {meant}?")
 
 
 def test_help_of_texts() -> None:
