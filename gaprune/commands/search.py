@@ -13,12 +13,12 @@ from torch import nn
 from gaprune.campaigns import IterationsPolicy, RoundsPolicy, run_campaign
 from gaprune.commands.lines import SEARCH as PROG
 from gaprune.commands.lines import search_main as main
-from gaprune.commands.result import SearchResult, show_result
+from gaprune.commands.result import SearchResult, report_of, show_result
 from gaprune.data import ImageData, data_names
 from gaprune.device import neutral
 from gaprune.errors import BackendError, OptionError, RunError
 from gaprune.evaluate import Objective, Outcome
-from gaprune.front import check_identity, draw, part_of, save_front
+from gaprune.front import check_identity, draw, part_of, save_front, save_ladder
 from gaprune.options import (
     ROUNDS,
     Interrupted,
@@ -182,6 +182,7 @@ def _stoppable(path: Path, own: Own) -> Iterator[None]:
 def _finish_run(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> SearchResult:
     run.update_manifest(options=record(job.options))
     job.kept.save(run.path)
+    save_ladder(job, run)
     evaluated, rows = _run_searches(job, run, make_backend, reporter)
     satisfied = _satisfied(job, rows, reporter)
     picked = _picked(rows, job.options.run.pick, reporter)
@@ -191,6 +192,7 @@ def _finish_run(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter
         picked=None if picked is None else picked.index,
         satisfied=satisfied,
     )
+    report_of(run.path, reporter)
     return SearchResult.of_run(run, rows, picked, job.own.model, satisfied)
 
 

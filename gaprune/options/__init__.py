@@ -36,6 +36,7 @@ from gaprune.options.groups import (
 from gaprune.options.keywords import from_keywords
 from gaprune.options.limits import COSTS, HOTTEST, SHARED_NEEDS, check_limits
 from gaprune.options.models import packaged_names, unknown_model
+from gaprune.options.report import ReportOptions, StatusOptions
 from gaprune.options.resume import AUTO, PLACES, record, resumed_options, with_known_data
 from gaprune.options.search import ROUNDS, SearchOptions, settled
 from gaprune.options.search_keywords import SearchKeywords
@@ -71,11 +72,13 @@ __all__ = [
     "NetworkOptions",
     "Options",
     "ReadingOptions",
+    "ReportOptions",
     "RoundOptions",
     "RunOptions",
     "ScreenOptions",
     "SearchKeywords",
     "SearchOptions",
+    "StatusOptions",
     "Stem",
     "TimingOptions",
     "TrainOptions",
