@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,9 @@ from gaprune.session import (
 __all__ = ["Interrupted", "SearchResult", "command", "main", "search"]
 
 RUNS = Path("runs")
+
+PREPARING, SEARCHING, BUILDING = "preparing: graph, statistics, original", "searching", "front: built and tested"
+"""Stages of a search, as its manifest has their times."""
 
 
 def search(
@@ -183,6 +187,7 @@ def _finish_run(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter
     run.update_manifest(options=record(job.options))
     job.kept.save(run.path)
     save_ladder(job, run)
+    run.note_stage(PREPARING, job.since)
     evaluated, rows = _run_searches(job, run, make_backend, reporter)
     satisfied = _satisfied(job, rows, reporter)
     picked = _picked(rows, job.options.run.pick, reporter)
@@ -204,8 +209,13 @@ def _run_searches(
         return run_campaign(RoundsPolicy(job, run, reporter), make_backend)
     if job.options.recover.iterations > 1:
         return run_campaign(IterationsPolicy(job, run, reporter), make_backend)
+    began = time.perf_counter()
     found = run_search(job, run, make_backend, reporter)
-    return found.evaluated, save_front(job, run, found, reporter)
+    run.note_stage(SEARCHING, began)
+    began = time.perf_counter()
+    rows = save_front(job, run, found, reporter)
+    run.note_stage(BUILDING, began)
+    return found.evaluated, rows
 
 
 def _resume_command(path: Path, own: Own) -> str:

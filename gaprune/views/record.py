@@ -107,6 +107,12 @@ class RunRecord:
         return bool(self.rows) and fact(self.manifest, "evaluations", kind=int) is not None
 
     @property
+    def wanted(self) -> int | None:
+        """How many generations were asked for, of the search or of each of its parts."""
+        name = "round_generations" if self.options.get("algorithm") == "rounds" else "generations"
+        return fact(self.options, name, kind=int)
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """The names of its rounds or iterations."""
         return tuple(folder.name for folder in part_folders(self.path))

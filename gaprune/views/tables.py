@@ -9,7 +9,7 @@ from typing import Any
 
 from gaprune.options import SearchOptions
 from gaprune.options import record as recorded
-from gaprune.runs import SECONDS, FrontRow, plain_number, points_lost, share_left
+from gaprune.runs import SECONDS, STAGES, FrontRow, plain_number, points_lost, share_left
 from gaprune.views.facts import fact, numbers
 from gaprune.views.layers import shrinking
 from gaprune.views.methods import MethodsRecord
@@ -146,7 +146,7 @@ def failures_table(record: RunRecord) -> Table:
 def time_table(record: RunRecord) -> Table:
     """Where the wall time went, as far as it was noted."""
     evaluations = sum(one.seconds for one in generation_times(record))
-    stages = numbers(fact(record.manifest, "stage_seconds", kind=dict))
+    stages = numbers(fact(record.manifest, STAGES, kind=dict))
     wall = fact(record.manifest, SECONDS, kind=float)
     rows = [(name, f"{seconds:,.1f}") for name, seconds in stages.items()]
     rows.append(("evaluations, added up over all workers", f"{evaluations:,.1f}"))
