@@ -6,12 +6,14 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from torch import nn
 
 from gaprune.campaigns import IterationsPolicy, RoundsPolicy, run_campaign
+from gaprune.commands.boards import boards
 from gaprune.commands.lines import SEARCH as PROG
 from gaprune.commands.lines import search_main as main
 from gaprune.commands.result import SearchResult, report_of, show_result
@@ -99,8 +101,9 @@ def search(
 def _shown(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     """Search, and show what was found; nothing where that is asked for."""
     told = SILENT if options.screen.quiet else reporter
-    with logging_at(options.screen.log_level if "log_level" in options.given else None):
-        result = _run(options, own, told)
+    level = options.screen.log_level if "log_level" in options.given else None
+    with logging_at(level), boards(options) as writers:
+        result = _run(options, replace(own, callbacks=(*own.callbacks, *writers)), told)
     with _stoppable(result.path, own):
         show_result(result, told, every=options.screen.all)
     return result

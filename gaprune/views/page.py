@@ -80,8 +80,9 @@ def write_report(paths: Sequence[Path], output: Path) -> None:
     Raises:
         RunError: a directory holds no run, or the file is somebody else's or cannot be written; an old one stays.
     """
+    found = read_all(paths)
     check_output(output)
-    page = report_page(*read_all(paths))
+    page = report_page(*found)
     try:
         atomic_write(output, page.encode())
     except OSError as error:
