@@ -80,9 +80,8 @@ def read_log(path: Path) -> tuple[list[Evaluated], list[str]]:
                 found.append(one)
         if damaged:
             lines = "1 line is" if len(damaged) == 1 else f"{len(damaged)} lines are"
-            notes.append(
-                f"{lines} left out of {file.relative_to(path)}, no evaluations: the first is line {damaged[0]}"
-            )
+            where = f"{file.relative_to(path)}, the first is line {damaged[0]}"
+            notes.append(f"{lines} no evaluation and left out: {where}")
     return found, notes
 
 

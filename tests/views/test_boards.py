@@ -30,8 +30,8 @@ def test_a_run_knows_nothing_of_it() -> None:
 
 def test_without_the_library_it_is_one_line_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(OptionError, match=r'needs tensorboard, which is not installed: pip install "gaprune\[tens'):
-        with boards(SearchOptions.of(log="tensorboard")):
-            pytest.fail("it was begun")
+    message = r'needs tensorboard, which is not installed: pip install "gaprune\[tensorboard\]"'
+    with pytest.raises(OptionError, match=message), boards(SearchOptions.of(log="tensorboard")):
+        pytest.fail("it was begun")
     with boards(SearchOptions()) as writers:
         assert writers == ()

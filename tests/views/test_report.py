@@ -17,7 +17,6 @@ from gaprune.commands import result as result_module
 from gaprune.commands.lines import report_main
 from gaprune.data import ImageData
 from gaprune.errors import OptionError, RunError
-from gaprune.progress import SILENT
 from gaprune.runs import read_csv, read_ladder
 from gaprune.views.page import report_page
 from gaprune.views.progress import best_accuracies, hypervolumes
@@ -62,16 +61,8 @@ def test_a_search_ends_with_a_page_that_loads_nothing(finished: Path) -> None:
     assert len(text) < MOST_BYTES
     assert all(link.startswith("#") for link in page.links)
     assert "default-src 'none'" in text
-    sections = [
-        "Front",
-        "Best within a budget",
-        "Progress",
-        "Layers",
-        "Time and failures",
-        "Settings",
-        "Repeat and use",
-    ]
-    assert page.headings == sections
+    first = ["Front", "Best within a budget", "Progress", "Layers"]
+    assert page.headings == [*first, "Time and failures", "Settings", "Repeat and use"]
     assert "import gaprune, torch\nnetwork = gaprune.load(" in text.replace("&#39;", "'")
     assert "gaprune.search(model, data, " in text
 
@@ -171,7 +162,7 @@ def test_the_command_writes_where_it_is_told_and_never_over_a_strangers_file(
         (["RUN", "--output", "RUN"], "RUN is a directory: give --output a file, such as RUN/report.html"),
         (["RUN", "--live", "--output", "a.html"], "output has no meaning with --live"),
         (["RUN", "--port", "80"], "port says nothing without --live"),
-        (["RUN", "--live", "--port", "70000"], "port must be 0 to 65535, got 70000"),
+        (["RUN", "--live", "--port", "70000"], "port must be at most 65535, got 70000"),
         (["HERE"], "HERE is not a run directory: it has no manifest.json, front.csv or evaluations.jsonl to read"),
     ],
 )
@@ -225,6 +216,3 @@ def test_several_runs_are_one_page_with_bands_and_differences(finished: Path, ot
     assert "population" not in rows
     names = {trace["name"] for trace in data_of(text)["figures"][0]["figure"]["data"]}
     assert {"first: front, search images", "second: front, search images"} <= names
-    resumed = gaprune.search  # the module is callable: what is on the page can be typed
-    assert callable(resumed)
-    assert SILENT is not None
