@@ -56,7 +56,7 @@ def figure(data: list[dict[str, Any]], x: str, y: str, *, height: int = 460, **l
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "hovermode": "closest",
-            "legend": {"orientation": "h", "y": -0.22, "x": 0, "yanchor": "top"},
+            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
             "xaxis": {**axis, "title": {"text": x}, **xaxis},
             "yaxis": {**axis, "title": {"text": y}, **yaxis},
             **layout,
