@@ -33,7 +33,7 @@ from gaprune.options import (
     settled,
     typed_command,
 )
-from gaprune.progress import SILENT, Reporter, logging_at, make_reporter
+from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.prune import Costs
 from gaprune.runs import MEGABYTE, FrontRow, RunDirectory, check_free, default_run_path, pick
 from gaprune.session import (
@@ -100,12 +100,20 @@ def search(
 
 def _shown(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     """Search, and show what was found; nothing where that is asked for."""
+<<<<<<< HEAD
     told = SILENT if options.screen.quiet else reporter
     level = options.screen.log_level if "log_level" in options.given else None
     with logging_at(level), boards(options) as writers:
         result = _run(options, replace(own, callbacks=(*own.callbacks, *writers)), told)
     with _stoppable(result.path, own):
         show_result(result, told, every=options.screen.all)
+=======
+    level = options.screen.log_level if "log_level" in options.given else None
+    with heard(reporter, quiet=options.screen.quiet, log_level=level) as told:
+        result = _run(options, own, told)
+        with _stoppable(result.path, own):
+            show_result(result, told, every=options.screen.all)
+>>>>>>> main
     return result
 
 

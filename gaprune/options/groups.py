@@ -203,6 +203,7 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+<<<<<<< HEAD
 class RecordOptions:
     """What is written for other programs, on which results do not depend."""
 
@@ -211,8 +212,17 @@ class RecordOptions:
 
 @dataclass(frozen=True)
 class ScreenOptions:
+=======
+class LoudnessOptions:
+    """How much is shown, of which nothing on disk knows."""
+
+    quiet: bool = option(False, "say nothing but what is wrong; a new result's place is printed alone")
+    log_level: LogLevel = option("warning", "how much is logged")
+
+
+@dataclass(frozen=True)
+class ScreenOptions(LoudnessOptions):
+>>>>>>> main
     """What is shown, of which a run knows nothing."""
 
     all: bool = option(False, "show every network of the front in the table, not a choice over budgets")
-    quiet: bool = option(False, "say nothing but what is wrong; a search prints its run directory alone")
-    log_level: LogLevel = option("warning", "how much is logged")
