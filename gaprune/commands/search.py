@@ -100,20 +100,11 @@ def search(
 
 def _shown(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     """Search, and show what was found; nothing where that is asked for."""
-<<<<<<< HEAD
-    told = SILENT if options.screen.quiet else reporter
     level = options.screen.log_level if "log_level" in options.given else None
-    with logging_at(level), boards(options) as writers:
+    with heard(reporter, quiet=options.screen.quiet, log_level=level) as told, boards(options) as writers:
         result = _run(options, replace(own, callbacks=(*own.callbacks, *writers)), told)
-    with _stoppable(result.path, own):
-        show_result(result, told, every=options.screen.all)
-=======
-    level = options.screen.log_level if "log_level" in options.given else None
-    with heard(reporter, quiet=options.screen.quiet, log_level=level) as told:
-        result = _run(options, own, told)
         with _stoppable(result.path, own):
             show_result(result, told, every=options.screen.all)
->>>>>>> main
     return result
 
 

@@ -38,12 +38,8 @@ from gaprune.options.groups import (
 from gaprune.options.keywords import from_keywords
 from gaprune.options.limits import COSTS, HOTTEST, SHARED_NEEDS, check_limits
 from gaprune.options.models import packaged_names, unknown_model
-<<<<<<< HEAD
 from gaprune.options.report import ReportOptions, StatusOptions
-from gaprune.options.resume import AUTO, PLACES, record, resumed_options, with_known_data
-=======
 from gaprune.options.resume import AUTO, PLACES, UNRECORDED, record, resumed_options, with_known_data
->>>>>>> main
 from gaprune.options.search import ROUNDS, SearchOptions, settled
 from gaprune.options.search_keywords import SearchKeywords
 from gaprune.options.train import TrainOptions

@@ -203,7 +203,6 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-<<<<<<< HEAD
 class RecordOptions:
     """What is written for other programs, on which results do not depend."""
 
@@ -211,8 +210,6 @@ class RecordOptions:
 
 
 @dataclass(frozen=True)
-class ScreenOptions:
-=======
 class LoudnessOptions:
     """How much is shown, of which nothing on disk knows."""
 
@@ -222,7 +219,6 @@ class LoudnessOptions:
 
 @dataclass(frozen=True)
 class ScreenOptions(LoudnessOptions):
->>>>>>> main
     """What is shown, of which a run knows nothing."""
 
     all: bool = option(False, "show every network of the front in the table, not a choice over budgets")

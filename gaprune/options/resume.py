@@ -8,13 +8,8 @@ from typing import Any
 from gaprune.errors import OptionError, RunError
 from gaprune.options.choices import Data, names
 from gaprune.options.cli import differences
-<<<<<<< HEAD
-from gaprune.options.fields import names_of, options_from_record, options_record
-from gaprune.options.groups import ClusterOptions, RecordOptions, ScreenOptions
-=======
 from gaprune.options.fields import Options, names_of, options_from_record, options_record
-from gaprune.options.groups import ClusterOptions, ScreenOptions
->>>>>>> main
+from gaprune.options.groups import ClusterOptions, RecordOptions, ScreenOptions
 from gaprune.options.search import ROUNDS, SearchOptions
 
 PLACES = names_of(ClusterOptions)

@@ -82,6 +82,6 @@ class SearchKeywords(TypedDict, total=False):
     resume: Path | str | None
     cache_dir: Path | str | None
     log: Log
-    all: bool
     quiet: bool
     log_level: LogLevel
+    all: bool
