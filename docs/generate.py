@@ -34,6 +34,7 @@ KINDS = {
     Path: "path",
     tuple[str, ...]: "texts, separated by commas",
     tuple[float, ...]: "numbers, separated by commas",
+    tuple[Path, ...]: "paths",
 }
 
 
@@ -92,7 +93,15 @@ def options_page() -> str:
 
 def commands() -> tuple[tuple[str, type[Any]], ...]:
     """Each command with the dataclass of its options."""
-    from gaprune.options import CompareOptions, ExportOptions, FinetuneOptions, SearchOptions, TrainOptions
+    from gaprune.options import (
+        CompareOptions,
+        ExportOptions,
+        FinetuneOptions,
+        ReportOptions,
+        SearchOptions,
+        StatusOptions,
+        TrainOptions,
+    )
     from gaprune.text.options import TextOptions
 
     return (
@@ -100,6 +109,8 @@ def commands() -> tuple[tuple[str, type[Any]], ...]:
         ("python -m gaprune.finetune RUN", FinetuneOptions),
         ("python -m gaprune.train", TrainOptions),
         ("python -m gaprune.export RUN", ExportOptions),
+        ("python -m gaprune.report RUN...", ReportOptions),
+        ("python -m gaprune.status RUN", StatusOptions),
         ("python -m gaprune.compare", CompareOptions),
         ("python -m gaprune.compare --model bert", TextOptions),
     )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gaprune.runs import pick as pick
     from gaprune.saved import load as load
     from gaprune.session import Generation as Generation
+    from gaprune.views import Run as Run
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,7 @@ __all__ = [
     "ImageData",
     "Objective",
     "Reporter",
+    "Run",
     "SearchResult",
     "export",
     "finetune",
@@ -50,6 +52,7 @@ _HOMES = {
     "ImageData": "gaprune.data",
     "Objective": "gaprune.evaluate",
     "Reporter": "gaprune.progress",
+    "Run": "gaprune.views",
     "SearchResult": "gaprune.commands.result",
     "export": "gaprune.export",
     "finetune": "gaprune.finetune",

@@ -25,6 +25,7 @@ ORDER = (
     "runtimes",
     "evaluate",
     "evolve",
+    "views",
     "saved",
     "training",
     "baseline",
@@ -46,7 +47,8 @@ PRUNE = ("graph", "cut", "norms", "compensate", "rank")
 OPEN = ("commands", "text", "testing")
 """Rooms without a face: a module a command, options that must not bring their room, suites for tests."""
 
-NO_ROOMS = ("__init__", "__main__", "callables", "search", "train", "finetune", "compare", "export", "testing")
+COMMANDS = ("search", "train", "finetune", "compare", "export", "report", "status")
+NO_ROOMS = ("__init__", "__main__", "callables", *COMMANDS, "testing")
 """What stands above all rooms."""
 
 

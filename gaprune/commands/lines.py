@@ -15,17 +15,17 @@ from gaprune.options import (
     CompareOptions,
     ExportOptions,
     FinetuneOptions,
+    ReportOptions,
     SearchOptions,
+    StatusOptions,
     TrainOptions,
     peek,
     run_command,
 )
 from gaprune.text.options import TextOptions
 
-_NAMES = ("search", "finetune", "train", "compare", "export")
-SEARCH, FINETUNE, TRAIN, COMPARE, EXPORT = (
-    f"python -m gaprune.{name}" for name in ("search", "finetune", "train", "compare", "export")
-)
+_NAMES = ("search", "finetune", "train", "compare", "export", "report", "status")
+SEARCH, FINETUNE, TRAIN, COMPARE, EXPORT, REPORT, STATUS = (f"python -m gaprune.{name}" for name in _NAMES)
 
 TEXT_EXTRA, TEXT_LIBRARIES = "text", ("accelerate", "tokenizers", "transformers")
 """What the text classifier needs beyond images: the package's extra, and what it installs."""
@@ -57,6 +57,16 @@ def compare_main(argv: Sequence[str] | None = None) -> int:
 def export_main(argv: Sequence[str] | None = None) -> int:
     """Run ``python -m gaprune.export``; the exit status."""
     return run_command(_export, ExportOptions, EXPORT, argv)
+
+
+def report_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``python -m gaprune.report``; the exit status."""
+    return run_command(_report, ReportOptions, REPORT, argv)
+
+
+def status_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``python -m gaprune.status``; the exit status."""
+    return run_command(_status, StatusOptions, STATUS, argv)
 
 
 def _search(options: SearchOptions) -> None:
@@ -104,6 +114,16 @@ def _compare_texts(options: TextOptions) -> None:
     _room("gaprune.text.compare").compare(options)
 
 
+def _report(options: ReportOptions) -> None:
+    options.check()
+    _logging()
+    _room("gaprune.commands.report").report(options)
+
+
+def _status(options: StatusOptions) -> None:
+    _room("gaprune.commands.status").status(options)
+
+
 def _check_run(path: Path | None) -> None:
     """Raise ``RunError`` where a directory that is named holds no run."""
     if path is not None:
@@ -121,7 +141,7 @@ def _check_exported(path: Path) -> None:
 
 
 def _room(name: str) -> Any:
-    """A module that brings torch."""
+    """A module that brings torch, or figures."""
     return importlib.import_module(name)
 
 

@@ -33,6 +33,7 @@ from gaprune.options.groups import (
     MachineOptions,
     NetworkOptions,
     ReadingOptions,
+    RecordOptions,
     RoundOptions,
     RunOptions,
     ScreenOptions,
@@ -48,6 +49,7 @@ from gaprune.options.limits import (
     latency_limit,
 )
 from gaprune.options.models import packaged_names, unknown_model
+from gaprune.options.report import ReportOptions, StatusOptions
 from gaprune.options.resume import AUTO, PLACES, UNRECORDED, record, resumed_options, with_known_data
 from gaprune.options.search import LATENCY, ROUNDS, SearchOptions, settled, wants_latency
 from gaprune.options.search_keywords import SearchKeywords
@@ -91,11 +93,14 @@ __all__ = [
     "NetworkOptions",
     "Options",
     "ReadingOptions",
+    "RecordOptions",
+    "ReportOptions",
     "RoundOptions",
     "RunOptions",
     "ScreenOptions",
     "SearchKeywords",
     "SearchOptions",
+    "StatusOptions",
     "Stem",
     "TimingOptions",
     "TrainOptions",

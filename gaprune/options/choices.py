@@ -22,6 +22,7 @@ Backend = Literal["auto", "local", "ray"]
 Format = Literal["onnx", "pt2", "state-dict"]
 LatencyRuntime = Literal["torch", "compile", "onnxruntime", "onnxruntime-int8"]
 Integers = Literal["int8"]
+Log = Literal["none", "tensorboard"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 MODELS = ("vgg16", "resnet18")

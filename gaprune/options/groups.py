@@ -14,6 +14,7 @@ from gaprune.options.choices import (
     Genes,
     Importance,
     LatencyRuntime,
+    Log,
     LogLevel,
     Normalise,
     Precision,
@@ -216,6 +217,13 @@ class RunOptions:
     cache_dir: Path | None = option(
         None, "where data and baselines are kept; none is $GAPRUNE_CACHE or the user's cache folder", metavar="DIR"
     )
+
+
+@dataclass(frozen=True)
+class RecordOptions:
+    """What is written for other programs, on which results do not depend."""
+
+    log: Log = option("none", "event files of every generation, in tensorboard/ in the run: none, tensorboard")
 
 
 @dataclass(frozen=True)

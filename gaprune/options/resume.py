@@ -9,7 +9,7 @@ from gaprune.errors import OptionError, RunError
 from gaprune.options.choices import Data, names
 from gaprune.options.cli import differences
 from gaprune.options.fields import Options, names_of, options_from_record, options_record
-from gaprune.options.groups import ClusterOptions, ScreenOptions
+from gaprune.options.groups import ClusterOptions, RecordOptions, ScreenOptions
 from gaprune.options.search import ROUNDS, SearchOptions
 
 PLACES = names_of(ClusterOptions)
@@ -33,7 +33,7 @@ SETTLED = ("threads", "device", "round_to", "precision")
 OF_OLD = {"recalibration": "plain"}
 """What options were that a run's manifest does not name, because it was begun before they were there."""
 
-UNRECORDED = ("resume", *names_of(ScreenOptions))
+UNRECORDED = ("resume", *names_of(RecordOptions), *names_of(ScreenOptions))
 """Options of which a run knows nothing."""
 
 AUTO = "auto"

@@ -14,6 +14,7 @@ from gaprune.options.choices import (
     Genes,
     Importance,
     LatencyRuntime,
+    Log,
     LogLevel,
     Normalise,
     Precision,
@@ -85,6 +86,7 @@ class SearchKeywords(TypedDict, total=False):
     output: Path | str | None
     resume: Path | str | None
     cache_dir: Path | str | None
+    log: Log
     quiet: bool
     log_level: LogLevel
     all: bool
