@@ -95,6 +95,7 @@ def commands() -> tuple[tuple[str, type[Any]], ...]:
     """Each command with the dataclass of its options."""
     from gaprune.options import (
         CompareOptions,
+        ExportOptions,
         FinetuneOptions,
         ReportOptions,
         SearchOptions,
@@ -109,18 +110,21 @@ def commands() -> tuple[tuple[str, type[Any]], ...]:
         ("python -m gaprune.train", TrainOptions),
         ("python -m gaprune.report RUN...", ReportOptions),
         ("python -m gaprune.status RUN", StatusOptions),
+        ("python -m gaprune.export RUN", ExportOptions),
         ("python -m gaprune.compare", CompareOptions),
         ("python -m gaprune.compare --model bert", TextOptions),
     )
 
 
 def keyword_modules() -> Iterator[tuple[Path, str]]:
-    """The types of the keyword arguments of ``gaprune.search`` and ``gaprune.finetune``."""
-    from gaprune.options import FinetuneOptions, SearchOptions
+    """The types of the keyword arguments of ``gaprune.search``, ``gaprune.finetune`` and ``gaprune.export``."""
+    from gaprune.options import ExportOptions, FinetuneOptions, SearchOptions
 
     package = ROOT / "gaprune"
     search = keywords("gaprune.search", "SearchKeywords", SearchOptions, ("model", "data", "objectives"))
     finetune = keywords("gaprune.finetune", "FinetuneKeywords", FinetuneOptions, ("run",))
+    export = keywords("gaprune.export", "ExportKeywords", ExportOptions, ("run",))
+    yield package / "options" / "export_keywords.py", export
     yield package / "options" / "search_keywords.py", search
     yield package / "options" / "finetune_keywords.py", finetune
 

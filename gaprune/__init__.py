@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gaprune.commands.export import export as export
     from gaprune.commands.finetune import finetune as finetune
     from gaprune.commands.result import SearchResult as SearchResult
     from gaprune.commands.search import search as search
@@ -35,6 +36,7 @@ __all__ = [
     "Reporter",
     "Run",
     "SearchResult",
+    "export",
     "finetune",
     "from_arrays",
     "image_data",
@@ -52,6 +54,7 @@ _HOMES = {
     "Reporter": "gaprune.progress",
     "Run": "gaprune.views",
     "SearchResult": "gaprune.commands.result",
+    "export": "gaprune.export",
     "finetune": "gaprune.finetune",
     "from_arrays": "gaprune.data",
     "image_data": "gaprune.data",

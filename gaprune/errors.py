@@ -47,7 +47,7 @@ class TrainingError(GapruneError):
 
 
 class MethodError(GapruneError):
-    """A compression method does not apply, or not in this order, or lacks a library."""
+    """A way to compress, run or ship a network does not apply, or not in this order, or lacks a library."""
 
 
 def one_line(text: str) -> str:

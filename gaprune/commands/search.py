@@ -232,7 +232,7 @@ def _satisfied(job: Job, rows: list[FrontRow], reporter: Reporter) -> bool:
     """Whether the members keep to the constraints, as handed out; one line where they do not."""
     nearest = rows[0]
     costs = Costs(nearest.flops, nearest.params, round(nearest.size_mb * MEGABYTE))
-    shortfalls = job.evaluator.constraints.shortfalls(costs, nearest.search_accuracy)
+    shortfalls = job.evaluator.constraints.shortfalls(costs, nearest.search_accuracy, nearest.latency_share)
     if shortfalls:
         reporter.say(f"no network was found that keeps to the constraints; the nearest has {'; '.join(shortfalls)}")
     return not shortfalls

@@ -13,6 +13,7 @@ from gaprune.options.choices import (
     Device,
     Genes,
     Importance,
+    LatencyRuntime,
     Log,
     LogLevel,
     Normalise,
@@ -53,6 +54,10 @@ class SearchKeywords(TypedDict, total=False):
     max_params: float | None
     max_size: float | None
     min_accuracy: float | None
+    max_latency: str | None
+    latency_runtime: LatencyRuntime | None
+    latency_batch: int
+    latency_threads: int | None
     algorithm: Algorithm
     population: int
     generations: int
