@@ -24,7 +24,7 @@ from torch import nn
 
 import gaprune
 from gaprune.baseline import Baseline, resolve_baseline
-from gaprune.data import ImageData, ImageSet, Splits, default_cache_dir, load_data, split
+from gaprune.data import ImageData, ImageSet, Splits, default_cache_dir, load_data, normalise, split
 from gaprune.device import choose_device
 from gaprune.evaluate import measure
 from gaprune.genome import Floats
@@ -103,6 +103,17 @@ class Subject:
         network = network.to(memory_format=torch.channels_last)
         with self._autocast():
             return measure(network, images, *self.norm).accuracy
+
+    def right(self, network: nn.Module, images: ImageSet, *, batch_size: int = 64) -> torch.Tensor:
+        """(N,) whether each image's highest logit is its label, measured as ``accuracy`` is."""
+        network = network.to(memory_format=torch.channels_last)
+        found = []
+        with self._autocast(), torch.inference_mode():
+            for start in range(0, len(images), batch_size):
+                batch = slice(start, start + batch_size)
+                logits = network(normalise(images.images[batch], *self.norm))
+                found.append(logits.argmax(1) == images.labels[batch])
+        return torch.cat(found)
 
     @cached_property
     def anchors(self) -> dict[str, Anchor]:
