@@ -2,15 +2,75 @@
 
 from __future__ import annotations
 
+import copy
+import io
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
+from gaprune.compress.export import quiet
+from gaprune.compress.runners import OnnxRunner
+from gaprune.data import ImageSet, normalise
+from gaprune.errors import MethodError
 from gaprune.genome import Bits
 
 RESAMPLES = 20_000
 SEED = 0
+BATCH = 16
+"""Images a forward pass: few enough for the processor's caches."""
+
+RUNTIME = "ONNX Runtime on a CPU, PyTorch elsewhere"
+OPSET = 17
+
+
+def right(
+    network: nn.Module, sets: Sequence[ImageSet], mean: tuple[float, ...], std: tuple[float, ...]
+) -> list[torch.Tensor]:
+    """For each set (N,) whether each image's highest logit is its label, in float32.
+
+    On a CPU the network is exported and run by ONNX Runtime, three times as fast as PyTorch on depthwise networks.
+    """
+    predict = _predictor(network, sets[0])
+    found = []
+    with torch.inference_mode():
+        for images in sets:
+            answers = []
+            for start in range(0, len(images), BATCH):
+                batch = slice(start, start + BATCH)
+                answers.append(predict(normalise(images.images[batch], mean, std)).argmax(1) == images.labels[batch])
+            found.append(torch.cat(answers))
+    return found
+
+
+def share(answers: torch.Tensor) -> float:
+    """Of the images that are answered rightly."""
+    return float(answers.double().mean())
+
+
+def _predictor(network: nn.Module, images: ImageSet) -> Callable[[torch.Tensor], torch.Tensor]:
+    device = images.labels.device
+    if device.type != "cpu":
+        return network
+    content = io.BytesIO()
+    example = torch.zeros((2, *images.images.shape[1:]))
+    try:
+        with quiet():
+            torch.onnx.export(
+                copy.deepcopy(network).eval(),
+                (example,),
+                content,
+                dynamo=False,  # seconds instead of a minute a network
+                input_names=["images"],
+                dynamic_axes={"images": {0: "batch"}},
+                opset_version=OPSET,
+            )
+        run = OnnxRunner(content.getvalue()).predictor(device)
+    except (RuntimeError, TypeError, MethodError) as error:
+        raise MethodError(f"the network cannot be run by ONNX Runtime: {error}") from error
+    return lambda pixels: run((pixels,))
 
 
 def packed(right: torch.Tensor) -> str:

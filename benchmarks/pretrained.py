@@ -35,7 +35,7 @@ from torch import nn
 
 from benchmarks.harness import DONE, Goal, at_least, run
 from benchmarks.oneshot import Bench
-from benchmarks.paired import difference, packed, unpacked
+from benchmarks.paired import RUNTIME, difference, packed, right, share, unpacked
 from benchmarks.pretrained_subjects import NETWORK, load_pretrained
 from benchmarks.subjects import SEED, Subject, WorkFile, code_digest, fixed_sample, study, widest_within
 from benchmarks.torch_pruning_peer import SCOPES, TOLERANCE, Planner, criteria, pruned
@@ -47,6 +47,7 @@ from gaprune.prune.cut.compact import Compactor
 from gaprune.prune.cut.masks import Masks
 from gaprune.prune.norms.folding import fold
 from gaprune.prune.norms.restating import restate_norms
+from gaprune.prune.space import PruningSpace
 from gaprune.session.engine import first
 from gaprune.training import Distillation, Recipe, bfloat16_pays, fit
 
@@ -54,7 +55,7 @@ BUDGETS = (0.9, 0.75, 0.5)
 PEER_CRITERIA = ("L2 norm", "BN scale", "Taylor")
 PEER_SCOPES = tuple(SCOPES)
 WAYS = ("as it comes", "BN", "anchored")
-SWEEP_IMAGES = 300
+SWEEP_IMAGES = 200
 QUICK_CRITERIA, QUICK_SCOPES = ("L2 norm",), ("local",)
 QUICK_POLISH = 32
 
@@ -93,74 +94,76 @@ class Own:
     """
 
     def __init__(self, bench: Bench, polish_images: int, reporter: Reporter) -> None:
-        subject = bench.subject
-        self._bench = bench
-        statistics, self._space = study(subject, reporter)
-        self._compact = Compactor(subject.model, subject.graph)
-        self._compensate = Compensator(subject.model, subject.graph, statistics)
-        self._polisher: Polisher | None = None
-        if polish_images:
-            images = first(subject.splits.calibration, polish_images)
-            with reporter.task("targets of the polish", len(images)) as task:
-                self._polisher = Polisher(
-                    subject.model, subject.graph, images, *subject.norm, batch_size=64, advance=task.advance
-                )
+        self._bench, self._polish_images, self._reporter = bench, polish_images, reporter
+
+    @functools.cached_property
+    def _studied(self) -> tuple[PruningSpace, Compactor, Compensator]:
+        """What takes minutes, where a row needs it that was not measured before."""
+        subject = self._bench.subject
+        statistics, space = study(subject, self._reporter)
+        compensator = Compensator(subject.model, subject.graph, statistics)
+        return space, Compactor(subject.model, subject.graph), compensator
+
+    @functools.cached_property
+    def _polisher(self) -> Polisher:
+        subject = self._bench.subject
+        images = first(subject.splits.calibration, self._polish_images)
+        with self._reporter.task("targets of the polish", len(images)) as task:
+            return Polisher(subject.model, subject.graph, images, *subject.norm, batch_size=64, advance=task.advance)
 
     def ladder(self, budget: float) -> Masks:
         """The widths that a search begins with."""
-        return widest_within(self._bench.subject, budget, self._space.worth.neurons, self._space.shares)
+        space = self._studied[0]
+        return widest_within(self._bench.subject, budget, space.worth.neurons, space.shares)
 
     def equal(self, budget: float) -> Masks:
         """The same share of every group."""
         groups = len(self._bench.subject.graph.groups)
-        worth = self._space.worth.neurons
+        worth = self._studied[0].worth.neurons
         return widest_within(self._bench.subject, budget, worth, lambda level: np.full(groups, level))
 
     def compensated(self, masks: Masks) -> nn.Module:
         """Compensated, batch norm recalibrated."""
         return self._bench.subject.recalibrate(self._cut(masks), masks)
 
-    def ways(self, masks: Masks) -> dict[str, Callable[[], nn.Module]]:
+    def ways(self, budget: float) -> dict[str, Callable[[], nn.Module]]:
         """By name the ways in which a network is made that is handed out."""
 
         @functools.cache
+        def masks() -> Masks:
+            return self.ladder(budget)
+
+        @functools.cache
         def polished() -> nn.Module:
-            network = self._cut(masks)
-            assert self._polisher is not None
-            self._polisher(network, masks)
+            network = self._cut(masks())
+            self._polisher(network, masks())
             return network
 
-        plain: dict[str, Callable[[], nn.Module]] = {"compensated": lambda: self.compensated(masks)}
-        if self._polisher is None:
+        plain: dict[str, Callable[[], nn.Module]] = {"compensated": lambda: self.compensated(masks())}
+        if not self._polish_images:
             return plain
         return plain | {
             "polished": polished,
-            "polished, recalibrated": lambda: self._bench.subject.recalibrate(copy.deepcopy(polished()), masks),
+            "polished, recalibrated": lambda: self._bench.subject.recalibrate(copy.deepcopy(polished()), masks()),
         }
 
-    def best(self, budget: float) -> Made:
-        """Of the ladder's network the way that is best on the search images."""
-        subject = self._bench.subject
-        found = [(make(), name) for name, make in self.ways(self.ladder(budget)).items()]
-        accuracies = [subject.accuracy(network, subject.splits.search) for network, _ in found]
-        return found[int(np.argmax(accuracies))]
-
     def _cut(self, masks: Masks) -> nn.Module:
-        return self._compact(masks, self._compensate(masks))
+        _, compact, compensate = self._studied
+        return compact(masks, compensate(masks))
 
 
 def row_of(bench: Bench, network: nn.Module, method: str, variant: str, budget: float) -> Row:
     """A row of one network: its cost, accuracies, and which test images it answers rightly."""
     subject = bench.subject
-    right = subject.right(network, subject.splits.test)
+    search, test = right(network, (subject.splits.search, subject.splits.test), *subject.norm)
     return {
         "method": method,
         "variant": variant,
         "budget": budget,
         **bench.cost(network),
-        "search_accuracy": float(subject.right(network, subject.splits.search).double().mean()),
-        "test_accuracy": float(right.double().mean()),
-        "right": packed(right),
+        "search_accuracy": share(search),
+        "test_accuracy": share(test),
+        "right": packed(test),
     }
 
 
@@ -171,7 +174,7 @@ def own_rows(bench: Bench, own: Own, budget: float) -> list[Row]:
             f"{name} {budget} {code_digest()}",
             lambda make=make, name=name: row_of(bench, make(), OURS, name, budget),
         )
-        for name, make in own.ways(own.ladder(budget)).items()
+        for name, make in own.ways(budget).items()
     ]
     handed_out = max(rows, key=lambda row: row["search_accuracy"])
     control = functools.partial(_control, bench, own, budget)
@@ -206,8 +209,8 @@ def _peer_at(bench: Bench, planner: Planner, criterion: str, scope: str, budget:
     sweep = fixed_sample(bench.subject.splits.test, SWEEP_IMAGES)
     found = {}
     for way in WAYS:
-        right = bench.subject.right(settled(bench.subject, cut, masks, way), sweep)
-        found[way] = float(right.double().mean())
+        network = settled(bench.subject, cut, masks, way)
+        found[way] = share(right(network, (sweep,), *bench.subject.norm)[0])
     reached = cost["flops_share"] >= (1 - TOLERANCE) * budget
     return {"budget": budget, "ratio": ratio, **cost, "within_3_percent": bool(reached), "sweep_accuracy": found}
 
@@ -247,8 +250,11 @@ def _peer_row(bench: Bench, setting: Row, way: str) -> Row:
     return row_of(bench, peer_network(bench, setting, way), PEER, way, setting["budget"])
 
 
-def trained_rows(bench: Bench, own: Own, peer: list[Row], budget: float, epochs: int) -> list[Row]:
+def trained_rows(bench: Bench, own: Own, rows: list[Row], budget: float, epochs: int) -> list[Row]:
     """Our network and the peer's best after the same training."""
+
+    handed_out = next(row for row in rows if row["variant"] == "handed out" and row["budget"] == budget)
+    peer = [row for row in rows if row["method"] == PEER]
 
     def theirs() -> Made:
         best = best_of(peer, budget)
@@ -256,7 +262,7 @@ def trained_rows(bench: Bench, own: Own, peer: list[Row], budget: float, epochs:
         way = best["variant"]
         return peer_network(bench, best, way), f"{best['criterion']}, {best['scope']}, {way}"
 
-    sides: dict[str, Callable[[], Made]] = {OURS: lambda: own.best(budget)}
+    sides: dict[str, Callable[[], Made]] = {OURS: lambda: (own.ways(budget)[handed_out["way"]](), handed_out["way"])}
     if best_of(peer, budget) is not None:
         sides[PEER] = theirs
     return [
@@ -282,6 +288,7 @@ def _trained(bench: Bench, made: Made, side: str, budget: float, epochs: int) ->
         flip=subject.data.flip,
         recipe=Recipe(epochs=epochs, batch_size=64, lr=0.02, ema_decay=0.99, pad=4, amp=bfloat16_pays(subject.device)),
         lesson=Distillation(teacher.to(memory_format=torch.channels_last)),
+        directory=bench.work.beside(f"{side}-{budget}-{epochs}"),
     )
     seconds = round(sum(record.seconds for record in records), 1)
     return row_of(bench, network, side, "trained", budget) | {"way": name, "epochs": epochs, "seconds": seconds}
@@ -363,7 +370,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     reporter = make_reporter()
     subject = load_pretrained(options, reporter)
     names = QUICK_CRITERIA if options.quick else tuple(options.criteria)
-    scopes = QUICK_SCOPES if options.quick else PEER_SCOPES
+    scopes = QUICK_SCOPES if options.quick else tuple(options.scopes)
     budgets = BUDGETS
     work = WorkFile(options.output / f".pretrained-{subject.name}.jsonl", subject.identity)
     bench = Bench(subject, work, [criterion for criterion in criteria() if criterion.name in names])
@@ -382,7 +389,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.epochs:
         for budget in budgets[1:]:
             reporter.say(f"training at {budget:.0%}")
-            rows += trained_rows(bench, own, peer, budget, options.epochs)
+            rows += trained_rows(bench, own, rows, budget, options.epochs)
     return {
         "data": subject.name,
         "device": subject.device.type,
@@ -415,7 +422,8 @@ def _settings(subject: Subject, options: argparse.Namespace, names: tuple[str, .
         "torch_pruning": metadata.version("torch-pruning"),
         "criteria": list(names),
         "scopes": list(scopes),
-        "precision": subject.precision,
+        "precision": "float32",
+        "runtime": RUNTIME,
         "test_images": len(subject.splits.test),
         "sweep_images": min(SWEEP_IMAGES, len(subject.splits.test)),
         "search_images": len(subject.splits.search),
@@ -435,6 +443,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recalibration-images", type=int, default=512, help="that batch norm is recalibrated on")
     parser.add_argument("--polish-images", type=int, default=200, help="that layers are polished on; 0 leaves it out")
     parser.add_argument("--epochs", type=int, default=2, help="of the training afterwards; 0 leaves it out")
+    parser.add_argument("--scopes", nargs="*", default=PEER_SCOPES, choices=PEER_SCOPES, help="of the peer's ranking")
     parser.add_argument("--criteria", nargs="*", default=PEER_CRITERIA, help="of the peer; none leaves it out")
 
 

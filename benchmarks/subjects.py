@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +25,7 @@ from torch import nn
 
 import gaprune
 from gaprune.baseline import Baseline, resolve_baseline
-from gaprune.data import ImageData, ImageSet, Splits, default_cache_dir, load_data, normalise, split
+from gaprune.data import ImageData, ImageSet, Splits, default_cache_dir, load_data, split
 from gaprune.device import choose_device
 from gaprune.evaluate import measure
 from gaprune.genome import Floats
@@ -103,17 +104,6 @@ class Subject:
         network = network.to(memory_format=torch.channels_last)
         with self._autocast():
             return measure(network, images, *self.norm).accuracy
-
-    def right(self, network: nn.Module, images: ImageSet, *, batch_size: int = 64) -> torch.Tensor:
-        """(N,) whether each image's highest logit is its label, measured as ``accuracy`` is."""
-        network = network.to(memory_format=torch.channels_last)
-        found = []
-        with self._autocast(), torch.inference_mode():
-            for start in range(0, len(images), batch_size):
-                batch = slice(start, start + batch_size)
-                logits = network(normalise(images.images[batch], *self.norm))
-                found.append(logits.argmax(1) == images.labels[batch])
-        return torch.cat(found)
 
     @cached_property
     def anchors(self) -> dict[str, Anchor]:
@@ -249,9 +239,14 @@ class WorkFile:
                 os.fsync(file.fileno())
         return self._rows[key]
 
+    def beside(self, name: str) -> Path:
+        """A folder for the states of a training; it goes when the work is done."""
+        return self._path.with_suffix(".states") / name
+
     def remove(self) -> None:
         """The work is done: forget how far it was."""
         self._path.unlink(missing_ok=True)
+        shutil.rmtree(self._path.with_suffix(".states"), ignore_errors=True)
 
 
 def small_network(classes: int) -> nn.Module:

@@ -32,6 +32,7 @@ from gaprune.options import (
 )
 from gaprune.progress import SILENT, Reporter, logging_at, make_reporter
 from gaprune.prune import Costs
+from gaprune.recovery import recover_front
 from gaprune.runs import MEGABYTE, FrontRow, RunDirectory, check_free, default_run_path, pick
 from gaprune.session import (
     Before,
@@ -200,10 +201,11 @@ def _run_searches(
     """Every outcome, and the saved front."""
     if job.options.evolution.algorithm == ROUNDS:
         return run_campaign(RoundsPolicy(job, run, reporter), make_backend)
-    if job.options.recover.iterations > 1:
+    if job.options.again.iterations > 1:
         return run_campaign(IterationsPolicy(job, run, reporter), make_backend)
     found = run_search(job, run, make_backend, reporter)
-    return found.evaluated, save_front(job, run, found, reporter)
+    rows, seconds = save_front(job, run, found, reporter), job.options.space.recover
+    return found.evaluated, rows if seconds is None else recover_front(job, run, rows, seconds, reporter)
 
 
 def _resume_command(path: Path, own: Own) -> str:

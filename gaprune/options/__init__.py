@@ -17,7 +17,7 @@ from gaprune.options.cli import (
 from gaprune.options.compare import CompareOptions, TimingOptions
 from gaprune.options.config import peek
 from gaprune.options.fields import LARGEST_SEED, Options, check_fields, group, names_of, option, seed_option
-from gaprune.options.finetune import FinetuneOptions
+from gaprune.options.finetune import FinetuneOptions, TrainingOptions
 from gaprune.options.finetune_keywords import FinetuneKeywords
 from gaprune.options.groups import (
     ClusterOptions,
@@ -79,6 +79,7 @@ __all__ = [
     "Stem",
     "TimingOptions",
     "TrainOptions",
+    "TrainingOptions",
     "check_fields",
     "check_groups",
     "check_limits",

@@ -12,7 +12,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, Union
@@ -37,6 +37,7 @@ def option(
     most: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> Any:
     """A dataclass field that is an option of a command.
 
@@ -53,8 +54,9 @@ def option(
         most: the largest valid number.
         above: what a number must be above.
         below: what a number must be below.
+        units: what a number may end with, see ``units.py``.
     """
-    told = {"help": help, "choices": choices, "metavar": metavar}
+    told = {"help": help, "choices": choices, "metavar": metavar, "units": units}
     bounds = {"least": least, "most": most, "above": above, "below": below}
     return dataclasses.field(default=default, metadata={**told, **bounds})
 
@@ -126,6 +128,11 @@ class Entry:
         if typing.get_origin(kind) is Literal:
             return typing.get_args(kind)
         return tuple(self.field.metadata["choices"] or ())
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """What its number may end with."""
+        return self.field.metadata.get("units") or {}
 
     def bound(self, which: str) -> Any:
         """A bound of ``option``, or ``None``."""

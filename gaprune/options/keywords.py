@@ -11,6 +11,7 @@ from typing import Any
 
 from gaprune.errors import OptionError, choice_error
 from gaprune.options.fields import Entry, entries
+from gaprune.options.units import number_in
 
 PICK = "pick"
 """Text that is told what it may be where it is read."""
@@ -43,6 +44,8 @@ def _value(entry: Entry, value: Any) -> Any:
     """
     if value is None and type(None) in typing.get_args(entry.hint):
         return None
+    if entry.units and isinstance(value, str):
+        return number_in(entry.name.replace("_", "-"), value, entry.units)
     if entry.kind is Path:
         return Path(_of_kind(entry, value, (str, os.PathLike), "a path"))
     if entry.kind is str and not entry.choices and entry.name != PICK:

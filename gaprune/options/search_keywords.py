@@ -47,6 +47,7 @@ class SearchKeywords(TypedDict, total=False):
     compensation: Compensation
     recalibration: Recalibration
     polish: bool
+    recover: float | None
     precision: Precision
     max_flops: float | None
     max_params: float | None

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gaprune.errors import OptionError
 from gaprune.runs.front import SHORT, FrontRow
 
 ALL = "all"
+_HOLDS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 FORMS = ("knee", "flops<=SHARE", "params<=SHARE", "accuracy>=SHARE")
 _NAME = re.compile(rf"[0-9a-f]{{{SHORT},}}(-[a-z]+[0-9]*)?")
-_BOUND = re.compile(r"(?:(flops|params)\s*<=|(accuracy)\s*>=)\s*([0-9.]+)\s*(%?)")
+_BOUND = re.compile(r"(?:(flops|params)\s*(<=?)|(accuracy)\s*(>=?))\s*([0-9.]+)\s*(%?)")
+_SHARE = re.compile(r"[0-9.]+\s*%?")
 
 
 def check_rule(rule: str) -> None:
@@ -114,7 +122,7 @@ def pick(rows: Sequence[FrontRow], rule: str) -> FrontRow:
         rows: the front, in any order.
         rule: ``knee``: farthest above the chord between the front's ends, in accuracy and FLOPs normalised
             to their ranges. ``flops<=0.3``, ``params<=0.5`` (share of the original, or ``30%``): the most
-            accurate within. ``accuracy>=0.9``: the fewest FLOPs within.
+            accurate within. ``accuracy>=0.9``: the fewest FLOPs within. ``<`` and ``>`` leave the bound itself out.
 
     Raises:
         OptionError: a malformed rule (the valid forms are listed), an empty front, or nothing within the
@@ -125,29 +133,27 @@ def pick(rows: Sequence[FrontRow], rule: str) -> FrontRow:
         raise OptionError(f"cannot pick by {rule!r}: the front is empty")
     if rule == "knee":
         return _knee(rows)
-    name, limit = _bound(rule)
+    name, holds, limit = _bound(rule)
     values = [_value(row, name) for row in rows]
-    if name == "accuracy":
-        within = [row for row, value in zip(rows, values, strict=True) if value >= limit]
-        nearest = max(values)
-    else:
-        within = [row for row, value in zip(rows, values, strict=True) if value <= limit]
-        nearest = min(values)
+    within = [row for row, value in zip(rows, values, strict=True) if holds(value, limit)]
+    nearest = max(values) if name == "accuracy" else min(values)
     if not within:
         raise OptionError(f"no network of the front has {rule}: the nearest has {name} {nearest:.4g}")
     return min(within, key=_fewest_flops if name == "accuracy" else _most_accurate)
 
 
-def _bound(rule: str) -> tuple[str, float]:
+def _bound(rule: str) -> tuple[str, Callable[[float, float], bool], float]:
     match = _BOUND.fullmatch(rule.strip())
     try:
-        limit = float(match[3]) / (100 if match[4] else 1) if match else math.nan
+        limit = float(match[5]) / (100 if match[6] else 1) if match else math.nan
     except ValueError:
         limit = math.nan
     if match is None or not 0 <= limit <= 1:
         advice = f"choose one of {', '.join(FORMS)} (a share is 0 to 1, or such as 30%)"
+        if _SHARE.fullmatch(rule.strip()):
+            advice = f"of what? flops<={rule.strip()}, params<={rule.strip()} or accuracy>={rule.strip()}"
         raise OptionError(f"unknown rule {rule!r} to pick by: {advice}")
-    return match[1] or match[2], limit
+    return match[1] or match[3], _HOLDS[match[2] or match[4]], limit
 
 
 def _value(row: FrontRow, name: str) -> float:
