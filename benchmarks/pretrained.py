@@ -55,7 +55,7 @@ BUDGETS = (0.9, 0.75, 0.5)
 PEER_CRITERIA = ("L2 norm", "BN scale", "Taylor")
 PEER_SCOPES = tuple(SCOPES)
 WAYS = ("as it comes", "BN", "anchored")
-SWEEP_IMAGES = 200
+SWEEP_IMAGES = 100
 QUICK_CRITERIA, QUICK_SCOPES = ("L2 norm",), ("local",)
 QUICK_POLISH = 32
 

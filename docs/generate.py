@@ -105,14 +105,16 @@ def commands() -> tuple[tuple[str, type[Any]], ...]:
 
 
 def keyword_modules() -> Iterator[tuple[Path, str]]:
-    """The types of the keyword arguments of ``gaprune.search`` and ``gaprune.finetune``."""
-    from gaprune.options import FinetuneOptions, SearchOptions
+    """The types of the keyword arguments of ``gaprune.search`` and its sisters."""
+    from gaprune.options import CompareOptions, FinetuneOptions, SearchOptions
 
     package = ROOT / "gaprune"
     search = keywords("gaprune.search", "SearchKeywords", SearchOptions, ("model", "data", "objectives"))
     finetune = keywords("gaprune.finetune", "FinetuneKeywords", FinetuneOptions, ("run",))
     yield package / "options" / "search_keywords.py", search
     yield package / "options" / "finetune_keywords.py", finetune
+    compare = keywords("gaprune.compare", "CompareKeywords", CompareOptions, ("model", "data"))
+    yield package / "options" / "compare_keywords.py", compare
 
 
 def keywords(function: str, name: str, options: type[Any], but: tuple[str, ...]) -> str:

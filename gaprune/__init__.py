@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gaprune.commands.compare import compare as compare
     from gaprune.commands.finetune import finetune as finetune
     from gaprune.commands.result import SearchResult as SearchResult
     from gaprune.commands.search import search as search
@@ -33,6 +34,7 @@ __all__ = [
     "Objective",
     "Reporter",
     "SearchResult",
+    "compare",
     "finetune",
     "from_arrays",
     "image_data",
@@ -49,6 +51,7 @@ _HOMES = {
     "Objective": "gaprune.evaluate",
     "Reporter": "gaprune.progress",
     "SearchResult": "gaprune.commands.result",
+    "compare": "gaprune.compare",
     "finetune": "gaprune.finetune",
     "from_arrays": "gaprune.data",
     "image_data": "gaprune.data",

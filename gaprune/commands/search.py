@@ -14,7 +14,7 @@ from gaprune.campaigns import IterationsPolicy, RoundsPolicy, run_campaign
 from gaprune.commands.lines import SEARCH as PROG
 from gaprune.commands.lines import search_main as main
 from gaprune.commands.result import SearchResult, show_result
-from gaprune.data import ImageData, data_names
+from gaprune.data import ImageData
 from gaprune.device import neutral
 from gaprune.errors import BackendError, OptionError, RunError
 from gaprune.evaluate import Objective, Outcome
@@ -43,6 +43,7 @@ from gaprune.session import (
     check_callbacks,
     check_kinds,
     check_names,
+    data_options,
     of_a_callback,
     open_backend,
     prepare,
@@ -108,10 +109,7 @@ def _named(model: object, data: object, objectives: Sequence[str | Objective] | 
     found: dict[str, Any] = {}
     if isinstance(model, str):
         found["model"] = model
-    if isinstance(data, Path) or (isinstance(data, str) and data not in data_names() and Path(data).exists()):
-        found["data_dir"] = Path(data)
-    elif isinstance(data, str):
-        found["data"] = data
+    found |= data_options(data)
     if objectives is not None:
         found["objectives"] = tuple(item.name if isinstance(item, Objective) else str(item) for item in objectives)
     return found

@@ -15,6 +15,7 @@ from gaprune.options.cli import (
     typed_command,
 )
 from gaprune.options.compare import CompareOptions, TimingOptions
+from gaprune.options.compare_keywords import CompareKeywords
 from gaprune.options.config import peek
 from gaprune.options.fields import LARGEST_SEED, Options, check_fields, group, names_of, option, seed_option
 from gaprune.options.finetune import FinetuneOptions, TrainingOptions
@@ -54,6 +55,7 @@ __all__ = [
     "SHARED_NEEDS",
     "TEXT_MODEL",
     "ClusterOptions",
+    "CompareKeywords",
     "CompareOptions",
     "Data",
     "Device",
