@@ -121,7 +121,11 @@ def keywords(function: str, name: str, options: type[Any], but: tuple[str, ...])
     """A module with a ``TypedDict`` of options by their flat names, as a caller may give them."""
     from gaprune.options import choices
 
-    taken = {one: str(entry.field.type) for one, entry in entries(options).items() if one not in but}
+    taken = {
+        one: str(entry.field.type) + (" | str" if entry.units else "")
+        for one, entry in entries(options).items()
+        if one not in but
+    }
     lines = [f"    {one}: {as_argument(annotation)}" for one, annotation in taken.items()]
     kinds = {kind for annotation in taken.values() for kind in annotation.split(" | ")}
     used = sorted(kind for kind in kinds if hasattr(choices, kind))

@@ -32,6 +32,7 @@ from gaprune.compress import (
 from gaprune.data import ImageData
 from gaprune.device import choose_device, neutral
 from gaprune.errors import OptionError, RunError
+from gaprune.kinds import REPORTER, check
 from gaprune.models import check_name
 from gaprune.options import (
     CompareKeywords,
@@ -135,6 +136,7 @@ def compare(
     if model is None and data is None and not known:
         raise OptionError("compare needs a network and its data, or run= or resume= that was made with names")
     check_kinds(model, data, by_name=True, optional=known)
+    check({"reporter": (reporter, REPORTER.or_none())})
     own = Own(model=model if isinstance(model, nn.Module) else None, data=data if isinstance(data, ImageData) else None)
     given = from_keywords(CompareOptions, options, ("model", "data"))
     given |= data_options(data) | ({"model": model} if isinstance(model, str) else {})

@@ -19,6 +19,7 @@ from gaprune.device import neutral
 from gaprune.errors import BackendError, OptionError, RunError
 from gaprune.evaluate import Objective, Outcome
 from gaprune.front import check_identity, draw, part_of, save_front
+from gaprune.kinds import REPORTER, check
 from gaprune.options import (
     ROUNDS,
     Interrupted,
@@ -80,6 +81,7 @@ def search(
         GapruneError: anything that the caller can mend, in one line.
     """
     check_kinds(model, data, by_name=True)
+    check({"reporter": (reporter, REPORTER.or_none())})
     own = Own(
         model=None if isinstance(model, str) else model,
         data=data if isinstance(data, ImageData) else None,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, Union
 
 from gaprune.errors import OptionError, choice_error
+from gaprune.kinds import shown
 
 Made = TypeVar("Made")
 
@@ -254,8 +255,9 @@ def check_fields(options: Options) -> None:
 def _check_words(entry: Entry, value: Any) -> None:
     """Raise ``OptionError`` where an option takes certain words, and this is none of them."""
     for word in value if isinstance(value, tuple) else (value,):
-        if entry.choices and word not in entry.choices:
-            raise choice_error(entry.name.replace("_", "-"), word, entry.choices)
+        if entry.choices and not (isinstance(word, str) and word in entry.choices):
+            told = word if isinstance(word, (str, int, float)) else shown(word)
+            raise choice_error(entry.name.replace("_", "-"), told, entry.choices)
 
 
 def _wrong(entry: Entry, value: Any, nouns: bool) -> str | None:

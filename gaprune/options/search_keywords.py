@@ -47,12 +47,12 @@ class SearchKeywords(TypedDict, total=False):
     compensation: Compensation
     recalibration: Recalibration
     polish: bool
-    recover: float | None
+    recover: float | str | None
     precision: Precision
-    max_flops: float | None
-    max_params: float | None
-    max_size: float | None
-    min_accuracy: float | None
+    max_flops: float | str | None
+    max_params: float | str | None
+    max_size: float | str | None
+    min_accuracy: float | str | None
     algorithm: Algorithm
     population: int
     generations: int

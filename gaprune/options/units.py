@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from gaprune.errors import OptionError
 
@@ -38,9 +38,9 @@ def number_in(name: str, text: str, units: Mapping[str, str]) -> float:
     digits = plain if unit is None else plain.removesuffix(unit).rstrip()
     try:
         number = Decimal(digits) * Decimal("1" if unit is None else units[unit])
-    except InvalidOperation:
-        number = Decimal("nan")
-    found = float(number)
+        found = float(number)
+    except ArithmeticError:  # no number, or beyond all bounds
+        found = math.nan
     if not math.isfinite(found):
         example = "50%" if PERCENT in units else "60s or 2m"
         raise OptionError(f"{name} must be a number, or such as {example}, got {text!r}")

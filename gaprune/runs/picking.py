@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from gaprune.errors import OptionError
+from gaprune.kinds import Kind, check
 from gaprune.runs.front import SHORT, FrontRow
 
 ALL = "all"
@@ -76,6 +77,8 @@ def _check_part(part: str) -> None:
     try:
         check_rule(part)
     except OptionError:
+        if _SHARE.fullmatch(part):
+            raise
         forms = ", ".join((ALL, "an index such as 3", *FORMS, "a name such as 3fa9c2e1"))
         raise OptionError(f"unknown choice {part!r}: choose {forms}, or several separated by commas") from None
 
@@ -128,6 +131,7 @@ def pick(rows: Sequence[FrontRow], rule: str) -> FrontRow:
         OptionError: a malformed rule (the valid forms are listed), an empty front, or nothing within the
             bound (the nearest value is named).
     """
+    check({"rows": (rows, Kind("the rows of a front", _is_front))})
     check_rule(rule)
     if not rows:
         raise OptionError(f"cannot pick by {rule!r}: the front is empty")
@@ -140,6 +144,10 @@ def pick(rows: Sequence[FrontRow], rule: str) -> FrontRow:
     if not within:
         raise OptionError(f"no network of the front has {rule}: the nearest has {name} {nearest:.4g}")
     return min(within, key=_fewest_flops if name == "accuracy" else _most_accurate)
+
+
+def _is_front(rows: object) -> bool:
+    return isinstance(rows, (list, tuple)) and all(isinstance(row, FrontRow) for row in rows)
 
 
 def _bound(rule: str) -> tuple[str, Callable[[float, float], bool], float]:
