@@ -14,6 +14,7 @@ PACKAGE = Path(gaprune.__file__).parent
 
 ORDER = (
     "errors",
+    "kinds",
     "genome",
     "options",
     "progress",

@@ -101,7 +101,7 @@ def _compare(options: CompareOptions) -> None:
     _check_run(options.table.resume)
     _check_run(options.network.run)
     _logging()
-    _room("gaprune.commands.compare").compare(options)
+    _room("gaprune.commands.compare").compare_as(options)
 
 
 def _compare_texts(options: TextOptions) -> None:
