@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gaprune.commands.compare import compare as compare
     from gaprune.commands.export import export as export
     from gaprune.commands.finetune import finetune as finetune
     from gaprune.commands.result import SearchResult as SearchResult
@@ -36,6 +37,7 @@ __all__ = [
     "Reporter",
     "Run",
     "SearchResult",
+    "compare",
     "export",
     "finetune",
     "from_arrays",
@@ -55,6 +57,7 @@ _HOMES = {
     "Run": "gaprune.views",
     "SearchResult": "gaprune.commands.result",
     "export": "gaprune.export",
+    "compare": "gaprune.compare",
     "finetune": "gaprune.finetune",
     "from_arrays": "gaprune.data",
     "image_data": "gaprune.data",

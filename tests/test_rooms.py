@@ -14,6 +14,7 @@ PACKAGE = Path(gaprune.__file__).parent
 
 ORDER = (
     "errors",
+    "kinds",
     "genome",
     "options",
     "progress",
@@ -47,7 +48,7 @@ PRUNE = ("graph", "cut", "norms", "compensate", "rank")
 OPEN = ("commands", "text", "testing")
 """Rooms without a face: a module a command, options that must not bring their room, suites for tests."""
 
-COMMANDS = ("search", "train", "finetune", "compare", "export", "report", "status")
+COMMANDS = ("search", "train", "finetune", "compare", "report", "status", "export")
 NO_ROOMS = ("__init__", "__main__", "callables", *COMMANDS, "testing")
 """What stands above all rooms."""
 

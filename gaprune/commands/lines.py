@@ -24,8 +24,8 @@ from gaprune.options import (
 )
 from gaprune.text.options import TextOptions
 
-_NAMES = ("search", "finetune", "train", "compare", "export", "report", "status")
-SEARCH, FINETUNE, TRAIN, COMPARE, EXPORT, REPORT, STATUS = (f"python -m gaprune.{name}" for name in _NAMES)
+_NAMES = ("search", "train", "finetune", "report", "status", "compare", "export")
+SEARCH, TRAIN, FINETUNE, REPORT, STATUS, COMPARE, EXPORT = (f"python -m gaprune.{name}" for name in _NAMES)
 
 TEXT_EXTRA, TEXT_LIBRARIES = "text", ("accelerate", "tokenizers", "transformers")
 """What the text classifier needs beyond images: the package's extra, and what it installs."""
@@ -54,11 +54,6 @@ def compare_main(argv: Sequence[str] | None = None) -> int:
     return run_command(_compare, CompareOptions, COMPARE, words)
 
 
-def export_main(argv: Sequence[str] | None = None) -> int:
-    """Run ``python -m gaprune.export``; the exit status."""
-    return run_command(_export, ExportOptions, EXPORT, argv)
-
-
 def report_main(argv: Sequence[str] | None = None) -> int:
     """Run ``python -m gaprune.report``; the exit status."""
     return run_command(_report, ReportOptions, REPORT, argv)
@@ -67,6 +62,11 @@ def report_main(argv: Sequence[str] | None = None) -> int:
 def status_main(argv: Sequence[str] | None = None) -> int:
     """Run ``python -m gaprune.status``; the exit status."""
     return run_command(_status, StatusOptions, STATUS, argv)
+
+
+def export_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``python -m gaprune.export``; the exit status."""
+    return run_command(_export, ExportOptions, EXPORT, argv)
 
 
 def _search(options: SearchOptions) -> None:
@@ -101,7 +101,7 @@ def _compare(options: CompareOptions) -> None:
     _check_run(options.table.resume)
     _check_run(options.network.run)
     _logging()
-    _room("gaprune.commands.compare").compare(options)
+    _room("gaprune.commands.compare").compare_as(options)
 
 
 def _compare_texts(options: TextOptions) -> None:

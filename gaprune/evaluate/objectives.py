@@ -10,6 +10,7 @@ from typing import Protocol
 
 from gaprune.errors import OptionError, choice_error, first_line
 from gaprune.evaluate.measurement import Measurement
+from gaprune.kinds import FUNCTION, NUMBER, SWITCH, TEXT, check
 from gaprune.options import LATENCY
 from gaprune.prune import Costs
 from gaprune.runtimes import Latency
@@ -65,6 +66,16 @@ class Objective:
     minimised: Callable[[Candidate], float]
     reference: float = 1.0
     costs_only: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what can be no objective.
+
+        Raises:
+            OptionError: one line that names the argument.
+        """
+        check({"name": (self.name, TEXT), "description": (self.description, TEXT)})
+        check({"value": (self.value, FUNCTION), "minimised": (self.minimised, FUNCTION)})
+        check({"reference": (self.reference, NUMBER), "costs_only": (self.costs_only, SWITCH)})
 
 
 def _chance_loss(candidate: Candidate) -> float:

@@ -15,11 +15,12 @@ from gaprune.options.cli import (
     typed_command,
 )
 from gaprune.options.compare import CompareOptions, TimingOptions
+from gaprune.options.compare_keywords import CompareKeywords
 from gaprune.options.config import peek
 from gaprune.options.export import SUFFIXES, ExportOptions
 from gaprune.options.export_keywords import ExportKeywords
 from gaprune.options.fields import LARGEST_SEED, Options, check_fields, group, names_of, option, seed_option
-from gaprune.options.finetune import FinetuneOptions
+from gaprune.options.finetune import FinetuneOptions, TrainingOptions
 from gaprune.options.finetune_keywords import FinetuneKeywords
 from gaprune.options.groups import (
     ClusterOptions,
@@ -72,6 +73,7 @@ __all__ = [
     "TEXT_MODEL",
     "UNRECORDED",
     "ClusterOptions",
+    "CompareKeywords",
     "CompareOptions",
     "Data",
     "Device",
@@ -104,6 +106,7 @@ __all__ = [
     "Stem",
     "TimingOptions",
     "TrainOptions",
+    "TrainingOptions",
     "check_fields",
     "check_groups",
     "check_latency",

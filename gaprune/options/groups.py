@@ -23,6 +23,7 @@ from gaprune.options.choices import (
     Stem,
 )
 from gaprune.options.fields import option, seed_option
+from gaprune.options.units import SHARE, TIME
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,14 @@ class GenomeOptions:
         "images, plain 0 and 1",
     )
     polish: bool = option(False, "re-solve the front's layers in turn against the original's outputs, without training")
+    recover: float | None = option(
+        None,
+        "time (60s, 2m) that each member of the front that loses a point or more is trained for, with the original as "
+        "teacher; it is handed out trained if the search images find it better",
+        metavar="TIME",
+        above=0,
+        units=TIME,
+    )
 
 
 @dataclass(frozen=True)
@@ -104,11 +113,13 @@ class FitnessOptions:
         ("accuracy", "flops"), "two or more of accuracy, loss, flops, params, size, latency, package.module:NAME"
     )
     max_flops: float | None = option(
-        None, "most FLOPs: up to 1 a share of the original's (0.5 is half), above 1 a count (1e6 is a million)"
+        None,
+        "most FLOPs: up to 1 a share of the original's (0.5 or 50% is half), above 1 a count (1e6 is a million)",
+        units=SHARE,
     )
-    max_params: float | None = option(None, "most parameters, a share or a count likewise")
-    max_size: float | None = option(None, "most bytes on disk, a share or a count likewise")
-    min_accuracy: float | None = option(None, "least accuracy on the search set, 0 to 1")
+    max_params: float | None = option(None, "most parameters, a share or a count likewise", units=SHARE)
+    max_size: float | None = option(None, "most bytes on disk, a share or a count likewise", units=SHARE)
+    min_accuracy: float | None = option(None, "least accuracy on the search set, 0 to 1", units=SHARE)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ LIMITS_OF_ROUNDS = "--round-share says how much goes, and the loss decides what"
 NEVER_WITH_ROUNDS = {
     "generations": "use --rounds and --round-generations",
     "iterations": "rounds search again and again by themselves, see --rounds and --round-epochs",
+    "recover": "rounds train by themselves, see --round-epochs",
     "connection_groups": "rounds mask connections one by one",
     "max_flops": LIMITS_OF_ROUNDS,
     "max_params": LIMITS_OF_ROUNDS,
@@ -71,7 +72,7 @@ class SearchOptions(Options):
     fitness: FitnessOptions = group(FitnessOptions, "objectives and limits")
     latency: LatencyOptions = group(LatencyOptions, "latency")
     evolution: EvolutionOptions = group(EvolutionOptions, "evolution")
-    recover: IterationOptions = group(IterationOptions, "search, recover, search again")
+    again: IterationOptions = group(IterationOptions, "search, recover, search again")
     paper_rounds: RoundOptions = group(RoundOptions, "the paper's rounds (--algorithm rounds)")
     machine: MachineOptions = group(MachineOptions, "device")
     cluster: ClusterOptions = group(ClusterOptions, "Ray")
@@ -140,16 +141,18 @@ class SearchOptions(Options):
 
     def _check_iterations(self) -> None:
         """What only several iterations understand, and what they do not."""
-        recover = self.recover
-        if not 0 < recover.iteration_share < 1:
-            raise OptionError(f"iteration-share must be between 0 and 1, got {recover.iteration_share}")
-        if recover.iterations == 1 and self.run.resume is None:
+        again = self.again
+        if not 0 < again.iteration_share < 1:
+            raise OptionError(f"iteration-share must be between 0 and 1, got {again.iteration_share}")
+        if again.iterations == 1 and self.run.resume is None:
             for name in ONLY_WITH_ITERATIONS:
                 if name in self.given:
                     raise OptionError(f"{_typed(name)} says nothing to a single search: add --iterations 2")
             if "epoch_images" in self.given and not self.paper_rounds.round_epochs:
                 raise OptionError("epoch-images says nothing where nothing is trained: add round-epochs or iterations")
-        if recover.iterations > 1 and self.space.connection_groups > 1:
+        if again.iterations > 1 and self.space.recover is not None:
+            raise OptionError("recover is for a single search: iterations train between searches, see iteration-epochs")
+        if again.iterations > 1 and self.space.connection_groups > 1:
             raise OptionError("iterations cannot prune networks with grouped convolutions again: leave one of them out")
 
 

@@ -7,7 +7,7 @@ from gaprune.session.images import in_hand, load_images, normalised, reading, se
 from gaprune.session.job import Before, Job, check_names, find_baseline, prepare, statistics_key
 from gaprune.session.logged import logged_outcomes
 from gaprune.session.loop import FLOPS_LEVELS, Found, run_search
-from gaprune.session.own import Own, check_kinds
+from gaprune.session.own import Own, check_kinds, data_options, opened
 from gaprune.session.statistics_cache import NAME, Kept
 from gaprune.session.timing import SECONDS_OF_ORIGINAL, make_clock
 from gaprune.session.workload import Pieces, Workload
@@ -30,6 +30,7 @@ __all__ = [
     "check_callbacks",
     "check_kinds",
     "check_names",
+    "data_options",
     "find_baseline",
     "first",
     "in_hand",
@@ -40,6 +41,7 @@ __all__ = [
     "normalised",
     "of_a_callback",
     "open_backend",
+    "opened",
     "prepare",
     "reading",
     "run_search",

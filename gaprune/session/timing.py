@@ -31,7 +31,7 @@ def check_latency_placed(options: SearchOptions, objectives: Sequence[Objective]
     """
     if not judges_latency(options, objectives):
         return
-    if options.recover.iterations > 1:
+    if options.again.iterations > 1:
         raise OptionError("iterations cannot be searched by latency: leave one of them out")
     if placement.ray and placement.workers != 1:
         raise OptionError(

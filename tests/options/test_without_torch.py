@@ -26,16 +26,18 @@ def answered(name: str, *argv: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "typed", "meant"),
+    ("name", "meant"),
     [
-        *((name, "--sed", "--seed") for name in ("search", "finetune", "train", "compare")),
-        ("export", "--opst", "--opset"),
+        *((name, "--seed") for name in ("search", "finetune", "train", "compare")),
+        ("export", "--opset"),
+        ("report", "--output"),
     ],
 )
-def test_help_and_a_typo(name: str, typed: str, meant: str) -> None:
+def test_help_and_a_typo(name: str, meant: str) -> None:
     assert answered(name, "--help") == ("0", "")
-    last, said = answered(name, typed, "3")
-    assert (last, said) == ("2", f"python -m gaprune.{name}: error: unknown option '{typed}': did you mean {meant}?")
+    typo = meant[:-2] + meant[-1]
+    last, said = answered(name, typo, "3")
+    assert (last, said) == ("2", f"python -m gaprune.{name}: error: unknown option '{typo}': did you mean {meant}?")
 
 
 def test_help_of_texts() -> None:
