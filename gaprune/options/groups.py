@@ -13,6 +13,7 @@ from gaprune.options.choices import (
     Device,
     Genes,
     Importance,
+    LatencyFrom,
     LatencyRuntime,
     Log,
     LogLevel,
@@ -135,6 +136,11 @@ class LatencyOptions:
         "torch, where latency is asked for",
     )
     latency_batch: int = option(1, "images of a batch that is timed", least=1)
+    latency_from: LatencyFrom = option(
+        "auto",
+        "what tells a candidate's time: stopwatch (each is timed), table (of layers, timed once a device, corrected "
+        "by whole networks) or auto: the table, where candidates are judged by it; members of the front are timed",
+    )
     latency_threads: int | None = option(None, "CPU threads meanwhile; none is as many as of an evaluation", least=1)
 
 

@@ -7,6 +7,16 @@ from gaprune.runtimes.onnx_files import BATCH, EXAMPLES, EXTRA, OUTPUT, quiet, t
 from gaprune.runtimes.prepared import check_runtime, prepared
 from gaprune.runtimes.sessions import onnx_session
 from gaprune.runtimes.stopwatch import Timing, time_calls
+from gaprune.runtimes.table import (
+    Grid,
+    TableClock,
+    WidthSeconds,
+    fit_correction,
+    from_record,
+    shapes_of,
+    sums,
+    time_grid,
+)
 
 __all__ = [
     "BATCH",
@@ -15,17 +25,25 @@ __all__ = [
     "OUTPUT",
     "Clock",
     "Conditions",
+    "Grid",
     "Latency",
     "Stopwatch",
+    "TableClock",
     "Timing",
+    "WidthSeconds",
     "check_runtime",
     "dynamic_int8",
+    "fit_correction",
+    "from_record",
     "in_words",
     "needed",
     "onnx_session",
     "prepared",
     "quiet",
+    "shapes_of",
     "static_int8",
+    "sums",
     "time_calls",
+    "time_grid",
     "to_onnx",
 ]

@@ -14,7 +14,7 @@ from gaprune.errors import OptionError
 from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
 from gaprune.evolve import largest_cost
 from gaprune.genome import Bits
-from gaprune.options import SearchOptions, latency_limit
+from gaprune.options import LATENCY, SearchOptions, latency_limit
 from gaprune.progress import Reporter
 from gaprune.prune import (
     Compensator,
@@ -34,7 +34,7 @@ from gaprune.prune import (
 )
 from gaprune.runs import MEGABYTE
 from gaprune.runs import Baseline as Original
-from gaprune.runtimes import Clock
+from gaprune.runtimes import Clock, TableClock, WidthSeconds
 from gaprune.session.statistics_cache import Kept
 from gaprune.session.timing import make_clock
 from gaprune.training import bfloat16_pays
@@ -120,7 +120,20 @@ def make_evaluator(
     free_kernels = space_form.genes != "neurons" and space_form.connection_groups == 1
     score = importance_function(options.space.importance)
     importance = score(model, graph, statistics, kernels=free_kernels, reporter=reporter)
-    space = PruningSpace(graph, costs, importance, space_form, None if origin is None else origin.kernels)
+    pinned_threads = threads or torch.get_num_threads()
+    clock = make_clock(
+        options, model, graph, data, splits, objectives, pinned_threads, space_form.round_to, reporter, timed
+    )
+    table = clock if isinstance(clock, TableClock) else None
+    space = PruningSpace(
+        graph,
+        costs,
+        importance,
+        space_form,
+        None if origin is None else origin.kernels,
+        width_costs=None if table is None else WidthSeconds(graph, table),
+        price=None if table is None else table.share,
+    )
     task = FitnessTask(
         search=splits.search,
         calibration=first(splits.calibration, options.images.calibration_size).loaded(),
@@ -130,9 +143,6 @@ def make_evaluator(
         batch_size=options.machine.batch_size,
         half=precision(options, splits.search.images.device) == "bfloat16",
     )
-    clock = make_clock(
-        options, model, graph, data, splits, objectives, threads or torch.get_num_threads(), reporter, timed
-    )
     compensator = None
     if options.space.compensation != "none":
         compensator = Compensator(model, graph, statistics, form=options.space.compensation)
@@ -140,7 +150,7 @@ def make_evaluator(
         model,
         space,
         task,
-        objectives,
+        objectives if table is None else tuple(_looked_up(one) for one in objectives),
         compensator,
         constraints(options, clock),
         None if origin is None else origin.costs,
@@ -149,6 +159,11 @@ def make_evaluator(
     )
     _check_within_reach(evaluator)
     return evaluator
+
+
+def _looked_up(objective: Objective) -> Objective:
+    """Latency that a table tells is known before anything is built, as costs are."""
+    return replace(objective, costs_only=True) if objective.name == LATENCY else objective
 
 
 def largest_budget(evaluator: Evaluator) -> float:
@@ -163,7 +178,9 @@ def _check_within_reach(evaluator: Evaluator) -> None:
     """Raise ``OptionError`` where even the smallest network violates a cost constraint."""
     space = evaluator.space
     smallest = space.layout.pack(space.repair(np.zeros(space.layout.size, dtype=np.bool_)))
-    shortfalls = evaluator.constraints.shortfalls(space.costs(space.masks(smallest, order=False)))
+    known = evaluator.clock is not None and evaluator.clock.counts
+    latency = evaluator.latency(smallest).share if known else None
+    shortfalls = evaluator.constraints.shortfalls(space.costs(space.masks(smallest, order=False)), latency=latency)
     if shortfalls:
         rule = "a limit up to 1 is a share of the original's, above 1 a count"
         raise OptionError(f"no network can be so small: the smallest has {'; '.join(shortfalls)} ({rule})")

@@ -45,34 +45,41 @@ class Ladder:
 
 
 class WidthFlops:
-    """FLOPs of dense, grouped and depthwise layers as a bilinear form of group widths."""
+    """FLOPs of dense, grouped and depthwise layers as a bilinear form of group widths.
+
+    Attributes:
+        into: (layers, groups + 1) inputs that a neuron of each group stands for; last, those that always stay.
+        out: likewise of outputs.
+    """
 
     def __init__(self, graph: Graph) -> None:
         layers = graph.layers
-        self._into = np.stack([_multiplicity(graph, layer.inputs) for layer in layers])
-        self._out = np.stack([_multiplicity(graph, layer.outputs) for layer in layers])
+        self.into = np.stack([_multiplicity(graph, layer.inputs) for layer in layers])
+        self.out = np.stack([_multiplicity(graph, layer.outputs) for layer in layers])
         scale = [layer.kernel * layer.positions / layer.groups for layer in layers]
         self._scale = np.array(scale)
         for index, layer in enumerate(layers):
             if layer.kind == "depthwise":
-                self._into[index] = 0.0
-                self._into[index, -1] = 1.0
+                self.into[index] = 0.0
+                self.into[index, -1] = 1.0
                 self._scale[index] = layer.kernel * layer.positions
 
     def total(self, widths: Floats) -> float:
         """FLOPs at (groups,) widths, without what batch norm and pooling add."""
         w = np.append(widths, 1.0)
-        return float(self._scale @ ((self._into @ w) * (self._out @ w)))
+        return float(self._scale @ ((self.into @ w) * (self.out @ w)))
 
     def saving(self, widths: Floats) -> Floats:
         """(groups,) FLOPs that one neuron less of each group saves."""
         w = np.append(widths, 1.0)
-        whole = (self._scale * (self._out @ w)) @ self._into + (self._scale * (self._into @ w)) @ self._out
+        whole = (self._scale * (self.out @ w)) @ self.into + (self._scale * (self.into @ w)) @ self.out
         saved: Floats = whole[:-1]
         return saved
 
 
-def build_ladder(graph: Graph, worth: Floats, errors: Floats, weights: Floats | None = None) -> Ladder:
+def build_ladder(
+    graph: Graph, worth: Floats, errors: Floats, weights: Floats | None = None, costs: WidthFlops | None = None
+) -> Ladder:
     """Walk from the whole network down to one neuron a group.
 
     Args:
@@ -81,8 +88,9 @@ def build_ladder(graph: Graph, worth: Floats, errors: Floats, weights: Floats | 
         errors: (n,) relative error that each neuron's removal adds when its turn comes, comparable across groups.
         weights: (groups,) by how much the errors of each group count; ``None`` is 1 for all. With depthwise layers,
             where errors do not count, a group keeps its share to the power 1 / weight.
+        costs: what is saved for the errors; FLOPs by default.
     """
-    flops = WidthFlops(graph)
+    flops = WidthFlops(graph) if costs is None else costs
     sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
     if any(layer.kind == "depthwise" for layer in graph.layers):
         return _by_blocks(flops, sizes, _inside(graph), np.ones(len(sizes)) if weights is None else weights)
