@@ -110,7 +110,7 @@ def grid_widths(width: int, step: int, fixed: bool) -> tuple[int, ...]:
     if fixed:
         return (width,)
     found = {min(width, max(step, round(share * width / step) * step)) for share in SHARES}
-    return tuple(sorted(found))
+    return tuple(sorted({*found, width}))
 
 
 def shapes_of(network: nn.Module, layers: Sequence[Layer], images: Tensor) -> list[Shape | None]:
