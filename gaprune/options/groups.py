@@ -84,7 +84,12 @@ class GenomeOptions:
 
     genes: Genes = option("neurons", "what may be removed: neurons, connections or both")
     connection_groups: int = option(1, "tie connections into real grouped convolutions of this many groups", least=1)
-    round_to: int | None = option(None, "kept widths are multiples of this; none is 1 on CPU, 8 on CUDA", least=1)
+    round_to: int | None = option(
+        None,
+        "kept widths are multiples of this, or auto: 8 on CUDA, 16 for latency in 8 bits, 1 on CPU else; none is auto",
+        least=1,
+        auto=True,
+    )
     importance: Importance = option("obs", "what guides the operators: obs, l2, bn, taylor or random")
     compensation: Compensation = option(
         "taps", "how kept channels stand in for removed ones: over channels x taps, over channels, or none"

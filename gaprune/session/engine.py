@@ -42,6 +42,9 @@ from gaprune.training import bfloat16_pays
 CUDA_ROUND_TO = 8
 """Widths that tensor cores like."""
 
+INT8_ROUND_TO = 16
+"""Widths that 8-bit kernels of a CPU fill a register with."""
+
 MOST_STATISTICS = 4096
 """Images for covariances unless told otherwise."""
 
@@ -68,8 +71,20 @@ def space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
     Raises:
         OptionError: genes, round-to and connection-groups do not go together.
     """
-    round_to = options.space.round_to or (CUDA_ROUND_TO if device.type == "cuda" else 1)
+    round_to = options.space.round_to or usual_rounding(device, options.latency.latency_runtime)
     return SpaceOptions(options.space.genes, round_to, options.space.connection_groups)
+
+
+def usual_rounding(device: torch.device, runtime: str | None) -> int:
+    """What widths are multiples of where nobody says.
+
+    Args:
+        device: where networks run.
+        runtime: what runs networks that are timed.
+    """
+    if device.type == "cuda":
+        return CUDA_ROUND_TO
+    return INT8_ROUND_TO if runtime is not None and runtime.endswith("int8") else 1
 
 
 def constraints(options: SearchOptions, clock: Clock | None = None) -> Constraints:

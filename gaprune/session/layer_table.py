@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -60,9 +61,31 @@ def make_table(
         cache_dir: where tables are kept; ``None`` is the user's cache folder.
         reporter: told how it goes, and how far off the table is.
     """
-    grids = _grids(stopwatch.conditions, model, graph, images, round_to, cache_dir, reporter)
-    networks = _networks(graph, round_to)
-    compact, layers = Compactor(model, graph), graph.layers
+    grids = layer_times(stopwatch.conditions, model, graph, images, round_to, cache_dir, reporter)
+    networks = some_networks(graph, round_to)
+    seconds = whole_times(stopwatch, model, graph, networks, reporter)
+    told = np.array([sums(graph.layers, grids, masks) for masks in networks])
+    correction = fit_correction(told[:, 0], told[:, 1], np.array(seconds), HELD_OUT)
+    reporter.say(
+        f"latency: {HELD_OUT} networks that the table has not seen are missed by {correction.error:.1%} (median), "
+        f"{stopwatch.conditions}"
+    )
+    return TableClock(stopwatch, graph.layers, grids, correction)
+
+
+def whole_times(
+    stopwatch: Stopwatch, model: nn.Module, graph: Graph, networks: Sequence[Masks], reporter: Reporter
+) -> list[float]:
+    """Seconds of some networks by the stopwatch.
+
+    Args:
+        stopwatch: of the original.
+        model: the original, in eval mode.
+        graph: of it.
+        networks: what each keeps.
+        reporter: told how it goes.
+    """
+    compact = Compactor(model, graph)
 
     def built(masks: Masks) -> nn.Module:
         with torch.no_grad():
@@ -75,16 +98,10 @@ def make_table(
         for masks in networks:
             seconds.append(stopwatch(masks, partial(built, masks)).seconds)
             task.advance(1)
-    told = np.array([sums(layers, grids, masks) for masks in networks])
-    correction = fit_correction(told[:, 0], told[:, 1], np.array(seconds), HELD_OUT)
-    reporter.say(
-        f"latency: {HELD_OUT} networks that the table has not seen are missed by {correction.error:.1%} (median), "
-        f"{stopwatch.conditions}"
-    )
-    return TableClock(stopwatch, layers, grids, correction)
+    return seconds
 
 
-def _grids(
+def layer_times(
     conditions: Conditions,
     model: nn.Module,
     graph: Graph,
@@ -93,7 +110,7 @@ def _grids(
     cache_dir: Path | None,
     reporter: Reporter,
 ) -> list[Grid | None]:
-    """The times of every layer, those of an earlier search on this device among them."""
+    """The grid of every layer, those of an earlier search on this device among them; ``None`` where there is none."""
     name = digest_json({**conditions.record(), "torch": torch.__version__, "round_to": round_to})[:16]
     file = (cache_dir or default_cache_dir()) / "latency" / f"{name}.json"
     kept: dict[str, Any] = {}
@@ -118,7 +135,7 @@ def _grids(
     return grids
 
 
-def _networks(graph: Graph, round_to: int) -> list[Masks]:
+def some_networks(graph: Graph, round_to: int) -> list[Masks]:
     """Networks of all sizes, the whole one among those that correct; always the same ones."""
     random = np.random.default_rng(0)
     levels = [1.0, *np.geomspace(LEAST, 0.9, FITTED - 1), *np.geomspace(1.3 * LEAST, 0.8, HELD_OUT)]
