@@ -2,7 +2,7 @@
 
 from gaprune.runtimes.extras import needed
 from gaprune.runtimes.int8 import dynamic_int8, static_int8
-from gaprune.runtimes.latency import Clock, Conditions, Latency, Stopwatch, in_words
+from gaprune.runtimes.latency import Clock, Conditions, Latency, Stopwatch
 from gaprune.runtimes.onnx_files import BATCH, EXAMPLES, EXTRA, OUTPUT, quiet, to_onnx
 from gaprune.runtimes.prepared import check_runtime, prepared
 from gaprune.runtimes.sessions import onnx_session
@@ -35,7 +35,6 @@ __all__ = [
     "dynamic_int8",
     "fit_correction",
     "from_record",
-    "in_words",
     "needed",
     "onnx_session",
     "prepared",

@@ -173,6 +173,8 @@ def member_text(row: FrontRow) -> str:
     """A member's numbers on one line."""
     tested = "" if row.test_accuracy is None else f", {100 * row.test_accuracy:.2f}% test"
     others = "".join(f", {name} {value:.4g}" for name, value in row.objectives.items() if name not in _SHOWN)
+    if row.latency is not None and "latency" not in row.objectives:
+        others = f", latency {row.latency:.4g}{others}"
     return (
         f"member {row.index} ({row.name}): {100 * row.search_accuracy:.2f}% search{tested}; "
         f"{share_left(row.flops_share)}% of FLOPs, {share_left(row.params_share)}% of parameters, "

@@ -9,7 +9,7 @@ from typing import Any
 
 from gaprune.options import SearchOptions
 from gaprune.options import record as recorded
-from gaprune.runs import SECONDS, STAGES, FrontRow, plain_number, points_lost, share_left
+from gaprune.runs import SECONDS, STAGES, FrontRow, in_words, plain_number, points_lost, share_left
 from gaprune.views.facts import fact, numbers
 from gaprune.views.layers import shrinking
 from gaprune.views.methods import MethodsRecord
@@ -46,7 +46,8 @@ def percent(share: float | None, places: int = 2) -> str:
 
 def budgets_table(records: Sequence[RunRecord]) -> Table:
     """The most accurate member on the search set within each budget of FLOPs."""
-    extra = other_objectives(records)
+    extra, timed = other_objectives(records), is_timed(records)
+    members = _member_headings(extra, timed=timed)
     several = len(records) > 1
     rows = []
     for budget in BUDGETS:
@@ -54,9 +55,9 @@ def budgets_table(records: Sequence[RunRecord]) -> Table:
             within = [row for row in record.rows if row.flops_share <= budget]
             best = min(within, key=lambda row: (-row.search_accuracy, row.flops, row.index), default=None)
             run = (record.name,) if several else ()
-            cells = _member_cells(record, best, extra) if best else ("-",) * (8 + len(extra))
+            cells = _member_cells(record, best, extra, timed=timed) if best else ("-",) * len(members)
             rows.append((f"{budget:.0%}", *run, *cells))
-    headings = ("FLOPs within", *(("run",) if several else ()), *_member_headings(extra))
+    headings = ("FLOPs within", *(("run",) if several else ()), *members)
     words = frozenset({0, 1, 2} if several else {0, 1})
     return Table(
         "The most accurate member on search images within a budget of FLOPs", headings, tuple(rows), words=words
@@ -65,29 +66,44 @@ def budgets_table(records: Sequence[RunRecord]) -> Table:
 
 def members_table(record: RunRecord) -> Table:
     """Every member of the front."""
-    extra = other_objectives([record])
+    extra, timed = other_objectives([record]), is_timed([record])
     picked = None if record.picked is None else record.picked.index
     rows = [
-        (f"{row.index}{' (picked)' if row.index == picked else ''}", *_member_cells(record, row, extra))
+        (f"{row.index}{' (picked)' if row.index == picked else ''}", *_member_cells(record, row, extra, timed=timed))
         for row in record.rows
     ]
     marked = frozenset(place for place, row in enumerate(record.rows) if row.index == picked)
-    headings = ("index", *_member_headings(extra))
-    return Table("All members of the front", headings, tuple(rows), marked, frozenset({0, 1}))
+    headings = ("index", *_member_headings(extra, timed=timed))
+    how = fact(record.manifest, "latency", kind=dict)
+    title = "All members of the front" + (f" (ms a batch: {in_words(how)})" if timed and how else "")
+    return Table(title, headings, tuple(rows), marked, frozenset({0, 1}))
 
 
 def other_objectives(records: Sequence[RunRecord]) -> tuple[str, ...]:
     """Objectives of members that have no column anyway."""
-    return tuple(dict.fromkeys(n for one in records for row in one.rows for n in row.objectives if n not in USUAL))
+    usual = (*USUAL, *(("latency",) if is_timed(records) else ()))
+    return tuple(dict.fromkeys(n for one in records for row in one.rows for n in row.objectives if n not in usual))
 
 
-def _member_headings(extra: Sequence[str]) -> tuple[str, ...]:
+def is_timed(records: Sequence[RunRecord]) -> bool:
+    """Whether members of these runs were timed."""
+    return any(row.latency is not None for one in records for row in one.rows)
+
+
+def _member_headings(extra: Sequence[str], *, timed: bool) -> tuple[str, ...]:
     others = (name.replace("_", " ") for name in extra)
-    usual = ("member", "search %", "test %", "points lost", "FLOPs left %", "params", "params left %", "MB")
+    times = ("ms", "ms left %") if timed else ()
+    usual = ("member", "search %", "test %", "points lost", "FLOPs left %", *times, "params", "params left %", "MB")
     return (*usual, *others)
 
 
-def _member_cells(record: RunRecord, row: FrontRow, extra: Sequence[str]) -> tuple[str, ...]:
+def _times(row: FrontRow) -> tuple[str, str]:
+    if row.latency is None or row.latency_share is None:
+        return "-", "-"
+    return f"{1e3 * row.latency:.3g}", share_left(row.latency_share)
+
+
+def _member_cells(record: RunRecord, row: FrontRow, extra: Sequence[str], *, timed: bool) -> tuple[str, ...]:
     lost = None if record.original is None else points_lost(row, record.original)
     return (
         row.name,
@@ -95,6 +111,7 @@ def _member_cells(record: RunRecord, row: FrontRow, extra: Sequence[str]) -> tup
         percent(row.test_accuracy),
         "-" if lost is None else f"{lost:.2f}",
         share_left(row.flops_share),
+        *(_times(row) if timed else ()),
         plain_number(row.params),
         share_left(row.params_share),
         f"{row.size_mb:.2f}",

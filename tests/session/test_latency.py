@@ -90,6 +90,9 @@ def test_latency_stands_beside_flops_wherever_numbers_are_shown(search: Search, 
     assert "| ms | ms left % |" in str(result)
     assert told in str(result)
     assert "latency,latency_share" in (result.path / "front.csv").read_text().splitlines()[0]
+    page = (result.path / "report.html").read_text()
+    assert f"ms a batch: {told}" in page
+    assert "ms left %" in page
     row = result.rows[0]
     readme = (result.path / row.path / "README.md").read_text()
     assert f"| latency, {told}" in readme
