@@ -47,12 +47,12 @@ class SearchKeywords(TypedDict, total=False):
     compensation: Compensation
     recalibration: Recalibration
     polish: bool
-    recover: float | str | None
+    recover: float | None | str
     precision: Precision
-    max_flops: float | str | None
-    max_params: float | str | None
-    max_size: float | str | None
-    min_accuracy: float | str | None
+    max_flops: float | None | str
+    max_params: float | None | str
+    max_size: float | None | str
+    min_accuracy: float | None | str
     algorithm: Algorithm
     population: int
     generations: int
