@@ -41,10 +41,10 @@ from gaprune.options import (
     SearchOptions,
     from_keywords,
     options_from_record,
-    options_record,
+    record,
     with_known_data,
 )
-from gaprune.progress import Reporter, make_reporter
+from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.runs import RunDirectory, check_free, default_run_path, environment
 from gaprune.session import (
     Own,
@@ -157,13 +157,22 @@ def compare_as(options: CompareOptions, own: Own = NOTHING, reporter: Reporter |
         Interrupted: after Ctrl-C, with the command that goes on.
     """
     reporter = make_reporter() if reporter is None else reporter
+    level = options.screen.log_level if "log_level" in options.given else None
+    with heard(reporter, quiet=options.screen.quiet, log_level=level) as told:
+        path, rows = _compared(options, own, told)
+    if options.screen.quiet:
+        reporter.say(str(path))
+    return rows
+
+
+def _compared(options: CompareOptions, own: Own, reporter: Reporter) -> tuple[Path, list[Row]]:
     path = options.table.resume
     try:
-        if options.table.resume is not None:
-            with RunDirectory.open(options.table.resume) as directory:
+        if path is not None:
+            with RunDirectory.open(path) as directory:
                 own.check_resume(directory.manifest, directory.path, f"{CALL}resume={{path}})")
                 usual = partial(_usual, own=own)
-                return _go(resumed_options(options, directory, _MAY_CHANGE, usual), own, directory, reporter)
+                return path, _go(resumed_options(options, directory, _MAY_CHANGE, usual), own, directory, reporter)
         options.check()
         front = _front(options, own)
         options = _named(_with_run(options, front), front)
@@ -176,7 +185,7 @@ def compare_as(options: CompareOptions, own: Own = NOTHING, reporter: Reporter |
         _chains(options, front, task.work().outline)
         path = options.table.output or default_run_path(COMPARISONS, task.model_name, task.data.name)
         with RunDirectory.create(path, _manifest(options, own, task, front)) as directory:
-            return _made(options, task, front, directory, reporter)
+            return path, _made(options, task, front, directory, reporter)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; nothing is lost, go on with: {_again(options, own, path)}") from None
 
@@ -208,7 +217,7 @@ def _go(options: CompareOptions, own: Own, directory: RunDirectory, reporter: Re
     check_identity(directory, _identity(task), later=("hardware",))
     _chains(options, front, task.work().outline)  # what cannot be must not stay in the list
     _check_front(front, directory)
-    directory.update_manifest(options=_record(options), **({} if front is None else {"front": front.digest()}))
+    directory.update_manifest(options=record(options), **({} if front is None else {"front": front.digest()}))
     return _made(options, task, front, directory, reporter)
 
 
@@ -338,7 +347,7 @@ def _names(options: CompareOptions, own: Own) -> None:
 def _manifest(options: CompareOptions, own: Own, task: ImageTask, front: Front | None) -> dict[str, Any]:
     return {
         "kind": KIND,
-        "options": _record(options),
+        "options": record(options),
         "objects": own.record(),
         "baseline": task.original.source,
         "data": {"name": task.data.name, "source": task.data.source, "splits": task.splits.record},
@@ -347,12 +356,6 @@ def _manifest(options: CompareOptions, own: Own, task: ImageTask, front: Front |
         "front": None if front is None else front.digest(),
         "environment": _machine(),
     }
-
-
-def _record(options: CompareOptions) -> dict[str, Any]:
-    kept = options_record(options)
-    kept.pop("resume")
-    return kept
 
 
 def _identity(task: ImageTask) -> dict[str, Any]:

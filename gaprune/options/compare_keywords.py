@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from gaprune.options.choices import Device, Normalise, SearchFrom, Stem
+from gaprune.options.choices import Device, LogLevel, Normalise, SearchFrom, Stem
 
 
 class CompareKeywords(TypedDict, total=False):
@@ -35,3 +35,5 @@ class CompareKeywords(TypedDict, total=False):
     output: Path | str | None
     resume: Path | str | None
     cache_dir: Path | str | None
+    quiet: bool
+    log_level: LogLevel

@@ -13,6 +13,8 @@ from gaprune.options.choices import (
     Device,
     Genes,
     Importance,
+    LatencyRuntime,
+    Log,
     LogLevel,
     Normalise,
     Precision,
@@ -108,7 +110,7 @@ class FitnessOptions:
 
     precision: Precision = option("auto", "of the fitness: float32, bfloat16, or auto where the hardware multiplies it")
     objectives: tuple[str, ...] = option(
-        ("accuracy", "flops"), "two or more of accuracy, loss, flops, params, size, package.module:NAME"
+        ("accuracy", "flops"), "two or more of accuracy, loss, flops, params, size, latency, package.module:NAME"
     )
     max_flops: float | None = option(
         None,
@@ -118,6 +120,22 @@ class FitnessOptions:
     max_params: float | None = option(None, "most parameters, a share or a count likewise", units=SHARE)
     max_size: float | None = option(None, "most bytes on disk, a share or a count likewise", units=SHARE)
     min_accuracy: float | None = option(None, "least accuracy on the search set, 0 to 1", units=SHARE)
+
+
+@dataclass(frozen=True)
+class LatencyOptions:
+    """How long a network may take, and under which conditions that is measured."""
+
+    max_latency: str | None = option(
+        None, "most time for a batch: such as 5ms, 300us or 0.01s, or a share of the original's such as 0.5 or 50%"
+    )
+    latency_runtime: LatencyRuntime | None = option(
+        None,
+        "what runs networks that are timed: torch, compile (torch.compile), onnxruntime or onnxruntime-int8; none is "
+        "torch, where latency is asked for",
+    )
+    latency_batch: int = option(1, "images of a batch that is timed", least=1)
+    latency_threads: int | None = option(None, "CPU threads meanwhile; none is as many as of an evaluation", least=1)
 
 
 @dataclass(frozen=True)
@@ -204,7 +222,7 @@ class ClusterOptions:
 class RunOptions:
     """The run on disk, and which of its members is marked."""
 
-    pick: str = option("knee", "member to mark: knee, flops<=0.3, params<=0.5 or accuracy>=0.9")
+    pick: str = option("knee", "member to mark: knee, flops<=0.3, params<=0.5, accuracy>=0.9 or latency<=5ms")
     output: Path | None = option(None, "run directory; none is runs/<model>-<data>-<date>", metavar="DIR")
     resume: Path | None = option(None, "go on with this run", metavar="DIR")
     cache_dir: Path | None = option(
@@ -213,9 +231,22 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class ScreenOptions:
+class RecordOptions:
+    """What is written for other programs, on which results do not depend."""
+
+    log: Log = option("none", "event files of every generation, in tensorboard/ in the run: none, tensorboard")
+
+
+@dataclass(frozen=True)
+class LoudnessOptions:
+    """How much is shown, of which nothing on disk knows."""
+
+    quiet: bool = option(False, "say nothing but what is wrong; a new result's place is printed alone")
+    log_level: LogLevel = option("warning", "how much is logged")
+
+
+@dataclass(frozen=True)
+class ScreenOptions(LoudnessOptions):
     """What is shown, of which a run knows nothing."""
 
     all: bool = option(False, "show every network of the front in the table, not a choice over budgets")
-    quiet: bool = option(False, "say nothing but what is wrong; a search prints its run directory alone")
-    log_level: LogLevel = option("warning", "how much is logged")

@@ -15,18 +15,23 @@ from gaprune.options.groups import (
     GenomeOptions,
     ImageOptions,
     IterationOptions,
+    LatencyOptions,
     MachineOptions,
     NetworkOptions,
     ReadingOptions,
+    RecordOptions,
     RoundOptions,
     RunOptions,
     ScreenOptions,
 )
-from gaprune.options.limits import check_limits
+from gaprune.options.limits import check_latency, check_limits
 from gaprune.options.models import check_model
 
 ROUNDS = "rounds"
 """The algorithm that searches again and again, on the network that the search before left."""
+
+LATENCY = "latency"
+"""The objective that is timed."""
 
 ONLY_WITH_ITERATIONS = ("iteration_share", "iteration_epochs")
 
@@ -41,6 +46,7 @@ NEVER_WITH_ROUNDS = {
     "max_params": LIMITS_OF_ROUNDS,
     "max_size": LIMITS_OF_ROUNDS,
     "min_accuracy": LIMITS_OF_ROUNDS,
+    **dict.fromkeys(names_of(LatencyOptions), LIMITS_OF_ROUNDS),
 }
 """Options that say nothing to rounds, each with what would be right."""
 
@@ -64,12 +70,14 @@ class SearchOptions(Options):
     reading: ReadingOptions = group(ReadingOptions, "photographs and normalisation")
     space: GenomeOptions = group(GenomeOptions, "what may be removed")
     fitness: FitnessOptions = group(FitnessOptions, "objectives and limits")
+    latency: LatencyOptions = group(LatencyOptions, "latency")
     evolution: EvolutionOptions = group(EvolutionOptions, "evolution")
     again: IterationOptions = group(IterationOptions, "search, recover, search again")
     paper_rounds: RoundOptions = group(RoundOptions, "the paper's rounds (--algorithm rounds)")
     machine: MachineOptions = group(MachineOptions, "device")
     cluster: ClusterOptions = group(ClusterOptions, "Ray")
     run: RunOptions = group(RunOptions, "run directory")
+    records: RecordOptions = group(RecordOptions, "records")
     screen: ScreenOptions = group(ScreenOptions, "screen")
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
@@ -83,6 +91,8 @@ class SearchOptions(Options):
         check_rule(self.run.pick)
         fitness = self.fitness
         check_limits(fitness.max_flops, fitness.max_params, fitness.max_size, fitness.min_accuracy)
+        check_latency(self.latency.max_latency)
+        self._check_latency()
         self._check_rounds()
         self._check_iterations()
         check_groups(self.space.genes, self.space.connection_groups)
@@ -102,6 +112,16 @@ class SearchOptions(Options):
             from gaprune.runs import check_free
 
             check_free(self.run.output)
+
+    def _check_latency(self) -> None:
+        """What says nothing where nothing is timed."""
+        if self.run.resume is None and not wants_latency(self):
+            for name in ("latency_batch", "latency_threads"):
+                if name in self.given:
+                    raise OptionError(
+                        f"{_typed(name)} says nothing where nothing is timed: add --latency-runtime, "
+                        "--max-latency or the objective latency"
+                    )
 
     def _check_rounds(self) -> None:
         """What only the paper's rounds understand, and what they do not."""
@@ -134,6 +154,13 @@ class SearchOptions(Options):
             raise OptionError("recover is for a single search: iterations train between searches, see iteration-epochs")
         if again.iterations > 1 and self.space.connection_groups > 1:
             raise OptionError("iterations cannot prune networks with grouped convolutions again: leave one of them out")
+
+
+def wants_latency(options: SearchOptions) -> bool:
+    """Whether networks of the front are timed."""
+    asked = options.latency
+    by_name = LATENCY in options.fitness.objectives or str(options.run.pick).strip().startswith(LATENCY)
+    return by_name or asked.max_latency is not None or asked.latency_runtime is not None
 
 
 def check_rule(rule: str) -> None:

@@ -13,6 +13,8 @@ from gaprune.options.choices import (
     Device,
     Genes,
     Importance,
+    LatencyRuntime,
+    Log,
     LogLevel,
     Normalise,
     Precision,
@@ -47,12 +49,16 @@ class SearchKeywords(TypedDict, total=False):
     compensation: Compensation
     recalibration: Recalibration
     polish: bool
-    recover: float | None | str
+    recover: float | str | None
     precision: Precision
-    max_flops: float | None | str
-    max_params: float | None | str
-    max_size: float | None | str
-    min_accuracy: float | None | str
+    max_flops: float | str | None
+    max_params: float | str | None
+    max_size: float | str | None
+    min_accuracy: float | str | None
+    max_latency: str | None
+    latency_runtime: LatencyRuntime | None
+    latency_batch: int
+    latency_threads: int | None
     algorithm: Algorithm
     population: int
     generations: int
@@ -81,6 +87,7 @@ class SearchKeywords(TypedDict, total=False):
     output: Path | str | None
     resume: Path | str | None
     cache_dir: Path | str | None
-    all: bool
+    log: Log
     quiet: bool
     log_level: LogLevel
+    all: bool

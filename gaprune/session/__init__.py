@@ -9,11 +9,13 @@ from gaprune.session.logged import logged_outcomes
 from gaprune.session.loop import FLOPS_LEVELS, Found, run_search
 from gaprune.session.own import Own, check_kinds, data_options, opened
 from gaprune.session.statistics_cache import NAME, Kept
+from gaprune.session.timing import SECONDS_OF_ORIGINAL, make_clock
 from gaprune.session.workload import Pieces, Workload
 
 __all__ = [
     "FLOPS_LEVELS",
     "NAME",
+    "SECONDS_OF_ORIGINAL",
     "Before",
     "Callback",
     "Found",
@@ -34,6 +36,7 @@ __all__ = [
     "in_hand",
     "load_images",
     "logged_outcomes",
+    "make_clock",
     "make_evaluator",
     "normalised",
     "of_a_callback",

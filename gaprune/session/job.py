@@ -15,9 +15,9 @@ from torch import nn
 from gaprune.baseline import Baseline, default_recipe, resolve_baseline
 from gaprune.data import ImageData, Splits, default_cache_dir, normalisation_line
 from gaprune.device import choose_device, pinned
-from gaprune.evaluate import Evaluator, Objective, resolve_objectives, resolve_selector
+from gaprune.evaluate import Evaluator, Measurement, Objective, resolve_objectives, resolve_selector
 from gaprune.models import check_name
-from gaprune.options import ROUNDS, SearchOptions, record
+from gaprune.options import LATENCY, ROUNDS, SearchOptions, record
 from gaprune.progress import Reporter
 from gaprune.prune import PruningSpace
 from gaprune.runs import SECONDS, environment
@@ -36,6 +36,7 @@ from gaprune.session.own import Own, opened
 from gaprune.session.placement import Placement, place
 from gaprune.session.reach import check_untrained
 from gaprune.session.statistics_cache import Kept
+from gaprune.session.timing import check_latency_placed, judges_latency, latency_record
 from gaprune.training import check_given, digest_images, digest_json, digest_tensors
 
 
@@ -111,6 +112,7 @@ class Job:
             "threads": self.threads,
             "precision": self.identity["precision"],
             "kernels": "cuDNN deterministic, not timed; no TF32",
+            **latency_record(self.evaluator.clock),
             "identity": self.identity,
             "environment": environment(cuda),
             SECONDS: 0.0,
@@ -127,6 +129,7 @@ class Before:
         mean: of the pixels, whatever anybody says of them by now; empty where that is not recorded.
         std: likewise.
         original: what the whole network reaches and costs, measured when the run began; ``None`` where it does not say.
+        latency: under which conditions networks were timed, and what the original took; ``None`` where none was.
     """
 
     weights: str | None
@@ -134,6 +137,7 @@ class Before:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     original: Original | None = None
+    latency: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> Before:
@@ -145,6 +149,7 @@ class Before:
             mean=tuple(data.get("mean", ())),
             std=tuple(data.get("std", ())),
             original=_recorded(manifest),
+            latency=manifest.get(LATENCY),
         )
 
     def normalised(self, data: ImageData, reporter: Reporter) -> ImageData:
@@ -203,6 +208,7 @@ def check_names(options: SearchOptions, own: Own) -> Checked:
     space_options(options, torch.device("cpu"))
     wanted = options.fitness.objectives if own.objectives is None else own.objectives
     objectives = (resolve_selector(wanted),) if options.evolution.algorithm == ROUNDS else resolve_objectives(wanted)
+    check_latency_placed(options, objectives, placement)
     return Checked(options, own, objectives, placement)
 
 
@@ -243,12 +249,12 @@ def prepare(
     kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
     with pinned(threads):
         known = before.original if before else None
-        settled = before is not None
-        found = None if known else judged(options, baseline.model, data, splits, reporter, settled=settled)
-        evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept)
-        original = known if found is None else measure_original(baseline.model, evaluator, splits, found, reporter)
-        assert original is not None
-        say_original(original, splits, reporter)
+        found = None if known else judged(options, baseline.model, data, splits, reporter, settled=before is not None)
+        timed = None if before is None else before.latency
+        evaluator = make_evaluator(
+            options, baseline.model, data, splits, objectives, reporter, kept, threads=threads, timed=timed
+        )
+        original = _original(known, baseline.model, evaluator, splits, found, reporter)
     return Job(
         options=options,
         own=own,
@@ -270,10 +276,27 @@ def prepare(
     )
 
 
+def _original(
+    known: Original | None,
+    model: nn.Module,
+    evaluator: Evaluator,
+    splits: Splits,
+    searched: Measurement | None,
+    reporter: Reporter,
+) -> Original:
+    """What the whole network reaches and costs: what the run says already, or what is measured now; it is said."""
+    if known is None:
+        assert searched is not None
+        known = measure_original(model, evaluator, splits, searched, reporter)
+    say_original(known, splits, reporter)
+    return known
+
+
 def _search_identity(
     options: SearchOptions, evaluator: Evaluator, device: torch.device, threads: int
 ) -> dict[str, Any]:
     """What names how candidates are laid out and judged."""
+    clock = evaluator.clock if judges_latency(options, evaluator.objectives) else None
     return {
         "objectives": [objective.name for objective in evaluator.objectives],
         "genes": evaluator.space.layout.size,
@@ -281,6 +304,7 @@ def _search_identity(
         "device": device.type,
         "threads": threads,
         "precision": precision(options, device),
+        **({} if clock is None else {LATENCY: clock.conditions.record()}),
     }
 
 
