@@ -49,12 +49,12 @@ class SearchKeywords(TypedDict, total=False):
     compensation: Compensation
     recalibration: Recalibration
     polish: bool
-    recover: float | None | str
+    recover: float | str | None
     precision: Precision
-    max_flops: float | None | str
-    max_params: float | None | str
-    max_size: float | None | str
-    min_accuracy: float | None | str
+    max_flops: float | str | None
+    max_params: float | str | None
+    max_size: float | str | None
+    min_accuracy: float | str | None
     max_latency: str | None
     latency_runtime: LatencyRuntime | None
     latency_batch: int

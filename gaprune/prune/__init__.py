@@ -6,7 +6,7 @@ from gaprune.prune.compensate.polish import Polisher
 from gaprune.prune.compensate.statistics import Statistics, collect, consumers, images_wanted
 from gaprune.prune.compensate.statistics_store import load_statistics, save_statistics
 from gaprune.prune.cut.compact import Compactor, fill, fit_attributes, place_grouped, set_tensor
-from gaprune.prune.cut.costs import Costs, cost_model, count_flops
+from gaprune.prune.cut.costs import CostModel, Costs, cost_model, count_flops
 from gaprune.prune.cut.grouped import GroupedConvolution
 from gaprune.prune.cut.lineage import compose, present_kernels
 from gaprune.prune.cut.masks import Grouping, Masks
@@ -26,6 +26,7 @@ __all__ = [
     "Anchors",
     "Compactor",
     "Compensator",
+    "CostModel",
     "Costs",
     "Graph",
     "GroupedConvolution",
