@@ -98,6 +98,13 @@ class FitnessOptions:
     """What a candidate is judged by."""
 
     precision: Precision = option("auto", "of the fitness: float32, bfloat16, or auto where the hardware multiplies it")
+    racing: float = option(
+        1.0,
+        "measuring a candidate stops once it is worse than a known network of no higher costs with this confidence, "
+        "image by image; 1 waits until it is certain",
+        least=0.5,
+        most=1,
+    )
     objectives: tuple[str, ...] = option(
         ("accuracy", "flops"), "two or more of accuracy, loss, flops, params, size, package.module:NAME"
     )

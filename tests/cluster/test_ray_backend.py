@@ -60,7 +60,7 @@ def test_the_front_is_the_same_to_the_last_bit_here_and_on_any_number_of_workers
 def test_workers_map_what_they_only_read_and_take_on_the_drivers_settings() -> None:
     shared, private = torch.ones(1 << 18), torch.ones(1 << 18)
 
-    def evaluate(genome: Genome, floor: float) -> Outcome:
+    def evaluate(genome: Genome, floor: Floor) -> Outcome:
         if genome.packed == b"full":
             return Outcome(genome.key, {}, {}, 0.0, "OutOfMemoryError: CUDA out of memory")
         values = {"deterministic": float(torch.are_deterministic_algorithms_enabled())}
