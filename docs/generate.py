@@ -34,6 +34,7 @@ KINDS = {
     Path: "path",
     tuple[str, ...]: "texts, separated by commas",
     tuple[float, ...]: "numbers, separated by commas",
+    tuple[Path, ...]: "paths",
 }
 
 
@@ -92,13 +93,22 @@ def options_page() -> str:
 
 def commands() -> tuple[tuple[str, type[Any]], ...]:
     """Each command with the dataclass of its options."""
-    from gaprune.options import CompareOptions, FinetuneOptions, SearchOptions, TrainOptions
+    from gaprune.options import (
+        CompareOptions,
+        FinetuneOptions,
+        ReportOptions,
+        SearchOptions,
+        StatusOptions,
+        TrainOptions,
+    )
     from gaprune.text.options import TextOptions
 
     return (
         ("python -m gaprune.search", SearchOptions),
         ("python -m gaprune.finetune RUN", FinetuneOptions),
         ("python -m gaprune.train", TrainOptions),
+        ("python -m gaprune.report RUN...", ReportOptions),
+        ("python -m gaprune.status RUN", StatusOptions),
         ("python -m gaprune.compare", CompareOptions),
         ("python -m gaprune.compare --model bert", TextOptions),
     )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gaprune.runs import pick as pick
     from gaprune.saved import load as load
     from gaprune.session import Generation as Generation
+    from gaprune.views import Run as Run
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,7 @@ __all__ = [
     "ImageData",
     "Objective",
     "Reporter",
+    "Run",
     "SearchResult",
     "finetune",
     "from_arrays",
@@ -48,6 +50,7 @@ _HOMES = {
     "ImageData": "gaprune.data",
     "Objective": "gaprune.evaluate",
     "Reporter": "gaprune.progress",
+    "Run": "gaprune.views",
     "SearchResult": "gaprune.commands.result",
     "finetune": "gaprune.finetune",
     "from_arrays": "gaprune.data",

@@ -24,6 +24,7 @@ ORDER = (
     "prune",
     "evaluate",
     "evolve",
+    "views",
     "saved",
     "training",
     "baseline",
@@ -44,7 +45,8 @@ PRUNE = ("graph", "cut", "norms", "compensate", "rank")
 OPEN = ("commands", "text", "testing")
 """Rooms without a face: a module a command, options that must not bring their room, suites for tests."""
 
-NO_ROOMS = ("__init__", "__main__", "callables", "search", "train", "finetune", "compare", "testing")
+COMMANDS = ("search", "train", "finetune", "compare", "report", "status")
+NO_ROOMS = ("__init__", "__main__", "callables", *COMMANDS, "testing")
 """What stands above all rooms."""
 
 

@@ -72,6 +72,7 @@ def test_a_run_directory_holds_what_the_design_promises(
 ) -> None:
     result = run(trained, square_data, tmp_path / "run")
     expected = {"manifest.json", "evaluations.jsonl", "state", "front", "front.csv", "front.png"}
+    expected |= {"ladder.csv", "report.html"}
     assert expected <= {entry.name for entry in result.path.iterdir()}
     member = result.path / result.rows[0].path
     names = {"config.json", "genome.json", "model.safetensors", "metrics.json", "README.md"}

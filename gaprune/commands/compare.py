@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,10 +33,10 @@ from gaprune.options import (
     Interrupted,
     SearchOptions,
     options_from_record,
-    options_record,
+    record,
     with_known_data,
 )
-from gaprune.progress import Reporter, make_reporter
+from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.runs import RunDirectory, check_free, default_run_path, environment
 from gaprune.session import Own, check_names, find_baseline, first, in_hand, load_images, normalised, split_images
 from gaprune.training import digest_images
@@ -94,11 +95,20 @@ def compare(options: CompareOptions) -> list[Row]:
         Interrupted: after Ctrl-C, with the command that goes on.
     """
     reporter = make_reporter()
+    level = options.screen.log_level if "log_level" in options.given else None
+    with heard(reporter, quiet=options.screen.quiet, log_level=level) as told:
+        path, rows = _compared(options, told)
+    if options.screen.quiet:
+        reporter.say(str(path))
+    return rows
+
+
+def _compared(options: CompareOptions, reporter: Reporter) -> tuple[Path, list[Row]]:
     path = options.table.resume
     try:
-        if options.table.resume is not None:
-            with RunDirectory.open(options.table.resume) as directory:
-                return _go(resumed_options(options, directory, _MAY_CHANGE, _usual), directory, reporter)
+        if path is not None:
+            with RunDirectory.open(path) as directory:
+                return path, _go(resumed_options(options, directory, _MAY_CHANGE, _usual), directory, reporter)
         options.check()
         front = Front(options.network.run) if options.network.run is not None else None
         options = _named(_with_run(options, front), front)
@@ -111,7 +121,7 @@ def compare(options: CompareOptions) -> list[Row]:
         _chains(options, front, task.work().outline)
         path = options.table.output or default_run_path(COMPARISONS, options.network.model, task.data.name)
         with RunDirectory.create(path, _manifest(options, task, front)) as directory:
-            return _made(options, task, front, directory, reporter)
+            return path, _made(options, task, front, directory, reporter)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; nothing is lost, go on with: {again_command(options, path)}") from None
 
@@ -124,7 +134,7 @@ def _go(options: CompareOptions, directory: RunDirectory, reporter: Reporter) ->
     check_identity(directory, _identity(task), later=("hardware",))
     _chains(options, front, task.work().outline)  # what cannot be must not stay in the list
     _check_front(front, directory)
-    directory.update_manifest(options=_record(options), **({} if front is None else {"front": front.digest()}))
+    directory.update_manifest(options=record(options), **({} if front is None else {"front": front.digest()}))
     return _made(options, task, front, directory, reporter)
 
 
@@ -249,7 +259,7 @@ def _names(options: CompareOptions) -> None:
 def _manifest(options: CompareOptions, task: ImageTask, front: Front | None) -> dict[str, Any]:
     return {
         "kind": KIND,
-        "options": _record(options),
+        "options": record(options),
         "baseline": task.original.source,
         "data": {"name": task.data.name, "source": task.data.source, "splits": task.splits.record},
         "threads": task.threads,
@@ -257,12 +267,6 @@ def _manifest(options: CompareOptions, task: ImageTask, front: Front | None) -> 
         "front": None if front is None else front.digest(),
         "environment": _machine(),
     }
-
-
-def _record(options: CompareOptions) -> dict[str, Any]:
-    kept = options_record(options)
-    kept.pop("resume")
-    return kept
 
 
 def _identity(task: ImageTask) -> dict[str, Any]:

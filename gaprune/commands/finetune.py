@@ -28,7 +28,7 @@ from gaprune.options import (
     options_record,
     typed_command,
 )
-from gaprune.progress import SILENT, Reporter, logging_at, make_reporter
+from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.recovery import SharedTuner, Tuner, distillation, gentle_recipe, update_table
 from gaprune.runs import (
     FrontRow,
@@ -85,13 +85,13 @@ def command(options: FinetuneOptions) -> None:
 
 def _shown(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
     """Train, and show what the front is by now; nothing where that is asked for."""
-    told = SILENT if options.screen.quiet else reporter
-    with logging_at(options.screen.log_level if "log_level" in options.given else None):
+    level = options.screen.log_level if "log_level" in options.given else None
+    with heard(reporter, quiet=options.screen.quiet, log_level=level) as told:
         result = _run(options, own, told)
-    show_front(result, told, every=options.screen.all)
-    told.say(f"table: {result.path / CSV}, picture: {result.path / PICTURE}")
-    if result.picked is not None:
-        told.say(described(result, result.picked))
+        show_front(result, told, every=options.screen.all)
+        told.say(f"table: {result.path / CSV}, picture: {result.path / PICTURE}")
+        if result.picked is not None:
+            told.say(described(result, result.picked))
     return result
 
 

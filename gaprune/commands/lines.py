@@ -10,10 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from gaprune.errors import GapruneError
-from gaprune.options import TEXT_MODEL, CompareOptions, FinetuneOptions, SearchOptions, TrainOptions, peek, run_command
+from gaprune.options import (
+    TEXT_MODEL,
+    CompareOptions,
+    FinetuneOptions,
+    ReportOptions,
+    SearchOptions,
+    StatusOptions,
+    TrainOptions,
+    peek,
+    run_command,
+)
 from gaprune.text.options import TextOptions
 
 SEARCH, FINETUNE, TRAIN, COMPARE = (f"python -m gaprune.{name}" for name in ("search", "finetune", "train", "compare"))
+REPORT, STATUS = (f"python -m gaprune.{name}" for name in ("report", "status"))
 
 TEXT_EXTRA, TEXT_LIBRARIES = "text", ("accelerate", "tokenizers", "transformers")
 """What the text classifier needs beyond images: the package's extra, and what it installs."""
@@ -40,6 +51,16 @@ def compare_main(argv: Sequence[str] | None = None) -> int:
     if _model_of(words) == TEXT_MODEL:
         return run_command(_compare_texts, TextOptions, COMPARE, words)
     return run_command(_compare, CompareOptions, COMPARE, words)
+
+
+def report_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``python -m gaprune.report``; the exit status."""
+    return run_command(_report, ReportOptions, REPORT, argv)
+
+
+def status_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``python -m gaprune.status``; the exit status."""
+    return run_command(_status, StatusOptions, STATUS, argv)
 
 
 def _search(options: SearchOptions) -> None:
@@ -80,6 +101,16 @@ def _compare_texts(options: TextOptions) -> None:
     _room("gaprune.text.compare").compare(options)
 
 
+def _report(options: ReportOptions) -> None:
+    options.check()
+    _logging()
+    _room("gaprune.commands.report").report(options)
+
+
+def _status(options: StatusOptions) -> None:
+    _room("gaprune.commands.status").status(options)
+
+
 def _check_run(path: Path | None) -> None:
     """Raise ``RunError`` where a directory that is named holds no run."""
     if path is not None:
@@ -89,7 +120,7 @@ def _check_run(path: Path | None) -> None:
 
 
 def _room(name: str) -> Any:
-    """A module that brings torch."""
+    """A module that brings torch, or figures."""
     return importlib.import_module(name)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
+import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from gaprune.errors import OptionError
+from gaprune.errors import OptionError, first_line
 from gaprune.front import CSV, PICTURE
 from gaprune.progress import Reporter, duration, show
 from gaprune.runs import (
@@ -18,18 +18,24 @@ from gaprune.runs import (
     SECONDS,
     FrontRow,
     RunDirectory,
+    frame,
     front_table,
     members,
     plain_table,
     points_lost,
     read_manifest,
+    row_values,
     share_left,
 )
 from gaprune.runs import Baseline as Original
 from gaprune.saved import load
+from gaprune.views import REPORT, write_report
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,12 +99,8 @@ class SearchResult:
         Raises:
             OptionError: pandas is not installed.
         """
-        try:
-            pandas = importlib.import_module("pandas")
-        except ImportError:
-            advice = f"pip install pandas; {self.path / CSV} holds the same"
-            raise OptionError(f"frame() needs pandas, which is not installed: {advice}") from None
-        return pandas.DataFrame([_record(row, self.original) for row in self.rows]).set_index("name")
+        records = [row_values(row, self.original) for row in self.rows]
+        return frame(records, "name", f"{self.path / CSV} holds the same")
 
     def __repr__(self) -> str:
         """One line."""
@@ -117,14 +119,6 @@ class SearchResult:
     def _repr_markdown_(self) -> str:
         """The table of the front, for notebooks."""
         return str(self)
-
-
-def _record(row: FrontRow, original: Original | None) -> dict[str, Any]:
-    values = asdict(row)
-    objectives = values.pop("objectives")
-    lost = None if original is None else points_lost(row, original)
-    named = {"name": row.name, **values, "points_lost": lost}
-    return named | {f"objective_{name}": value for name, value in objectives.items()}
 
 
 def show_front(result: SearchResult, reporter: Reporter, *, every: bool = False) -> None:
@@ -154,7 +148,8 @@ def show_result(result: SearchResult, reporter: Reporter, *, every: bool = False
         reporter.say(f"took: {took} for {result.candidates:,} candidates, statistics and front included")
     reporter.say(f"run: {result.path}")
     size = bytes_of(result.path) / MEGABYTE
-    table = f"table: {result.path / CSV}, picture: {result.path / PICTURE}"
+    report = f", report: {result.path / REPORT}" if (result.path / REPORT).exists() else ""
+    table = f"table: {result.path / CSV}, picture: {result.path / PICTURE}{report}"
     reporter.say(f"{table}; {size:,.0f} MB on disk with all networks and what resuming needs")
     if result.picked is not None:
         rule = read_manifest(result.path)["options"]["pick"]
@@ -170,6 +165,16 @@ def described(result: SearchResult, row: FrontRow) -> str:
         parts.append(f"{change} with {share_left(row.flops_share)}% of the FLOPs")
     model = ", model=model" if result.model is not None else ""
     return ", ".join([*parts, f'gaprune.load("{result.path / row.path}"{model})'])
+
+
+def report_of(path: Path, reporter: Reporter) -> None:
+    """Write the report of a run that is finished. That it fails is told, and takes nothing from what was found."""
+    try:
+        write_report([path], path / REPORT)
+    except Exception as error:  # whatever it is, the front is saved
+        _log.debug("no report", exc_info=True)
+        (path / REPORT).unlink(missing_ok=True)  # an older one would be of another front
+        reporter.say(f"no report was written: {type(error).__name__}: {first_line(error)}")
 
 
 def bytes_of(path: Path) -> int:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from torch import nn
 
 from gaprune.campaigns import IterationsPolicy, RoundsPolicy, run_campaign
+from gaprune.commands.boards import boards
 from gaprune.commands.lines import SEARCH as PROG
 from gaprune.commands.lines import search_main as main
-from gaprune.commands.result import SearchResult, show_result
+from gaprune.commands.result import SearchResult, report_of, show_result
 from gaprune.data import ImageData, data_names
 from gaprune.device import neutral
 from gaprune.errors import BackendError, OptionError, RunError
 from gaprune.evaluate import Objective, Outcome
-from gaprune.front import check_identity, draw, part_of, save_front
+from gaprune.front import check_identity, draw, part_of, save_front, save_ladder
 from gaprune.options import (
     ROUNDS,
     Interrupted,
@@ -30,7 +33,7 @@ from gaprune.options import (
     settled,
     typed_command,
 )
-from gaprune.progress import SILENT, Reporter, logging_at, make_reporter
+from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.prune import Costs
 from gaprune.runs import MEGABYTE, FrontRow, RunDirectory, check_free, default_run_path, pick
 from gaprune.session import (
@@ -52,6 +55,9 @@ from gaprune.session import (
 __all__ = ["Interrupted", "SearchResult", "command", "main", "search"]
 
 RUNS = Path("runs")
+
+PREPARING, SEARCHING, BUILDING = "preparing: graph, statistics, original", "searching", "front: built and tested"
+"""Stages of a search, as its manifest has their times."""
 
 
 def search(
@@ -94,11 +100,11 @@ def search(
 
 def _shown(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     """Search, and show what was found; nothing where that is asked for."""
-    told = SILENT if options.screen.quiet else reporter
-    with logging_at(options.screen.log_level if "log_level" in options.given else None):
-        result = _run(options, own, told)
-    with _stoppable(result.path, own):
-        show_result(result, told, every=options.screen.all)
+    level = options.screen.log_level if "log_level" in options.given else None
+    with heard(reporter, quiet=options.screen.quiet, log_level=level) as told, boards(options) as writers:
+        result = _run(options, replace(own, callbacks=(*own.callbacks, *writers)), told)
+        with _stoppable(result.path, own):
+            show_result(result, told, every=options.screen.all)
     return result
 
 
@@ -182,6 +188,8 @@ def _stoppable(path: Path, own: Own) -> Iterator[None]:
 def _finish_run(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> SearchResult:
     run.update_manifest(options=record(job.options))
     job.kept.save(run.path)
+    save_ladder(job, run)
+    run.note_stage(PREPARING, job.since)
     evaluated, rows = _run_searches(job, run, make_backend, reporter)
     satisfied = _satisfied(job, rows, reporter)
     picked = _picked(rows, job.options.run.pick, reporter)
@@ -191,6 +199,7 @@ def _finish_run(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter
         picked=None if picked is None else picked.index,
         satisfied=satisfied,
     )
+    report_of(run.path, reporter)
     return SearchResult.of_run(run, rows, picked, job.own.model, satisfied)
 
 
@@ -202,8 +211,13 @@ def _run_searches(
         return run_campaign(RoundsPolicy(job, run, reporter), make_backend)
     if job.options.recover.iterations > 1:
         return run_campaign(IterationsPolicy(job, run, reporter), make_backend)
+    began = time.perf_counter()
     found = run_search(job, run, make_backend, reporter)
-    return found.evaluated, save_front(job, run, found, reporter)
+    run.note_stage(SEARCHING, began)
+    began = time.perf_counter()
+    rows = save_front(job, run, found, reporter)
+    run.note_stage(BUILDING, began)
+    return found.evaluated, rows
 
 
 def _resume_command(path: Path, own: Own) -> str:

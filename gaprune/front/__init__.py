@@ -1,6 +1,7 @@
 """The members of a front on disk: built, measured, saved, opened again, drawn."""
 
 from gaprune.front.finetuned import current_row, handed_out, in_words, note_training, trainings
+from gaprune.front.ladder import save_ladder
 from gaprune.front.members import (
     CSV,
     FRONT,
@@ -37,6 +38,7 @@ __all__ = [
     "reopened",
     "replace_front",
     "save_front",
+    "save_ladder",
     "saved_front",
     "trainings",
 ]

@@ -26,9 +26,11 @@ from gaprune.options.groups import (
     GenomeOptions,
     ImageOptions,
     IterationOptions,
+    LoudnessOptions,
     MachineOptions,
     NetworkOptions,
     ReadingOptions,
+    RecordOptions,
     RoundOptions,
     RunOptions,
     ScreenOptions,
@@ -36,7 +38,8 @@ from gaprune.options.groups import (
 from gaprune.options.keywords import from_keywords
 from gaprune.options.limits import COSTS, HOTTEST, SHARED_NEEDS, check_limits
 from gaprune.options.models import packaged_names, unknown_model
-from gaprune.options.resume import AUTO, PLACES, record, resumed_options, with_known_data
+from gaprune.options.report import ReportOptions, StatusOptions
+from gaprune.options.resume import AUTO, PLACES, UNRECORDED, record, resumed_options, with_known_data
 from gaprune.options.search import ROUNDS, SearchOptions, settled
 from gaprune.options.search_keywords import SearchKeywords
 from gaprune.options.train import TrainOptions
@@ -53,6 +56,7 @@ __all__ = [
     "ROUNDS",
     "SHARED_NEEDS",
     "TEXT_MODEL",
+    "UNRECORDED",
     "ClusterOptions",
     "CompareOptions",
     "Data",
@@ -67,15 +71,19 @@ __all__ = [
     "Interrupted",
     "IterationOptions",
     "LogLevel",
+    "LoudnessOptions",
     "MachineOptions",
     "NetworkOptions",
     "Options",
     "ReadingOptions",
+    "RecordOptions",
+    "ReportOptions",
     "RoundOptions",
     "RunOptions",
     "ScreenOptions",
     "SearchKeywords",
     "SearchOptions",
+    "StatusOptions",
     "Stem",
     "TimingOptions",
     "TrainOptions",

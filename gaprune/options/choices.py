@@ -19,6 +19,7 @@ Recalibration = Literal["anchored", "plain"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Algorithm = Literal["auto", "nsga2", "nsga3", "cma", "tuned", "random", "rounds"]
 Backend = Literal["auto", "local", "ray"]
+Log = Literal["none", "tensorboard"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 MODELS = ("vgg16", "resnet18")

@@ -156,7 +156,7 @@ def typed_command(prog: str, options: Any) -> str:
     words, places = [prog], [entry.name for entry in _places(type(options))]
     for name, value in options_record(options).items():
         if name in places:
-            words.append(shlex.quote(str(value)))
+            words += [shlex.quote(str(one)) for one in (value if isinstance(value, list) else [value])]
         elif name in options.given and isinstance(value, bool):
             words.append(flag(name if value else f"no_{name}"))
         elif name in options.given:
@@ -223,9 +223,7 @@ def _add_option(parser: argparse._ActionsContainer, entry: Entry) -> None:
     metavar = entry.field.metadata["metavar"]
     read = _reader(entry)
     if entry.place:
-        parser.add_argument(
-            entry.name, nargs="?", default=_UNTYPED, type=read, metavar=metavar, help=entry.help.replace("%", "%%")
-        )
+        _add_place(parser, entry)
         return
     text = f"{entry.help} (default: {_readable(entry.field.default)})"
     if entry.kind is bool:
@@ -242,6 +240,30 @@ def _add_option(parser: argparse._ActionsContainer, entry: Entry) -> None:
         metavar=metavar or _metavar(entry.kind),
         help=text.replace("%", "%%"),
     )
+
+
+class _Several(argparse.Action):
+    """Keeps the values of a place that takes several, as a tuple; none is as if it had not been typed."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if values is not _UNTYPED and values:
+            setattr(namespace, self.dest, tuple(values))
+
+
+def _add_place(parser: argparse._ActionsContainer, entry: Entry) -> None:
+    metavar, text = entry.field.metadata["metavar"], entry.help.replace("%", "%%")
+    if entry.kind == tuple[Path, ...]:
+        parser.add_argument(
+            entry.name,
+            nargs="*",
+            action=_Several,
+            default=_UNTYPED,
+            type=lambda value: _read(entry.flag, Path, (), value),
+            metavar=metavar.removesuffix("..."),
+            help=text,
+        )
+        return
+    parser.add_argument(entry.name, nargs="?", default=_UNTYPED, type=_reader(entry), metavar=metavar, help=text)
 
 
 def _places(options_class: type[Any]) -> list[Entry]:
@@ -267,6 +289,8 @@ def _read(typed: str, kind: Any, choices: Sequence[str], value: str) -> Any:
         return Path(value).expanduser()
     if kind == tuple[float, ...]:
         return _numbers(typed, value)
+    if kind == tuple[Path, ...]:
+        return tuple(_read(typed, Path, (), item.strip()) for item in value.split(","))
     if typing.get_origin(kind) is not tuple:
         return _checked(typed, choices, value)
     items = tuple(item.strip() for item in value.split(","))

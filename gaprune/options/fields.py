@@ -334,7 +334,7 @@ def _without_none(hint: Any) -> Any:
 def _jsonable(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    return [_jsonable(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _from_jsonable(value: Any, kind: Any) -> Any:

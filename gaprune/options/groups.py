@@ -13,6 +13,7 @@ from gaprune.options.choices import (
     Device,
     Genes,
     Importance,
+    Log,
     LogLevel,
     Normalise,
     Precision,
@@ -209,9 +210,22 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class ScreenOptions:
+class RecordOptions:
+    """What is written for other programs, on which results do not depend."""
+
+    log: Log = option("none", "event files of every generation, in tensorboard/ in the run: none, tensorboard")
+
+
+@dataclass(frozen=True)
+class LoudnessOptions:
+    """How much is shown, of which nothing on disk knows."""
+
+    quiet: bool = option(False, "say nothing but what is wrong; a new result's place is printed alone")
+    log_level: LogLevel = option("warning", "how much is logged")
+
+
+@dataclass(frozen=True)
+class ScreenOptions(LoudnessOptions):
     """What is shown, of which a run knows nothing."""
 
     all: bool = option(False, "show every network of the front in the table, not a choice over budgets")
-    quiet: bool = option(False, "say nothing but what is wrong; a search prints its run directory alone")
-    log_level: LogLevel = option("warning", "how much is logged")

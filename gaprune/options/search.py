@@ -18,6 +18,7 @@ from gaprune.options.groups import (
     MachineOptions,
     NetworkOptions,
     ReadingOptions,
+    RecordOptions,
     RoundOptions,
     RunOptions,
     ScreenOptions,
@@ -70,6 +71,7 @@ class SearchOptions(Options):
     machine: MachineOptions = group(MachineOptions, "device")
     cluster: ClusterOptions = group(ClusterOptions, "Ray")
     run: RunOptions = group(RunOptions, "run directory")
+    records: RecordOptions = group(RecordOptions, "records")
     screen: ScreenOptions = group(ScreenOptions, "screen")
     given: frozenset[str] = field(default=frozenset(), compare=False)
 

@@ -13,6 +13,7 @@ from gaprune.options.choices import (
     Device,
     Genes,
     Importance,
+    Log,
     LogLevel,
     Normalise,
     Precision,
@@ -80,6 +81,7 @@ class SearchKeywords(TypedDict, total=False):
     output: Path | str | None
     resume: Path | str | None
     cache_dir: Path | str | None
-    all: bool
+    log: Log
     quiet: bool
     log_level: LogLevel
+    all: bool

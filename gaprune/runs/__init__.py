@@ -5,6 +5,7 @@ from gaprune.runs.directory import (
     MANIFEST_NAME,
     PARTS,
     SECONDS,
+    STAGES,
     STATE_NAME,
     RunDirectory,
     check_free,
@@ -13,6 +14,7 @@ from gaprune.runs.directory import (
 )
 from gaprune.runs.display import front_table, plain_number, plain_table, plot_front, points_lost, share_left
 from gaprune.runs.files import atomic_write, put_back, read_json_object, sync_folder, take_place, write_json
+from gaprune.runs.frames import frame, row_values
 from gaprune.runs.front import (
     FINETUNED,
     FLOPS_NOTE,
@@ -25,7 +27,8 @@ from gaprune.runs.front import (
     write_csv,
     write_indices,
 )
-from gaprune.runs.lock import DirectoryLock
+from gaprune.runs.ladder import LADDER_NAME, LadderTable, read_ladder, write_ladder
+from gaprune.runs.lock import HOLDER_NAME, DirectoryLock
 from gaprune.runs.log import EvaluationLog
 from gaprune.runs.manifest import environment, processor
 from gaprune.runs.picking import check_choice, check_rule, choose, is_member, members, pick
@@ -35,17 +38,21 @@ from gaprune.runs.tables import MEGABYTE, cell, csv_table, markdown
 __all__ = [
     "FINETUNED",
     "FLOPS_NOTE",
+    "HOLDER_NAME",
+    "LADDER_NAME",
     "LOG_NAME",
     "MANIFEST_NAME",
     "MEGABYTE",
     "PARTS",
     "SECONDS",
     "SHORT",
+    "STAGES",
     "STATE_NAME",
     "Baseline",
     "DirectoryLock",
     "EvaluationLog",
     "FrontRow",
+    "LadderTable",
     "RunDirectory",
     "State",
     "atomic_write",
@@ -57,6 +64,7 @@ __all__ = [
     "csv_table",
     "default_run_path",
     "environment",
+    "frame",
     "front_table",
     "is_member",
     "latest_state",
@@ -73,7 +81,9 @@ __all__ = [
     "put_back",
     "read_csv",
     "read_json_object",
+    "read_ladder",
     "read_manifest",
+    "row_values",
     "save_state",
     "share_left",
     "sync_folder",
@@ -81,4 +91,5 @@ __all__ = [
     "write_csv",
     "write_indices",
     "write_json",
+    "write_ladder",
 ]

@@ -128,6 +128,7 @@ def _tell(algorithm: Algorithm, known: dict[str, Outcome], job: Job, run: RunDir
         front=tuple(dict(outcome.values) for outcome in front),
         hypervolume=float(hypervolume(Y, reference)) if kept else 0.0,
         seconds=time.perf_counter() - job.since,
+        original_flops=job.original.flops,
     )
     _log.info("generation %d of %d: %d networks on the front", generation.number, generation.total, len(front))
     of_a_part = any(name in run.manifest for name in PARTS)

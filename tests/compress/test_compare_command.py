@@ -89,6 +89,9 @@ def test_a_chain_that_cannot_be_is_not_added_to_the_list(
     assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
     capsys.readouterr()
     before = (output / "manifest.json").read_text()
+    assert main(["--resume", str(output), "--quiet", "--log-level", "error"]) == 0
+    assert capsys.readouterr().out == f"{output}\n"
+    assert (output / "manifest.json").read_text() == before
     line = error_of(["--resume", str(output), "--methods", "quantize:embeddings"], capsys)
     assert "applies to embeddings, and the network has none" in line
     assert (output / "manifest.json").read_text() == before
