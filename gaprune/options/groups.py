@@ -20,6 +20,7 @@ from gaprune.options.choices import (
     Recalibration,
     SearchFrom,
     Stem,
+    Tested,
 )
 from gaprune.options.fields import option, seed_option
 
@@ -202,6 +203,10 @@ class RunOptions:
     """The run on disk, and which of its members is marked."""
 
     pick: str = option("knee", "member to mark: knee, flops<=0.3, params<=0.5 or accuracy>=0.9")
+    tested: Tested = option(
+        "shown",
+        "members measured on the test images: shown (in the table, at most 15) or all",
+    )
     output: Path | None = option(None, "run directory; none is runs/<model>-<data>-<date>", metavar="DIR")
     resume: Path | None = option(None, "go on with this run", metavar="DIR")
     cache_dir: Path | None = option(

@@ -49,6 +49,7 @@ class SearchKeywords(TypedDict, total=False):
     recalibration: Recalibration
     polish: bool
     precision: Precision
+    racing: float
     max_flops: float | None
     max_params: float | None
     max_size: float | None
