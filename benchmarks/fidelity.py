@@ -18,7 +18,7 @@ images may serve as the other ones.
 With ``--rungs`` it is asked instead how each rung of a longer judging ranks candidates beside the next one: more
 images, polishing, a training of a second (``benchmarks/rungs.py``).
 
-    python benchmarks/fidelity.py --rungs --model resnet18 --stem imagenet --data-dir DIR
+    python benchmarks/fidelity.py --rungs all --model resnet18 --stem imagenet --data-dir DIR
 """
 
 from __future__ import annotations
@@ -316,7 +316,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The subject's options, and what is asked."""
     add_arguments(parser)
-    parser.add_argument("--rungs", action="store_true", help="each rung of a longer judging beside the next")
+    parser.add_argument(
+        "--rungs", choices=("images", "all"), help="each rung of a longer judging beside the next: images alone, or all"
+    )
 
 
 def measure_asked(options: argparse.Namespace) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def test_a_space_without_so_many_candidates_says_so(subject: Subject) -> None:
 
 @pytest.mark.slow
 def test_the_rungs_are_measured_with_every_figure_that_goals_speak_of(tmp_path: Path) -> None:
-    command = [sys.executable, fidelity.__file__, "--rungs", "--quick", "--output", str(tmp_path)]
+    command = [sys.executable, fidelity.__file__, "--rungs", "all", "--quick", "--output", str(tmp_path)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     (file,) = tmp_path.glob("fidelity-rungs-*-quick.json")
