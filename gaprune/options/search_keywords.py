@@ -21,6 +21,7 @@ from gaprune.options.choices import (
     Recalibration,
     SearchFrom,
     Stem,
+    Tested,
 )
 
 
@@ -51,6 +52,7 @@ class SearchKeywords(TypedDict, total=False):
     polish: bool
     recover: float | str | None
     precision: Precision
+    racing: float
     max_flops: float | str | None
     max_params: float | str | None
     max_size: float | str | None
@@ -84,6 +86,7 @@ class SearchKeywords(TypedDict, total=False):
     gpus_per_worker: float | None
     max_retries: int
     pick: str
+    tested: Tested
     output: Path | str | None
     resume: Path | str | None
     cache_dir: Path | str | None

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gaprune.data import ImageData, ImageSet, Splits
+from gaprune.data import ImageData, ImageSet, Splits, interleaved
 from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
 from gaprune.evolve import largest_cost
 from gaprune.genome import Bits
@@ -111,6 +111,8 @@ def make_evaluator(
         ModelError: the network cannot be pruned.
         OptionError: no network can keep to a constraint.
     """
+    if options.fitness.racing < 1:
+        splits = replace(splits, search=_fair(splits.search, options.evolution.seed))
     reporter.say("graph: tracing the network, and checking it with half of its channels gone")
     graph = checked_graph(model, data.image_shape)
     costs = cost_model(model, graph, data.image_shape)
@@ -130,6 +132,7 @@ def make_evaluator(
         classes=len(data.classes),
         batch_size=options.machine.batch_size,
         half=precision(options, splits.search.images.device) == "bfloat16",
+        racing=options.fitness.racing,
     )
     clock = make_clock(
         options, model, graph, data, splits, objectives, threads or torch.get_num_threads(), reporter, timed
@@ -150,6 +153,11 @@ def make_evaluator(
     )
     check_reach(space, evaluator.constraints)
     return evaluator
+
+
+def _fair(images: ImageSet, seed: int) -> ImageSet:
+    """The same images in an order in which each rung of a race is a fair sample of the classes."""
+    return images.select(interleaved(images.labels, seed=seed).to(images.labels.device))
 
 
 def largest_budget(evaluator: Evaluator) -> float:

@@ -12,12 +12,14 @@ import warnings
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from gaprune.errors import ModelError, first_line
 from gaprune.prune.cut.masks import Masks
-from gaprune.prune.graph.graph import Graph, Layer
+from gaprune.prune.graph.graph import Graph, Layer, Neurons
 from gaprune.prune.graph.modes import evaluating
 
 ORDER_BYTES = 8
@@ -49,48 +51,121 @@ class CostModel:
     """
 
     def __init__(self, model: nn.Module, graph: Graph, constant_flops: int = 0) -> None:
-        self._graph = graph
         self._constant = constant_flops
+        axes = _Axes()
+        self._layers = [(layer, axes.place(layer.outputs), axes.place(layer.inputs)) for layer in graph.layers]
+        self._counted = [(axes.place(axis.neurons), axis.factor) for axis in graph.counted]
+        self._convolutions = {layer.weight: layer for layer in graph.convolutions()}
         self._kernel_taps = {layer.weight: layer.kernel for layer in graph.layers if layer.convolution}
         parameters = dict(model.named_parameters())
         state = {**parameters, **dict(model.named_buffers())}
         self._tensors = [
-            (name, tuple(tensor.shape), tensor.element_size(), name in parameters) for name, tensor in state.items()
+            _Stored(name, _whole(tensor, graph.axes.get(name)), tensor.element_size(), name in parameters, places)
+            for name, tensor in state.items()
+            for places in [tuple(axes.place(one) for one in graph.axes.get(name, ()) if one is not None)]
         ]
+        self._widths = axes.widths()
 
     def __call__(self, masks: Masks) -> Costs:
         """The costs of one candidate."""
-        return Costs(self.flops(masks), *self._storage(masks))
+        widths = self._widths(masks)
+        return Costs(self._flops(masks, widths), *self._storage(masks, widths))
 
     def flops(self, masks: Masks) -> int:
         """FLOPs of one image."""
-        layers = sum(kept_kernels(layer, masks) * layer.kernel * layer.positions for layer in self._graph.layers)
-        counted = sum(int(masks.kept(axis.neurons).sum()) * axis.factor for axis in self._graph.counted)
-        return layers + counted + self._constant
+        return self._flops(masks, self._widths(masks))
 
-    def _storage(self, masks: Masks) -> tuple[int, int]:
+    def _flops(self, masks: Masks, widths: list[int]) -> int:
+        found = self._constant + sum(widths[place] * factor for place, factor in self._counted)
+        for layer, outputs, inputs in self._layers:
+            if layer.weight in masks.kernels or layer.weight in masks.groupings:
+                kernels = kept_kernels(layer, masks)
+            elif layer.kind == "depthwise":
+                kernels = widths[outputs]
+            else:
+                kernels = widths[outputs] * widths[inputs] // layer.groups
+            found += kernels * layer.kernel * layer.positions
+        return found
+
+    def _storage(self, masks: Masks, widths: list[int]) -> tuple[int, int]:
         params = size = 0
-        layers = {layer.weight: layer for layer in self._graph.convolutions()}
-        for name, shape, item, learned in self._tensors:
-            stored = counted = self._elements(name, shape, masks)
-            if name in layers and masks.kernel_mask(layers[name]) is not None:
-                counted = kept_kernels(layers[name], masks) * self._kernel_taps[name]
+        for tensor in self._tensors:
+            name = tensor.name
+            stored = counted = prod((tensor.uncut, *(widths[place] for place in tensor.places)))
+            if name in self._convolutions and (name in masks.kernels or name in masks.groupings):
+                counted = kept_kernels(self._convolutions[name], masks) * self._kernel_taps[name]
             if name in masks.groupings:
                 grouping = masks.groupings[name]
                 stored = counted
                 size += (len(grouping.inputs) + len(grouping.outputs)) * ORDER_BYTES
-            size += stored * item
-            params += counted if learned else 0
+            size += stored * tensor.item
+            params += counted if tensor.learned else 0
         return params, size
 
-    def _elements(self, name: str, shape: tuple[int, ...], masks: Masks) -> int:
-        axes = self._graph.axes.get(name)
-        if axes is None:
-            return prod(shape)
-        return prod(
-            length if neurons is None else int(masks.kept(neurons).sum())
-            for length, neurons in zip(shape, axes, strict=True)
-        )
+
+@dataclass(frozen=True)
+class _Stored:
+    """A tensor of the original.
+
+    Attributes:
+        name: of the parameter or buffer.
+        uncut: elements along the axes that are never cut.
+        item: bytes of an element.
+        learned: whether it is a parameter.
+        places: of the other axes' widths.
+    """
+
+    name: str
+    uncut: int
+    item: int
+    learned: bool
+    places: tuple[int, ...]
+
+
+def _whole(tensor: torch.Tensor, axes: tuple[Neurons | None, ...] | None) -> int:
+    cut = axes or (None,) * tensor.ndim
+    return prod(length for length, neurons in zip(tensor.shape, cut, strict=True) if neurons is None)
+
+
+class _Axes:
+    """The axes that costs depend on, each that means the same neurons once: most layers share theirs with another."""
+
+    def __init__(self) -> None:
+        self._places: dict[bytes, int] = {}
+        self._distinct: list[Neurons] = []
+
+    def place(self, neurons: Neurons) -> int:
+        """Of an axis, among the widths."""
+        key = neurons.tobytes()
+        if key not in self._places:
+            self._places[key] = len(self._distinct)
+            self._distinct.append(neurons)
+        return self._places[key]
+
+    def widths(self) -> _Widths:
+        """What counts all of them at once."""
+        ends = np.cumsum([0, *(len(axis) for axis in self._distinct)])
+        return _Widths(np.concatenate([*self._distinct, np.empty(0, dtype=np.int64)]), ends)
+
+
+@dataclass(frozen=True)
+class _Widths:
+    """Counts what a candidate keeps of each axis.
+
+    Attributes:
+        neurons: of all axes, one after the other.
+        ends: where each begins, and the last one's end.
+    """
+
+    neurons: Neurons
+    ends: NDArray[np.int64]
+
+    def __call__(self, masks: Masks) -> list[int]:
+        """The kept width of each axis."""
+        kept = np.append(masks.neurons, True)[self.neurons]
+        below = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])[self.ends]
+        widths: list[int] = np.diff(below).tolist()
+        return widths
 
 
 def kept_kernels(layer: Layer, masks: Masks) -> int:
