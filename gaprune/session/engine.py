@@ -59,6 +59,19 @@ class Origin:
     kernels: dict[str, Bits]
 
 
+@dataclass(frozen=True)
+class Left:
+    """What a run that goes on could prune when it began.
+
+    Attributes:
+        neurons: how many.
+        layers: those that it left whole, at least in part.
+    """
+
+    neurons: int
+    layers: tuple[str, ...]
+
+
 def space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
     """How genomes are laid out on a device.
 
@@ -84,6 +97,7 @@ def make_evaluator(
     reporter: Reporter,
     kept: Kept,
     origin: Origin | None = None,
+    left: Left | None = None,
 ) -> Evaluator:
     """Trace the network, find its statistics and make the function from genome to outcome.
 
@@ -96,13 +110,16 @@ def make_evaluator(
         reporter: told how long statistics take.
         kept: statistics of an earlier preparation.
         origin: what ``model`` was pruned from, if it was; candidates are compared with that.
+        left: what stayed whole when the run began, if it goes on.
 
     Raises:
         ModelError: the network cannot be pruned.
         OptionError: no network can keep to a constraint.
     """
     reporter.say("graph: tracing the network, and checking it with half of its channels gone")
-    graph = checked_graph(model, data.image_shape)
+    graph = checked_graph(model, data.image_shape, layers=options.space.layers)
+    if left is not None and graph.neurons != left.neurons:  # since then more is understood
+        graph = checked_graph(model, data.image_shape, layers=options.space.layers, whole=left.layers)
     costs = cost_model(model, graph, data.image_shape)
     statistics = kept.statistics(lambda: _statistics(options, model, graph, data, splits.calibration, reporter))
     space_form = space_options(options, splits.search.images.device)

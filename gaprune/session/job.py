@@ -22,7 +22,7 @@ from gaprune.progress import Reporter
 from gaprune.prune import PruningSpace
 from gaprune.runs import SECONDS, environment
 from gaprune.runs import Baseline as Original
-from gaprune.session.engine import make_evaluator, measure_original, precision, space_options
+from gaprune.session.engine import Left, make_evaluator, measure_original, precision, space_options
 from gaprune.session.images import in_hand, load_images, normalised, reading, split_images
 from gaprune.session.judging import judged
 from gaprune.session.own import Own, opened
@@ -118,22 +118,26 @@ class Before:
         search_from: where its search set comes from, whatever weights are shipped by now.
         mean: of the pixels, whatever anybody says of them by now; empty where that is not recorded.
         std: likewise.
+        left: which neurons its genomes have, whatever is understood of the network by now.
     """
 
     weights: str | None
     search_from: str | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    left: Left | None = None
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> Before:
         """From the run's manifest, of this version or an older one."""
-        data = manifest.get("data", {})
+        data, neurons = manifest.get("data", {}), manifest.get("model", {}).get("neurons")
+        layers = tuple(layer for layer, _ in manifest.get("unpruned", ()))
         return cls(
             weights=manifest.get("identity", {}).get("weights_sha256"),
             search_from=data.get("splits", {}).get("search_from"),
             mean=tuple(data.get("mean", ())),
             std=tuple(data.get("std", ())),
+            left=None if neurons is None else Left(neurons, layers),
         )
 
     def normalised(self, data: ImageData, reporter: Reporter) -> ImageData:
@@ -221,7 +225,8 @@ def prepare(
     kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
     with pinned(threads):
         found = judged(options, baseline.model, data, splits, reporter, settled=before is not None)
-        evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept)
+        left = before.left if before else None
+        evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept, left=left)
         original = measure_original(baseline.model, evaluator, splits, found, reporter)
     return Job(
         options=options,
@@ -279,6 +284,7 @@ def statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, 
             "options": {name: getattr(options, name) for name in names},
             "threads": threads,
             **({} if options.space.recalibration == "plain" else {"recalibration": options.space.recalibration}),
+            **({} if options.space.layers == "conv" else {"layers": options.space.layers}),
         }
     )
 

@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 from gaprune.errors import ModelError
 from gaprune.prune.checking import checked_graph
-from gaprune.prune.cut.compact import Compactor, masked_network
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.masked import masked_network
 from gaprune.prune.graph.graph import build_graph
 from gaprune.prune.graph.tensors import state_tensors
 

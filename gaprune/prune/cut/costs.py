@@ -1,8 +1,10 @@
 """FLOPs, parameters and size of a candidate by closed formula, without building it.
 
 FLOPs are fvcore's for the compact network in eval mode on one image: a multiply-accumulate of a convolution
-or linear layer is one, batch norm takes two per element, adaptive pooling one per input element. Where free
-connection masks are in force each convolution's share is scaled by its kept kernels.
+or linear layer, or of a product of two computed tensors, is one, batch norm takes two per element, layer and group norm
+five, adaptive pooling one per input element. ``scaled_dot_product_attention``, of which fvcore knows nothing, counts as
+its two products do where they are written out. Where free connection masks are in force each convolution's share is
+scaled by its kept kernels.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import logging
 import warnings
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import nn
@@ -65,7 +68,9 @@ class CostModel:
     def flops(self, masks: Masks) -> int:
         """FLOPs of one image."""
         layers = sum(kept_kernels(layer, masks) * layer.kernel * layer.positions for layer in self._graph.layers)
-        counted = sum(int(masks.kept(axis.neurons).sum()) * axis.factor for axis in self._graph.counted)
+        counted = sum(
+            prod(int(masks.kept(axis).sum()) for axis in one.axes) * one.factor for one in self._graph.counted
+        )
         return layers + counted + self._constant
 
     def _storage(self, masks: Masks) -> tuple[int, int]:
@@ -130,10 +135,17 @@ def _fvcore_total(model: nn.Module, image: torch.Tensor) -> int:
             from fvcore.nn import FlopCountAnalysis
 
             analysis = FlopCountAnalysis(model, image)
+            analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
             return int(analysis.total())
     finally:
         logger.setLevel(level)
+
+
+def _attention_flops(inputs: list[Any], outputs: list[Any]) -> int:
+    """Of softmax(q k^T) v: both products, one for each multiply-accumulate."""
+    q, k, v = (list(value.type().sizes()) for value in inputs[:3])
+    return int(prod(q) * k[-2] + prod(q[:-1]) * k[-2] * v[-1])
 
 
 def cost_model(model: nn.Module, graph: Graph, image_shape: tuple[int, int, int]) -> CostModel:
