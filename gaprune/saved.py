@@ -111,7 +111,7 @@ def read_metrics(directory: Path, *needed: str) -> dict[str, Any]:
 
 
 def structure(network: nn.Module) -> dict[str, Any]:
-    """What a compact network's tensors do not tell: ``convolution_groups``, ``grouped`` and ``numbers`` of ``Config``."""
+    """What a compact network's tensors do not tell: ``convolution_groups``, ``grouped``, ``numbers`` of ``Config``."""
     grouped = [path for path, m in network.named_modules() if isinstance(m, GroupedConvolution)]
     groups = {p: m.groups for p, m in network.named_modules() if isinstance(m, _ConvNd) and m.groups > 1}
     return {"convolution_groups": groups, "grouped": grouped, "numbers": fitted_numbers(network)}

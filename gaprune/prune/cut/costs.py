@@ -20,7 +20,7 @@ from torch import nn
 
 from gaprune.errors import ModelError, first_line
 from gaprune.prune.cut.masks import Masks
-from gaprune.prune.graph.graph import Graph, Layer
+from gaprune.prune.graph.graph import Graph, Layer, Neurons
 from gaprune.prune.graph.modes import evaluating
 
 ORDER_BYTES = 8
@@ -67,10 +67,11 @@ class CostModel:
 
     def flops(self, masks: Masks) -> int:
         """FLOPs of one image."""
-        layers = sum(kept_kernels(layer, masks) * layer.kernel * layer.positions for layer in self._graph.layers)
-        counted = sum(
-            prod(int(masks.kept(axis).sum()) for axis in one.axes) * one.factor for one in self._graph.counted
+        layers = sum(
+            kept_kernels(layer, masks) * layer.kernel * layer.positions * _indices(layer.along, masks)
+            for layer in self._graph.layers
         )
+        counted = sum(_indices(one.axes, masks) * one.factor for one in self._graph.counted)
         return layers + counted + self._constant
 
     def _storage(self, masks: Masks) -> tuple[int, int]:
@@ -96,6 +97,11 @@ class CostModel:
             length if neurons is None else int(masks.kept(neurons).sum())
             for length, neurons in zip(shape, axes, strict=True)
         )
+
+
+def _indices(axes: tuple[Neurons, ...], masks: Masks) -> int:
+    """How many indices of several axes together are kept."""
+    return prod(int(masks.kept(axis).sum()) for axis in axes)
 
 
 def kept_kernels(layer: Layer, masks: Masks) -> int:

@@ -7,7 +7,7 @@ without a weight (queries by keys) it is zero itself. Norms over channels see th
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,7 @@ class _WithNorms(nn.Module):
 
 
 class _Norms(TorchFunctionMode):
-    """Takes the place of calls of norms over channels, in order."""
+    """Takes the place of calls of norms over channels and of attention, in order of each kind."""
 
     _NORMS: Mapping[Any, str] = {
         F.layer_norm: "layer_norm",
@@ -97,26 +97,30 @@ class _Norms(TorchFunctionMode):
         torch.group_norm: "group_norm",
         F.rms_norm: "rms_norm",
         torch.rms_norm: "rms_norm",
+        F.scaled_dot_product_attention: "attention",
     }
 
     def __init__(self, norms: list[tuple[MaskedNorm, Any]]) -> None:
         super().__init__()
-        self._norms = iter(norms)
+        self._norms = {kind: iter([pair for pair in norms if pair[0].call == kind]) for kind in self._NORMS.values()}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call what is no norm; let a norm see kept channels, and put zeros where the others were."""
         call = self._NORMS.get(func)
         if call is None:
             return func(*args, **(kwargs or {}))
-        norm, kept = next(self._norms)
-        if norm.call != call:
-            raise RuntimeError(f"{call} is called where {norm.call} was traced")
+        given = dict(kwargs or {})
+        if call == "attention" and given.get("scale") is not None:
+            return func(*args, **given)
+        norm, kept = next(self._norms[call])
         if kept.all():
-            return func(*args, **(kwargs or {}))
-        return _seeing(func, norm, kept, args, dict(kwargs or {}))
+            return func(*args, **given)
+        if call == "attention":
+            return func(*args, **{**given, "scale": int(kept.sum()) ** -0.5})
+        return _seeing(norm, kept, args, given)
 
 
-def _seeing(func: Callable[..., Tensor], norm: MaskedNorm, kept: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
+def _seeing(norm: MaskedNorm, kept: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
     names = ("input", "num_groups" if norm.call == "group_norm" else "normalized_shape", "weight", "bias", "eps")
     given = dict(zip(names, args, strict=False)) | kwargs
     x = given["input"]

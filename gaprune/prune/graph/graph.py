@@ -70,6 +70,7 @@ class Layer:
         kernel: taps of one kernel.
         positions: output positions of one image; input positions of a transposed convolution.
         splittable: whether one convolution module alone holds the weight, so that its groups can change.
+        along: other axes that carry neurons: there are ``positions`` at each index of them all.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Layer:
     kernel: int
     positions: int
     splittable: bool
+    along: tuple[Neurons, ...] = ()
 
     @property
     def input_axis(self) -> int:
@@ -104,10 +106,10 @@ class CountedAxis:
 
 @dataclass(frozen=True)
 class MaskedNorm:
-    """A norm over channels, which by definition sees the kept ones alone.
+    """A norm over channels, or attention whose scale is torch's: by definition it sees the kept channels alone.
 
     Attributes:
-        call: ``layer_norm``, ``group_norm`` or ``rms_norm``.
+        call: ``layer_norm``, ``group_norm``, ``rms_norm`` or ``attention``.
         axis: of its input, counted from the end.
         neurons: (n,) or (n, k) there.
         groups: into which its channels are divided.
@@ -148,7 +150,7 @@ class Graph:
         counted: what else fvcore counts.
         unpruned: layers with channels that stay, each with the reason.
         norms: batch norms that can be folded into the convolution before them, in order of computation.
-        masked: norms over channels, in order of computation.
+        masked: norms over channels and attention, in order of computation.
         contracted: neurons that are summed over without a weight (queries by keys), where a removed one is zero.
         fitted: numbers of modules that follow the widths.
     """
@@ -231,7 +233,10 @@ def without_groups(graph: Graph, reasons: dict[str, str]) -> Graph:
     left = {layer: reasons[g.name] for g in graph.groups if g.name in reasons for layer in g.producers}
     return Graph(
         groups=tuple(groups),
-        layers=tuple(replace(x, inputs=number[x.inputs], outputs=number[x.outputs]) for x in graph.layers),
+        layers=tuple(
+            replace(x, inputs=number[x.inputs], outputs=number[x.outputs], along=tuple(map(renumbered, x.along)))
+            for x in graph.layers
+        ),
         axes={name: labels for name, labels in axes.items() if any(axis is not None for axis in labels)},
         counted=tuple(replace(one, axes=tuple(map(renumbered, one.axes))) for one in graph.counted),
         unpruned=(*graph.unpruned, *left.items()),
@@ -268,6 +273,7 @@ def _from_trace(found: Trace) -> Graph:
             kernel=record.kernel,
             positions=record.positions,
             splittable=record.splittable,
+            along=tuple(neurons(axis) for axis in record.along),
         )
 
     def counted(record: Elementwise) -> CountedAxis:

@@ -44,6 +44,7 @@ class Use:
         kernel: number of taps, 1 for a linear layer.
         positions: output positions (height x width) of one image; input positions of a transposed convolution.
         splittable: whether one convolution module alone holds the weight, so that its groups can change.
+        along: other axes that carry atoms: there are ``positions`` at each index of them all.
     """
 
     layer: str
@@ -56,6 +57,7 @@ class Use:
     kernel: int
     positions: int
     splittable: bool
+    along: tuple[Atoms, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,10 @@ class Elementwise:
 
 @dataclass(frozen=True)
 class Masked:
-    """A norm over channels: by definition it sees the kept ones alone.
+    """A norm over channels, or attention whose scale is torch's: by definition it sees the kept channels alone.
 
     Attributes:
-        call: what it does: ``layer_norm``, ``group_norm`` or ``rms_norm``.
+        call: what it does: ``layer_norm``, ``group_norm``, ``rms_norm`` or ``attention``.
         axis: of its input, counted from the end, on which ``atoms`` lie.
         atoms: (n,) atoms there.
         groups: into which its channels are divided.
@@ -173,6 +175,12 @@ class Trace:
             carrier = left if left is not None else right
             assert carrier is not None
             self.atoms.freeze(carrier, "an axis without channels is combined with it")
+
+    def unlabelled(self, count: int) -> Atoms:
+        """Atoms for an axis that carries none, for counting alone."""
+        atoms = self.atoms.new(count)
+        self.atoms.freeze(atoms, "it is an axis without channels")
+        return atoms
 
     def freeze(self, labels: Axes, reason: str) -> None:
         """Keep all atoms of a tensor for good."""

@@ -5,19 +5,25 @@ from __future__ import annotations
 from torch.fx import Node
 
 from gaprune.prune.graph.atoms import Atoms
-from gaprune.prune.graph.tracing import Attribute, Trace, layer_of
+from gaprune.prune.graph.tracing import Attribute, Trace
+
+OTHER = ("img", "image", "patch", "window", "grid", "stride", "kernel", "resolution", "depth", "layers", "classes")
+"""Parts of the names of numbers that say something else than how many channels there are."""
 
 
 def numbers(found: Trace, node: Node) -> tuple[str, dict[str, int]]:
     """The path of the module that makes a call and its whole numbers above 1, by name; none for torch's modules."""
-    path = layer_of(node)
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path = stack[-1][0] if stack else ""
     module = dict(found.model.named_modules(remove_duplicate=False)).get(path)
-    if module is None:
-        path, module = ("", found.model) if not node.meta.get("nn_module_stack") else (path, None)
     if module is None or type(module).__module__.startswith("torch.nn."):
         return path, {}
     held = vars(module).items()
-    return path, {name: value for name, value in held if type(value) is int and value > 1 and name[0] != "_"}
+    return path, {
+        name: value
+        for name, value in held
+        if type(value) is int and value > 1 and name[0] != "_" and not any(part in name for part in OTHER)
+    }
 
 
 def heads(found: Trace, node: Node) -> set[int]:

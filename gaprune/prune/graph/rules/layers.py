@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch.fx import Node
 
-from gaprune.prune.graph.rules.common import arguments, per_index, single_channel
+from gaprune.prune.graph.rules.common import arguments, others, per_index, per_indices, single_channel
 from gaprune.prune.graph.rules.norms import sole_norm
 from gaprune.prune.graph.tensors import sole_convolution, was_grouped
 from gaprune.prune.graph.tracing import Axes, Elementwise, Trace, Use, is_tensor, layer_of, shape
@@ -135,8 +135,9 @@ def linear(found: Trace, node: Node) -> Axes:
                 outputs=outputs if outputs is not None else single_channel(found, out),
                 groups=1,
                 kernel=1,
-                positions=per_index(node, -1),
+                positions=per_indices(node, -1, others(data, -1)),
                 splittable=False,
+                along=others(data, -1),
             )
         )
     return (*data[:-1], outputs)
@@ -152,7 +153,8 @@ def batch_norm(found: Trace, node: Node) -> Axes:
     if data[1] is not None:
         plain, affine = (4, 5) if call.get("training") else (1, 2)
         factor = affine if is_tensor(call.get("weight")) else plain
-        found.elementwise.append(Elementwise((data[1],), factor * per_index(call["input"], 1)))
+        along = others(data, 1)
+        found.elementwise.append(Elementwise((data[1], *along), factor * per_indices(call["input"], 1, along)))
     pair = sole_norm(found, node)
     if pair is not None:
         found.norms.append(pair)

@@ -7,14 +7,12 @@ channels are cut, so a compact network needs no module of ours, and a masked one
 
 from __future__ import annotations
 
-import numpy as np
 from torch.fx import Node
 
 from gaprune.prune.graph.atoms import Atoms
-from gaprune.prune.graph.rules.common import arguments, per_index
-from gaprune.prune.graph.tracing import Attribute, Axes, Elementwise, Masked, Trace, is_tensor, layer_of
-
-_NONE: Atoms = np.zeros(0, dtype=np.int64)
+from gaprune.prune.graph.rules.common import arguments, others, per_indices
+from gaprune.prune.graph.rules.products import NOTHING
+from gaprune.prune.graph.tracing import Attribute, Axes, Elementwise, Masked, Trace, is_tensor, layer_of, shape
 
 AFFINE, PLAIN = 5, 4
 """FLOPs that fvcore counts for an element of these norms, with weights of their own and without."""
@@ -44,7 +42,7 @@ def group_norm(found: Trace, node: Node) -> Axes:
         for block in atoms.reshape(groups, -1)[1:] if len(atoms) > groups else ():
             found.atoms.unite(atoms[: len(block)], block)
         _count(found, node, source, 1, atoms)
-    found.masked.append(Masked("group_norm", 1 - len(data), _NONE if atoms is None else atoms, groups))
+    found.masked.append(Masked("group_norm", 1 - len(data), NOTHING if atoms is None else atoms, groups))
     return data
 
 
@@ -70,15 +68,16 @@ def _over_last(found: Trace, node: Node, call: str, *, counted: bool) -> Axes:
             for label, atoms in zip(own, data[-last:], strict=True):
                 found.unite(label, atoms)
     carrying = [axis for axis in range(-last, 0) if data[axis] is not None]
-    if len(carrying) > 1 or (carrying and last > 1 and any(given.get(n) is not None for n in ("weight", "bias"))):
+    if carrying and last > 1:
         found.freeze(tuple(data[axis] for axis in carrying), "a norm runs over several axes")
     seen = data[carrying[0]] if carrying else None
-    found.masked.append(Masked(call, carrying[0] if carrying else -1, _NONE if seen is None else seen, 1))
+    found.masked.append(Masked(call, carrying[0] if carrying else -1, NOTHING if seen is None else seen, 1))
     if last == 1 and seen is not None:
         found.attributes.append(Attribute(layer_of(node), "normalized_shape", seen, listed=True))
-    atoms = data[-1]
-    if counted and atoms is not None:
-        _count(found, node, source, -1, atoms)
+    if counted:
+        axis = carrying[0] if carrying else -1
+        whole = data[axis]
+        _count(found, node, source, axis, found.unlabelled(shape(source)[axis]) if whole is None else whole)
     return data
 
 
@@ -91,5 +90,5 @@ def _meet(found: Trace, node: Node, atoms: Atoms | None) -> None:
 
 
 def _count(found: Trace, node: Node, source: Node, axis: int, atoms: Atoms) -> None:
-    factor = AFFINE if is_tensor(arguments(node).get("weight")) else PLAIN
-    found.elementwise.append(Elementwise((atoms,), factor * per_index(source, axis)))
+    factor, along = AFFINE if is_tensor(arguments(node).get("weight")) else PLAIN, others(found.axes(source), axis)
+    found.elementwise.append(Elementwise((atoms, *along), factor * per_indices(source, axis, along)))

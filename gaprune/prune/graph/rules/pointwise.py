@@ -8,7 +8,7 @@ from typing import Any
 from torch.fx import Node
 
 from gaprune.prune.graph.atoms import Atoms
-from gaprune.prune.graph.rules.common import arguments, per_index
+from gaprune.prune.graph.rules.common import arguments, others, per_indices
 from gaprune.prune.graph.tracing import Axes, Elementwise, Rule, Trace, is_tensor, shape
 
 
@@ -76,8 +76,9 @@ def counted(per_input: int, per_output: int) -> Rule:
         assert isinstance(source, Node)
         data = found.axes(source)
         if data[1] is not None:
-            elements = per_input * per_index(source, 1) + per_output * per_index(node, 1)
-            found.elementwise.append(Elementwise((data[1],), elements))
+            along = others(data, 1)
+            elements = per_input * per_indices(source, 1, along) + per_output * per_indices(node, 1, along)
+            found.elementwise.append(Elementwise((data[1], *along), elements))
         return spatial(found, node)
 
     return rule

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from math import prod
 
+import numpy as np
 from torch.fx import Node
 
 from gaprune.prune.graph.atoms import Atoms
 from gaprune.prune.graph.rules.common import arguments
-from gaprune.prune.graph.tracing import BATCH, Axes, Elementwise, Trace, is_tensor, shape
+from gaprune.prune.graph.tracing import BATCH, Axes, Elementwise, Masked, Trace, is_tensor, shape
+
+NOTHING: Atoms = np.zeros(0, dtype=np.int64)
+"""Stands for an axis without channels."""
 
 
 def matmul(found: Trace, node: Node) -> Axes:
@@ -45,6 +49,8 @@ def attention(found: Trace, node: Node) -> Axes:
     if is_tensor(call.get("attn_mask")):
         _meet_mask(found, call["attn_mask"], batches)
     _contract(found, q[-1], k[-1])
+    if call.get("scale") is None:
+        found.masked.append(Masked("attention", -1, NOTHING if q[-1] is None else q[-1], 1))
     _contract(found, k[-2], v[-2])
     tokens = shape(nodes[1])[-2]
     _count(found, nodes[0], (*batches, q[-2], q[-1]), prod(shape(nodes[0])) * tokens)
@@ -99,6 +105,9 @@ def _contract(found: Trace, left: Atoms | None, right: Atoms | None) -> None:
 
 
 def _count(found: Trace, source: Node, axes: tuple[Atoms | None, ...], flops: int) -> None:
-    carrying = tuple(axis for axis in axes if axis is not None)
+    """Note a product's FLOPs; of a first axis that holds the images, too, the atoms of one image count."""
     images = 1 if shape(source)[0] % BATCH else BATCH
-    found.elementwise.append(Elementwise(carrying, flops // (images * prod(len(axis) for axis in carrying))))
+    carrying = [axis for axis in axes if axis is not None]
+    if images > 1 and axes and axes[0] is not None and len(axes[0]) == shape(source)[0]:
+        carrying[0] = axes[0][: len(axes[0]) // images]
+    found.elementwise.append(Elementwise(tuple(carrying), flops // (images * prod(map(len, carrying)))))

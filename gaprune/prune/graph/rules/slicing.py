@@ -117,7 +117,7 @@ def _parts(found: Trace, node: Node, source: Node, axis: int, sizes: list[int]) 
 def _tie_blocks(found: Trace, atoms: Atoms, start: int, stop: int) -> None:
     """Let index j of every block of a slice's length live or die together; where blocks do not fit, all must stay."""
     width = stop - start
-    if width < 1 or len(atoms) % width or start % width:
+    if width < 2 or len(atoms) % width or start % width:
         found.freeze((atoms,), WRITTEN)
         return
     blocks = atoms.reshape(-1, width)
