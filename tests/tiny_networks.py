@@ -324,6 +324,8 @@ def _kept_moments(modules: dict[str, nn.Module], graph: Graph, masks: Masks) -> 
     handles = []
     for module, norm in zip(norms.values(), graph.masked, strict=True):
         kept = torch.from_numpy(masks.kept(norm.neurons)).double()
+        if kept.all():
+            continue
         handles.append(module.register_forward_hook(_normalise(kept, norm.axis, norm.groups)))
     return handles
 

@@ -155,7 +155,7 @@ def _check_output(found: Any, count: int, wanted: Probe) -> None:
 def in_words(found: Any) -> str:
     """What a network gave that is no tensor."""
     if isinstance(found, Mapping):
-        return f"{type(found).__name__} with {', '.join(map(str, list(found)[:4]))}"
+        return f"{type(found).__name__} with {', '.join(' '.join(str(name).split()) for name in list(found)[:4])}"
     if isinstance(found, tuple | list):
         return f"{type(found).__name__} of {len(found)}"
     return type(found).__name__

@@ -13,7 +13,7 @@ from gaprune.errors import OptionError
 from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
 from gaprune.evolve import largest_cost
 from gaprune.genome import Bits
-from gaprune.options import SearchOptions
+from gaprune.options import Layers, SearchOptions
 from gaprune.progress import Reporter
 from gaprune.prune import (
     Compensator,
@@ -117,9 +117,7 @@ def make_evaluator(
         OptionError: no network can keep to a constraint.
     """
     reporter.say("graph: tracing the network, and checking it with half of its channels gone")
-    graph = checked_graph(model, data.image_shape, layers=options.space.layers)
-    if left is not None and graph.neurons != left.neurons:  # since then more is understood
-        graph = checked_graph(model, data.image_shape, layers=options.space.layers, whole=left.layers)
+    graph = _graph(model, data, options.space.layers, left)
     costs = cost_model(model, graph, data.image_shape)
     statistics = kept.statistics(lambda: _statistics(options, model, graph, data, splits.calibration, reporter))
     space_form = space_options(options, splits.search.images.device)
@@ -151,6 +149,14 @@ def make_evaluator(
     )
     _check_within_reach(evaluator)
     return evaluator
+
+
+def _graph(model: nn.Module, data: ImageData, layers: Layers, left: Left | None) -> Graph:
+    """The pruning graph; of a run that goes on the one that it began with, whatever is understood by now."""
+    graph = checked_graph(model, data.image_shape, layers=layers)
+    if left is None or graph.neurons == left.neurons:
+        return graph
+    return checked_graph(model, data.image_shape, layers=layers, whole=left.layers)
 
 
 def largest_budget(evaluator: Evaluator) -> float:

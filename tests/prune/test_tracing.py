@@ -321,8 +321,8 @@ def test_a_network_that_is_not_understood_at_all_is_refused_with_its_layers_and_
 def test_where_convolutions_alone_are_asked_for_linear_layers_stay() -> None:
     model = prepared(FOLLOWED["a hidden linear layer"]())
     graph = checked_graph(model, SHAPE, layers="conv")
-    assert [group.name for group in graph.groups] == ["conv1", "conv2", "conv3"]
-    assert graph.unpruned == ()
+    assert [group.name for group in graph.groups] == ["conv2", "conv3"]
+    assert graph.unpruned == (("conv1", "it is an output of a linear layer"),)
 
 
 def test_what_was_left_whole_stays_so() -> None:

@@ -53,6 +53,7 @@ def instance_norm(found: Trace, node: Node) -> Axes:
     data = found.axes(source)
     _meet(found, node, data[1])
     if data[1] is not None:
+        found.attributes.append(Attribute(layer_of(node), "num_features", data[1]))
         _count(found, node, source, 1, data[1])
     return data
 
