@@ -14,6 +14,7 @@ from gaprune.options.choices import (
     Genes,
     Importance,
     LatencyRuntime,
+    Layers,
     Log,
     LogLevel,
     Normalise,
@@ -83,6 +84,7 @@ class GenomeOptions:
     """What may be removed, and how the rest makes up for it."""
 
     genes: Genes = option("neurons", "what may be removed: neurons, connections or both")
+    layers: Layers = option("all", "whose outputs are neurons: all layers with weights, or conv, convolutions alone")
     connection_groups: int = option(1, "tie connections into real grouped convolutions of this many groups", least=1)
     round_to: int | None = option(None, "kept widths are multiples of this; none is 1 on CPU, 8 on CUDA", least=1)
     importance: Importance = option("obs", "what guides the operators: obs, l2, bn, taylor or random")

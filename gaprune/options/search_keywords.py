@@ -14,6 +14,7 @@ from gaprune.options.choices import (
     Genes,
     Importance,
     LatencyRuntime,
+    Layers,
     Log,
     LogLevel,
     Normalise,
@@ -44,6 +45,7 @@ class SearchKeywords(TypedDict, total=False):
     std: Sequence[float] | float | None
     normalise: Normalise | None
     genes: Genes
+    layers: Layers
     connection_groups: int
     round_to: int | None
     importance: Importance

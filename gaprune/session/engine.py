@@ -12,7 +12,7 @@ from gaprune.data import ImageData, ImageSet, Splits, interleaved
 from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
 from gaprune.evolve import largest_cost
 from gaprune.genome import Bits
-from gaprune.options import SearchOptions, latency_limit
+from gaprune.options import Layers, SearchOptions, latency_limit
 from gaprune.progress import Reporter
 from gaprune.prune import (
     Compensator,
@@ -61,6 +61,19 @@ class Origin:
     kernels: dict[str, Bits]
 
 
+@dataclass(frozen=True)
+class Left:
+    """What a run that goes on could prune when it began.
+
+    Attributes:
+        neurons: how many.
+        layers: those that it left whole, at least in part.
+    """
+
+    neurons: int
+    layers: tuple[str, ...]
+
+
 def space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
     """How genomes are laid out on a device.
 
@@ -92,6 +105,7 @@ def make_evaluator(
     *,
     threads: int | None = None,
     timed: dict[str, Any] | None = None,
+    left: Left | None = None,
 ) -> Evaluator:
     """Trace the network, find its statistics and make the function from genome to outcome.
 
@@ -106,6 +120,7 @@ def make_evaluator(
         origin: what ``model`` was pruned from, if it was; candidates are compared with that.
         threads: CPU threads of an evaluation.
         timed: what the manifest of a run that goes on says of latency.
+        left: what stayed whole when the run began, if it goes on.
 
     Raises:
         ModelError: the network cannot be pruned.
@@ -114,7 +129,7 @@ def make_evaluator(
     if options.fitness.racing < 1:
         splits = replace(splits, search=_fair(splits.search, options.evolution.seed))
     reporter.say("graph: tracing the network, and checking it with half of its channels gone")
-    graph = checked_graph(model, data.image_shape)
+    graph = _graph(model, data, options.space.layers, left)
     costs = cost_model(model, graph, data.image_shape)
     space_form = space_options(options, splits.search.images.device)
     if origin is None:
@@ -158,6 +173,14 @@ def make_evaluator(
 def _fair(images: ImageSet, seed: int) -> ImageSet:
     """The same images in an order in which each rung of a race is a fair sample of the classes."""
     return images.select(interleaved(images.labels, seed=seed).to(images.labels.device))
+
+
+def _graph(model: nn.Module, data: ImageData, layers: Layers, left: Left | None) -> Graph:
+    """The pruning graph; of a run that goes on the one that it began with, whatever is understood by now."""
+    graph = checked_graph(model, data.image_shape, layers=layers)
+    if left is None or graph.neurons == left.neurons:
+        return graph
+    return checked_graph(model, data.image_shape, layers=layers, whole=left.layers)
 
 
 def largest_budget(evaluator: Evaluator) -> float:
