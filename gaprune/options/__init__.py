@@ -3,7 +3,19 @@
 Importable without torch, so that help and mistakes are answered at once.
 """
 
-from gaprune.options.choices import FORMS, MODELS, TEXT_MODEL, Data, Device, Genes, LogLevel, Stem, check_groups, names
+from gaprune.options.choices import (
+    FORMS,
+    MODELS,
+    TEXT_MODEL,
+    Data,
+    Device,
+    Genes,
+    Layers,
+    LogLevel,
+    Stem,
+    check_groups,
+    names,
+)
 from gaprune.options.cli import (
     BAD_INPUT,
     Interrupted,
@@ -89,6 +101,7 @@ __all__ = [
     "Interrupted",
     "IterationOptions",
     "LatencyOptions",
+    "Layers",
     "LogLevel",
     "LoudnessOptions",
     "MachineOptions",

@@ -296,7 +296,10 @@ class WidthSeconds(WidthFlops):
         super().__init__(graph)
         self._clock, self._layers = clock, graph.layers
         self._positions = np.array([layer.positions for layer in graph.layers], dtype=np.float64)
-        self._touched = [np.flatnonzero((self.into[:, g] > 0) | (self.out[:, g] > 0)) for g in range(len(graph.groups))]
+        ones = np.ones(len(graph.groups) + 1)
+        _, into = self._side("inputs", self._into, ones)
+        _, out = self._side("outputs", self._out, ones)
+        self._touched = [np.flatnonzero((into[:, g] > 0) | (out[:, g] > 0)) for g in range(len(graph.groups))]
         self._sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
 
     def total(self, widths: Floats) -> float:
@@ -318,7 +321,8 @@ class WidthSeconds(WidthFlops):
     def _seconds(self, widths: Floats, layers: NDArray[np.int64]) -> Floats:
         """(layers,) corrected seconds of some layers."""
         whole = np.append(widths, 1.0)
-        inputs, outputs = self.into[layers] @ whole, self.out[layers] @ whole
+        inputs = self._side("inputs", self._into, whole)[0][layers]
+        outputs = self._side("outputs", self._out, whole)[0][layers]
         grids = [self._clock.grids[number] for number in layers]
         alone = [
             0.0 if grid is None else grid.at(outs if self._layers[number].kind == "depthwise" else ins, outs)
