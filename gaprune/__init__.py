@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gaprune.commands.compare import compare as compare
+    from gaprune.commands.export import export as export
     from gaprune.commands.finetune import finetune as finetune
     from gaprune.commands.result import SearchResult as SearchResult
     from gaprune.commands.search import search as search
@@ -35,6 +37,8 @@ __all__ = [
     "Reporter",
     "Run",
     "SearchResult",
+    "compare",
+    "export",
     "finetune",
     "from_arrays",
     "image_data",
@@ -52,6 +56,8 @@ _HOMES = {
     "Reporter": "gaprune.progress",
     "Run": "gaprune.views",
     "SearchResult": "gaprune.commands.result",
+    "export": "gaprune.export",
+    "compare": "gaprune.compare",
     "finetune": "gaprune.finetune",
     "from_arrays": "gaprune.data",
     "image_data": "gaprune.data",

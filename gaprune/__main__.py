@@ -23,6 +23,7 @@ COMMANDS = {
     "report": "write what searches have found as one page, or follow one that is at work",
     "status": "say where a run stands",
     "compare": "set quantization, Tucker, distillation and pruning beside members of a front",
+    "export": "write a member, or a row of a comparison, as the file that ships: ONNX, pt2, a state dict",
 }
 
 EXAMPLES = (
@@ -31,6 +32,7 @@ EXAMPLES = (
     "gaprune finetune runs/vgg16-cifar10-20261121-184000 --pick knee --epochs 10",
     "gaprune report runs/vgg16-cifar10-20261121-184000",
     "gaprune compare --run runs/vgg16-cifar10-20261121-184000",
+    "gaprune export runs/vgg16-cifar10-20261121-184000 --pick knee --with-preprocessing",
 )
 
 

@@ -47,7 +47,7 @@ class TrainingError(GapruneError):
 
 
 class MethodError(GapruneError):
-    """A compression method does not apply, or not in this order, or lacks a library."""
+    """A way to compress, run or ship a network does not apply, or not in this order, or lacks a library."""
 
 
 def one_line(text: str) -> str:
@@ -64,6 +64,6 @@ def first_line(error: BaseException) -> str:
     return one_line((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
-def choice_error(what: str, got: str, valid: tuple[str, ...] | list[str]) -> OptionError:
+def choice_error(what: str, got: object, valid: tuple[str, ...] | list[str]) -> OptionError:
     """The error for a name that is none of the valid ones, which it lists."""
     return OptionError(f"unknown {what} {got!r}: choose one of {', '.join(valid)}")

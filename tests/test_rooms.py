@@ -14,6 +14,7 @@ PACKAGE = Path(gaprune.__file__).parent
 
 ORDER = (
     "errors",
+    "kinds",
     "genome",
     "options",
     "progress",
@@ -22,6 +23,7 @@ ORDER = (
     "models",
     "data",
     "prune",
+    "runtimes",
     "evaluate",
     "evolve",
     "views",
@@ -35,6 +37,7 @@ ORDER = (
     "compress",
     "campaigns",
     "text",
+    "shipping",
     "commands",
 )
 """From the ground up: a room imports rooms below it."""
@@ -45,7 +48,7 @@ PRUNE = ("graph", "cut", "norms", "compensate", "rank")
 OPEN = ("commands", "text", "testing")
 """Rooms without a face: a module a command, options that must not bring their room, suites for tests."""
 
-COMMANDS = ("search", "train", "finetune", "compare", "report", "status")
+COMMANDS = ("search", "train", "finetune", "compare", "report", "status", "export")
 NO_ROOMS = ("__init__", "__main__", "callables", *COMMANDS, "testing")
 """What stands above all rooms."""
 

@@ -17,6 +17,7 @@ from gaprune.device import card_names, neutral, pinned
 from gaprune.errors import OptionError, RunError
 from gaprune.evaluate import Objective
 from gaprune.front import CSV, PICTURE, draw, finished_front, logged, reopened
+from gaprune.kinds import PATH, REPORTER, check
 from gaprune.options import (
     SHARED_NEEDS,
     FinetuneKeywords,
@@ -68,6 +69,7 @@ def finetune(
         GapruneError: anything that the caller can mend, in one line.
     """
     check_kinds(model, data, by_name=False)
+    check({"run": (run, PATH), "reporter": (reporter, REPORTER.or_none())})
     typed = from_keywords(FinetuneOptions, options, ("run",))
     made = FinetuneOptions.of(run=Path(run), **typed, given=frozenset(typed)).settled()
     made.check()

@@ -12,12 +12,14 @@ from torch import nn
 
 from gaprune.errors import OptionError, first_line
 from gaprune.front import CSV, PICTURE
+from gaprune.options import LATENCY
 from gaprune.progress import Reporter, duration, show
 from gaprune.runs import (
     MEGABYTE,
     SECONDS,
     FrontRow,
     RunDirectory,
+    Timed,
     frame,
     front_table,
     members,
@@ -28,7 +30,9 @@ from gaprune.runs import (
     share_left,
 )
 from gaprune.runs import Baseline as Original
+from gaprune.runtimes import in_words
 from gaprune.saved import load
+from gaprune.session import SECONDS_OF_ORIGINAL
 from gaprune.views import REPORT, write_report
 
 if TYPE_CHECKING:
@@ -51,6 +55,7 @@ class SearchResult:
         original: what the network reaches and costs that was searched; ``None`` where that is not known.
         seconds: wall time of the search over all sessions; ``None`` where it is not known.
         candidates: how many were evaluated; ``None`` where it is not known.
+        timed: under which conditions the rows were timed, and what the original took; ``None`` where nobody asked.
     """
 
     path: Path
@@ -61,6 +66,7 @@ class SearchResult:
     original: Original | None = None
     seconds: float | None = None
     candidates: int | None = None
+    timed: Timed | None = None
 
     @classmethod
     def of_run(
@@ -70,7 +76,9 @@ class SearchResult:
         manifest = run.manifest
         original, seconds, candidates = (manifest.get(name) for name in ("original", SECONDS, "evaluations"))
         known = None if original is None else Original(**original)
-        return cls(run.path, rows, picked, model, satisfied, known, seconds, candidates)
+        how = manifest.get(LATENCY)
+        timed = None if how is None else Timed(in_words(how), float(how[SECONDS_OF_ORIGINAL]))
+        return cls(run.path, rows, picked, model, satisfied, known, seconds, candidates, timed)
 
     def load(self, row: FrontRow | int | str | None = None) -> nn.Module:
         """The compact network of a row, or of its index or name; of the picked one by default.
@@ -110,11 +118,11 @@ class SearchResult:
 
     def __str__(self) -> str:
         """The table of the front."""
-        return plain_table(self.rows, baseline=self.original, picked=self.picked)
+        return plain_table(self.rows, baseline=self.original, picked=self.picked, timed=self.timed)
 
     def __rich__(self) -> Table:
         """The table of the front."""
-        return front_table(self.rows, baseline=self.original, picked=self.picked)
+        return front_table(self.rows, baseline=self.original, picked=self.picked, timed=self.timed)
 
     def _repr_markdown_(self) -> str:
         """The table of the front, for notebooks."""
@@ -129,9 +137,9 @@ def show_front(result: SearchResult, reporter: Reporter, *, every: bool = False)
         reporter: where to.
         every: whether to show all rows of a long front.
     """
-    rows, baseline, picked = result.rows, result.original, result.picked
-    drawn = front_table(rows, baseline=baseline, picked=picked, every=every)
-    show(reporter, drawn, plain_table(rows, baseline=baseline, picked=picked, every=every))
+    shown: dict[str, Any] = {"baseline": result.original, "picked": result.picked, "timed": result.timed}
+    drawn = front_table(result.rows, every=every, **shown)
+    show(reporter, drawn, plain_table(result.rows, every=every, **shown))
 
 
 def show_result(result: SearchResult, reporter: Reporter, *, every: bool = False) -> None:
@@ -163,6 +171,8 @@ def described(result: SearchResult, row: FrontRow) -> str:
     if lost is not None:
         change = f"{'gains' if lost < 0 else 'loses'} {abs(lost):.2f} points of test accuracy"
         parts.append(f"{change} with {share_left(row.flops_share)}% of the FLOPs")
+    if row.latency is not None and row.latency_share is not None:
+        parts.append(f"takes {1e3 * row.latency:.3g} ms, {share_left(row.latency_share)}% of the time")
     model = ", model=model" if result.model is not None else ""
     return ", ".join([*parts, f'gaprune.load("{result.path / row.path}"{model})'])
 

@@ -17,11 +17,12 @@ from gaprune.commands.boards import boards
 from gaprune.commands.lines import SEARCH as PROG
 from gaprune.commands.lines import search_main as main
 from gaprune.commands.result import SearchResult, report_of, show_result
-from gaprune.data import ImageData, data_names
+from gaprune.data import ImageData
 from gaprune.device import neutral
 from gaprune.errors import BackendError, OptionError, RunError
 from gaprune.evaluate import Objective, Outcome
 from gaprune.front import check_identity, draw, part_of, save_front, save_ladder
+from gaprune.kinds import REPORTER, check
 from gaprune.options import (
     ROUNDS,
     Interrupted,
@@ -35,6 +36,7 @@ from gaprune.options import (
 )
 from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.prune import Costs
+from gaprune.recovery import recover_front
 from gaprune.runs import MEGABYTE, FrontRow, RunDirectory, check_free, default_run_path, pick
 from gaprune.session import (
     Before,
@@ -45,6 +47,7 @@ from gaprune.session import (
     check_callbacks,
     check_kinds,
     check_names,
+    data_options,
     of_a_callback,
     open_backend,
     prepare,
@@ -84,6 +87,7 @@ def search(
         GapruneError: anything that the caller can mend, in one line.
     """
     check_kinds(model, data, by_name=True)
+    check({"reporter": (reporter, REPORTER.or_none())})
     own = Own(
         model=None if isinstance(model, str) else model,
         data=data if isinstance(data, ImageData) else None,
@@ -113,10 +117,7 @@ def _named(model: object, data: object, objectives: Sequence[str | Objective] | 
     found: dict[str, Any] = {}
     if isinstance(model, str):
         found["model"] = model
-    if isinstance(data, Path) or (isinstance(data, str) and data not in data_names() and Path(data).exists()):
-        found["data_dir"] = Path(data)
-    elif isinstance(data, str):
-        found["data"] = data
+    found |= data_options(data)
     if objectives is not None:
         found["objectives"] = tuple(item.name if isinstance(item, Objective) else str(item) for item in objectives)
     return found
@@ -209,13 +210,14 @@ def _run_searches(
     """Every outcome, and the saved front."""
     if job.options.evolution.algorithm == ROUNDS:
         return run_campaign(RoundsPolicy(job, run, reporter), make_backend)
-    if job.options.recover.iterations > 1:
+    if job.options.again.iterations > 1:
         return run_campaign(IterationsPolicy(job, run, reporter), make_backend)
     began = time.perf_counter()
     found = run_search(job, run, make_backend, reporter)
     run.note_stage(SEARCHING, began)
     began = time.perf_counter()
-    rows = save_front(job, run, found, reporter)
+    rows, seconds = save_front(job, run, found, reporter), job.options.space.recover
+    rows = rows if seconds is None else recover_front(job, run, rows, seconds, reporter)
     run.note_stage(BUILDING, began)
     return found.evaluated, rows
 
@@ -232,7 +234,7 @@ def _satisfied(job: Job, rows: list[FrontRow], reporter: Reporter) -> bool:
     """Whether the members keep to the constraints, as handed out; one line where they do not."""
     nearest = rows[0]
     costs = Costs(nearest.flops, nearest.params, round(nearest.size_mb * MEGABYTE))
-    shortfalls = job.evaluator.constraints.shortfalls(costs, nearest.search_accuracy)
+    shortfalls = job.evaluator.constraints.shortfalls(costs, nearest.search_accuracy, nearest.latency_share)
     if shortfalls:
         reporter.say(f"no network was found that keeps to the constraints; the nearest has {'; '.join(shortfalls)}")
     return not shortfalls

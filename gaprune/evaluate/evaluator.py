@@ -17,7 +17,12 @@ from gaprune.evaluate.measurement import Measurement, measure
 from gaprune.evaluate.objectives import Objective
 from gaprune.evaluate.outcome import Outcome
 from gaprune.genome import Genome
+from gaprune.options import LATENCY
 from gaprune.prune import Anchors, Compactor, Compensator, Costs, Masks, PruningSpace, Recalibrator, fold
+from gaprune.runtimes import Clock, Latency
+
+LATENCY_VALUES = (LATENCY, f"{LATENCY}_low", f"{LATENCY}_high")
+"""Of an outcome: seconds of a batch, and the ends of their interval."""
 
 REMEMBERED = 4096
 """Genomes whose costs are remembered: more than a generation has, which are asked for up to four times."""
@@ -59,10 +64,12 @@ class Evaluator:
         original: what costs are compared with, where that is not the whole of ``model``.
         anchors: what the original's batch norms give on the calibration images, in the task's batches, which those of
             compact networks are to give as well; ``None`` recalibrates to mean 0 and variance 1.
+        clock: tells how long networks take; ``None`` where nobody asks.
 
     Attributes:
         norms: batch norms that are folded while fitness is measured.
         constraints: with shares as counts.
+        clock: tells how long networks take, if anybody asks.
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class Evaluator:
         constraints: Constraints | None = None,
         original: Costs | None = None,
         anchors: Anchors | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.space = space
         self.task = task
@@ -86,6 +94,9 @@ class Evaluator:
         self.norms = space.graph.norms
         self.original = original or space.costs(Masks.full(space.graph))
         self.constraints = (constraints or Constraints()).counted(self.original)
+        self.clock = clock
+        self._judges_latency = self.constraints.latency is not None or any(o.name == LATENCY for o in objectives)
+        self._latencies: dict[str, Latency] = {}
 
     def __call__(self, genome: Genome, at_least: float = 0.0) -> Outcome:
         """Evaluate one genome. A candidate that raises or yields NaN becomes a failed outcome.
@@ -98,7 +109,8 @@ class Evaluator:
         start = time.perf_counter()
         try:
             masks = self.space.masks(genome)
-            candidate = self._candidate(self.costs(genome, masks), lambda: self.fitness(masks, at_least))
+            self.costs(genome, masks)
+            candidate = self._candidate(genome, lambda: self.fitness(masks, at_least))
             values, minimised, violation = self._judge(candidate)
         except Exception as error:  # a foreign network or objective may raise anything
             reason = first_line(error)
@@ -134,12 +146,13 @@ class Evaluator:
 
         Raises whatever an objective raises, and ``RuntimeError`` for one that measures all the same.
         """
-        candidate = self._candidate(self.costs(genome), _refuse_to_measure)
+        candidate = self._candidate(genome, _refuse_to_measure)
         return {o.name: float(o.minimised(candidate)) for o in self.objectives if o.costs_only}
 
     def cost_violation(self, genome: Genome) -> float:
         """What the costs alone violate the constraints by: known without building the network."""
-        return self.constraints.violation(self.costs(genome))
+        known = self.clock is not None and self.clock.counts and self.constraints.latency is not None
+        return self.constraints.violation(self.costs(genome), latency=self.latency(genome).share if known else None)
 
     def judge(self, genome: Genome, measured: Measurement) -> tuple[dict[str, float], dict[str, float], float]:
         """What a genome is worth whose network was ``measured`` elsewhere.
@@ -147,7 +160,36 @@ class Evaluator:
         Returns:
             Plain values and what is minimised, by objective, and the violation of the constraints.
         """
-        return self._judge(self._candidate(self.costs(genome), _refuse_to_measure, measured))
+        return self._judge(self._candidate(genome, _refuse_to_measure, measured))
+
+    def latency(self, genome: Genome) -> Latency:
+        """How long a genome's network takes; timed once, or known from the log.
+
+        Raises:
+            MethodError: its runtime does not take it.
+        """
+        assert self.clock is not None, "who asks for latency makes a clock"
+        if genome.key not in self._latencies:
+            masks = self.space.masks(genome)
+            self._latencies[genome.key] = self.clock(masks, lambda: self._as_timed(masks))
+        return self._latencies[genome.key]
+
+    def remember(self, outcome: Outcome) -> None:
+        """Take the latency of a logged outcome for known, so that nothing is timed twice."""
+        if LATENCY in outcome.values:
+            self.remember_latency(outcome.key, *(outcome.values[name] for name in LATENCY_VALUES))
+
+    def remember_latency(self, key: str, seconds: float, low: float, high: float) -> None:
+        """Take the latency of a genome, by its key, for known."""
+        if self.clock is not None:
+            self._latencies[key] = Latency(seconds, low, high, seconds / self.clock.reference)
+
+    def _as_timed(self, masks: Masks) -> nn.Module:
+        """The compact network with any weights: time does not depend on them."""
+        with torch.no_grad():
+            network = self._compact(masks, None)
+            fold(network, self.norms)
+        return network
 
     def network(self, genome: Genome) -> nn.Module:
         """The compact network of a genome, compensated, batch norm recalibrated, in eval mode, in float32."""
@@ -194,18 +236,23 @@ class Evaluator:
         return measure(network, images, self.task.mean, self.task.std, batch_size=self.task.batch_size)
 
     def _candidate(
-        self, costs: Costs, measure: Callable[[], Measurement], measurement: Measurement | None = None
+        self, genome: Genome, measure: Callable[[], Measurement], measurement: Measurement | None = None
     ) -> _Candidate:
-        return _Candidate(costs, self.original, self.task.classes, measure, measurement)
+        costs, classes = self.costs(genome), self.task.classes
+        return _Candidate(costs, self.original, classes, measure, lambda: self.latency(genome), measurement)
 
     def _judge(self, candidate: _Candidate) -> tuple[dict[str, float], dict[str, float], float]:
         minimised = {objective.name: float(objective.minimised(candidate)) for objective in self.objectives}
         values = {objective.name: float(objective.value(candidate)) for objective in self.objectives}
         accuracy = None if self.constraints.accuracy is None else candidate.measured.accuracy
-        violation = self.constraints.violation(candidate.costs, accuracy)
+        stopped = candidate.measurement is not None and candidate.measurement.bound
+        latency = candidate.latency if self._judges_latency and not stopped else None
+        violation = self.constraints.violation(candidate.costs, accuracy, None if latency is None else latency.share)
         values.update(flops=candidate.costs.flops, params=candidate.costs.params, size=candidate.costs.size)
         if candidate.measurement is not None:
             values.update(accuracy=candidate.measurement.accuracy, loss=candidate.measurement.loss)
+        if latency is not None:
+            values.update(zip(LATENCY_VALUES, (latency.seconds, latency.low, latency.high), strict=True))
         return values, minimised, violation
 
 
@@ -218,6 +265,7 @@ class _Candidate:
         original: costs of the original.
         classes: number of classes.
         measure: how it is measured.
+        time: how long it takes.
         measurement: what that gave; ``None`` as long as nobody has asked.
     """
 
@@ -225,6 +273,7 @@ class _Candidate:
     original: Costs
     classes: int
     measure: Callable[[], Measurement]
+    time: Callable[[], Latency]
     measurement: Measurement | None = None
 
     @property
@@ -232,6 +281,10 @@ class _Candidate:
         if self.measurement is None:
             self.measurement = self.measure()
         return self.measurement
+
+    @property
+    def latency(self) -> Latency:
+        return self.time()
 
 
 def _refuse_to_measure() -> Measurement:

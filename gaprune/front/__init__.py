@@ -15,10 +15,11 @@ from gaprune.front.members import (
     saved_front,
 )
 from gaprune.front.picture import PICTURE, draw, logged
-from gaprune.front.reopen import check_identity, finished_front, part_of, reopened
+from gaprune.front.reopen import DONE, check_identity, finished_front, part_of, reopened
 
 __all__ = [
     "CSV",
+    "DONE",
     "FRONT",
     "PICTURE",
     "check_identity",

@@ -60,9 +60,18 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
     saved = saved_front(run, marks)
     if saved is not None:
         return saved
+    _remember_times(job, run)
     with new_front(run) as folder, pinned(job.threads):
         rows = _members(job, found, folder, Builder(job, reporter), reporter)
     return replace_front(job, run, rows, marks)
+
+
+def _remember_times(job: Job, run: RunDirectory) -> None:
+    """Members of an older front that were timed are not timed again."""
+    if (run.path / CSV).exists():
+        for row in read_csv(run.path / CSV):
+            if row.latency is not None:
+                job.evaluator.remember_latency(row.key, row.latency, row.latency, row.latency)
 
 
 def saved_front(run: RunDirectory, marks: Mapping[str, Any]) -> list[FrontRow] | None:
@@ -204,6 +213,7 @@ def member_row(
     """A network's row, its costs counted in the job's space; not numbered."""
     masks = job.space.masks(genome)
     costs = job.space.costs(masks)
+    latency = None if job.evaluator.clock is None else job.evaluator.latency(genome)
     return FrontRow(
         index=-1,
         key=genome.key,
@@ -216,6 +226,8 @@ def member_row(
         params_share=costs.params / job.original.params,
         size_mb=costs.size / MEGABYTE,
         widths=tuple(int(masks.neurons[group.slice].sum()) for group in job.space.graph.groups),
+        latency=None if latency is None else latency.seconds,
+        latency_share=None if latency is None else latency.share,
     )
 
 
@@ -267,6 +279,7 @@ def _metrics(row: FrontRow, built: Built, flops_counted: int) -> dict[str, Any]:
         "params_share": row.params_share,
         "size_mb": row.size_mb,
         "widths": list(row.widths),
+        **({} if row.latency is None else {"latency": row.latency, "latency_share": row.latency_share}),
     }
 
 
@@ -291,13 +304,21 @@ std {_round(job.data.std)}.
 | accuracy, test set | {row.test_accuracy:.4f} | {job.original.test_accuracy:.4f} |
 | FLOPs, one image | {row.flops:,} | {row.flops_share:.1%} |
 | parameters | {row.params:,} | {row.params_share:.1%} |
-
+{_latency_line(job, row)}
 FLOPs as fvcore counts them; masked kernels are left out. Made {made}.
 
 | channel group (first convolution) | neurons | kept |
 |---|---|---|
 {widths}
 """
+
+
+def _latency_line(job: Job, row: FrontRow) -> str:
+    """The row of a table, where the member was timed."""
+    clock = job.evaluator.clock
+    if clock is None or row.latency is None:
+        return ""
+    return f"| latency, {clock.conditions} | {1e3 * row.latency:.3g} ms | {row.latency_share:.1%} |\n"
 
 
 def _round(values: tuple[float, ...]) -> list[float]:

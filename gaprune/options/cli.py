@@ -33,6 +33,7 @@ from gaprune.options.fields import (
     options_from_record,
     options_record,
 )
+from gaprune.options.units import number_in
 
 __all__ = [
     "BAD_INPUT",
@@ -211,7 +212,7 @@ def _parser(options_class: type[Any], prog: str) -> _Parser:
 
 def _add_config(parser: argparse._ArgumentGroup) -> None:
     def path(name: str) -> Callable[[str], Any]:
-        return lambda value: _read(flag(name), Path, (), value)
+        return lambda value: _read_as(flag(name), Path, (), value)
 
     text = "a TOML file of options, by their names; what is typed wins over it"
     parser.add_argument(flag(CONFIG), type=path(CONFIG), default=_UNTYPED, metavar="FILE", help=text)
@@ -258,7 +259,7 @@ def _add_place(parser: argparse._ActionsContainer, entry: Entry) -> None:
             nargs="*",
             action=_Several,
             default=_UNTYPED,
-            type=lambda value: _read(entry.flag, Path, (), value),
+            type=lambda value: _read_as(entry.flag, Path, (), value),
             metavar=metavar.removesuffix("..."),
             help=text,
         )
@@ -272,11 +273,22 @@ def _places(options_class: type[Any]) -> list[Entry]:
 
 
 def _reader(entry: Entry) -> Callable[[str], Any]:
-    return lambda value: _read(entry.flag, entry.kind, entry.choices, value)
+    return lambda value: _read(entry, value)
 
 
-def _read(typed: str, kind: Any, choices: Sequence[str], value: str) -> Any:
+def _read(entry: Entry, value: str) -> Any:
     """What a text stands for as the value of an option.
+
+    Raises:
+        OptionError: one line that names the option and says what it takes.
+    """
+    if entry.units:
+        return number_in(entry.flag, value, entry.units)
+    return _read_as(entry.flag, entry.kind, entry.choices, value)
+
+
+def _read_as(typed: str, kind: Any, choices: Sequence[str], value: str) -> Any:
+    """What a text stands for as a value of a kind.
 
     Raises:
         OptionError: one line that names the option and says what it takes.
@@ -290,7 +302,7 @@ def _read(typed: str, kind: Any, choices: Sequence[str], value: str) -> Any:
     if kind == tuple[float, ...]:
         return _numbers(typed, value)
     if kind == tuple[Path, ...]:
-        return tuple(_read(typed, Path, (), item.strip()) for item in value.split(","))
+        return tuple(_read_as(typed, Path, (), item.strip()) for item in value.split(","))
     if typing.get_origin(kind) is not tuple:
         return _checked(typed, choices, value)
     items = tuple(item.strip() for item in value.split(","))

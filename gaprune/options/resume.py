@@ -18,7 +18,7 @@ PLACES = names_of(ClusterOptions)
 ALWAYS = ("pick", "yes", "cache_dir", "data_dir", "checkpoint", *PLACES)
 """Options that a resumed search may be given anew; images and weights are compared by content."""
 
-MAY_CHANGE = ("generations", "polish", *ALWAYS)
+MAY_CHANGE = ("generations", "polish", "recover", *ALWAYS)
 """The same for a single search."""
 
 MAY_CHANGE_WITH_ROUNDS = ("rounds", *ALWAYS)

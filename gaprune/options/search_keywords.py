@@ -13,6 +13,7 @@ from gaprune.options.choices import (
     Device,
     Genes,
     Importance,
+    LatencyRuntime,
     Log,
     LogLevel,
     Normalise,
@@ -48,11 +49,16 @@ class SearchKeywords(TypedDict, total=False):
     compensation: Compensation
     recalibration: Recalibration
     polish: bool
+    recover: float | None | str
     precision: Precision
-    max_flops: float | None
-    max_params: float | None
-    max_size: float | None
-    min_accuracy: float | None
+    max_flops: float | None | str
+    max_params: float | None | str
+    max_size: float | None | str
+    min_accuracy: float | None | str
+    max_latency: str | None
+    latency_runtime: LatencyRuntime | None
+    latency_batch: int
+    latency_threads: int | None
     algorithm: Algorithm
     population: int
     generations: int

@@ -21,6 +21,7 @@ from gaprune.runs.front import (
     SHORT,
     Baseline,
     FrontRow,
+    Timed,
     member_folder,
     member_name,
     read_csv,
@@ -31,7 +32,7 @@ from gaprune.runs.ladder import LADDER_NAME, LadderTable, read_ladder, write_lad
 from gaprune.runs.lock import HOLDER_NAME, DirectoryLock
 from gaprune.runs.log import EvaluationLog
 from gaprune.runs.manifest import environment, processor
-from gaprune.runs.picking import check_choice, check_rule, choose, is_member, members, pick
+from gaprune.runs.picking import check_choice, check_one, check_rule, choose, choose_one, is_member, members, pick
 from gaprune.runs.states import State, latest_state, save_state
 from gaprune.runs.tables import MEGABYTE, cell, csv_table, markdown
 
@@ -55,12 +56,15 @@ __all__ = [
     "LadderTable",
     "RunDirectory",
     "State",
+    "Timed",
     "atomic_write",
     "cell",
     "check_choice",
     "check_free",
+    "check_one",
     "check_rule",
     "choose",
+    "choose_one",
     "csv_table",
     "default_run_path",
     "environment",

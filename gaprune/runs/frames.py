@@ -34,6 +34,8 @@ def frame(records: Sequence[dict[str, Any]], index: str, instead: str) -> Any:
 def row_values(row: FrontRow, original: Baseline | None) -> dict[str, Any]:
     """A member's values by name, flat, with what it loses."""
     values = asdict(row)
+    if row.latency is None:
+        del values["latency"], values["latency_share"]
     objectives = values.pop("objectives")
     lost = None if original is None else points_lost(row, original)
     named = {"name": row.name, **values, "points_lost": lost}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from gaprune.errors import OptionError
 from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
 from gaprune.evolve import largest_cost
 from gaprune.genome import Bits
-from gaprune.options import SearchOptions
+from gaprune.options import SearchOptions, latency_limit
 from gaprune.progress import Reporter
 from gaprune.prune import (
     Compensator,
@@ -33,7 +34,9 @@ from gaprune.prune import (
 )
 from gaprune.runs import MEGABYTE
 from gaprune.runs import Baseline as Original
+from gaprune.runtimes import Clock
 from gaprune.session.statistics_cache import Kept
+from gaprune.session.timing import make_clock
 from gaprune.training import bfloat16_pays
 
 CUDA_ROUND_TO = 8
@@ -69,10 +72,13 @@ def space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
     return SpaceOptions(options.space.genes, round_to, options.space.connection_groups)
 
 
-def constraints(options: SearchOptions) -> Constraints:
+def constraints(options: SearchOptions, clock: Clock | None = None) -> Constraints:
     """What members should keep to; ``OptionError`` for a limit that says nothing."""
-    limits = options.fitness
-    return Constraints(limits.max_flops, limits.max_params, limits.max_size, limits.min_accuracy)
+    limits, latency = options.fitness, None
+    if clock is not None and options.latency.max_latency is not None:
+        limit, share = latency_limit(options.latency.max_latency)
+        latency = limit if share else limit / clock.reference
+    return Constraints(limits.max_flops, limits.max_params, limits.max_size, limits.min_accuracy, latency)
 
 
 def make_evaluator(
@@ -84,6 +90,9 @@ def make_evaluator(
     reporter: Reporter,
     kept: Kept,
     origin: Origin | None = None,
+    *,
+    threads: int | None = None,
+    timed: dict[str, Any] | None = None,
 ) -> Evaluator:
     """Trace the network, find its statistics and make the function from genome to outcome.
 
@@ -96,6 +105,8 @@ def make_evaluator(
         reporter: told how long statistics take.
         kept: statistics of an earlier preparation.
         origin: what ``model`` was pruned from, if it was; candidates are compared with that.
+        threads: CPU threads of an evaluation.
+        timed: what the manifest of a run that goes on says of latency.
 
     Raises:
         ModelError: the network cannot be pruned.
@@ -119,6 +130,9 @@ def make_evaluator(
         batch_size=options.machine.batch_size,
         half=precision(options, splits.search.images.device) == "bfloat16",
     )
+    clock = make_clock(
+        options, model, graph, data, splits, objectives, threads or torch.get_num_threads(), reporter, timed
+    )
     compensator = None
     if options.space.compensation != "none":
         compensator = Compensator(model, graph, statistics, form=options.space.compensation)
@@ -128,9 +142,10 @@ def make_evaluator(
         task,
         objectives,
         compensator,
-        constraints(options),
+        constraints(options, clock),
         None if origin is None else origin.costs,
         statistics.anchors if options.space.recalibration == "anchored" else None,
+        clock,
     )
     _check_within_reach(evaluator)
     return evaluator

@@ -17,7 +17,7 @@ from gaprune.data import ImageData, Splits, default_cache_dir, normalisation_lin
 from gaprune.device import choose_device, pinned
 from gaprune.evaluate import Evaluator, Objective, resolve_objectives, resolve_selector
 from gaprune.models import check_name
-from gaprune.options import ROUNDS, SearchOptions, record
+from gaprune.options import LATENCY, ROUNDS, SearchOptions, record
 from gaprune.progress import Reporter
 from gaprune.prune import PruningSpace
 from gaprune.runs import SECONDS, environment
@@ -28,6 +28,7 @@ from gaprune.session.judging import judged
 from gaprune.session.own import Own, opened
 from gaprune.session.placement import Placement, place
 from gaprune.session.statistics_cache import Kept
+from gaprune.session.timing import check_latency_placed, judges_latency, latency_record
 from gaprune.training import check_given, digest_images, digest_json, digest_tensors
 
 
@@ -103,6 +104,7 @@ class Job:
             "threads": self.threads,
             "precision": self.identity["precision"],
             "kernels": "cuDNN deterministic, not timed; no TF32",
+            **latency_record(self.evaluator.clock),
             "identity": self.identity,
             "environment": environment(cuda),
             SECONDS: 0.0,
@@ -118,12 +120,14 @@ class Before:
         search_from: where its search set comes from, whatever weights are shipped by now.
         mean: of the pixels, whatever anybody says of them by now; empty where that is not recorded.
         std: likewise.
+        latency: under which conditions networks were timed, and what the original took; ``None`` where none was.
     """
 
     weights: str | None
     search_from: str | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    latency: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> Before:
@@ -134,6 +138,7 @@ class Before:
             search_from=data.get("splits", {}).get("search_from"),
             mean=tuple(data.get("mean", ())),
             std=tuple(data.get("std", ())),
+            latency=manifest.get(LATENCY),
         )
 
     def normalised(self, data: ImageData, reporter: Reporter) -> ImageData:
@@ -183,6 +188,7 @@ def check_names(options: SearchOptions, own: Own) -> Checked:
     space_options(options, torch.device("cpu"))
     wanted = options.fitness.objectives if own.objectives is None else own.objectives
     objectives = (resolve_selector(wanted),) if options.evolution.algorithm == ROUNDS else resolve_objectives(wanted)
+    check_latency_placed(options, objectives, placement)
     return Checked(options, own, objectives, placement)
 
 
@@ -221,7 +227,10 @@ def prepare(
     kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
     with pinned(threads):
         found = judged(options, baseline.model, data, splits, reporter, settled=before is not None)
-        evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept)
+        timed = None if before is None else before.latency
+        evaluator = make_evaluator(
+            options, baseline.model, data, splits, objectives, reporter, kept, threads=threads, timed=timed
+        )
         original = measure_original(baseline.model, evaluator, splits, found, reporter)
     return Job(
         options=options,
@@ -248,6 +257,7 @@ def _search_identity(
     options: SearchOptions, evaluator: Evaluator, device: torch.device, threads: int
 ) -> dict[str, Any]:
     """What names how candidates are laid out and judged."""
+    clock = evaluator.clock if judges_latency(options, evaluator.objectives) else None
     return {
         "objectives": [objective.name for objective in evaluator.objectives],
         "genes": evaluator.space.layout.size,
@@ -255,6 +265,7 @@ def _search_identity(
         "device": device.type,
         "threads": threads,
         "precision": precision(options, device),
+        **({} if clock is None else {LATENCY: clock.conditions.record()}),
     }
 
 

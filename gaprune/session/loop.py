@@ -88,6 +88,8 @@ def evolve(
     )
     _restore(algorithm, run)
     known, earlier = _known(run, algorithm.generation)
+    for outcome in known.values():
+        job.evaluator.remember(outcome)
     _check_logged(algorithm, known, run)
     floors = Floors(job.evaluator)
     floors.learn(earlier)
@@ -192,6 +194,7 @@ def _evaluate(
         run.log.append({"generation": generation, **outcome.record()})
         _log.debug("generation %d: %s", generation, outcome)
         known[outcome.key] = outcome
+        ahead.remember(outcome)
         ahead.done(outcome)
         task.advance(1, share=ahead.share(), generation=str(generation))
 
@@ -212,6 +215,7 @@ class _Ahead:
 
     def __init__(self, job: Job, base: float) -> None:
         self._space = job.space
+        self._evaluator = job.evaluator
         self._work = Workload(base)
         self._costs: dict[str, float] = {}
         self._asked = self._fresh = 0
@@ -228,6 +232,10 @@ class _Ahead:
             alike = Pieces.of(self._costs.values()).times(1 / len(new))
             self._later = alike.times(len(genomes) * self._fresh / self._asked)
         self._left = generations
+
+    def remember(self, outcome: Outcome) -> None:
+        """What was measured elsewhere is known here."""
+        self._evaluator.remember(outcome)
 
     def done(self, outcome: Outcome) -> None:
         """A candidate of the generation is evaluated."""
