@@ -1,5 +1,6 @@
 """From genomes to numbers: objectives, the evaluator, and where it runs. Knows nothing of evolution."""
 
+from gaprune.evaluate.attack import ATTACKS, Attack, Robustness, robustness, under_attack
 from gaprune.evaluate.backend import Backend, LocalBackend
 from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.evaluator import Evaluator, FitnessTask
@@ -9,6 +10,8 @@ from gaprune.evaluate.objectives import Candidate, Objective, objective_names, r
 from gaprune.evaluate.outcome import Outcome, expected_matrix, objective_matrix, violations
 
 __all__ = [
+    "ATTACKS",
+    "Attack",
     "Backend",
     "Candidate",
     "Constraints",
@@ -19,11 +22,14 @@ __all__ = [
     "Measurement",
     "Objective",
     "Outcome",
+    "Robustness",
     "expected_matrix",
     "measure",
     "objective_matrix",
     "objective_names",
     "resolve_objectives",
     "resolve_selector",
+    "robustness",
+    "under_attack",
     "violations",
 ]

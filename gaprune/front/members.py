@@ -17,6 +17,7 @@ from torch import nn
 
 from gaprune.device import pinned
 from gaprune.errors import RunError
+from gaprune.evaluate import under_attack
 from gaprune.evolve import is_efficient
 from gaprune.front.build import Builder, Built
 from gaprune.front.finetuned import carry_over, current_row, handed_out, in_words
@@ -235,6 +236,7 @@ def _make(job: Job, genome: Genome, built: Built, folder: Path) -> _Made:
     objectives = {objective.name: built.values[objective.name] for objective in job.objectives}
     tested = job.evaluator.measure(built.network, job.splits.test).accuracy
     row = member_row(job, genome, objectives, built.measured.accuracy, tested)
+    row = replace(row, attacked=under_attack(built.values))
     checked = _check_flops(job, built.network, job.space.masks(genome), row)
     save_compact(folder, built.network, member_config(job), _metrics(row, built, checked))
     save_genome(folder, genome, job.space.layout)
@@ -280,6 +282,7 @@ def _metrics(row: FrontRow, built: Built, flops_counted: int) -> dict[str, Any]:
         "size_mb": row.size_mb,
         "widths": list(row.widths),
         **({} if row.latency is None else {"latency": row.latency, "latency_share": row.latency_share}),
+        **({"attacked": row.attacked} if row.attacked else {}),
     }
 
 

@@ -3,7 +3,20 @@
 Importable without torch, so that help and mistakes are answered at once.
 """
 
-from gaprune.options.choices import FORMS, MODELS, TEXT_MODEL, Data, Device, Genes, LogLevel, Stem, check_groups, names
+from gaprune.options.choices import (
+    FORMS,
+    MODELS,
+    ROBUSTNESS,
+    TEXT_MODEL,
+    UNDER_ATTACK,
+    Data,
+    Device,
+    Genes,
+    LogLevel,
+    Stem,
+    check_groups,
+    names,
+)
 from gaprune.options.cli import (
     BAD_INPUT,
     Interrupted,
@@ -67,10 +80,12 @@ __all__ = [
     "LATENCY_RULE",
     "MODELS",
     "PLACES",
+    "ROBUSTNESS",
     "ROUNDS",
     "SHARED_NEEDS",
     "SUFFIXES",
     "TEXT_MODEL",
+    "UNDER_ATTACK",
     "UNRECORDED",
     "ClusterOptions",
     "CompareKeywords",

@@ -110,7 +110,8 @@ class FitnessOptions:
 
     precision: Precision = option("auto", "of the fitness: float32, bfloat16, or auto where the hardware multiplies it")
     objectives: tuple[str, ...] = option(
-        ("accuracy", "flops"), "two or more of accuracy, loss, flops, params, size, latency, package.module:NAME"
+        ("accuracy", "flops"),
+        "two or more of accuracy, loss, flops, params, size, latency, robustness, package.module:NAME",
     )
     max_flops: float | None = option(
         None,
