@@ -40,6 +40,9 @@ BUDGETS = (0.5, 0.25, 0.1)
 SIZES = {"population": 12, "generations": 3, "images": 500}
 QUICK = {"population": 6, "generations": 2, "images": 40}
 
+CHEAPER = ("statistics_size", "calibration_size")
+"""Options of the search that save time on a slow machine."""
+
 CLEAN = Attack("clean", 0.0)
 """The smallest attack of all."""
 ORIGINAL = "original"
@@ -207,10 +210,12 @@ def report(name: str, data: str, count: int, rows: list[Row]) -> str:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The search, then the attacks."""
-    at_least(options, population=4, generations=1, images=2)
+    at_least(options, population=4, generations=1, images=2, statistics_size=1, calibration_size=1)
     are_shares(options, "budgets")
     here = setting(options, "robustness", make_reporter())
     sizes: Row = dict(QUICK) if options.quick else {name: getattr(options, name) for name in SIZES}
+    if not options.quick:
+        here.options.update({name: size for name in CHEAPER if (size := getattr(options, name)) is not None})
     result = here.search("searched", population=sizes["population"], generations=sizes["generations"])
     manifest = read_manifest(result.path)
     work = WorkFile(here.work / ".rows.jsonl", {"identity": manifest["identity"], "images": sizes["images"]})
@@ -245,6 +250,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budgets", type=float, nargs="+", default=list(BUDGETS), help="shares of the FLOPs")
     parser.add_argument("--population", type=int, default=SIZES["population"], help="of the search")
     parser.add_argument("--generations", type=int, default=SIZES["generations"], help="of the search")
+    parser.add_argument("--statistics-size", type=int, help="of the search; default: the search's")
+    parser.add_argument("--calibration-size", type=int, help="of the search; default: the search's")
     parser.add_argument("--images", type=int, default=SIZES["images"], help="test images that are attacked")
 
 
