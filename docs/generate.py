@@ -136,7 +136,7 @@ def keywords(function: str, name: str, options: type[Any], but: tuple[str, ...])
     from gaprune.options import choices
 
     taken = {
-        one: str(entry.field.type) + (" | str" if entry.units else "")
+        one: str(entry.field.type).replace("float", "float | str" if entry.units else "float")
         for one, entry in entries(options).items()
         if one not in but
     }

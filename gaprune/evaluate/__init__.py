@@ -8,20 +8,24 @@ from gaprune.evaluate.floors import Floors
 from gaprune.evaluate.measurement import Measurement, measure
 from gaprune.evaluate.objectives import Candidate, Objective, objective_names, resolve_objectives, resolve_selector
 from gaprune.evaluate.outcome import Outcome, expected_matrix, objective_matrix, violations
+from gaprune.evaluate.racing import UNKNOWN, Floor, Race, rungs
 
 __all__ = [
     "ATTACKS",
+    "UNKNOWN",
     "Attack",
     "Backend",
     "Candidate",
     "Constraints",
     "Evaluator",
     "FitnessTask",
+    "Floor",
     "Floors",
     "LocalBackend",
     "Measurement",
     "Objective",
     "Outcome",
+    "Race",
     "Robustness",
     "expected_matrix",
     "measure",
@@ -30,6 +34,7 @@ __all__ = [
     "resolve_objectives",
     "resolve_selector",
     "robustness",
+    "rungs",
     "under_attack",
     "violations",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +15,9 @@ from gaprune.errors import first_line
 from gaprune.evaluate.attack import ATTACKED, Robustness, robustness
 from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.measurement import Measurement, measure
-from gaprune.evaluate.objectives import Objective
+from gaprune.evaluate.objectives import BUILT_IN, Objective
 from gaprune.evaluate.outcome import Outcome
+from gaprune.evaluate.racing import KINDS, UNKNOWN, Floor, Race, read_marks, write_marks
 from gaprune.genome import Genome
 from gaprune.options import LATENCY
 from gaprune.prune import Anchors, Compactor, Compensator, Costs, Masks, PruningSpace, Recalibrator, fold
@@ -41,6 +42,9 @@ class FitnessTask:
         classes: number of classes.
         batch_size: images a forward pass; pinned, because results depend on it in the last digits.
         half: whether fitness is measured in bfloat16. Networks that are handed out stay in float32.
+        racing: confidence with which a candidate must be worse than a known network that costs no more, for
+            measuring to stop; 1 waits for certainty. Below 1 the search images must stand in an order that is fair
+            to all classes.
     """
 
     search: ImageSet
@@ -50,6 +54,7 @@ class FitnessTask:
     classes: int
     batch_size: int = 256
     half: bool = False
+    racing: float = 1.0
 
 
 class Evaluator:
@@ -70,6 +75,7 @@ class Evaluator:
     Attributes:
         norms: batch norms that are folded while fitness is measured.
         constraints: with shares as counts.
+        raced: name of the objective by which candidates race; ``None`` where they do not.
         clock: tells how long networks take, if anybody asks.
     """
 
@@ -93,25 +99,26 @@ class Evaluator:
         self._costs: dict[str, Costs] = {}
         self._recalibrate = Recalibrator(task.calibration, task.mean, task.std, task.batch_size, space.graph, anchors)
         self.norms = space.graph.norms
+        self.raced = raced_by(objectives) if task.racing < 1 else None
         self.original = original or space.costs(Masks.full(space.graph))
         self.constraints = (constraints or Constraints()).counted(self.original)
         self.clock = clock
         self._judges_latency = self.constraints.latency is not None or any(o.name == LATENCY for o in objectives)
         self._latencies: dict[str, Latency] = {}
 
-    def __call__(self, genome: Genome, at_least: float = 0.0) -> Outcome:
+    def __call__(self, genome: Genome, floor: Floor = UNKNOWN) -> Outcome:
         """Evaluate one genome. A candidate that raises or yields NaN becomes a failed outcome.
 
         Args:
             genome: a repaired genome.
-            at_least: the accuracy below which measuring stops: the outcome is then marked as a bound. Above 1 nothing
-                is measured at all, and the bound is 1.
+            floor: what is known before: below its accuracy, or surely worse than its rival, measuring stops, and the
+                outcome is marked as a bound. Above 1 nothing is measured at all, and the bound is 1.
         """
         start = time.perf_counter()
         try:
             masks = self.space.masks(genome)
             self.costs(genome, masks)
-            candidate = self._candidate(genome, lambda: self.fitness(masks, at_least))
+            candidate = self._candidate(genome, lambda: self.fitness(masks, floor))
             candidate.attack = lambda: self.attack(self._folded(masks))
             values, minimised, violation = self._judge(candidate)
         except Exception as error:  # a foreign network or objective may raise anything
@@ -126,7 +133,12 @@ class Evaluator:
         likely = measured.likely if measured is not None else None
         if bound:
             del values["loss"]
-        return Outcome(genome.key, values, minimised, seconds, bound=bound, violation=violation, likely=likely)
+        marks = None
+        if self.raced is not None and measured is not None and measured.each is not None:
+            marks = write_marks(measured.each, self.raced)
+        return Outcome(
+            genome.key, values, minimised, seconds, bound=bound, violation=violation, likely=likely, marks=marks
+        )
 
     def costs(self, genome: Genome, masks: Masks | None = None) -> Costs:
         """What a genome's network costs, counted without building it; the last ones asked for are remembered.
@@ -204,17 +216,17 @@ class Evaluator:
         self.recalibrate(network, masks)
         return network
 
-    def fitness(self, masks: Masks, at_least: float = 0.0) -> Measurement:
+    def fitness(self, masks: Masks, floor: Floor = UNKNOWN) -> Measurement:
         """The same network measured on the search set, in the cheapest way that keeps ranks.
 
         In bfloat16 if the task says so, batch norm folded.
 
         Args:
             masks: the candidate.
-            at_least: the accuracy below which measuring stops at a bound; above 1 it does not begin.
+            floor: where measuring stops at a bound; with an accuracy above 1 it does not begin.
         """
         task = self.task
-        if at_least > 1:
+        if floor.accuracy > 1:
             return Measurement(len(task.search), len(task.search), 0.0, bound=True)
         precision = torch.autocast(task.search.images.device.type, torch.bfloat16, enabled=task.half)
         with torch.no_grad():
@@ -223,7 +235,21 @@ class Evaluator:
                 self.recalibrate(network, masks)
             fold(network, self.norms)
             with precision:
-                return measure(network, task.search, task.mean, task.std, batch_size=task.batch_size, at_least=at_least)
+                return measure(
+                    network,
+                    task.search,
+                    task.mean,
+                    task.std,
+                    batch_size=task.batch_size,
+                    at_least=floor.accuracy,
+                    race=self._race(floor),
+                )
+
+    def _race(self, floor: Floor) -> Race | None:
+        if self.raced is None:
+            return None
+        rival = None if floor.rival is None else read_marks(floor.rival, self.raced, len(self.task.search))
+        return Race(self.raced, 1 - self.task.racing, rival, floor.value)
 
     def compacted(self, masks: Masks) -> nn.Module:
         """The compact network, compensated, in eval mode, in float32; batch norm as the original had it."""
@@ -319,6 +345,13 @@ class _Candidate:
                 raise RuntimeError("an objective of costs only asks for an attack")
             self.attacked = self.attack()
         return self.attacked
+
+
+def raced_by(objectives: Sequence[Objective]) -> str | None:
+    """The objective by which candidates can race: the one that is measured, beside objectives of costs alone."""
+    measured = [objective for objective in objectives if not objective.costs_only]
+    alone = len(measured) == 1 < len(objectives) and measured[0] in BUILT_IN
+    return measured[0].name if alone and measured[0].name in KINDS else None
 
 
 def _refuse_to_measure() -> Measurement:

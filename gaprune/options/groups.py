@@ -14,6 +14,7 @@ from gaprune.options.choices import (
     Genes,
     Importance,
     LatencyRuntime,
+    Layers,
     Log,
     LogLevel,
     Normalise,
@@ -21,6 +22,7 @@ from gaprune.options.choices import (
     Recalibration,
     SearchFrom,
     Stem,
+    Tested,
 )
 from gaprune.options.fields import option, seed_option
 from gaprune.options.units import SHARE, TIME
@@ -82,6 +84,7 @@ class GenomeOptions:
     """What may be removed, and how the rest makes up for it."""
 
     genes: Genes = option("neurons", "what may be removed: neurons, connections or both")
+    layers: Layers = option("all", "whose outputs are neurons: all layers with weights, or conv, convolutions alone")
     connection_groups: int = option(1, "tie connections into real grouped convolutions of this many groups", least=1)
     round_to: int | None = option(None, "kept widths are multiples of this; none is 1 on CPU, 8 on CUDA", least=1)
     importance: Importance = option("obs", "what guides the operators: obs, l2, bn, taylor or random")
@@ -109,6 +112,13 @@ class FitnessOptions:
     """What a candidate is judged by."""
 
     precision: Precision = option("auto", "of the fitness: float32, bfloat16, or auto where the hardware multiplies it")
+    racing: float = option(
+        1.0,
+        "measuring a candidate stops once it is worse than a known network of no higher costs with this confidence, "
+        "image by image; 1 waits until it is certain",
+        least=0.5,
+        most=1,
+    )
     objectives: tuple[str, ...] = option(
         ("accuracy", "flops"),
         "two or more of accuracy, loss, flops, params, size, latency, robustness, package.module:NAME",
@@ -224,6 +234,10 @@ class RunOptions:
     """The run on disk, and which of its members is marked."""
 
     pick: str = option("knee", "member to mark: knee, flops<=0.3, params<=0.5, accuracy>=0.9 or latency<=5ms")
+    tested: Tested = option(
+        "shown",
+        "members measured on the test images: shown (in the table, at most 15) or all",
+    )
     output: Path | None = option(None, "run directory; none is runs/<model>-<data>-<date>", metavar="DIR")
     resume: Path | None = option(None, "go on with this run", metavar="DIR")
     cache_dir: Path | None = option(

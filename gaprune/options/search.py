@@ -42,6 +42,7 @@ NEVER_WITH_ROUNDS = {
     "iterations": "rounds search again and again by themselves, see --rounds and --round-epochs",
     "recover": "rounds train by themselves, see --round-epochs",
     "connection_groups": "rounds mask connections one by one",
+    "racing": "rounds have one objective, and rank all candidates by it",
     "max_flops": LIMITS_OF_ROUNDS,
     "max_params": LIMITS_OF_ROUNDS,
     "max_size": LIMITS_OF_ROUNDS,

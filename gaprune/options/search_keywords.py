@@ -14,6 +14,7 @@ from gaprune.options.choices import (
     Genes,
     Importance,
     LatencyRuntime,
+    Layers,
     Log,
     LogLevel,
     Normalise,
@@ -21,6 +22,7 @@ from gaprune.options.choices import (
     Recalibration,
     SearchFrom,
     Stem,
+    Tested,
 )
 
 
@@ -43,18 +45,20 @@ class SearchKeywords(TypedDict, total=False):
     std: Sequence[float] | float | None
     normalise: Normalise | None
     genes: Genes
+    layers: Layers
     connection_groups: int
     round_to: int | None
     importance: Importance
     compensation: Compensation
     recalibration: Recalibration
     polish: bool
-    recover: float | None | str
+    recover: float | str | None
     precision: Precision
-    max_flops: float | None | str
-    max_params: float | None | str
-    max_size: float | None | str
-    min_accuracy: float | None | str
+    racing: float
+    max_flops: float | str | None
+    max_params: float | str | None
+    max_size: float | str | None
+    min_accuracy: float | str | None
     max_latency: str | None
     latency_runtime: LatencyRuntime | None
     latency_batch: int
@@ -84,6 +88,7 @@ class SearchKeywords(TypedDict, total=False):
     gpus_per_worker: float | None
     max_retries: int
     pick: str
+    tested: Tested
     output: Path | str | None
     resume: Path | str | None
     cache_dir: Path | str | None

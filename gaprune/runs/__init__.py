@@ -12,7 +12,15 @@ from gaprune.runs.directory import (
     default_run_path,
     read_manifest,
 )
-from gaprune.runs.display import front_table, plain_number, plain_table, plot_front, points_lost, share_left
+from gaprune.runs.display import (
+    front_table,
+    over_budgets,
+    plain_number,
+    plain_table,
+    plot_front,
+    points_lost,
+    share_left,
+)
 from gaprune.runs.files import atomic_write, put_back, read_json_object, sync_folder, take_place, write_json
 from gaprune.runs.frames import frame, row_values
 from gaprune.runs.front import (
@@ -76,6 +84,7 @@ __all__ = [
     "member_folder",
     "member_name",
     "members",
+    "over_budgets",
     "pick",
     "plain_number",
     "plain_table",
