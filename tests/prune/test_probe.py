@@ -68,7 +68,10 @@ MISTAKES: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: with_head(lambda s, x: pooled(s, features(s, x)).long()),
         "gives int64 numbers, expected logits: leave argmax to the caller",
     ),
-    "NaN": (lambda: with_head(lambda s, x: pooled(s, features(s, x)).log()), "gives NaN or infinity for random images"),
+    "NaN": (
+        lambda: with_head(lambda s, x: (-1 - pooled(s, features(s, x)).abs()).log()),
+        "gives NaN or infinity for random images",
+    ),
     "squeeze": (
         lambda: with_head(lambda s, x: s.head(F.adaptive_avg_pool2d(features(s, x), 1).squeeze())),
         r"gives \(3,\) for one image, expected \(1, 3\): squeeze\(\) drops the batch's axis, too: name the axes",
