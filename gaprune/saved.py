@@ -21,6 +21,7 @@ from torch.nn.modules.conv import _ConvNd
 from gaprune.device import neutral
 from gaprune.errors import CheckpointError, ModelError, RunError
 from gaprune.genome import Genome, Layout
+from gaprune.kinds import PATH, check
 from gaprune.models import build
 from gaprune.prune import (
     GroupedConvolution,
@@ -180,6 +181,7 @@ def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
             a longer search has taken from the front.
         ModelError: the original cannot be built by its name.
     """
+    check({"path": (path, PATH)}, CheckpointError)
     directory = member_folder(Path(path))
     config = _config(directory)
     if model is None and config["model"] is None:

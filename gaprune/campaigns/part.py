@@ -64,7 +64,7 @@ def later_job(whole: Job, start: Start, path: Path, reporter: Reporter) -> Job:
     left = Left(-1, layers) if layers else None
     with pinned(whole.threads):
         evaluator = make_evaluator(
-            whole.options, network, whole.data, whole.splits, whole.objectives, reporter, kept, origin, left
+            whole.options, network, whole.data, whole.splits, whole.objectives, reporter, kept, origin, left=left
         )
     identity = {**whole.identity, **baseline.identity, "genes": evaluator.space.layout.size}
     return replace(whole, baseline=baseline, evaluator=evaluator, kept=kept, identity=identity, since=since)

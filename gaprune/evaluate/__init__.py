@@ -7,23 +7,28 @@ from gaprune.evaluate.floors import Floors
 from gaprune.evaluate.measurement import Measurement, measure
 from gaprune.evaluate.objectives import Candidate, Objective, objective_names, resolve_objectives, resolve_selector
 from gaprune.evaluate.outcome import Outcome, expected_matrix, objective_matrix, violations
+from gaprune.evaluate.racing import UNKNOWN, Floor, Race, rungs
 
 __all__ = [
+    "UNKNOWN",
     "Backend",
     "Candidate",
     "Constraints",
     "Evaluator",
     "FitnessTask",
+    "Floor",
     "Floors",
     "LocalBackend",
     "Measurement",
     "Objective",
     "Outcome",
+    "Race",
     "expected_matrix",
     "measure",
     "objective_matrix",
     "objective_names",
     "resolve_objectives",
     "resolve_selector",
+    "rungs",
     "violations",
 ]

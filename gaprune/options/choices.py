@@ -19,7 +19,12 @@ Compensation = Literal["taps", "channels", "none"]
 Recalibration = Literal["anchored", "plain"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Algorithm = Literal["auto", "nsga2", "nsga3", "cma", "tuned", "random", "rounds"]
+Tested = Literal["shown", "all"]
 Backend = Literal["auto", "local", "ray"]
+Log = Literal["none", "tensorboard"]
+Format = Literal["onnx", "pt2", "state-dict"]
+LatencyRuntime = Literal["torch", "compile", "onnxruntime", "onnxruntime-int8"]
+Integers = Literal["int8"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 MODELS = ("vgg16", "resnet18")
@@ -29,7 +34,7 @@ TEXT_MODEL = "bert"
 FORMS = ("torchvision:NAME", "timm:NAME", "package.module:factory")
 """What a network's name may be besides ``MODELS``."""
 
-OBJECTIVES = ("accuracy", "loss", "flops", "params", "size")
+OBJECTIVES = ("accuracy", "loss", "flops", "params", "size", "latency")
 
 
 def names(choice: Any) -> tuple[str, ...]:

@@ -13,13 +13,16 @@ from gaprune.options.choices import (
     Device,
     Genes,
     Importance,
+    LatencyRuntime,
     Layers,
+    Log,
     LogLevel,
     Normalise,
     Precision,
     Recalibration,
     SearchFrom,
     Stem,
+    Tested,
 )
 
 
@@ -49,11 +52,17 @@ class SearchKeywords(TypedDict, total=False):
     compensation: Compensation
     recalibration: Recalibration
     polish: bool
+    recover: float | str | None
     precision: Precision
-    max_flops: float | None
-    max_params: float | None
-    max_size: float | None
-    min_accuracy: float | None
+    racing: float
+    max_flops: float | str | None
+    max_params: float | str | None
+    max_size: float | str | None
+    min_accuracy: float | str | None
+    max_latency: str | None
+    latency_runtime: LatencyRuntime | None
+    latency_batch: int
+    latency_threads: int | None
     algorithm: Algorithm
     population: int
     generations: int
@@ -79,9 +88,11 @@ class SearchKeywords(TypedDict, total=False):
     gpus_per_worker: float | None
     max_retries: int
     pick: str
+    tested: Tested
     output: Path | str | None
     resume: Path | str | None
     cache_dir: Path | str | None
-    all: bool
+    log: Log
     quiet: bool
     log_level: LogLevel
+    all: bool

@@ -14,7 +14,7 @@ from gaprune.prune.cut.compact import (
     place_grouped,
     set_tensor,
 )
-from gaprune.prune.cut.costs import Costs, cost_model, count_flops
+from gaprune.prune.cut.costs import CostModel, Costs, cost_model, count_flops
 from gaprune.prune.cut.grouped import GroupedConvolution
 from gaprune.prune.cut.lineage import compose, present_kernels
 from gaprune.prune.cut.masks import Grouping, Masks
@@ -35,6 +35,7 @@ __all__ = [
     "Anchors",
     "Compactor",
     "Compensator",
+    "CostModel",
     "Costs",
     "Graph",
     "GroupedConvolution",

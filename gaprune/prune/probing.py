@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gaprune.errors import ModelError, first_line
+from gaprune.errors import ModelError, first_line, one_line
 from gaprune.prune.graph.foreign import plain_tensors
 from gaprune.prune.graph.graph import NO_LAYER
 from gaprune.prune.graph.modes import evaluating
@@ -155,7 +155,7 @@ def _check_output(found: Any, count: int, wanted: Probe) -> None:
 def in_words(found: Any) -> str:
     """What a network gave that is no tensor."""
     if isinstance(found, Mapping):
-        return f"{type(found).__name__} with {', '.join(' '.join(str(name).split()) for name in list(found)[:4])}"
+        return f"{type(found).__name__} with {one_line(', '.join(map(str, list(found)[:4])))}"
     if isinstance(found, tuple | list):
         return f"{type(found).__name__} of {len(found)}"
     return type(found).__name__

@@ -53,7 +53,7 @@ def test_objectives_report_plain_values_and_minimise_shares(name: str, value: fl
 
 
 def test_the_names_are_those_of_the_manual_in_the_order_asked_for() -> None:
-    assert objective_names() == ("accuracy", "loss", "flops", "params", "size")
+    assert objective_names() == ("accuracy", "loss", "flops", "params", "size", "latency")
     assert [o.name for o in resolve_objectives(["flops", "accuracy"])] == ["flops", "accuracy"]
 
 
@@ -79,10 +79,11 @@ def test_a_search_for_one_class_does_not_divide_by_zero() -> None:
     [
         (
             ["accuracy", "speed"],
-            "unknown objective 'speed': choose one of accuracy, loss, flops, params, size, package.module:NAME",
+            "unknown objective 'speed': "
+            "choose one of accuracy, loss, flops, params, size, latency, package.module:NAME",
         ),
-        (["accuracy"], "objectives must be at least two of accuracy, loss, flops, params, size, got accuracy"),
-        ([], "objectives must be at least two of accuracy, loss, flops, params, size, got none"),
+        (["accuracy"], "objectives must be at least two of accuracy, loss, flops, params, size, latency, got accuracy"),
+        ([], "objectives must be at least two of accuracy, loss, flops, params, size, latency, got none"),
         (["flops", "accuracy", "flops"], "objective 'flops' is given twice"),
         (["flops", "no_such_module:X"], "objective 'no_such_module:X' cannot be imported: No module named"),
         (["flops", "own_objectives:NOTHING"], "objective 'own_objectives:NOTHING' cannot be imported: "),

@@ -35,6 +35,7 @@ class Compactor:
         self.tensors = state_tensors(model)
         self._first = first_names(model)
         self._skeleton = copy.deepcopy(model).to("meta").eval()
+        self._hollow = {id(tensor): tensor for tensor in (*self._skeleton.parameters(), *self._skeleton.buffers())}
 
     def __call__(self, masks: Masks, replaced: Mapping[str, Tensor] | None = None) -> nn.Module:
         """The compact network in eval mode on the original's device; shares no memory with it.
@@ -44,7 +45,7 @@ class Compactor:
             replaced: tensors over kept channels, by name, to use instead of the original's (compensated ones).
         """
         replaced = replaced or {}
-        network = copy.deepcopy(self._skeleton)
+        network = copy.deepcopy(self._skeleton, dict(self._hollow))  # all tensors are replaced: none is copied
         masked = self._kernel_masks(masks)
         made: dict[str, Tensor] = {}
         indices: dict[bytes, Tensor] = {}
