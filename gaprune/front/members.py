@@ -17,7 +17,7 @@ from torch import nn
 
 from gaprune.device import pinned
 from gaprune.errors import RunError
-from gaprune.evaluate import Outcome
+from gaprune.evaluate import Outcome, under_attack
 from gaprune.evolve import is_efficient
 from gaprune.front.build import Builder, Built
 from gaprune.front.finetuned import carry_over, current_row, handed_out, in_words
@@ -274,7 +274,8 @@ def member_row(
 def _row(job: Job, genome: Genome, built: Built, *, tested: bool) -> FrontRow:
     objectives = {objective.name: built.values[objective.name] for objective in job.objectives}
     found = job.evaluator.measure(built.network, job.splits.test).accuracy if tested else None
-    return member_row(job, genome, objectives, built.measured.accuracy, found)
+    row = member_row(job, genome, objectives, built.measured.accuracy, found)
+    return replace(row, attacked=under_attack(built.values))
 
 
 def _saved(job: Job, genome: Genome, built: Built, row: FrontRow, folder: Path) -> _Made:
@@ -323,6 +324,7 @@ def _metrics(row: FrontRow, built: Built, flops_counted: int) -> dict[str, Any]:
         "size_mb": row.size_mb,
         "widths": list(row.widths),
         **({} if row.latency is None else {"latency": row.latency, "latency_share": row.latency_share}),
+        **({"attacked": row.attacked} if row.attacked else {}),
     }
 
 

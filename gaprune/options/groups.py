@@ -126,7 +126,8 @@ class FitnessOptions:
         most=1,
     )
     objectives: tuple[str, ...] = option(
-        ("accuracy", "flops"), "two or more of accuracy, loss, flops, params, size, latency, package.module:NAME"
+        ("accuracy", "flops"),
+        "two or more of accuracy, loss, flops, params, size, latency, robustness, package.module:NAME",
     )
     max_flops: float | None = option(
         None,

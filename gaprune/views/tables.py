@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gaprune.options import SearchOptions
+from gaprune.options import LATENCY, ROBUSTNESS, UNDER_ATTACK, SearchOptions
 from gaprune.options import record as recorded
 from gaprune.runs import SECONDS, STAGES, FrontRow, in_words, plain_number, points_lost, share_left
+from gaprune.views.axes import attack_words
 from gaprune.views.facts import fact, numbers
 from gaprune.views.layers import shrinking
 from gaprune.views.methods import MethodsRecord
@@ -46,8 +47,7 @@ def percent(share: float | None, places: int = 2) -> str:
 
 def budgets_table(records: Sequence[RunRecord]) -> Table:
     """The most accurate member on the search set within each budget of FLOPs."""
-    extra, timed = other_objectives(records), is_timed(records)
-    members = _member_headings(extra, timed=timed)
+    extra = other_objectives(records)
     several = len(records) > 1
     rows = []
     for budget in BUDGETS:
@@ -55,9 +55,9 @@ def budgets_table(records: Sequence[RunRecord]) -> Table:
             within = [row for row in record.rows if row.flops_share <= budget]
             best = min(within, key=lambda row: (-row.search_accuracy, row.flops, row.index), default=None)
             run = (record.name,) if several else ()
-            cells = _member_cells(record, best, extra, timed=timed) if best else ("-",) * len(members)
+            cells = _member_cells(record, best, extra) if best else ("-",) * (8 + len(extra))
             rows.append((f"{budget:.0%}", *run, *cells))
-    headings = ("FLOPs within", *(("run",) if several else ()), *members)
+    headings = ("FLOPs within", *(("run",) if several else ()), *_member_headings(extra))
     words = frozenset({0, 1, 2} if several else {0, 1})
     return Table(
         "The most accurate member on search images within a budget of FLOPs", headings, tuple(rows), words=words
@@ -66,44 +66,56 @@ def budgets_table(records: Sequence[RunRecord]) -> Table:
 
 def members_table(record: RunRecord) -> Table:
     """Every member of the front."""
-    extra, timed = other_objectives([record]), is_timed([record])
+    extra = other_objectives([record])
     picked = None if record.picked is None else record.picked.index
     rows = [
-        (f"{row.index}{' (picked)' if row.index == picked else ''}", *_member_cells(record, row, extra, timed=timed))
+        (f"{row.index}{' (picked)' if row.index == picked else ''}", *_member_cells(record, row, extra))
         for row in record.rows
     ]
     marked = frozenset(place for place, row in enumerate(record.rows) if row.index == picked)
-    headings = ("index", *_member_headings(extra, timed=timed))
-    how = fact(record.manifest, "latency", kind=dict)
-    title = "All members of the front" + (f" (ms a batch: {in_words(how)})" if timed and how else "")
+    headings = ("index", *_member_headings(extra))
+    how = fact(record.manifest, LATENCY, kind=dict)
+    title = "All members of the front" + (f" (latency: {in_words(how)})" if how else "")
     return Table(title, headings, tuple(rows), marked, frozenset({0, 1}))
 
 
 def other_objectives(records: Sequence[RunRecord]) -> tuple[str, ...]:
-    """Objectives of members that have no column anyway."""
-    usual = (*USUAL, *(("latency",) if is_timed(records) else ()))
-    return tuple(dict.fromkeys(n for one in records for row in one.rows for n in row.objectives if n not in usual))
+    """What was measured of members and has no column anyway: other objectives, latency, accuracy under attack."""
+    found: dict[str, None] = {}
+    for row in (row for one in records for row in one.rows):
+        timed = (LATENCY,) if row.latency is not None else ()
+        found |= dict.fromkeys(name for name in (*row.objectives, *timed, *row.attacked) if name not in USUAL)
+    return tuple(found)
 
 
-def is_timed(records: Sequence[RunRecord]) -> bool:
-    """Whether members of these runs were timed."""
-    return any(row.latency is not None for one in records for row in one.rows)
+def other_words(name: str) -> str:
+    """The heading of such a column, with the unit."""
+    if name == LATENCY:
+        return "latency ms"
+    if name in UNDER_ATTACK:
+        return f"{attack_words(name)} %"
+    return f"{name} %" if name == ROBUSTNESS else name.replace("_", " ")
 
 
-def _member_headings(extra: Sequence[str], *, timed: bool) -> tuple[str, ...]:
-    others = (name.replace("_", " ") for name in extra)
-    times = ("ms", "ms left %") if timed else ()
-    usual = ("member", "search %", "test %", "points lost", "FLOPs left %", *times, "params", "params left %", "MB")
+def other_value(row: FrontRow, name: str) -> str:
+    """A member's value in it; a dash where there is none."""
+    value = row.latency if name == LATENCY and row.latency is not None else row.objectives.get(name)
+    if value is None:
+        value = row.attacked.get(name)
+    if value is None:
+        return "-"
+    if name == LATENCY:
+        return f"{1e3 * value:.3g}"
+    return percent(value) if name == ROBUSTNESS or name in UNDER_ATTACK else f"{value:.4g}"
+
+
+def _member_headings(extra: Sequence[str]) -> tuple[str, ...]:
+    others = map(other_words, extra)
+    usual = ("member", "search %", "test %", "points lost", "FLOPs left %", "params", "params left %", "MB")
     return (*usual, *others)
 
 
-def _times(row: FrontRow) -> tuple[str, str]:
-    if row.latency is None or row.latency_share is None:
-        return "-", "-"
-    return f"{1e3 * row.latency:.3g}", share_left(row.latency_share)
-
-
-def _member_cells(record: RunRecord, row: FrontRow, extra: Sequence[str], *, timed: bool) -> tuple[str, ...]:
+def _member_cells(record: RunRecord, row: FrontRow, extra: Sequence[str]) -> tuple[str, ...]:
     lost = None if record.original is None else points_lost(row, record.original)
     return (
         row.name,
@@ -111,11 +123,10 @@ def _member_cells(record: RunRecord, row: FrontRow, extra: Sequence[str], *, tim
         percent(row.test_accuracy),
         "-" if lost is None else f"{lost:.2f}",
         share_left(row.flops_share),
-        *(_times(row) if timed else ()),
         plain_number(row.params),
         share_left(row.params_share),
         f"{row.size_mb:.2f}",
-        *(f"{row.objectives[name]:.4g}" if name in row.objectives else "-" for name in extra),
+        *(other_value(row, name) for name in extra),
     )
 
 
