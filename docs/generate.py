@@ -162,7 +162,8 @@ def keywords(function: str, name: str, options: type[Any], but: tuple[str, ...])
 def as_argument(annotation: str) -> str:
     """A field's type as a caller may give it: a path as text, numbers in any sequence, or one alone."""
     numbers = annotation.replace("tuple[float, ...]", "Sequence[float] | float")
-    return numbers.replace("tuple[str, ...]", "Sequence[str]").replace("Path", "Path | str")
+    found = numbers.replace("tuple[str, ...]", "Sequence[str]").replace("Path", "Path | str")
+    return found.replace(" | None", "") + " | None" if " | None" in found else found  # None comes last
 
 
 def by_group(options: type[Any]) -> Iterator[tuple[str | None, list[Entry]]]:

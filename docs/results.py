@@ -61,23 +61,39 @@ def oneshot(result: Result) -> str:
 
 
 def pretrained(result: Result) -> str:
-    """Accuracy of each network by way and budget."""
+    """Accuracy of each network by way and budget, and paired differences where they were taken."""
     rows = [
         (
-            row["method"]
-            if row["method"] != "Torch-Pruning"
-            else f"{row['method']} ({row['criterion']}, {row['scope']})",
-            row["variant"],
+            f"{row['method']} ({row['criterion']}, {row['scope']})" if "criterion" in row else row["method"],
+            f"{row['variant']} ({row['way']})" if row["variant"] == "trained" else row["variant"],
             f"{row['budget']:.0%}",
             percent(row["flops_share"]),
             percent(row["test_accuracy"]),
         )
-        for row in (*result["rows"], *result["peer_sweep"])
-        if "test_accuracy" in row
+        for row in result["rows"]
     ]
     images = result["settings"]["test_images"]
-    original = f"The original: {percent(result['original']['test_accuracy'])}% on {images} test images.\n\n"
-    return original + table(("method", "way", "FLOPs at most", "FLOPs left, %", "top-1, %"), rows)
+    original = f"The original: {percent(result['original']['test_accuracy'])}% on {images} test images."
+    parts = [original, table(("method", "way", "FLOPs at most", "FLOPs left, %", "top-1, %"), rows)]
+    if result.get("differences"):
+        apart = [
+            (
+                f"{one['budget']:.0%}",
+                "after training" if one["trained"] else "without training",
+                in_points(one["loss"]),
+                in_points(one["ahead"]) if "ahead" in one else "",
+            )
+            for one in result["differences"]
+        ]
+        header = ("FLOPs at most", "", "lost, points", "ahead of Torch-Pruning's best, points")
+        parts += ["Image by image, with 95% intervals of the paired bootstrap:", table(header, apart)]
+    return "\n\n".join(parts)
+
+
+def in_points(difference: Result) -> str:
+    """A paired difference with its interval."""
+    low, high = difference["95%"]
+    return f"{difference['points']:.1f} ({low:.1f} to {high:.1f})"
 
 
 def evolution(result: Result) -> str:

@@ -24,6 +24,7 @@ Backend = Literal["auto", "local", "ray"]
 Log = Literal["none", "tensorboard"]
 Format = Literal["onnx", "pt2", "state-dict"]
 LatencyRuntime = Literal["torch", "compile", "onnxruntime", "onnxruntime-int8"]
+LatencyFrom = Literal["auto", "stopwatch", "table"]
 Integers = Literal["int8"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -34,7 +35,10 @@ TEXT_MODEL = "bert"
 FORMS = ("torchvision:NAME", "timm:NAME", "package.module:factory")
 """What a network's name may be besides ``MODELS``."""
 
-OBJECTIVES = ("accuracy", "loss", "flops", "params", "size", "latency")
+OBJECTIVES = ("accuracy", "loss", "flops", "params", "size", "latency", "robustness")
+ROBUSTNESS = "robustness"
+UNDER_ATTACK = ("fgsm_2", "fgsm_8", "pgd_2", "pgd_8")
+"""What accuracies under attack are called: the attack, and the largest change of a pixel in 255ths of its range."""
 
 
 def names(choice: Any) -> tuple[str, ...]:
