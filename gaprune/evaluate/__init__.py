@@ -1,5 +1,6 @@
 """From genomes to numbers: objectives, the evaluator, and where it runs. Knows nothing of evolution."""
 
+from gaprune.evaluate.attack import ATTACKS, Attack, Robustness, robustness, under_attack
 from gaprune.evaluate.backend import Backend, LocalBackend
 from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.evaluator import Evaluator, FitnessTask
@@ -7,23 +8,33 @@ from gaprune.evaluate.floors import Floors
 from gaprune.evaluate.measurement import Measurement, measure
 from gaprune.evaluate.objectives import Candidate, Objective, objective_names, resolve_objectives, resolve_selector
 from gaprune.evaluate.outcome import Outcome, expected_matrix, objective_matrix, violations
+from gaprune.evaluate.racing import UNKNOWN, Floor, Race, rungs
 
 __all__ = [
+    "ATTACKS",
+    "UNKNOWN",
+    "Attack",
     "Backend",
     "Candidate",
     "Constraints",
     "Evaluator",
     "FitnessTask",
+    "Floor",
     "Floors",
     "LocalBackend",
     "Measurement",
     "Objective",
     "Outcome",
+    "Race",
+    "Robustness",
     "expected_matrix",
     "measure",
     "objective_matrix",
     "objective_names",
     "resolve_objectives",
     "resolve_selector",
+    "robustness",
+    "rungs",
+    "under_attack",
     "violations",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +12,12 @@ from torch import nn
 
 from gaprune.data import ImageSet
 from gaprune.errors import first_line
+from gaprune.evaluate.attack import ATTACKED, Robustness, robustness
 from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.measurement import Measurement, measure
-from gaprune.evaluate.objectives import Objective
+from gaprune.evaluate.objectives import BUILT_IN, Objective
 from gaprune.evaluate.outcome import Outcome
+from gaprune.evaluate.racing import KINDS, UNKNOWN, Floor, Race, read_marks, write_marks
 from gaprune.genome import Genome
 from gaprune.options import LATENCY
 from gaprune.prune import Anchors, Compactor, Compensator, Costs, Masks, PruningSpace, Recalibrator, fold
@@ -40,6 +42,9 @@ class FitnessTask:
         classes: number of classes.
         batch_size: images a forward pass; pinned, because results depend on it in the last digits.
         half: whether fitness is measured in bfloat16. Networks that are handed out stay in float32.
+        racing: confidence with which a candidate must be worse than a known network that costs no more, for
+            measuring to stop; 1 waits for certainty. Below 1 the search images must stand in an order that is fair
+            to all classes.
     """
 
     search: ImageSet
@@ -49,6 +54,7 @@ class FitnessTask:
     classes: int
     batch_size: int = 256
     half: bool = False
+    racing: float = 1.0
 
 
 class Evaluator:
@@ -69,6 +75,7 @@ class Evaluator:
     Attributes:
         norms: batch norms that are folded while fitness is measured.
         constraints: with shares as counts.
+        raced: name of the objective by which candidates race; ``None`` where they do not.
         clock: tells how long networks take, if anybody asks.
     """
 
@@ -92,25 +99,29 @@ class Evaluator:
         self._costs: dict[str, Costs] = {}
         self._recalibrate = Recalibrator(task.calibration, task.mean, task.std, task.batch_size, space.graph, anchors)
         self.norms = space.graph.norms
+        self.raced = raced_by(objectives) if task.racing < 1 else None
         self.original = original or space.costs(Masks.full(space.graph))
         self.constraints = (constraints or Constraints()).counted(self.original)
         self.clock = clock
         self._judges_latency = self.constraints.latency is not None or any(o.name == LATENCY for o in objectives)
         self._latencies: dict[str, Latency] = {}
+        looked_up = clock is not None and clock.counts
+        self._timed: dict[str, Latency] = {} if looked_up else self._latencies
 
-    def __call__(self, genome: Genome, at_least: float = 0.0) -> Outcome:
+    def __call__(self, genome: Genome, floor: Floor = UNKNOWN) -> Outcome:
         """Evaluate one genome. A candidate that raises or yields NaN becomes a failed outcome.
 
         Args:
             genome: a repaired genome.
-            at_least: the accuracy below which measuring stops: the outcome is then marked as a bound. Above 1 nothing
-                is measured at all, and the bound is 1.
+            floor: what is known before: below its accuracy, or surely worse than its rival, measuring stops, and the
+                outcome is marked as a bound. Above 1 nothing is measured at all, and the bound is 1.
         """
         start = time.perf_counter()
         try:
             masks = self.space.masks(genome)
             self.costs(genome, masks)
-            candidate = self._candidate(genome, lambda: self.fitness(masks, at_least))
+            candidate = self._candidate(genome, lambda: self.fitness(masks, floor))
+            candidate.attack = lambda: self.attack(self._folded(masks))
             values, minimised, violation = self._judge(candidate)
         except Exception as error:  # a foreign network or objective may raise anything
             reason = first_line(error)
@@ -124,7 +135,12 @@ class Evaluator:
         likely = measured.likely if measured is not None else None
         if bound:
             del values["loss"]
-        return Outcome(genome.key, values, minimised, seconds, bound=bound, violation=violation, likely=likely)
+        marks = None
+        if self.raced is not None and measured is not None and measured.each is not None:
+            marks = write_marks(measured.each, self.raced)
+        return Outcome(
+            genome.key, values, minimised, seconds, bound=bound, violation=violation, likely=likely, marks=marks
+        )
 
     def costs(self, genome: Genome, masks: Masks | None = None) -> Costs:
         """What a genome's network costs, counted without building it; the last ones asked for are remembered.
@@ -154,13 +170,28 @@ class Evaluator:
         known = self.clock is not None and self.clock.counts and self.constraints.latency is not None
         return self.constraints.violation(self.costs(genome), latency=self.latency(genome).share if known else None)
 
-    def judge(self, genome: Genome, measured: Measurement) -> tuple[dict[str, float], dict[str, float], float]:
-        """What a genome is worth whose network was ``measured`` elsewhere.
+    def judge(
+        self, genome: Genome, measured: Measurement, network: nn.Module
+    ) -> tuple[dict[str, float], dict[str, float], float]:
+        """What a genome is worth whose ``network``, such as a trained one, was ``measured`` elsewhere.
 
         Returns:
             Plain values and what is minimised, by objective, and the violation of the constraints.
         """
-        return self._judge(self._candidate(genome, _refuse_to_measure, measured))
+        candidate = self._candidate(genome, _refuse_to_measure, measured)
+        candidate.time = lambda: self.timed(genome)
+        candidate.attack = lambda: self.attack(network)
+        return self._judge(candidate)
+
+    def timed(self, genome: Genome) -> Latency:
+        """How long a genome's network takes by the stopwatch, where candidates are told by a table; timed once."""
+        stopwatch: Clock | None = getattr(self.clock, "stopwatch", None)
+        if stopwatch is None:
+            return self.latency(genome)
+        if genome.key not in self._timed:
+            masks = self.space.masks(genome)
+            self._timed[genome.key] = stopwatch(masks, lambda: self._as_timed(masks))
+        return self._timed[genome.key]
 
     def latency(self, genome: Genome) -> Latency:
         """How long a genome's network takes; timed once, or known from the log.
@@ -176,13 +207,13 @@ class Evaluator:
 
     def remember(self, outcome: Outcome) -> None:
         """Take the latency of a logged outcome for known, so that nothing is timed twice."""
-        if LATENCY in outcome.values:
-            self.remember_latency(outcome.key, *(outcome.values[name] for name in LATENCY_VALUES))
+        if self.clock is not None and not self.clock.counts and LATENCY in outcome.values:
+            self.remember_timed(outcome.key, *(outcome.values[name] for name in LATENCY_VALUES))
 
-    def remember_latency(self, key: str, seconds: float, low: float, high: float) -> None:
-        """Take the latency of a genome, by its key, for known."""
+    def remember_timed(self, key: str, seconds: float, low: float, high: float) -> None:
+        """Take what the stopwatch said of a genome, by its key, for known."""
         if self.clock is not None:
-            self._latencies[key] = Latency(seconds, low, high, seconds / self.clock.reference)
+            self._timed[key] = Latency(seconds, low, high, seconds / self.clock.reference)
 
     def _as_timed(self, masks: Masks) -> nn.Module:
         """The compact network with any weights: time does not depend on them."""
@@ -198,17 +229,17 @@ class Evaluator:
         self.recalibrate(network, masks)
         return network
 
-    def fitness(self, masks: Masks, at_least: float = 0.0) -> Measurement:
+    def fitness(self, masks: Masks, floor: Floor = UNKNOWN) -> Measurement:
         """The same network measured on the search set, in the cheapest way that keeps ranks.
 
         In bfloat16 if the task says so, batch norm folded.
 
         Args:
             masks: the candidate.
-            at_least: the accuracy below which measuring stops at a bound; above 1 it does not begin.
+            floor: where measuring stops at a bound; with an accuracy above 1 it does not begin.
         """
         task = self.task
-        if at_least > 1:
+        if floor.accuracy > 1:
             return Measurement(len(task.search), len(task.search), 0.0, bound=True)
         precision = torch.autocast(task.search.images.device.type, torch.bfloat16, enabled=task.half)
         with torch.no_grad():
@@ -217,7 +248,21 @@ class Evaluator:
                 self.recalibrate(network, masks)
             fold(network, self.norms)
             with precision:
-                return measure(network, task.search, task.mean, task.std, batch_size=task.batch_size, at_least=at_least)
+                return measure(
+                    network,
+                    task.search,
+                    task.mean,
+                    task.std,
+                    batch_size=task.batch_size,
+                    at_least=floor.accuracy,
+                    race=self._race(floor),
+                )
+
+    def _race(self, floor: Floor) -> Race | None:
+        if self.raced is None:
+            return None
+        rival = None if floor.rival is None else read_marks(floor.rival, self.raced, len(self.task.search))
+        return Race(self.raced, 1 - self.task.racing, rival, floor.value)
 
     def compacted(self, masks: Masks) -> nn.Module:
         """The compact network, compensated, in eval mode, in float32; batch norm as the original had it."""
@@ -230,6 +275,20 @@ class Evaluator:
     def recalibrate(self, network: nn.Module, masks: Masks) -> None:
         """Measure the batch-norm statistics of a network of these masks anew on the calibration images, in place."""
         self._recalibrate(network, masks)
+
+    def attack(self, network: nn.Module) -> Robustness:
+        """Accuracy of a network under attack, on the first of the search images, in float32."""
+        task, images = self.task, self.task.search
+        few = ImageSet(images.images[:ATTACKED], images.labels[:ATTACKED])
+        return robustness(network, few, task.mean, task.std, batch_size=task.batch_size)
+
+    def _folded(self, masks: Masks) -> nn.Module:
+        """The compact network in float32, batch norm recalibrated and folded."""
+        with torch.no_grad():
+            network = self.compacted(masks)
+            self.recalibrate(network, masks)
+            fold(network, self.norms)
+        return network
 
     def measure(self, network: nn.Module, images: ImageSet) -> Measurement:
         """Accuracy and loss of a network under the task's normalisation and batch size."""
@@ -253,6 +312,8 @@ class Evaluator:
             values.update(accuracy=candidate.measurement.accuracy, loss=candidate.measurement.loss)
         if latency is not None:
             values.update(zip(LATENCY_VALUES, (latency.seconds, latency.low, latency.high), strict=True))
+        if candidate.attacked is not None:
+            values.update(candidate.attacked.accuracies)
         return values, minimised, violation
 
 
@@ -267,6 +328,8 @@ class _Candidate:
         measure: how it is measured.
         time: how long it takes.
         measurement: what that gave; ``None`` as long as nobody has asked.
+        attack: how it is attacked.
+        attacked: what that left of its accuracy; ``None`` as long as nobody has asked.
     """
 
     costs: Costs
@@ -275,6 +338,8 @@ class _Candidate:
     measure: Callable[[], Measurement]
     time: Callable[[], Latency]
     measurement: Measurement | None = None
+    attack: Callable[[], Robustness] | None = None
+    attacked: Robustness | None = None
 
     @property
     def measured(self) -> Measurement:
@@ -285,6 +350,21 @@ class _Candidate:
     @property
     def latency(self) -> Latency:
         return self.time()
+
+    @property
+    def robustness(self) -> Robustness:
+        if self.attacked is None:
+            if self.attack is None:
+                raise RuntimeError("an objective of costs only asks for an attack")
+            self.attacked = self.attack()
+        return self.attacked
+
+
+def raced_by(objectives: Sequence[Objective]) -> str | None:
+    """The objective by which candidates can race: the one that is measured, beside objectives of costs alone."""
+    measured = [objective for objective in objectives if not objective.costs_only]
+    alone = len(measured) == 1 < len(objectives) and measured[0] in BUILT_IN
+    return measured[0].name if alone and measured[0].name in KINDS else None
 
 
 def _refuse_to_measure() -> Measurement:

@@ -1,15 +1,17 @@
-"""Accuracy and loss of a network over images that live on the device."""
+"""Accuracy and loss of a network over images that live on the device, as far as they are of use."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gaprune.data import ImageSet, normaliser
+from gaprune.evaluate.racing import Race, rungs
+from gaprune.genome import Floats
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Measurement:
         loss: mean cross-entropy in nats; of a bound, over the images seen only, 0 if there are none.
         bound: whether the pass was stopped early, so that ``accuracy`` is an upper bound.
         seen: of a bound, number of images that were looked at.
+        expected: of a lost race, the accuracy or loss that it would probably have, by its rival's and how they differ.
+        each: of a race, (N,) what the network gets on each image; ``None`` where it was stopped.
     """
 
     correct: int
@@ -29,6 +33,8 @@ class Measurement:
     loss: float
     bound: bool = False
     seen: int = 0
+    expected: float | None = None
+    each: Floats | None = field(default=None, compare=False, repr=False)
 
     @property
     def accuracy(self) -> float:
@@ -37,7 +43,12 @@ class Measurement:
 
     @property
     def likely(self) -> float | None:
-        """Of a bound, the accuracy on the images seen; ``None`` without any, or where the accuracy is known."""
+        """Of a bound, the accuracy on the images seen, or of a race what is expected of all of them.
+
+        ``None`` without any, or where the accuracy is known.
+        """
+        if self.expected is not None:
+            return self.expected
         return (self.correct - self.total + self.seen) / self.seen if self.bound and self.seen else None
 
 
@@ -49,6 +60,7 @@ def measure(
     *,
     batch_size: int = 256,
     at_least: float = 0.0,
+    race: Race | None = None,
     advance: Callable[[int], object] = lambda images: None,
 ) -> Measurement:
     """Top-1 and cross-entropy of ``model`` in eval mode over ``images``.
@@ -64,6 +76,7 @@ def measure(
         batch_size: images a forward pass.
         at_least: stop when even with all remaining images right the accuracy would be lower, and return that
             bound. Looked at after each batch; on CUDA only halfway, the one further synchronisation.
+        race: stop when the network is surely worse than its rival, and return a bound; looked at after each rung.
         advance: told of the images done.
     """
     device = images.images.device
@@ -72,6 +85,7 @@ def measure(
     normalised = normaliser(mean, std, device)
     total = len(images)
     looks = _looks(total, batch_size, device) if at_least > 0 else frozenset()
+    track = _Track(race, total, batch_size)
     with torch.inference_mode():
         for start in range(0, total, batch_size):
             labels = images.labels[start : start + batch_size]
@@ -80,12 +94,56 @@ def measure(
             loss += F.cross_entropy(logits, labels, reduction="sum").double()
             seen = start + len(labels)
             advance(len(labels))
+            behind = track.behind(logits, labels, seen)
+            if behind is not None:
+                return track.lost(int(correct), float(loss), seen, behind)
             if seen in looks:
                 most = int(correct) + total - seen
                 if most / total < at_least:
                     return Measurement(most, total, float(loss) / seen, bound=True, seen=seen)
         right, lost = torch.stack([correct, loss]).tolist()
-    return Measurement(int(right), total, lost / total)
+    return Measurement(int(right), total, lost / total, each=track.each)
+
+
+class _Track:
+    """A network's way through a race; without one it sees nothing.
+
+    Args:
+        race: or ``None``.
+        total: images in all.
+        batch_size: images a forward pass.
+    """
+
+    def __init__(self, race: Race | None, total: int, batch_size: int) -> None:
+        self._race = race
+        self._total = total
+        self._rungs = rungs(total, batch_size) if race is not None and race.rival is not None else ()
+        self._each: list[Tensor] = []
+
+    @property
+    def each(self) -> Floats | None:
+        """(n,) what the network gets on each image so far, the less the better."""
+        return None if self._race is None else torch.cat(self._each).cpu().double().numpy()
+
+    def behind(self, logits: Tensor, labels: Tensor, seen: int) -> float | None:
+        """See ``Race.behind``; asked after every batch, it looks after those that end a rung."""
+        if self._race is None:
+            return None
+        if self._race.kind == "accuracy":
+            self._each.append((logits.argmax(1) != labels).float())
+        else:
+            self._each.append(F.cross_entropy(logits, labels, reduction="none"))
+        each = self.each if seen in self._rungs else None
+        return None if each is None else self._race.behind(each, len(self._rungs))
+
+    def lost(self, correct: int, loss: float, seen: int, behind: float) -> Measurement:
+        """A bound that the rival dominates, and what is expected of the network."""
+        assert self._race is not None
+        most, value = correct + self._total - seen, self._race.value
+        if self._race.kind == "accuracy":
+            most = min(most, round(value * self._total) - 1)
+            return Measurement(most, self._total, loss / seen, bound=True, seen=seen, expected=value - behind)
+        return Measurement(most, self._total, value + behind, bound=True, seen=seen)
 
 
 def _looks(total: int, batch_size: int, device: torch.device) -> frozenset[int]:

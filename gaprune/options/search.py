@@ -42,6 +42,7 @@ NEVER_WITH_ROUNDS = {
     "iterations": "rounds search again and again by themselves, see --rounds and --round-epochs",
     "recover": "rounds train by themselves, see --round-epochs",
     "connection_groups": "rounds mask connections one by one",
+    "racing": "rounds have one objective, and rank all candidates by it",
     "max_flops": LIMITS_OF_ROUNDS,
     "max_params": LIMITS_OF_ROUNDS,
     "max_size": LIMITS_OF_ROUNDS,
@@ -116,7 +117,7 @@ class SearchOptions(Options):
     def _check_latency(self) -> None:
         """What says nothing where nothing is timed."""
         if self.run.resume is None and not wants_latency(self):
-            for name in ("latency_batch", "latency_threads"):
+            for name in ("latency_batch", "latency_threads", "latency_from"):
                 if name in self.given:
                     raise OptionError(
                         f"{_typed(name)} says nothing where nothing is timed: add --latency-runtime, "

@@ -13,7 +13,9 @@ from gaprune.options.choices import (
     Device,
     Genes,
     Importance,
+    LatencyFrom,
     LatencyRuntime,
+    Layers,
     Log,
     LogLevel,
     Normalise,
@@ -21,6 +23,7 @@ from gaprune.options.choices import (
     Recalibration,
     SearchFrom,
     Stem,
+    Tested,
 )
 
 
@@ -43,6 +46,7 @@ class SearchKeywords(TypedDict, total=False):
     std: Sequence[float] | float | None
     normalise: Normalise | None
     genes: Genes
+    layers: Layers
     connection_groups: int
     round_to: int | None
     importance: Importance
@@ -51,6 +55,7 @@ class SearchKeywords(TypedDict, total=False):
     polish: bool
     recover: float | str | None
     precision: Precision
+    racing: float
     max_flops: float | str | None
     max_params: float | str | None
     max_size: float | str | None
@@ -58,6 +63,7 @@ class SearchKeywords(TypedDict, total=False):
     max_latency: str | None
     latency_runtime: LatencyRuntime | None
     latency_batch: int
+    latency_from: LatencyFrom
     latency_threads: int | None
     algorithm: Algorithm
     population: int
@@ -84,6 +90,7 @@ class SearchKeywords(TypedDict, total=False):
     gpus_per_worker: float | None
     max_retries: int
     pick: str
+    tested: Tested
     output: Path | str | None
     resume: Path | str | None
     cache_dir: Path | str | None

@@ -15,6 +15,7 @@ import numpy as np
 from torch import nn
 
 from gaprune.errors import RunError, TrainingError
+from gaprune.evaluate import under_attack
 from gaprune.front import (
     CSV,
     current_row,
@@ -199,13 +200,14 @@ def keep(tuner: Tuner, member: Member, made: Recovered, fingerprint: str) -> Non
     job, run = tuner.job, tuner.run
     home, now = run.path / member.row.home, current_row(run.path, member.row)
     better = made.found.accuracy > now.search_accuracy or handed_out(home).get("fingerprint") == fingerprint
-    values, _, _ = job.evaluator.judge(member.genome, made.found)
+    values, _, _ = job.evaluator.judge(member.genome, made.found, member.network)
     record = {
         "fingerprint": fingerprint,
         "kept": better,
         "search_accuracy": made.found.accuracy,
         "test_accuracy": made.tested,
         "objectives": {objective.name: values[objective.name] for objective in job.objectives},
+        **({"attacked": attacked} if (attacked := under_attack(values)) else {}),
         "epochs": len(made.records),
         "seconds": round(made.seconds, 3),
         "method": tuner.method,
@@ -251,7 +253,8 @@ def _hand_out(tuner: Tuner, member: Member, record: dict[str, Any]) -> None:
     )
     before = {"search_accuracy": plain.search_accuracy, "test_accuracy": plain.test_accuracy}
     metrics = {name: value for name, value in read_json_object(home / METRICS).items() if name != FINETUNED}
-    metrics |= {name: record[name] for name in ("search_accuracy", "test_accuracy", "objectives")}
+    reached = ("search_accuracy", "test_accuracy", "objectives", "attacked")
+    metrics |= {name: record[name] for name in reached if name in record}
     metrics |= {"made": in_words(record), "before": before}
     shutil.rmtree(home / PARTIAL, ignore_errors=True)
     save_compact(home / PARTIAL, member.network, member_config(job), metrics | {"training": record})

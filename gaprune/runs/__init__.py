@@ -12,7 +12,15 @@ from gaprune.runs.directory import (
     default_run_path,
     read_manifest,
 )
-from gaprune.runs.display import front_table, plain_number, plain_table, plot_front, points_lost, share_left
+from gaprune.runs.display import (
+    front_table,
+    over_budgets,
+    plain_number,
+    plain_table,
+    plot_front,
+    points_lost,
+    share_left,
+)
 from gaprune.runs.files import atomic_write, put_back, read_json_object, sync_folder, take_place, write_json
 from gaprune.runs.frames import frame, row_values
 from gaprune.runs.front import (
@@ -35,6 +43,7 @@ from gaprune.runs.manifest import environment, processor
 from gaprune.runs.picking import check_choice, check_one, check_rule, choose, choose_one, is_member, members, pick
 from gaprune.runs.states import State, latest_state, save_state
 from gaprune.runs.tables import MEGABYTE, cell, csv_table, markdown
+from gaprune.runs.timed import RUNTIMES, in_words
 
 __all__ = [
     "FINETUNED",
@@ -45,6 +54,7 @@ __all__ = [
     "MANIFEST_NAME",
     "MEGABYTE",
     "PARTS",
+    "RUNTIMES",
     "SECONDS",
     "SHORT",
     "STAGES",
@@ -70,12 +80,14 @@ __all__ = [
     "environment",
     "frame",
     "front_table",
+    "in_words",
     "is_member",
     "latest_state",
     "markdown",
     "member_folder",
     "member_name",
     "members",
+    "over_budgets",
     "pick",
     "plain_number",
     "plain_table",

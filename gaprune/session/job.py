@@ -23,6 +23,7 @@ from gaprune.prune import PruningSpace
 from gaprune.runs import SECONDS, environment
 from gaprune.runs import Baseline as Original
 from gaprune.session.engine import (
+    Left,
     constraints,
     make_evaluator,
     measure_original,
@@ -130,6 +131,7 @@ class Before:
         std: likewise.
         original: what the whole network reaches and costs, measured when the run began; ``None`` where it does not say.
         latency: under which conditions networks were timed, and what the original took; ``None`` where none was.
+        left: which neurons its genomes have, whatever is understood of the network by now.
     """
 
     weights: str | None
@@ -138,11 +140,13 @@ class Before:
     std: tuple[float, ...]
     original: Original | None = None
     latency: dict[str, Any] | None = None
+    left: Left | None = None
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> Before:
         """From the run's manifest, of this version or an older one."""
-        data = manifest.get("data", {})
+        data, neurons = manifest.get("data", {}), manifest.get("model", {}).get("neurons")
+        layers = tuple(layer for layer, _ in manifest.get("unpruned", ()))
         return cls(
             weights=manifest.get("identity", {}).get("weights_sha256"),
             search_from=data.get("splits", {}).get("search_from"),
@@ -150,6 +154,7 @@ class Before:
             std=tuple(data.get("std", ())),
             original=_recorded(manifest),
             latency=manifest.get(LATENCY),
+            left=None if neurons is None else Left(neurons, layers),
         )
 
     def normalised(self, data: ImageData, reporter: Reporter) -> ImageData:
@@ -250,11 +255,15 @@ def prepare(
     with pinned(threads):
         known = before.original if before else None
         found = None if known else judged(options, baseline.model, data, splits, reporter, settled=before is not None)
-        timed = None if before is None else before.latency
+        timed, left = (before.latency, before.left) if before else (None, None)
         evaluator = make_evaluator(
-            options, baseline.model, data, splits, objectives, reporter, kept, threads=threads, timed=timed
+            options, baseline.model, data, splits, objectives, reporter, kept, threads=threads, timed=timed, left=left
         )
         original = _original(known, baseline.model, evaluator, splits, found, reporter)
+        found = judged(options, baseline.model, data, splits, reporter, settled=before is not None)
+        left = before.left if before else None
+        evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept, left=left)
+        original = measure_original(baseline.model, evaluator, splits, found, reporter)
     return Job(
         options=options,
         own=own,
@@ -329,6 +338,7 @@ def statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, 
             "options": {name: getattr(options, name) for name in names},
             "threads": threads,
             **({} if options.space.recalibration == "plain" else {"recalibration": options.space.recalibration}),
+            **({} if options.space.layers == "conv" else {"layers": options.space.layers}),
         }
     )
 

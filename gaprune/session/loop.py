@@ -214,8 +214,8 @@ class _Ahead:
     """
 
     def __init__(self, job: Job, base: float) -> None:
-        self._space = job.space
         self._evaluator = job.evaluator
+        self._whole = job.evaluator.costs(job.space.full()).flops
         self._work = Workload(base)
         self._costs: dict[str, float] = {}
         self._asked = self._fresh = 0
@@ -225,7 +225,7 @@ class _Ahead:
     def begin(self, genomes: Sequence[Genome], known: dict[str, Outcome], generations: int) -> None:
         """A generation is asked for; ``generations`` follow it."""
         new = _new(genomes, known)
-        self._costs = {genome.key: self._space.cost(self._space.layout.unpack(genome)) for genome in new}
+        self._costs = {genome.key: self._evaluator.costs(genome).flops / self._whole for genome in new}
         self._asked += len(genomes)
         self._fresh += len(new)
         if new:  # else as before
