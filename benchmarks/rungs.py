@@ -43,7 +43,7 @@ IMAGES = (256, 1_000, 4_000)
 SEARCHED = 2_000
 """Images of a search set, over which a race goes."""
 
-GENOMES = 24
+GENOMES = 16
 PLAIN = 2
 """Genomes of a budget that the plain way is timed on."""
 

@@ -105,6 +105,8 @@ class Evaluator:
         self.clock = clock
         self._judges_latency = self.constraints.latency is not None or any(o.name == LATENCY for o in objectives)
         self._latencies: dict[str, Latency] = {}
+        looked_up = clock is not None and clock.counts
+        self._timed: dict[str, Latency] = {} if looked_up else self._latencies
 
     def __call__(self, genome: Genome, floor: Floor = UNKNOWN) -> Outcome:
         """Evaluate one genome. A candidate that raises or yields NaN becomes a failed outcome.
@@ -177,8 +179,19 @@ class Evaluator:
             Plain values and what is minimised, by objective, and the violation of the constraints.
         """
         candidate = self._candidate(genome, _refuse_to_measure, measured)
+        candidate.time = lambda: self.timed(genome)
         candidate.attack = lambda: self.attack(network)
         return self._judge(candidate)
+
+    def timed(self, genome: Genome) -> Latency:
+        """How long a genome's network takes by the stopwatch, where candidates are told by a table; timed once."""
+        stopwatch: Clock | None = getattr(self.clock, "stopwatch", None)
+        if stopwatch is None:
+            return self.latency(genome)
+        if genome.key not in self._timed:
+            masks = self.space.masks(genome)
+            self._timed[genome.key] = stopwatch(masks, lambda: self._as_timed(masks))
+        return self._timed[genome.key]
 
     def latency(self, genome: Genome) -> Latency:
         """How long a genome's network takes; timed once, or known from the log.
@@ -194,13 +207,13 @@ class Evaluator:
 
     def remember(self, outcome: Outcome) -> None:
         """Take the latency of a logged outcome for known, so that nothing is timed twice."""
-        if LATENCY in outcome.values:
-            self.remember_latency(outcome.key, *(outcome.values[name] for name in LATENCY_VALUES))
+        if self.clock is not None and not self.clock.counts and LATENCY in outcome.values:
+            self.remember_timed(outcome.key, *(outcome.values[name] for name in LATENCY_VALUES))
 
-    def remember_latency(self, key: str, seconds: float, low: float, high: float) -> None:
-        """Take the latency of a genome, by its key, for known."""
+    def remember_timed(self, key: str, seconds: float, low: float, high: float) -> None:
+        """Take what the stopwatch said of a genome, by its key, for known."""
         if self.clock is not None:
-            self._latencies[key] = Latency(seconds, low, high, seconds / self.clock.reference)
+            self._timed[key] = Latency(seconds, low, high, seconds / self.clock.reference)
 
     def _as_timed(self, masks: Masks) -> nn.Module:
         """The compact network with any weights: time does not depend on them."""

@@ -69,18 +69,18 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
     saved = saved_front(run, marks)
     if saved is not None:
         return saved
-    _remember_times(job, run)
+    remember_times(job, run)
     with new_front(run) as folder, pinned(job.threads):
         rows = _members(job, found, folder, Builder(job, reporter), reporter)
     return replace_front(job, run, rows, marks)
 
 
-def _remember_times(job: Job, run: RunDirectory) -> None:
+def remember_times(job: Job, run: RunDirectory) -> None:
     """Members of an older front that were timed are not timed again."""
     if (run.path / CSV).exists():
         for row in read_csv(run.path / CSV):
             if row.latency is not None:
-                job.evaluator.remember_latency(row.key, row.latency, row.latency, row.latency)
+                job.evaluator.remember_timed(row.key, row.latency, row.latency, row.latency)
 
 
 def saved_front(run: RunDirectory, marks: Mapping[str, Any]) -> list[FrontRow] | None:
@@ -253,7 +253,7 @@ def member_row(
     """A network's row, its costs counted in the job's space; not numbered."""
     masks = job.space.masks(genome)
     costs = job.space.costs(masks)
-    latency = None if job.evaluator.clock is None else job.evaluator.latency(genome)
+    latency = None if job.evaluator.clock is None else job.evaluator.timed(genome)
     return FrontRow(
         index=-1,
         key=genome.key,

@@ -24,6 +24,7 @@ Backend = Literal["auto", "local", "ray"]
 Log = Literal["none", "tensorboard"]
 Format = Literal["onnx", "pt2", "state-dict"]
 LatencyRuntime = Literal["torch", "compile", "onnxruntime", "onnxruntime-int8"]
+LatencyFrom = Literal["auto", "stopwatch", "table"]
 Integers = Literal["int8"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 

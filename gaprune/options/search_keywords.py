@@ -13,6 +13,7 @@ from gaprune.options.choices import (
     Device,
     Genes,
     Importance,
+    LatencyFrom,
     LatencyRuntime,
     Layers,
     Log,
@@ -62,6 +63,7 @@ class SearchKeywords(TypedDict, total=False):
     max_latency: str | None
     latency_runtime: LatencyRuntime | None
     latency_batch: int
+    latency_from: LatencyFrom
     latency_threads: int | None
     algorithm: Algorithm
     population: int

@@ -19,13 +19,14 @@ from gaprune.prune.cut.grouped import GroupedConvolution
 from gaprune.prune.cut.lineage import compose, present_kernels
 from gaprune.prune.cut.masks import Grouping, Masks
 from gaprune.prune.graph.foreign import plain, unwrapped
-from gaprune.prune.graph.graph import Graph, build_graph
+from gaprune.prune.graph.graph import Graph, Layer, build_graph
 from gaprune.prune.graph.modes import copied
 from gaprune.prune.graph.tensors import first_names, state_tensors
 from gaprune.prune.norms.folding import fold
 from gaprune.prune.norms.recalibration import Anchors, Recalibrator, kept_anchors, recalibrate, take_anchors
 from gaprune.prune.norms.restating import restate_norms
 from gaprune.prune.probing import Probe, probe
+from gaprune.prune.rank.ladder import WidthFlops
 from gaprune.prune.rank.registry import importance_function
 from gaprune.prune.rank.taylor import neuron_taylor
 from gaprune.prune.space import PruningSpace, SpaceOptions
@@ -40,6 +41,7 @@ __all__ = [
     "Graph",
     "GroupedConvolution",
     "Grouping",
+    "Layer",
     "Masks",
     "Polisher",
     "Probe",
@@ -47,6 +49,7 @@ __all__ = [
     "Recalibrator",
     "SpaceOptions",
     "Statistics",
+    "WidthFlops",
     "build_graph",
     "checked_graph",
     "collect",

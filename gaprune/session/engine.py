@@ -12,7 +12,7 @@ from gaprune.data import ImageData, ImageSet, Splits, interleaved
 from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
 from gaprune.evolve import largest_cost
 from gaprune.genome import Bits
-from gaprune.options import Layers, SearchOptions, latency_limit
+from gaprune.options import LATENCY, Layers, SearchOptions, latency_limit
 from gaprune.progress import Reporter
 from gaprune.prune import (
     Compensator,
@@ -32,7 +32,7 @@ from gaprune.prune import (
 )
 from gaprune.runs import MEGABYTE
 from gaprune.runs import Baseline as Original
-from gaprune.runtimes import Clock
+from gaprune.runtimes import Clock, TableClock, WidthSeconds
 from gaprune.session.reach import check_costs, check_reach
 from gaprune.session.statistics_cache import Kept
 from gaprune.session.timing import make_clock
@@ -40,6 +40,9 @@ from gaprune.training import bfloat16_pays
 
 CUDA_ROUND_TO = 8
 """Widths that tensor cores like."""
+
+INT8_ROUND_TO = 16
+"""Widths that 8-bit kernels of a CPU fill a register with."""
 
 MOST_STATISTICS = 4096
 """Images for covariances unless told otherwise."""
@@ -80,8 +83,20 @@ def space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
     Raises:
         OptionError: genes, round-to and connection-groups do not go together.
     """
-    round_to = options.space.round_to or (CUDA_ROUND_TO if device.type == "cuda" else 1)
+    round_to = options.space.round_to or usual_rounding(device, options.latency.latency_runtime)
     return SpaceOptions(options.space.genes, round_to, options.space.connection_groups)
+
+
+def usual_rounding(device: torch.device, runtime: str | None) -> int:
+    """What widths are multiples of where nobody says.
+
+    Args:
+        device: where networks run.
+        runtime: what runs networks that are timed.
+    """
+    if device.type == "cuda":
+        return CUDA_ROUND_TO
+    return INT8_ROUND_TO if runtime is not None and runtime.endswith("int8") else 1
 
 
 def constraints(options: SearchOptions, clock: Clock | None = None) -> Constraints:
@@ -138,7 +153,20 @@ def make_evaluator(
     free_kernels = space_form.genes != "neurons" and space_form.connection_groups == 1
     score = importance_function(options.space.importance)
     importance = score(model, graph, statistics, kernels=free_kernels, reporter=reporter)
-    space = PruningSpace(graph, costs, importance, space_form, None if origin is None else origin.kernels)
+    pinned_threads = threads or torch.get_num_threads()
+    clock = make_clock(
+        options, model, graph, data, splits, objectives, pinned_threads, space_form.round_to, reporter, timed
+    )
+    table = clock if isinstance(clock, TableClock) else None
+    space = PruningSpace(
+        graph,
+        costs,
+        importance,
+        space_form,
+        None if origin is None else origin.kernels,
+        width_costs=None if table is None else WidthSeconds(graph, table),
+        price=None if table is None else table.share,
+    )
     task = FitnessTask(
         search=splits.search,
         calibration=first(splits.calibration, options.images.calibration_size).loaded(),
@@ -149,9 +177,6 @@ def make_evaluator(
         half=precision(options, splits.search.images.device) == "bfloat16",
         racing=options.fitness.racing,
     )
-    clock = make_clock(
-        options, model, graph, data, splits, objectives, threads or torch.get_num_threads(), reporter, timed
-    )
     compensator = None
     if options.space.compensation != "none":
         compensator = Compensator(model, graph, statistics, form=options.space.compensation)
@@ -159,15 +184,20 @@ def make_evaluator(
         model,
         space,
         task,
-        objectives,
+        objectives if table is None else tuple(_looked_up(one) for one in objectives),
         compensator,
         constraints(options, clock),
         None if origin is None else origin.costs,
         statistics.anchors if options.space.recalibration == "anchored" else None,
         clock,
     )
-    check_reach(space, evaluator.constraints)
+    check_reach(space, evaluator.constraints, None if table is None else table.share)
     return evaluator
+
+
+def _looked_up(objective: Objective) -> Objective:
+    """Latency that a table tells is known before anything is built, as costs are."""
+    return replace(objective, costs_only=True) if objective.name == LATENCY else objective
 
 
 def _fair(images: ImageSet, seed: int) -> ImageSet:

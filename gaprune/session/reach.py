@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ from gaprune.errors import ModelError, OptionError
 from gaprune.evaluate import Constraints
 from gaprune.models import build
 from gaprune.options import SearchOptions
-from gaprune.prune import CostModel, Graph, PruningSpace, SpaceOptions, Statistics, build_graph, cost_model
+from gaprune.prune import CostModel, Graph, Masks, PruningSpace, SpaceOptions, Statistics, build_graph, cost_model
 from gaprune.prune import importance_function as importance
 
 
@@ -62,14 +64,20 @@ def check_costs(network: nn.Module, graph: Graph, costs: CostModel, limits: Cons
     check_reach(space, limits.counted(space.costs(space.masks(space.full(), order=False))))
 
 
-def check_reach(space: PruningSpace, limits: Constraints) -> None:
+def check_reach(space: PruningSpace, limits: Constraints, time: Callable[[Masks], float] | None = None) -> None:
     """Refuse limits that the smallest network of a space does not keep to.
+
+    Args:
+        space: of the network.
+        limits: shares as counts.
+        time: the share of the original's time that masks keep, where that is known without building a network.
 
     Raises:
         OptionError: with what it has.
     """
     smallest = space.layout.pack(space.repair(np.zeros(space.layout.size, dtype=np.bool_)))
-    shortfalls = limits.shortfalls(space.costs(space.masks(smallest, order=False)))
+    masks = space.masks(smallest, order=False)
+    shortfalls = limits.shortfalls(space.costs(masks), latency=None if time is None else time(masks))
     if shortfalls:
         rule = "a limit up to 1 is a share of the original's, above 1 a count"
         raise OptionError(f"no network can be so small: the smallest has {'; '.join(shortfalls)} ({rule})")

@@ -9,7 +9,7 @@ from typing import Any
 
 from gaprune.options import LATENCY, ROBUSTNESS, UNDER_ATTACK, SearchOptions
 from gaprune.options import record as recorded
-from gaprune.runs import SECONDS, STAGES, FrontRow, plain_number, points_lost, share_left
+from gaprune.runs import SECONDS, STAGES, FrontRow, in_words, plain_number, points_lost, share_left
 from gaprune.views.axes import attack_words
 from gaprune.views.facts import fact, numbers
 from gaprune.views.layers import shrinking
@@ -74,7 +74,9 @@ def members_table(record: RunRecord) -> Table:
     ]
     marked = frozenset(place for place, row in enumerate(record.rows) if row.index == picked)
     headings = ("index", *_member_headings(extra))
-    return Table("All members of the front", headings, tuple(rows), marked, frozenset({0, 1}))
+    how = fact(record.manifest, LATENCY, kind=dict)
+    title = "All members of the front" + (f" (latency: {in_words(how)})" if how else "")
+    return Table(title, headings, tuple(rows), marked, frozenset({0, 1}))
 
 
 def other_objectives(records: Sequence[RunRecord]) -> tuple[str, ...]:

@@ -99,6 +99,10 @@ LEFT: dict[str, tuple[Callable[[], nn.Module], dict[str, str]]] = {
             "same": "aten.conv2d.default is not understood here: _weight_norm is computed",
         },
     ),
+    "heads that are not understood": (
+        lambda: around(lambda s, x: torch.cummax(x.view(-1, 2, 3, 8, 8) + 0, 2)[0].view(x.shape)),
+        {"conv1": "aten.cummax.default is not understood"},
+    ),
     "a sum along channels": (
         lambda: around(lambda s, x: torch.cumsum(x, 1)),
         {"conv1": "it runs along its channels"},
@@ -259,6 +263,7 @@ FOLLOWED: dict[str, Callable[[], nn.Module]] = {
     "resizing to the nearest exact": lambda: around(
         lambda s, x: F.interpolate(x, scale_factor=2, mode="nearest-exact")
     ),
+    "matrices the other way round": lambda: around(lambda s, x: x.flatten(2).mT.mT.view(x.shape)),
     "axes moved": lambda: around(lambda s, x: torch.movedim(torch.swapaxes(x, 1, 3), 3, 1)),
     "a hidden linear layer": lambda: around(
         lambda s, x: x * torch.sigmoid(s.excite(F.relu(s.squeeze(x.mean((2, 3))))))[:, :, None, None],

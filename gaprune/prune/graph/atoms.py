@@ -102,5 +102,11 @@ class AtomTable:
             self._frozen.setdefault(self.find(int(atom)), reason)
 
     def frozen(self, atom: int) -> str | None:
-        """Why an atom's class must stay, or ``None`` when it may go."""
-        return self._frozen.get(self.find(atom))
+        """Why an atom's class must stay, or ``None`` when it may go; a joint one stays where all of its parts do."""
+        root = self.find(atom)
+        if root in self._frozen or root not in self._parts:
+            return self._frozen.get(root)
+        found: dict[int, None] = {}
+        self._collect(root, found, set())
+        reasons = [self._frozen.get(part) for part in found]
+        return reasons[0] if reasons and None not in reasons else None

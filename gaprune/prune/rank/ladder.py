@@ -108,7 +108,9 @@ def _joint(graph: Graph, neurons: Neurons) -> dict[tuple[int, ...], float]:
     return found
 
 
-def build_ladder(graph: Graph, worth: Floats, errors: Floats, weights: Floats | None = None) -> Ladder:
+def build_ladder(
+    graph: Graph, worth: Floats, errors: Floats, weights: Floats | None = None, costs: WidthFlops | None = None
+) -> Ladder:
     """Walk from the whole network down to one neuron a group.
 
     Args:
@@ -117,8 +119,9 @@ def build_ladder(graph: Graph, worth: Floats, errors: Floats, weights: Floats | 
         errors: (n,) relative error that each neuron's removal adds when its turn comes, comparable across groups.
         weights: (groups,) by how much the errors of each group count; ``None`` is 1 for all. With depthwise layers,
             where errors do not count, a group keeps its share to the power 1 / weight.
+        costs: what is saved for the errors; FLOPs by default.
     """
-    flops = WidthFlops(graph)
+    flops = WidthFlops(graph) if costs is None else costs
     sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
     if any(layer.kind == "depthwise" for layer in graph.layers):
         return _by_blocks(flops, sizes, _inside(graph), np.ones(len(sizes)) if weights is None else weights)

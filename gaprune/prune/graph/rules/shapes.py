@@ -139,6 +139,17 @@ def transpose(found: Trace, node: Node) -> Axes:
     return tuple(labels)
 
 
+def matrix_transpose(found: Trace, node: Node) -> Axes:
+    """The last two axes exchanged."""
+    labels = found.axes(node.args[0])  # type: ignore[arg-type]
+    return (*labels[:-2], labels[-1], labels[-2])
+
+
+def reverse(found: Trace, node: Node) -> Axes:
+    """All axes in the opposite order; a vector stays as it is."""
+    return found.axes(node.args[0])[::-1]  # type: ignore[arg-type]
+
+
 def unsqueeze(found: Trace, node: Node) -> Axes:
     """A new axis of length 1."""
     labels = list(found.axes(node.args[0]))  # type: ignore[arg-type]

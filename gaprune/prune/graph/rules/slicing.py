@@ -111,6 +111,7 @@ def _parts(found: Trace, node: Node, source: Node, axis: int, sizes: list[int]) 
     for block in blocks[1:] if len(set(sizes)) == 1 else ():
         found.atoms.unite(blocks[0], block)
     fit(found, node, blocks[0])
+    fit(found, node, atoms)
     return [(*labels[:axis], block, *labels[axis + 1 :]) for block in blocks]
 
 
