@@ -19,7 +19,7 @@ def test_it_is_an_objective_whose_columns_are_those_of_a_search_that_measures_it
     original: nn.Module, faint: ImageData, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    asked = {**SMALL, "objectives": "accuracy,flops,robustness", "generations": 2}
+    asked = {**SMALL, "objectives": ["accuracy", "flops", "robustness"], "generations": 2}
     found: SearchResult = gaprune.search(original, faint, output=run, **asked)  # type: ignore[operator]
     logged = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
     assert all({"robustness", *UNDER_ATTACK} <= set(one["values"]) for one in logged)
