@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from gaprune.compress.export import quiet
 from gaprune.compress.runners import OnnxRunner
 from gaprune.data import ImageSet, normalise
 from gaprune.errors import MethodError
 from gaprune.genome import Bits
+from gaprune.runtimes import quiet
 
 RESAMPLES = 20_000
 SEED = 0

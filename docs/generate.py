@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from results import GENERATED, index_page, readme_table, results_page, results_pages
+from results import GENERATED, index_page, networks_page, readme_table, results_page, results_pages
 from tables import table
 
 from gaprune.options.fields import Entry, entries
@@ -62,6 +62,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield folder / "index.md", index_page()
     for name in results_pages():
         yield folder / f"{name}.md", results_page(name)
+    yield ROOT / "docs" / "reference" / "networks.md", networks_page()
     yield README, with_table(README.read_text(encoding="utf-8"))
 
 
@@ -136,7 +137,7 @@ def keywords(function: str, name: str, options: type[Any], but: tuple[str, ...])
     from gaprune.options import choices
 
     taken = {
-        one: str(entry.field.type) + (" | str" if entry.units else "")
+        one: str(entry.field.type).replace("float", "float | str" if entry.units else "float")
         for one, entry in entries(options).items()
         if one not in but
     }
@@ -161,7 +162,8 @@ def keywords(function: str, name: str, options: type[Any], but: tuple[str, ...])
 def as_argument(annotation: str) -> str:
     """A field's type as a caller may give it: a path as text, numbers in any sequence, or one alone."""
     numbers = annotation.replace("tuple[float, ...]", "Sequence[float] | float")
-    return numbers.replace("tuple[str, ...]", "Sequence[str]").replace("Path", "Path | str")
+    found = numbers.replace("tuple[str, ...]", "Sequence[str]").replace("Path", "Path | str")
+    return found.replace(" | None", "") + " | None" if " | None" in found else found  # None comes last
 
 
 def by_group(options: type[Any]) -> Iterator[tuple[str | None, list[Entry]]]:

@@ -61,23 +61,39 @@ def oneshot(result: Result) -> str:
 
 
 def pretrained(result: Result) -> str:
-    """Accuracy of each network by way and budget."""
+    """Accuracy of each network by way and budget, and paired differences where they were taken."""
     rows = [
         (
-            row["method"]
-            if row["method"] != "Torch-Pruning"
-            else f"{row['method']} ({row['criterion']}, {row['scope']})",
-            row["variant"],
+            f"{row['method']} ({row['criterion']}, {row['scope']})" if "criterion" in row else row["method"],
+            f"{row['variant']} ({row['way']})" if row["variant"] == "trained" else row["variant"],
             f"{row['budget']:.0%}",
             percent(row["flops_share"]),
             percent(row["test_accuracy"]),
         )
-        for row in (*result["rows"], *result["peer_sweep"])
-        if "test_accuracy" in row
+        for row in result["rows"]
     ]
     images = result["settings"]["test_images"]
-    original = f"The original: {percent(result['original']['test_accuracy'])}% on {images} test images.\n\n"
-    return original + table(("method", "way", "FLOPs at most", "FLOPs left, %", "top-1, %"), rows)
+    original = f"The original: {percent(result['original']['test_accuracy'])}% on {images} test images."
+    parts = [original, table(("method", "way", "FLOPs at most", "FLOPs left, %", "top-1, %"), rows)]
+    if result.get("differences"):
+        apart = [
+            (
+                f"{one['budget']:.0%}",
+                "after training" if one["trained"] else "without training",
+                in_points(one["loss"]),
+                in_points(one["ahead"]) if "ahead" in one else "",
+            )
+            for one in result["differences"]
+        ]
+        header = ("FLOPs at most", "", "lost, points", "ahead of Torch-Pruning's best, points")
+        parts += ["Image by image, with 95% intervals of the paired bootstrap:", table(header, apart)]
+    return "\n\n".join(parts)
+
+
+def in_points(difference: Result) -> str:
+    """A paired difference with its interval."""
+    low, high = difference["95%"]
+    return f"{difference['points']:.1f} ({low:.1f} to {high:.1f})"
 
 
 def evolution(result: Result) -> str:
@@ -301,6 +317,42 @@ def index_page() -> str:
         sentence = re.split(r"(?<=[.?])\s", " ".join(rest.split()), maxsplit=1)[0]
         rows.append((f"[{title.removeprefix('# ')}]({name}.md)", sentence))
     return "\n\n".join((introduction("index").strip(), GENERATED, table(("page", "what it answers"), rows)))
+
+
+def networks_page() -> str:
+    """Every network that was tried, with what can go of it."""
+    file = "benchmarks/results/networks-random-images-cpu.json"
+    result: Result = json.loads((ROOT / file).read_text(encoding="utf-8"))
+    parts = [
+        "# Networks",
+        GENERATED,
+        "What gaprune makes of networks by name, drawn at random, in float64. *Can go*: outputs of layers that are\n"
+        "neurons, the last layer's left out. *Half*: FLOPs left with half of every group, and the same of\n"
+        "Torch-Pruning. *Apart*: outputs of the compact network beside those of the masked one. *Counted*: gaprune's\n"
+        "formula equals fvcore's count of the compact network. *Seconds*: tracing and checking, on a machine that did\n"
+        "other things, too. What stays whole says why in a warning; the first reason stands here.",
+        made(result, file),
+    ]
+    header = ("network", "pixels", "can go", "half", "Torch-Pruning", "apart", "counted", "seconds", "what stays")
+    for source in dict.fromkeys(row["source"] for row in result["rows"]):
+        ours = [row for row in result["rows"] if row["source"] == source]
+        parts += [f"## {source}", table(header, map(_network_cells, ours))]
+    parts.append(table(("figure", "measured"), result["figures"].items()))
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _network_cells(row: Result) -> tuple[Any, ...]:
+    peer = row.get("torch_pruning")
+    theirs = f"{peer:.3f}" if peer is not None else "fails" if row.get("torch_pruning_says") else "not tried"
+    if not row["traced"]:
+        return row["network"], row.get("side", ""), "refused", "", theirs, "", "", "", _in_cell(row.get("why", ""))
+    counted = "yes" if row["counted"] else "no"
+    shares = percent(row["can_go"], 0), f"{row['half']:.3f}", theirs, f"{row['apart']:.0e}"
+    return row["network"], row["side"], *shares, counted, f"{row['seconds']:.0f}", _in_cell(row["why"])
+
+
+def _in_cell(text: str) -> str:
+    return text.replace("|", "/").replace("<", "(").replace(">", ")")[:120]
 
 
 def section(part: Part) -> str:

@@ -130,6 +130,7 @@ class IterationsPolicy(Policy[Iteration]):
             metrics = read_metrics(path / own.path, "made", "minimised", "violation")
             made = f"in iteration {number}{after}, without training since: {metrics['made']}"
             row = member_row(self.job, genome, own.objectives, own.search_accuracy, own.test_accuracy)
+            row = replace(row, attacked=own.attacked)
             minimised = tuple(metrics["minimised"][objective.name] for objective in self.job.objectives)
             found.append(PartNetwork(path / own.path, number, genome, row, made, minimised, metrics["violation"]))
         return found

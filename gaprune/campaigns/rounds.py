@@ -126,7 +126,7 @@ class RoundsPolicy(Policy[Round]):
             self.reporter.say(f"training failed, the round keeps the network that it found: {error}")
             return result
         (genome,) = searched.found.genomes
-        values, _, _ = job.evaluator.judge(genome, made.found)
+        values, _, _ = job.evaluator.judge(genome, made.found, network)
         reached: dict[str, Any] = {
             "search_accuracy": made.found.accuracy,
             "test_accuracy": made.tested,

@@ -14,6 +14,8 @@ from gaprune.commands.lines import export_main as main
 from gaprune.data import ImageData, Splits
 from gaprune.device import neutral
 from gaprune.errors import RunError
+from gaprune.kinds import PATH, REPORTER
+from gaprune.kinds import check as check_arguments
 from gaprune.options import SUFFIXES, ExportKeywords, ExportOptions, from_keywords
 from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.runs import MEGABYTE, atomic_write
@@ -76,6 +78,7 @@ def export(
         GapruneError: anything that the caller can mend, in one line. Nothing is written then.
     """
     check_kinds(model, data, by_name=False)
+    check_arguments({"run": (run, PATH), "reporter": (reporter, REPORTER.or_none())})
     typed = from_keywords(ExportOptions, options, ("run",))
     made = ExportOptions.of(run=Path(run), **typed, given=frozenset(typed))
     made.check()

@@ -22,6 +22,7 @@ from gaprune.runs import (
     Timed,
     frame,
     front_table,
+    in_words,
     members,
     plain_table,
     points_lost,
@@ -30,7 +31,6 @@ from gaprune.runs import (
     share_left,
 )
 from gaprune.runs import Baseline as Original
-from gaprune.runtimes import in_words
 from gaprune.saved import load
 from gaprune.session import SECONDS_OF_ORIGINAL
 from gaprune.views import REPORT, write_report

@@ -1,5 +1,6 @@
 """From genomes to numbers: objectives, the evaluator, and where it runs. Knows nothing of evolution."""
 
+from gaprune.evaluate.attack import ATTACKS, Attack, Robustness, robustness, under_attack
 from gaprune.evaluate.backend import Backend, LocalBackend
 from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.evaluator import Evaluator, FitnessTask
@@ -10,7 +11,9 @@ from gaprune.evaluate.outcome import Outcome, expected_matrix, objective_matrix,
 from gaprune.evaluate.racing import UNKNOWN, Floor, Race, rungs
 
 __all__ = [
+    "ATTACKS",
     "UNKNOWN",
+    "Attack",
     "Backend",
     "Candidate",
     "Constraints",
@@ -23,12 +26,15 @@ __all__ = [
     "Objective",
     "Outcome",
     "Race",
+    "Robustness",
     "expected_matrix",
     "measure",
     "objective_matrix",
     "objective_names",
     "resolve_objectives",
     "resolve_selector",
+    "robustness",
     "rungs",
+    "under_attack",
     "violations",
 ]

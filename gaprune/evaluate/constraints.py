@@ -35,6 +35,11 @@ class Constraints:
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) is not None for field in fields(self))
 
+    @property
+    def of_costs(self) -> bool:
+        """Whether one of the limits is of costs."""
+        return any(getattr(self, name) is not None for name in COSTS)
+
     def counted(self, original: Costs) -> Constraints:
         """The same with shares of ``original`` as counts."""
         shares = {name: limit for name in COSTS if (limit := getattr(self, name)) is not None and limit <= 1}

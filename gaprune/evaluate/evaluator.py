@@ -12,6 +12,7 @@ from torch import nn
 
 from gaprune.data import ImageSet
 from gaprune.errors import first_line
+from gaprune.evaluate.attack import ATTACKED, Robustness, robustness
 from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.measurement import Measurement, measure
 from gaprune.evaluate.objectives import BUILT_IN, Objective
@@ -104,6 +105,8 @@ class Evaluator:
         self.clock = clock
         self._judges_latency = self.constraints.latency is not None or any(o.name == LATENCY for o in objectives)
         self._latencies: dict[str, Latency] = {}
+        looked_up = clock is not None and clock.counts
+        self._timed: dict[str, Latency] = {} if looked_up else self._latencies
 
     def __call__(self, genome: Genome, floor: Floor = UNKNOWN) -> Outcome:
         """Evaluate one genome. A candidate that raises or yields NaN becomes a failed outcome.
@@ -118,6 +121,7 @@ class Evaluator:
             masks = self.space.masks(genome)
             self.costs(genome, masks)
             candidate = self._candidate(genome, lambda: self.fitness(masks, floor))
+            candidate.attack = lambda: self.attack(self._folded(masks))
             values, minimised, violation = self._judge(candidate)
         except Exception as error:  # a foreign network or objective may raise anything
             reason = first_line(error)
@@ -166,13 +170,28 @@ class Evaluator:
         known = self.clock is not None and self.clock.counts and self.constraints.latency is not None
         return self.constraints.violation(self.costs(genome), latency=self.latency(genome).share if known else None)
 
-    def judge(self, genome: Genome, measured: Measurement) -> tuple[dict[str, float], dict[str, float], float]:
-        """What a genome is worth whose network was ``measured`` elsewhere.
+    def judge(
+        self, genome: Genome, measured: Measurement, network: nn.Module
+    ) -> tuple[dict[str, float], dict[str, float], float]:
+        """What a genome is worth whose ``network``, such as a trained one, was ``measured`` elsewhere.
 
         Returns:
             Plain values and what is minimised, by objective, and the violation of the constraints.
         """
-        return self._judge(self._candidate(genome, _refuse_to_measure, measured))
+        candidate = self._candidate(genome, _refuse_to_measure, measured)
+        candidate.time = lambda: self.timed(genome)
+        candidate.attack = lambda: self.attack(network)
+        return self._judge(candidate)
+
+    def timed(self, genome: Genome) -> Latency:
+        """How long a genome's network takes by the stopwatch, where candidates are told by a table; timed once."""
+        stopwatch: Clock | None = getattr(self.clock, "stopwatch", None)
+        if stopwatch is None:
+            return self.latency(genome)
+        if genome.key not in self._timed:
+            masks = self.space.masks(genome)
+            self._timed[genome.key] = stopwatch(masks, lambda: self._as_timed(masks))
+        return self._timed[genome.key]
 
     def latency(self, genome: Genome) -> Latency:
         """How long a genome's network takes; timed once, or known from the log.
@@ -188,13 +207,13 @@ class Evaluator:
 
     def remember(self, outcome: Outcome) -> None:
         """Take the latency of a logged outcome for known, so that nothing is timed twice."""
-        if LATENCY in outcome.values:
-            self.remember_latency(outcome.key, *(outcome.values[name] for name in LATENCY_VALUES))
+        if self.clock is not None and not self.clock.counts and LATENCY in outcome.values:
+            self.remember_timed(outcome.key, *(outcome.values[name] for name in LATENCY_VALUES))
 
-    def remember_latency(self, key: str, seconds: float, low: float, high: float) -> None:
-        """Take the latency of a genome, by its key, for known."""
+    def remember_timed(self, key: str, seconds: float, low: float, high: float) -> None:
+        """Take what the stopwatch said of a genome, by its key, for known."""
         if self.clock is not None:
-            self._latencies[key] = Latency(seconds, low, high, seconds / self.clock.reference)
+            self._timed[key] = Latency(seconds, low, high, seconds / self.clock.reference)
 
     def _as_timed(self, masks: Masks) -> nn.Module:
         """The compact network with any weights: time does not depend on them."""
@@ -257,6 +276,20 @@ class Evaluator:
         """Measure the batch-norm statistics of a network of these masks anew on the calibration images, in place."""
         self._recalibrate(network, masks)
 
+    def attack(self, network: nn.Module) -> Robustness:
+        """Accuracy of a network under attack, on the first of the search images, in float32."""
+        task, images = self.task, self.task.search
+        few = ImageSet(images.images[:ATTACKED], images.labels[:ATTACKED])
+        return robustness(network, few, task.mean, task.std, batch_size=task.batch_size)
+
+    def _folded(self, masks: Masks) -> nn.Module:
+        """The compact network in float32, batch norm recalibrated and folded."""
+        with torch.no_grad():
+            network = self.compacted(masks)
+            self.recalibrate(network, masks)
+            fold(network, self.norms)
+        return network
+
     def measure(self, network: nn.Module, images: ImageSet) -> Measurement:
         """Accuracy and loss of a network under the task's normalisation and batch size."""
         return measure(network, images, self.task.mean, self.task.std, batch_size=self.task.batch_size)
@@ -279,6 +312,8 @@ class Evaluator:
             values.update(accuracy=candidate.measurement.accuracy, loss=candidate.measurement.loss)
         if latency is not None:
             values.update(zip(LATENCY_VALUES, (latency.seconds, latency.low, latency.high), strict=True))
+        if candidate.attacked is not None:
+            values.update(candidate.attacked.accuracies)
         return values, minimised, violation
 
 
@@ -293,6 +328,8 @@ class _Candidate:
         measure: how it is measured.
         time: how long it takes.
         measurement: what that gave; ``None`` as long as nobody has asked.
+        attack: how it is attacked.
+        attacked: what that left of its accuracy; ``None`` as long as nobody has asked.
     """
 
     costs: Costs
@@ -301,6 +338,8 @@ class _Candidate:
     measure: Callable[[], Measurement]
     time: Callable[[], Latency]
     measurement: Measurement | None = None
+    attack: Callable[[], Robustness] | None = None
+    attacked: Robustness | None = None
 
     @property
     def measured(self) -> Measurement:
@@ -311,6 +350,14 @@ class _Candidate:
     @property
     def latency(self) -> Latency:
         return self.time()
+
+    @property
+    def robustness(self) -> Robustness:
+        if self.attacked is None:
+            if self.attack is None:
+                raise RuntimeError("an objective of costs only asks for an attack")
+            self.attacked = self.attack()
+        return self.attacked
 
 
 def raced_by(objectives: Sequence[Objective]) -> str | None:

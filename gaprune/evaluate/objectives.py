@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gaprune.errors import OptionError, choice_error, first_line
+from gaprune.evaluate.attack import ATTACKED, Robustness
 from gaprune.evaluate.measurement import Measurement
 from gaprune.kinds import FUNCTION, NUMBER, SWITCH, TEXT, check
-from gaprune.options import LATENCY
+from gaprune.options import LATENCY, ROBUSTNESS
 from gaprune.prune import Costs
 from gaprune.runtimes import Latency
 
@@ -37,6 +38,11 @@ class Candidate(Protocol):
     @property
     def latency(self) -> Latency:
         """How long the compact network takes for a batch."""
+        ...
+
+    @property
+    def robustness(self) -> Robustness:
+        """Accuracy of the compact network under attack, on the first of the search images."""
         ...
 
     @property
@@ -119,6 +125,12 @@ BUILT_IN: tuple[Objective, ...] = (
         lambda c: c.latency.seconds,
         lambda c: c.latency.share,
     ),
+    Objective(
+        ROBUSTNESS,
+        f"mean top-1 under FGSM and PGD-10 at 2/255 and 8/255, of {ATTACKED} search images, 0 to 1, maximised",
+        lambda c: c.robustness.mean,
+        lambda c: 1.0 - c.robustness.mean,
+    ),
 )
 
 
@@ -137,7 +149,7 @@ def resolve_selector(wanted: Sequence[str | Objective]) -> Objective:
         OptionError: an unknown name, more or less than one, or one of costs alone.
     """
     found = [_resolve(item) for item in wanted]
-    if len(found) != 1 or found[0].costs_only or found[0].name == LATENCY:
+    if len(found) != 1 or found[0].costs_only or found[0].name in (LATENCY, ROBUSTNESS):
         got = ", ".join(objective.name for objective in found) or "none"
         raise OptionError(
             f"objectives with --algorithm rounds must be one that is measured: loss or accuracy, got {got}"

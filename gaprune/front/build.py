@@ -79,7 +79,7 @@ class Builder:
 
     def _built(self, genome: Genome, network: nn.Module, way: str, plain: Built | None) -> Built:
         measured = self._job.evaluator.measure(network, self._job.splits.search)
-        values, minimised, violation = self._job.evaluator.judge(genome, measured)
+        values, minimised, violation = self._job.evaluator.judge(genome, measured, network)
         gain = None if plain is None else measured.accuracy - plain.measured.accuracy
         return Built(network, measured, values, minimised, violation, way, gain)
 

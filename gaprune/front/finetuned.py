@@ -61,7 +61,9 @@ def current_row(path: Path, row: FrontRow) -> FrontRow:
         RunError: the folder's metrics are missing or damaged.
     """
     home = path / row.home
-    plain = replace(row.untrained(), path=row.home, objectives=read_metrics(home, "objectives")["objectives"])
+    metrics = read_metrics(home, "objectives")
+    own = {"objectives": metrics["objectives"], "attacked": metrics.get("attacked", {})}
+    plain = replace(row.untrained(), path=row.home, **own)
     best = handed_out(home)
     if not best or best["search_accuracy"] <= plain.search_accuracy:
         return plain
@@ -69,6 +71,7 @@ def current_row(path: Path, row: FrontRow) -> FrontRow:
         plain,
         path=f"{row.home}/{FINETUNED}",
         objectives=best["objectives"],
+        attacked=best.get("attacked", {}),
         search_accuracy=best["search_accuracy"],
         test_accuracy=best["test_accuracy"],
         trained_epochs=best["epochs"],

@@ -17,7 +17,7 @@ from torch import nn
 
 from gaprune.device import pinned
 from gaprune.errors import RunError
-from gaprune.evaluate import Outcome
+from gaprune.evaluate import Outcome, under_attack
 from gaprune.evolve import is_efficient
 from gaprune.front.build import Builder, Built
 from gaprune.front.finetuned import carry_over, current_row, handed_out, in_words
@@ -69,18 +69,18 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
     saved = saved_front(run, marks)
     if saved is not None:
         return saved
-    _remember_times(job, run)
+    remember_times(job, run)
     with new_front(run) as folder, pinned(job.threads):
         rows = _members(job, found, folder, Builder(job, reporter), reporter)
     return replace_front(job, run, rows, marks)
 
 
-def _remember_times(job: Job, run: RunDirectory) -> None:
+def remember_times(job: Job, run: RunDirectory) -> None:
     """Members of an older front that were timed are not timed again."""
     if (run.path / CSV).exists():
         for row in read_csv(run.path / CSV):
             if row.latency is not None:
-                job.evaluator.remember_latency(row.key, row.latency, row.latency, row.latency)
+                job.evaluator.remember_timed(row.key, row.latency, row.latency, row.latency)
 
 
 def saved_front(run: RunDirectory, marks: Mapping[str, Any]) -> list[FrontRow] | None:
@@ -253,7 +253,7 @@ def member_row(
     """A network's row, its costs counted in the job's space; not numbered."""
     masks = job.space.masks(genome)
     costs = job.space.costs(masks)
-    latency = None if job.evaluator.clock is None else job.evaluator.latency(genome)
+    latency = None if job.evaluator.clock is None else job.evaluator.timed(genome)
     return FrontRow(
         index=-1,
         key=genome.key,
@@ -274,7 +274,8 @@ def member_row(
 def _row(job: Job, genome: Genome, built: Built, *, tested: bool) -> FrontRow:
     objectives = {objective.name: built.values[objective.name] for objective in job.objectives}
     found = job.evaluator.measure(built.network, job.splits.test).accuracy if tested else None
-    return member_row(job, genome, objectives, built.measured.accuracy, found)
+    row = member_row(job, genome, objectives, built.measured.accuracy, found)
+    return replace(row, attacked=under_attack(built.values))
 
 
 def _saved(job: Job, genome: Genome, built: Built, row: FrontRow, folder: Path) -> _Made:
@@ -323,6 +324,7 @@ def _metrics(row: FrontRow, built: Built, flops_counted: int) -> dict[str, Any]:
         "size_mb": row.size_mb,
         "widths": list(row.widths),
         **({} if row.latency is None else {"latency": row.latency, "latency_share": row.latency_share}),
+        **({"attacked": row.attacked} if row.attacked else {}),
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gaprune.errors import RunError
-from gaprune.front.members import CSV
+from gaprune.front.members import CSV, remember_times
 from gaprune.options import PLACES, SearchOptions, differences, resumed_options
 from gaprune.progress import Reporter
 from gaprune.runs import PARTS, FrontRow, RunDirectory, read_csv
@@ -71,6 +71,7 @@ def reopened(run: RunDirectory, own: Own, anew: Mapping[str, Any], reporter: Rep
     check_identity(job, run, OF_THE_DEVICE)
     for _, outcome in logged_outcomes(run.log.path):
         job.evaluator.remember(outcome)
+    remember_times(job, run)
     return job
 
 

@@ -3,7 +3,21 @@
 Importable without torch, so that help and mistakes are answered at once.
 """
 
-from gaprune.options.choices import FORMS, MODELS, TEXT_MODEL, Data, Device, Genes, LogLevel, Stem, check_groups, names
+from gaprune.options.choices import (
+    FORMS,
+    MODELS,
+    ROBUSTNESS,
+    TEXT_MODEL,
+    UNDER_ATTACK,
+    Data,
+    Device,
+    Genes,
+    Layers,
+    LogLevel,
+    Stem,
+    check_groups,
+    names,
+)
 from gaprune.options.cli import (
     BAD_INPUT,
     Interrupted,
@@ -67,10 +81,12 @@ __all__ = [
     "LATENCY_RULE",
     "MODELS",
     "PLACES",
+    "ROBUSTNESS",
     "ROUNDS",
     "SHARED_NEEDS",
     "SUFFIXES",
     "TEXT_MODEL",
+    "UNDER_ATTACK",
     "UNRECORDED",
     "ClusterOptions",
     "CompareKeywords",
@@ -89,6 +105,7 @@ __all__ = [
     "Interrupted",
     "IterationOptions",
     "LatencyOptions",
+    "Layers",
     "LogLevel",
     "LoudnessOptions",
     "MachineOptions",

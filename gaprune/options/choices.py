@@ -13,6 +13,7 @@ Data = Literal["auto", "cifar10", "digits"]
 SearchFrom = Literal["auto", "train", "test", "validation"]
 Normalise = Literal["imagenet", "half", "none"]
 Genes = Literal["neurons", "connections", "both"]
+Layers = Literal["all", "conv"]
 Importance = Literal["obs", "l2", "bn", "taylor", "random"]
 Compensation = Literal["taps", "channels", "none"]
 Recalibration = Literal["anchored", "plain"]
@@ -23,6 +24,7 @@ Backend = Literal["auto", "local", "ray"]
 Log = Literal["none", "tensorboard"]
 Format = Literal["onnx", "pt2", "state-dict"]
 LatencyRuntime = Literal["torch", "compile", "onnxruntime", "onnxruntime-int8"]
+LatencyFrom = Literal["auto", "stopwatch", "table"]
 Integers = Literal["int8"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -33,7 +35,10 @@ TEXT_MODEL = "bert"
 FORMS = ("torchvision:NAME", "timm:NAME", "package.module:factory")
 """What a network's name may be besides ``MODELS``."""
 
-OBJECTIVES = ("accuracy", "loss", "flops", "params", "size", "latency")
+OBJECTIVES = ("accuracy", "loss", "flops", "params", "size", "latency", "robustness")
+ROBUSTNESS = "robustness"
+UNDER_ATTACK = ("fgsm_2", "fgsm_8", "pgd_2", "pgd_8")
+"""What accuracies under attack are called: the attack, and the largest change of a pixel in 255ths of its range."""
 
 
 def names(choice: Any) -> tuple[str, ...]:

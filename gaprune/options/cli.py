@@ -282,6 +282,8 @@ def _read(entry: Entry, value: str) -> Any:
     Raises:
         OptionError: one line that names the option and says what it takes.
     """
+    if entry.is_auto(value):
+        return None
     if entry.units:
         return number_in(entry.flag, value, entry.units)
     return _read_as(entry.flag, entry.kind, entry.choices, value)

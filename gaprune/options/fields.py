@@ -39,6 +39,7 @@ def option(
     above: float | None = None,
     below: float | None = None,
     units: Mapping[str, str] | None = None,
+    auto: bool = False,
 ) -> Any:
     """A dataclass field that is an option of a command.
 
@@ -56,8 +57,9 @@ def option(
         above: what a number must be above.
         below: what a number must be below.
         units: what a number may end with, see ``units.py``.
+        auto: whether the word ``auto`` may stand for None.
     """
-    told = {"help": help, "choices": choices, "metavar": metavar, "units": units}
+    told = {"help": help, "choices": choices, "metavar": metavar, "units": units, "auto": auto}
     bounds = {"least": least, "most": most, "above": above, "below": below}
     return dataclasses.field(default=default, metadata={**told, **bounds})
 
@@ -129,6 +131,10 @@ class Entry:
         if typing.get_origin(kind) is Literal:
             return typing.get_args(kind)
         return tuple(self.field.metadata["choices"] or ())
+
+    def is_auto(self, value: Any) -> bool:
+        """Whether a value is the word that leaves the choice to us."""
+        return bool(self.field.metadata.get("auto")) and value == "auto"
 
     @property
     def units(self) -> Mapping[str, str]:

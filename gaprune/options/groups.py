@@ -13,7 +13,9 @@ from gaprune.options.choices import (
     Device,
     Genes,
     Importance,
+    LatencyFrom,
     LatencyRuntime,
+    Layers,
     Log,
     LogLevel,
     Normalise,
@@ -83,8 +85,14 @@ class GenomeOptions:
     """What may be removed, and how the rest makes up for it."""
 
     genes: Genes = option("neurons", "what may be removed: neurons, connections or both")
+    layers: Layers = option("all", "whose outputs are neurons: all layers with weights, or conv, convolutions alone")
     connection_groups: int = option(1, "tie connections into real grouped convolutions of this many groups", least=1)
-    round_to: int | None = option(None, "kept widths are multiples of this; none is 1 on CPU, 8 on CUDA", least=1)
+    round_to: int | None = option(
+        None,
+        "kept widths are multiples of this, or auto: 8 on CUDA, 16 for latency in 8 bits, 1 on CPU else; none is auto",
+        least=1,
+        auto=True,
+    )
     importance: Importance = option("obs", "what guides the operators: obs, l2, bn, taylor or random")
     compensation: Compensation = option(
         "taps", "how kept channels stand in for removed ones: over channels x taps, over channels, or none"
@@ -118,7 +126,8 @@ class FitnessOptions:
         most=1,
     )
     objectives: tuple[str, ...] = option(
-        ("accuracy", "flops"), "two or more of accuracy, loss, flops, params, size, latency, package.module:NAME"
+        ("accuracy", "flops"),
+        "two or more of accuracy, loss, flops, params, size, latency, robustness, package.module:NAME",
     )
     max_flops: float | None = option(
         None,
@@ -143,6 +152,11 @@ class LatencyOptions:
         "torch, where latency is asked for",
     )
     latency_batch: int = option(1, "images of a batch that is timed", least=1)
+    latency_from: LatencyFrom = option(
+        "auto",
+        "what tells a candidate's time: stopwatch (each is timed), table (of layers, timed once a device, corrected "
+        "by whole networks) or auto: the table, where candidates are judged by it; members of the front are timed",
+    )
     latency_threads: int | None = option(None, "CPU threads meanwhile; none is as many as of an evaluation", least=1)
 
 

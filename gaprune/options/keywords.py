@@ -44,7 +44,7 @@ def _value(entry: Entry, value: Any) -> Any:
     Raises:
         OptionError: it is of another kind than its option.
     """
-    if value is None and type(None) in typing.get_args(entry.hint):
+    if (value is None and type(None) in typing.get_args(entry.hint)) or entry.is_auto(value):
         return None
     if entry.units and isinstance(value, str):
         return number_in(entry.name.replace("_", "-"), value, entry.units)

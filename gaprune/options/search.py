@@ -117,7 +117,7 @@ class SearchOptions(Options):
     def _check_latency(self) -> None:
         """What says nothing where nothing is timed."""
         if self.run.resume is None and not wants_latency(self):
-            for name in ("latency_batch", "latency_threads"):
+            for name in ("latency_batch", "latency_threads", "latency_from"):
                 if name in self.given:
                     raise OptionError(
                         f"{_typed(name)} says nothing where nothing is timed: add --latency-runtime, "

@@ -13,7 +13,9 @@ from gaprune.options.choices import (
     Device,
     Genes,
     Importance,
+    LatencyFrom,
     LatencyRuntime,
+    Layers,
     Log,
     LogLevel,
     Normalise,
@@ -44,22 +46,24 @@ class SearchKeywords(TypedDict, total=False):
     std: Sequence[float] | float | None
     normalise: Normalise | None
     genes: Genes
+    layers: Layers
     connection_groups: int
     round_to: int | None
     importance: Importance
     compensation: Compensation
     recalibration: Recalibration
     polish: bool
-    recover: float | None | str
+    recover: float | str | None
     precision: Precision
     racing: float
-    max_flops: float | None | str
-    max_params: float | None | str
-    max_size: float | None | str
-    min_accuracy: float | None | str
+    max_flops: float | str | None
+    max_params: float | str | None
+    max_size: float | str | None
+    min_accuracy: float | str | None
     max_latency: str | None
     latency_runtime: LatencyRuntime | None
     latency_batch: int
+    latency_from: LatencyFrom
     latency_threads: int | None
     algorithm: Algorithm
     population: int

@@ -1,35 +1,47 @@
 """The engine: pruning graph, genome, compaction, costs. Knows networks, knows nothing of evolution."""
 
-from gaprune.prune.checking import checked_graph
+from gaprune.prune.checking import LEFT_BEFORE, checked_graph
 from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.compensate.polish import Polisher
 from gaprune.prune.compensate.statistics import Statistics, collect, consumers, images_wanted
 from gaprune.prune.compensate.statistics_store import load_statistics, save_statistics
-from gaprune.prune.cut.compact import Compactor, fill, fit_attributes, place_grouped, set_tensor
-from gaprune.prune.cut.costs import Costs, cost_model, count_flops
+from gaprune.prune.cut.compact import (
+    Compactor,
+    fill,
+    fit_attributes,
+    fit_numbers,
+    fitted_numbers,
+    place_grouped,
+    set_tensor,
+)
+from gaprune.prune.cut.costs import CostModel, Costs, cost_model, count_flops
 from gaprune.prune.cut.grouped import GroupedConvolution
 from gaprune.prune.cut.lineage import compose, present_kernels
 from gaprune.prune.cut.masks import Grouping, Masks
 from gaprune.prune.graph.foreign import plain, unwrapped
-from gaprune.prune.graph.graph import Graph, build_graph
+from gaprune.prune.graph.graph import Graph, Layer, build_graph
 from gaprune.prune.graph.modes import copied
 from gaprune.prune.graph.tensors import first_names, state_tensors
 from gaprune.prune.norms.folding import fold
 from gaprune.prune.norms.recalibration import Anchors, Recalibrator, kept_anchors, recalibrate, take_anchors
 from gaprune.prune.norms.restating import restate_norms
 from gaprune.prune.probing import Probe, probe
+from gaprune.prune.rank.ladder import WidthFlops
 from gaprune.prune.rank.registry import importance_function
 from gaprune.prune.rank.taylor import neuron_taylor
 from gaprune.prune.space import PruningSpace, SpaceOptions
 
 __all__ = [
+    "LEFT_BEFORE",
     "Anchors",
     "Compactor",
     "Compensator",
+    "CostModel",
     "Costs",
     "Graph",
     "GroupedConvolution",
     "Grouping",
+    "Layer",
     "Masks",
     "Polisher",
     "Probe",
@@ -37,6 +49,7 @@ __all__ = [
     "Recalibrator",
     "SpaceOptions",
     "Statistics",
+    "WidthFlops",
     "build_graph",
     "checked_graph",
     "collect",
@@ -48,6 +61,8 @@ __all__ = [
     "fill",
     "first_names",
     "fit_attributes",
+    "fit_numbers",
+    "fitted_numbers",
     "fold",
     "images_wanted",
     "importance_function",

@@ -12,14 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gaprune.errors import ModelError, first_line, one_line
 from gaprune.prune.graph.foreign import plain_tensors
-from gaprune.prune.graph.graph import NO_CONVOLUTION
+from gaprune.prune.graph.graph import NO_LAYER
 from gaprune.prune.graph.modes import evaluating
 
 TOLERANCE = 1e-3
 """Largest relative difference between an image's logits alone and beside another: rounding, and no more."""
 
 _DROPOUT = ("bernoulli", "dropout")
-_CONVOLUTION = "convolution"
+_LAYERS = ("convolution", "mm")
+"""Parts of the names of what layers with weights run: linear ones are products of matrices."""
 
 
 class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -171,8 +172,8 @@ def _wrap(found: Any) -> str:
 
 
 def _check_operators(seen: _Seen, wanted: Probe) -> None:
-    if not any(_CONVOLUTION in name for name in seen.names):
-        raise ModelError(NO_CONVOLUTION.format(wanted.name))
+    if not any(part in name for name in seen.names for part in _LAYERS):
+        raise ModelError(NO_LAYER.format(wanted.name))
 
 
 def _given_copies(model: nn.Module, images: Tensor, wanted: Probe) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import lcm
 
@@ -13,10 +13,10 @@ from gaprune.genome import Bits, Floats, Genome, Layout, Section, Shares, bent
 from gaprune.options import Genes, check_groups, names
 from gaprune.prune.cut.coclustering import group_channels
 from gaprune.prune.cut.costs import CostModel
-from gaprune.prune.cut.masks import Grouping, Masks
+from gaprune.prune.cut.masks import Grouping, Masks, along
 from gaprune.prune.graph.graph import Graph, Layer
 from gaprune.prune.rank.importance import Importance
-from gaprune.prune.rank.ladder import build_ladder
+from gaprune.prune.rank.ladder import WidthFlops, build_ladder
 
 GENES = names(Genes)
 
@@ -55,6 +55,8 @@ class PruningSpace:
         options: which genes there are and how widths are rounded.
         present: by weight name, (out, in) kernels that the network has, where an earlier pruning has masked some; the
             others never come back. Free connections only.
+        width_costs: what the ladder saves; FLOPs by default.
+        price: the share of the whole network's cost that masks keep, where that is not its FLOPs.
 
     Raises:
         OptionError: no convolution can be split into so many groups.
@@ -67,6 +69,9 @@ class PruningSpace:
         importance: Importance,
         options: SpaceOptions | None = None,
         present: Mapping[str, Bits] | None = None,
+        *,
+        width_costs: WidthFlops | None = None,
+        price: Callable[[Masks], float] | None = None,
     ) -> None:
         self.graph = graph
         self.costs = costs
@@ -84,7 +89,8 @@ class PruningSpace:
         self._importance = self._gene_importance()
         self._full_flops = costs.flops(self.masks(self.full(), order=False))
         errors = importance.errors
-        self._ladder = None if errors is None else build_ladder(graph, importance.neurons, errors)
+        self._width_costs, self._price = width_costs, price
+        self._ladder = None if errors is None else build_ladder(graph, importance.neurons, errors, costs=width_costs)
 
     @property
     def layout(self) -> Layout:
@@ -108,7 +114,7 @@ class PruningSpace:
         kept = np.append(self._neurons(mended), True)
         for layer, section in self._connection_sections():
             genes = mended[section.slice]
-            rows, columns = kept[layer.outputs], kept[layer.inputs]
+            rows, columns = along(kept, layer.outputs), along(kept, layer.inputs)
             if self._tied:
                 genes[:] = genes | (not _divides(self.options.connection_groups, rows, columns))
             else:
@@ -120,7 +126,7 @@ class PruningSpace:
         found = np.ones(self._layout.size, dtype=np.bool_)
         kept = np.append(self._neurons(bits), True)
         for layer, section in [] if self._tied else self._connection_sections():
-            possible = kept[layer.outputs][:, None] & kept[layer.inputs][None, :]
+            possible = along(kept, layer.outputs)[:, None] & along(kept, layer.inputs)[None, :]
             found[section.slice] = (possible & self._present.get(layer.weight, True)).reshape(-1)
         return found
 
@@ -137,13 +143,14 @@ class PruningSpace:
         if self._ladder is None or errors is None or self.options.genes == "connections":
             return bent(tilt)
         groups = len(self.graph.groups)
-        ladder = build_ladder(self.graph, self.worth.neurons, errors, np.exp(tilt[:groups]))
+        ladder = build_ladder(self.graph, self.worth.neurons, errors, np.exp(tilt[:groups]), self._width_costs)
         rest = bent(tilt[groups:])
         return lambda level: np.concatenate([ladder.at(level), rest(level)])
 
     def cost(self, bits: Bits) -> float:
-        """Share of the original's FLOPs that a repaired genome keeps."""
-        return self.costs.flops(self._masks(bits, order=False)) / self._full_flops
+        """Share of the original's FLOPs that a repaired genome keeps, or of another cost that is searched by."""
+        masks = self._masks(bits, order=False)
+        return self.costs.flops(masks) / self._full_flops if self._price is None else self._price(masks)
 
     def masks(self, genome: Genome, *, order: bool = True) -> Masks:
         """What a repaired genome means.

@@ -15,6 +15,7 @@ import numpy as np
 from torch import nn
 
 from gaprune.errors import RunError, TrainingError
+from gaprune.evaluate import under_attack
 from gaprune.front import (
     CSV,
     current_row,
@@ -199,13 +200,14 @@ def keep(tuner: Tuner, member: Member, made: Recovered, fingerprint: str) -> Non
     job, run = tuner.job, tuner.run
     home, now = run.path / member.row.home, current_row(run.path, member.row)
     better = made.found.accuracy > now.search_accuracy or handed_out(home).get("fingerprint") == fingerprint
-    values, _, _ = job.evaluator.judge(member.genome, made.found)
+    values, _, _ = job.evaluator.judge(member.genome, made.found, member.network)
     record = {
         "fingerprint": fingerprint,
         "kept": better,
         "search_accuracy": made.found.accuracy,
         "test_accuracy": made.tested,
         "objectives": {objective.name: values[objective.name] for objective in job.objectives},
+        **({"attacked": attacked} if (attacked := under_attack(values)) else {}),
         "epochs": len(made.records),
         "seconds": round(made.seconds, 3),
         "method": tuner.method,
@@ -217,11 +219,19 @@ def keep(tuner: Tuner, member: Member, made: Recovered, fingerprint: str) -> Non
         _hand_out(tuner, member, record)
     note_training(home, record)
     update_table(run)
-    outcome = "kept" if better else "no better than before on the search images, not kept"
+    outcome = "kept" if better else f"no better than before on the search images, not kept: {_advice(tuner, made)}"
     tuner.reporter.say(
         f"member {member.row.index}: search {_percent(now.search_accuracy)} -> {_percent(made.found.accuracy)}, "
         f"test {_percent(now.test_accuracy)} -> {_percent(made.tested)}, {duration(made.seconds)}: {outcome}"
     )
+
+
+def _advice(tuner: Tuner, made: Recovered) -> str:
+    """What to try after a training that did a member no good: longer where it still rose, else gentler."""
+    epochs, course = tuner.recipe.epochs, [record.accuracy for record in made.records]
+    if len(course) < 2 or course[-1] > course[0]:
+        return f"train longer (--epochs {2 * epochs} or more), or on more images (--epoch-images)"
+    return f"train more gently (--lr {tuner.recipe.lr / 4:.2g}), or longer (--epochs {2 * epochs} or more)"
 
 
 def update_table(run: RunDirectory) -> list[FrontRow]:
@@ -243,7 +253,8 @@ def _hand_out(tuner: Tuner, member: Member, record: dict[str, Any]) -> None:
     )
     before = {"search_accuracy": plain.search_accuracy, "test_accuracy": plain.test_accuracy}
     metrics = {name: value for name, value in read_json_object(home / METRICS).items() if name != FINETUNED}
-    metrics |= {name: record[name] for name in ("search_accuracy", "test_accuracy", "objectives")}
+    reached = ("search_accuracy", "test_accuracy", "objectives", "attacked")
+    metrics |= {name: record[name] for name in reached if name in record}
     metrics |= {"made": in_words(record), "before": before}
     shutil.rmtree(home / PARTIAL, ignore_errors=True)
     save_compact(home / PARTIAL, member.network, member_config(job), metrics | {"training": record})

@@ -43,6 +43,7 @@ from gaprune.runs.manifest import environment, processor
 from gaprune.runs.picking import check_choice, check_one, check_rule, choose, choose_one, is_member, members, pick
 from gaprune.runs.states import State, latest_state, save_state
 from gaprune.runs.tables import MEGABYTE, cell, csv_table, markdown
+from gaprune.runs.timed import RUNTIMES, in_words
 
 __all__ = [
     "FINETUNED",
@@ -53,6 +54,7 @@ __all__ = [
     "MANIFEST_NAME",
     "MEGABYTE",
     "PARTS",
+    "RUNTIMES",
     "SECONDS",
     "SHORT",
     "STAGES",
@@ -78,6 +80,7 @@ __all__ = [
     "environment",
     "frame",
     "front_table",
+    "in_words",
     "is_member",
     "latest_state",
     "markdown",

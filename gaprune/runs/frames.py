@@ -36,7 +36,8 @@ def row_values(row: FrontRow, original: Baseline | None) -> dict[str, Any]:
     values = asdict(row)
     if row.latency is None:
         del values["latency"], values["latency_share"]
-    objectives = values.pop("objectives")
+    objectives, attacked = values.pop("objectives"), values.pop("attacked")
+    values |= {f"under_{name}": value for name, value in attacked.items()}
     lost = None if original is None else points_lost(row, original)
     named = {"name": row.name, **values, "points_lost": lost}
     return named | {f"objective_{name}": value for name, value in objectives.items()}

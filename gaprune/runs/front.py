@@ -40,6 +40,8 @@ _TRAINED = ("trained_epochs", "search_accuracy_before", "test_accuracy_before")
 """Further columns, of a front with a member that was fine-tuned."""
 _TIMED = ("latency", "latency_share")
 """Further columns, of a front that was timed."""
+_ATTACKED = "under_"
+"""Further columns, of a front that was attacked, begin so: ``under_fgsm_2`` is the accuracy under that attack."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class FrontRow:
         test_accuracy_before: top-1 on the test set before it.
         latency: seconds of a batch, under the conditions that the manifest names; ``None`` where nobody asked.
         latency_share: of the original's.
+        attacked: by attack, top-1 on the attacked search images, 0 to 1; empty where nobody asked.
     """
 
     index: int
@@ -115,6 +118,7 @@ class FrontRow:
     test_accuracy_before: float | None = None
     latency: float | None = None
     latency_share: float | None = None
+    attacked: dict[str, float] = field(default_factory=dict)
 
     @property
     def home(self) -> str:
@@ -188,10 +192,13 @@ def write_csv(rows: list[FrontRow], path: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     trained = _TRAINED if any(row.trained_epochs for row in rows) else ()
     further = (*trained, *(_TIMED if any(row.latency is not None for row in rows) else ()))
-    writer.writerow([*_COLUMNS, *(_OBJECTIVE + name for name in names), *further])
+    attacks = list(dict.fromkeys(name for row in rows for name in row.attacked))
+    under = (_ATTACKED + name for name in attacks)
+    writer.writerow([*_COLUMNS, *(_OBJECTIVE + name for name in names), *further, *under])
     for row in rows:
         objectives = (repr(float(row.objectives[name])) for name in names)
-        writer.writerow([*_fields(row), *objectives, *(_plain(getattr(row, name)) for name in further)])
+        others = (*(getattr(row, name) for name in further), *(row.attacked.get(name) for name in attacks))
+        writer.writerow([*_fields(row), *objectives, *map(_plain, others)])
     atomic_write(path, text.getvalue().encode())
 
 
@@ -248,6 +255,7 @@ def _row(record: dict[str, str]) -> FrontRow:
     if None in record or None in record.values():
         raise ValueError("wrong number of columns")
     names = [name for name in record if name.startswith(_OBJECTIVE)]
+    under = {name.removeprefix(_ATTACKED): text for name, text in record.items() if name.startswith(_ATTACKED)}
     return FrontRow(
         index=int(record["index"]),
         key=record["key"],
@@ -266,4 +274,5 @@ def _row(record: dict[str, str]) -> FrontRow:
         test_accuracy_before=_fraction(record.get(_TRAINED[2], "")),
         latency=_fraction(record.get(_TIMED[0], "")),
         latency_share=_fraction(record.get(_TIMED[1], "")),
+        attacked={name: float(text) for name, text in under.items() if text},
     )

@@ -13,8 +13,6 @@ from gaprune.options import latency_limit
 from gaprune.runs.front import SHORT, FrontRow
 
 ALL = "all"
-
-ALL = "all"
 _HOLDS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,

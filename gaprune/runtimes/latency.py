@@ -13,7 +13,8 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from gaprune.device import pinned
-from gaprune.runtimes.prepared import NAMES, prepared
+from gaprune.runs import in_words
+from gaprune.runtimes.prepared import prepared
 from gaprune.runtimes.stopwatch import Timing, time_calls
 
 LOCK = "gaprune-latency.lock"
@@ -45,16 +46,6 @@ class Conditions:
     def __str__(self) -> str:
         """In words, for tables."""
         return in_words(self.record())
-
-
-def in_words(record: dict[str, Any]) -> str:
-    """Conditions in words, for tables.
-
-    >>> in_words({"runtime": "torch", "batch": 1, "threads": 2, "device": "cpu", "hardware": "EPYC"})
-    'PyTorch, batch 1, 2 threads, EPYC'
-    """
-    threads = f", {record['threads']} thread{'s' * (record['threads'] != 1)}" if record["device"] == "cpu" else ""
-    return f"{NAMES.get(record['runtime'], record['runtime'])}, batch {record['batch']}{threads}, {record['hardware']}"
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from gaprune.errors import MethodError, first_line
+from gaprune.runs import RUNTIMES
 from gaprune.runtimes.extras import needed
 from gaprune.runtimes.int8 import static_int8
 from gaprune.runtimes.onnx_files import EXAMPLES, EXTRA, quiet, to_onnx
 from gaprune.runtimes.sessions import onnx_session
 
 TORCH, COMPILE, ORT, ORT_INT8 = "torch", "compile", "onnxruntime", "onnxruntime-int8"
-
-NAMES = {TORCH: "PyTorch", COMPILE: "torch.compile", ORT: "ONNX Runtime", ORT_INT8: "ONNX Runtime int8"}
-"""What each is called in tables."""
 
 INPUT = "images"
 
@@ -32,7 +30,7 @@ def check_runtime(runtime: str, device: torch.device) -> None:
     """
     if runtime in (ORT, ORT_INT8):
         if device.type != "cpu":
-            raise MethodError(f"latency in {NAMES[runtime]} is measured on the CPU, not on {device.type}")
+            raise MethodError(f"latency in {RUNTIMES[runtime]} is measured on the CPU, not on {device.type}")
         for library in ("onnx", "onnxscript", "onnxruntime"):
             needed(library, EXTRA)
     if runtime == COMPILE:
@@ -46,7 +44,7 @@ def prepared(network: nn.Module, images: Tensor, runtime: str, threads: int) -> 
     Args:
         network: in eval mode, batch norms folded; left as it is.
         images: (N, C, H, W) float32, normalised, on the network's device.
-        runtime: one of ``NAMES``.
+        runtime: one of ``gaprune.runs.RUNTIMES``.
         threads: of ONNX Runtime; torch's are set around the calls.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from gaprune.session.backends import MakeBackend, open_backend, started
 from gaprune.session.callbacks import Callback, Generation, check_callbacks, of_a_callback
-from gaprune.session.engine import Origin, first, make_evaluator
+from gaprune.session.engine import Left, Origin, first, make_evaluator
 from gaprune.session.images import in_hand, load_images, normalised, reading, search_size, split_images
 from gaprune.session.job import Before, Job, check_names, find_baseline, prepare, statistics_key
 from gaprune.session.logged import logged_outcomes
@@ -22,6 +22,7 @@ __all__ = [
     "Generation",
     "Job",
     "Kept",
+    "Left",
     "MakeBackend",
     "Origin",
     "Own",

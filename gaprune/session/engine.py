@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from gaprune.data import ImageData, ImageSet, Splits, interleaved
-from gaprune.errors import OptionError
 from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
 from gaprune.evolve import largest_cost
 from gaprune.genome import Bits
-from gaprune.options import SearchOptions, latency_limit
+from gaprune.options import LATENCY, Layers, SearchOptions, latency_limit
 from gaprune.progress import Reporter
 from gaprune.prune import (
     Compensator,
@@ -34,13 +32,17 @@ from gaprune.prune import (
 )
 from gaprune.runs import MEGABYTE
 from gaprune.runs import Baseline as Original
-from gaprune.runtimes import Clock
+from gaprune.runtimes import Clock, TableClock, WidthSeconds
+from gaprune.session.reach import check_costs, check_reach
 from gaprune.session.statistics_cache import Kept
 from gaprune.session.timing import make_clock
 from gaprune.training import bfloat16_pays
 
 CUDA_ROUND_TO = 8
 """Widths that tensor cores like."""
+
+INT8_ROUND_TO = 16
+"""Widths that 8-bit kernels of a CPU fill a register with."""
 
 MOST_STATISTICS = 4096
 """Images for covariances unless told otherwise."""
@@ -62,14 +64,39 @@ class Origin:
     kernels: dict[str, Bits]
 
 
+@dataclass(frozen=True)
+class Left:
+    """What a run that goes on could prune when it began.
+
+    Attributes:
+        neurons: how many.
+        layers: those that it left whole, at least in part.
+    """
+
+    neurons: int
+    layers: tuple[str, ...]
+
+
 def space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
     """How genomes are laid out on a device.
 
     Raises:
         OptionError: genes, round-to and connection-groups do not go together.
     """
-    round_to = options.space.round_to or (CUDA_ROUND_TO if device.type == "cuda" else 1)
+    round_to = options.space.round_to or usual_rounding(device, options.latency.latency_runtime)
     return SpaceOptions(options.space.genes, round_to, options.space.connection_groups)
+
+
+def usual_rounding(device: torch.device, runtime: str | None) -> int:
+    """What widths are multiples of where nobody says.
+
+    Args:
+        device: where networks run.
+        runtime: what runs networks that are timed.
+    """
+    if device.type == "cuda":
+        return CUDA_ROUND_TO
+    return INT8_ROUND_TO if runtime is not None and runtime.endswith("int8") else 1
 
 
 def constraints(options: SearchOptions, clock: Clock | None = None) -> Constraints:
@@ -93,6 +120,7 @@ def make_evaluator(
     *,
     threads: int | None = None,
     timed: dict[str, Any] | None = None,
+    left: Left | None = None,
 ) -> Evaluator:
     """Trace the network, find its statistics and make the function from genome to outcome.
 
@@ -107,6 +135,7 @@ def make_evaluator(
         origin: what ``model`` was pruned from, if it was; candidates are compared with that.
         threads: CPU threads of an evaluation.
         timed: what the manifest of a run that goes on says of latency.
+        left: what stayed whole when the run began, if it goes on.
 
     Raises:
         ModelError: the network cannot be pruned.
@@ -115,14 +144,29 @@ def make_evaluator(
     if options.fitness.racing < 1:
         splits = replace(splits, search=_fair(splits.search, options.evolution.seed))
     reporter.say("graph: tracing the network, and checking it with half of its channels gone")
-    graph = checked_graph(model, data.image_shape)
+    graph = _graph(model, data, options.space.layers, left)
     costs = cost_model(model, graph, data.image_shape)
-    statistics = kept.statistics(lambda: _statistics(options, model, graph, data, splits.calibration, reporter))
     space_form = space_options(options, splits.search.images.device)
+    if origin is None:
+        check_costs(model, graph, costs, constraints(options), space_form)
+    statistics = kept.statistics(lambda: _statistics(options, model, graph, data, splits.calibration, reporter))
     free_kernels = space_form.genes != "neurons" and space_form.connection_groups == 1
     score = importance_function(options.space.importance)
     importance = score(model, graph, statistics, kernels=free_kernels, reporter=reporter)
-    space = PruningSpace(graph, costs, importance, space_form, None if origin is None else origin.kernels)
+    pinned_threads = threads or torch.get_num_threads()
+    clock = make_clock(
+        options, model, graph, data, splits, objectives, pinned_threads, space_form.round_to, reporter, timed
+    )
+    table = clock if isinstance(clock, TableClock) else None
+    space = PruningSpace(
+        graph,
+        costs,
+        importance,
+        space_form,
+        None if origin is None else origin.kernels,
+        width_costs=None if table is None else WidthSeconds(graph, table),
+        price=None if table is None else table.share,
+    )
     task = FitnessTask(
         search=splits.search,
         calibration=first(splits.calibration, options.images.calibration_size).loaded(),
@@ -133,9 +177,6 @@ def make_evaluator(
         half=precision(options, splits.search.images.device) == "bfloat16",
         racing=options.fitness.racing,
     )
-    clock = make_clock(
-        options, model, graph, data, splits, objectives, threads or torch.get_num_threads(), reporter, timed
-    )
     compensator = None
     if options.space.compensation != "none":
         compensator = Compensator(model, graph, statistics, form=options.space.compensation)
@@ -143,20 +184,33 @@ def make_evaluator(
         model,
         space,
         task,
-        objectives,
+        objectives if table is None else tuple(_looked_up(one) for one in objectives),
         compensator,
         constraints(options, clock),
         None if origin is None else origin.costs,
         statistics.anchors if options.space.recalibration == "anchored" else None,
         clock,
     )
-    _check_within_reach(evaluator)
+    check_reach(space, evaluator.constraints, None if table is None else table.share)
     return evaluator
+
+
+def _looked_up(objective: Objective) -> Objective:
+    """Latency that a table tells is known before anything is built, as costs are."""
+    return replace(objective, costs_only=True) if objective.name == LATENCY else objective
 
 
 def _fair(images: ImageSet, seed: int) -> ImageSet:
     """The same images in an order in which each rung of a race is a fair sample of the classes."""
     return images.select(interleaved(images.labels, seed=seed).to(images.labels.device))
+
+
+def _graph(model: nn.Module, data: ImageData, layers: Layers, left: Left | None) -> Graph:
+    """The pruning graph; of a run that goes on the one that it began with, whatever is understood by now."""
+    graph = checked_graph(model, data.image_shape, layers=layers)
+    if left is None or graph.neurons == left.neurons:
+        return graph
+    return checked_graph(model, data.image_shape, layers=layers, whole=left.layers)
 
 
 def largest_budget(evaluator: Evaluator) -> float:
@@ -165,16 +219,6 @@ def largest_budget(evaluator: Evaluator) -> float:
         return 1.0
     space = evaluator.space
     return largest_cost(space, lambda bits: evaluator.cost_violation(space.layout.pack(bits)) == 0)
-
-
-def _check_within_reach(evaluator: Evaluator) -> None:
-    """Raise ``OptionError`` where even the smallest network violates a cost constraint."""
-    space = evaluator.space
-    smallest = space.layout.pack(space.repair(np.zeros(space.layout.size, dtype=np.bool_)))
-    shortfalls = evaluator.constraints.shortfalls(space.costs(space.masks(smallest, order=False)))
-    if shortfalls:
-        rule = "a limit up to 1 is a share of the original's, above 1 a count"
-        raise OptionError(f"no network can be so small: the smallest has {'; '.join(shortfalls)} ({rule})")
 
 
 def precision(options: SearchOptions, device: torch.device) -> str:
@@ -242,22 +286,25 @@ def measure_original(
         evaluator: of it.
         splits: on its device.
         searched: what it reaches on the search images.
-        reporter: told all of it.
+        reporter: told how it goes.
     """
     task = evaluator.task
     with reporter.task("measuring the original on test images", len(splits.test)) as told:
         tested = measure(model, splits.test, task.mean, task.std, batch_size=task.batch_size, advance=told.advance)
-    found = [searched, tested]
     costs = evaluator.original
-    reporter.say(
-        f"original: accuracy {found[0].accuracy:.4f} on {found[0].total:,} search images, "
-        f"{found[1].accuracy:.4f} on {found[1].total:,} test images, "
-        f"{costs.flops / 1e6:.1f} million FLOPs, {costs.params / 1e6:.2f} million parameters"
-    )
     return Original(
-        search_accuracy=found[0].accuracy,
-        test_accuracy=found[1].accuracy,
+        search_accuracy=searched.accuracy,
+        test_accuracy=tested.accuracy,
         flops=costs.flops,
         params=costs.params,
         size_mb=costs.size / MEGABYTE,
+    )
+
+
+def say_original(original: Original, splits: Splits, reporter: Reporter) -> None:
+    """Say what the whole network reaches and costs."""
+    reporter.say(
+        f"original: accuracy {original.search_accuracy:.4f} on {len(splits.search):,} search images, "
+        f"{original.test_accuracy:.4f} on {len(splits.test):,} test images, "
+        f"{original.flops / 1e6:.1f} million FLOPs, {original.params / 1e6:.2f} million parameters"
     )

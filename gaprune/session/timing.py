@@ -16,11 +16,15 @@ from gaprune.options import LATENCY, SearchOptions, wants_latency
 from gaprune.progress import Reporter
 from gaprune.prune import Graph, fold
 from gaprune.runs import processor
-from gaprune.runtimes import Clock, Conditions, Stopwatch, check_runtime
+from gaprune.runtimes import Clock, Conditions, Stopwatch, TableClock, check_runtime, from_record
+from gaprune.session.layer_table import make_table
 from gaprune.session.placement import Placement
 
 SECONDS_OF_ORIGINAL = "original_seconds"
 """In a manifest's entry of latency: what the original takes for a batch."""
+
+TABLE = "table"
+"""Likewise: times of single layers, and how their sum is corrected."""
 
 
 def check_latency_placed(options: SearchOptions, objectives: Sequence[Objective], placement: Placement) -> None:
@@ -33,10 +37,10 @@ def check_latency_placed(options: SearchOptions, objectives: Sequence[Objective]
         return
     if options.again.iterations > 1:
         raise OptionError("iterations cannot be searched by latency: leave one of them out")
-    if placement.ray and placement.workers != 1:
+    if placement.ray and placement.workers != 1 and options.latency.latency_from == "stopwatch":
         raise OptionError(
-            "latency is measured one network at a time on a machine that does nothing else: with Ray add --workers 1, "
-            "or leave --backend ray out"
+            "the stopwatch times one network at a time on a machine that does nothing else: with Ray add --workers 1, "
+            "or leave --latency-from stopwatch out"
         )
 
 
@@ -53,6 +57,7 @@ def make_clock(
     splits: Splits,
     objectives: Sequence[Objective],
     threads: int,
+    round_to: int,
     reporter: Reporter,
     before: dict[str, Any] | None = None,
 ) -> Clock | None:
@@ -66,6 +71,7 @@ def make_clock(
         splits: whose calibration images are fed.
         objectives: what is minimised.
         threads: CPU threads of an evaluation.
+        round_to: widths are multiples of this.
         reporter: told what the original takes.
         before: what the manifest of a run that goes on says of latency; the original is not timed again then.
 
@@ -89,14 +95,19 @@ def make_clock(
     images = splits.calibration.images
     batch = images[torch.arange(conditions.batch, device=images.device) % len(images)]
     reference = None if before is None else float(before[SECONDS_OF_ORIGINAL])
-    clock = Stopwatch(whole, normalise(batch, data.mean, data.std), conditions, reference)
-    if before is None:
-        reporter.say(f"latency: the original takes {1e3 * clock.reference:.3g} ms, {conditions}")
-    return clock
+    fed = normalise(batch, data.mean, data.std)
+    clock = Stopwatch(whole, fed, conditions, reference)
+    if before is not None:
+        return clock if TABLE not in before else from_record(clock, graph.layers, before[TABLE])
+    reporter.say(f"latency: the original takes {1e3 * clock.reference:.3g} ms, {conditions}")
+    if asked.latency_from == "stopwatch" or not judges_latency(options, objectives):
+        return clock
+    return make_table(clock, model, graph, fed, round_to, options.run.cache_dir, reporter)
 
 
 def latency_record(clock: Clock | None) -> dict[str, Any]:
     """What a manifest says of a clock: nothing where there is none."""
     if clock is None:
         return {}
-    return {LATENCY: {**clock.conditions.record(), SECONDS_OF_ORIGINAL: clock.reference}}
+    table = {TABLE: clock.record()} if isinstance(clock, TableClock) else {}
+    return {LATENCY: {**clock.conditions.record(), SECONDS_OF_ORIGINAL: clock.reference, **table}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from gaprune.options import LATENCY, UNDER_ATTACK
 from gaprune.runs import MEGABYTE, Baseline, FrontRow
 from gaprune.views.methods import Method
 from gaprune.views.record import RunRecord
@@ -22,12 +23,24 @@ class Axis:
         label: in words, with the unit.
         percent: whether values are shares, shown in percent.
         places: decimals that are shown.
+        scale: what values are multiplied by, where they are no shares.
     """
 
     name: str
     label: str
     percent: bool = False
     places: int = 4
+    scale: float = 1.0
+
+
+def attack_words(name: str) -> str:
+    """An attack's name in words.
+
+    >>> attack_words("pgd_8")
+    'PGD 8/255'
+    """
+    kind, _, size = name.partition("_")
+    return f"{kind.upper()} {size}/255"
 
 
 KNOWN = (
@@ -36,14 +49,21 @@ KNOWN = (
     Axis("params", "parameters left (%)", percent=True, places=2),
     Axis("size", "size on disk left (%)", percent=True, places=2),
     Axis("loss", "loss on the search set (nats)"),
+    Axis(LATENCY, "latency of a batch (ms)", places=3, scale=1e3),
+    Axis("robustness", "accuracy under attack, mean (%)", percent=True, places=2),
+    *(Axis(name, f"accuracy under {attack_words(name)} (%)", percent=True, places=2) for name in UNDER_ATTACK),
 )
+ENDS = frozenset({"latency_low", "latency_high"})
+"""Logged beside the latency: the ends of its interval, which are no axis."""
 
 
 def axes_of(records: Sequence[RunRecord]) -> tuple[Axis, ...]:
     """Every quantity that some run has values of, the usual ones first."""
     names = {name for record in records for one in record.evaluated for name in one.values}
     names |= {name for record in records for row in record.rows for name in row.objectives}
-    names |= {"accuracy", "flops", "params", "size"}
+    names |= {name for record in records for row in record.rows for name in row.attacked}
+    names |= {LATENCY for record in records for row in record.rows if row.latency is not None}
+    names = (names | {"accuracy", "flops", "params", "size"}) - ENDS
     known = [axis for axis in KNOWN if axis.name in names]
     other = sorted(names - {axis.name for axis in known})
     return (*known, *(Axis(name, name.replace("_", " ")) for name in other))
@@ -94,10 +114,12 @@ def _of_row(record: RunRecord, row: FrontRow, name: str, tested: bool) -> float 
         return row.params_share
     if name == "size":
         return _share(record.original, name, row.size_mb * MEGABYTE)
-    return row.objectives.get(name)
+    if name == LATENCY and row.latency is not None:
+        return row.latency
+    return row.objectives.get(name, row.attacked.get(name))
 
 
 def _drawn(axis: Axis, value: float | None) -> float | None:
     if value is None:
         return None
-    return round(100 * value, axis.places + 2) if axis.percent else value
+    return round(100 * value, axis.places + 2) if axis.percent else axis.scale * value

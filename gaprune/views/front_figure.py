@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gaprune.errors import choice_error
+from gaprune.options import LATENCY
 from gaprune.runs import FrontRow, share_left
 from gaprune.views.axes import Axis, Values, axes_of, of_candidates, of_methods, of_original, of_rows
 from gaprune.views.log import Evaluated
@@ -172,15 +173,17 @@ def _members(
 def member_text(row: FrontRow) -> str:
     """A member's numbers on one line."""
     tested = "" if row.test_accuracy is None else f", {100 * row.test_accuracy:.2f}% test"
-    others = "".join(f", {name} {value:.4g}" for name, value in row.objectives.items() if name not in _SHOWN)
+    timed = "" if row.latency is None else f", {1e3 * row.latency:.3g} ms"
+    found = {**row.objectives, **row.attacked}
+    others = "".join(f", {name} {value:.4g}" for name, value in found.items() if name not in _SHOWN)
     return (
         f"member {row.index} ({row.name}): {100 * row.search_accuracy:.2f}% search{tested}; "
         f"{share_left(row.flops_share)}% of FLOPs, {share_left(row.params_share)}% of parameters, "
-        f"{row.size_mb:.2f} MB{others}"
+        f"{row.size_mb:.2f} MB{timed}{others}"
     )
 
 
-_SHOWN = ("accuracy", "flops", "params", "size")
+_SHOWN = ("accuracy", "flops", "params", "size", LATENCY)
 
 
 def _candidate_text(record: RunRecord, one: Evaluated) -> str:

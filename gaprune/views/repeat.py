@@ -6,7 +6,6 @@ import shlex
 
 from gaprune.options import SearchOptions
 from gaprune.options import record as recorded
-from gaprune.runs import FrontRow, read_json_object
 from gaprune.views.facts import fact
 from gaprune.views.record import RunRecord
 
@@ -43,30 +42,22 @@ def resume_command(record: RunRecord) -> str:
 
 
 def load_code(record: RunRecord) -> str | None:
-    """Python that loads the picked member and exports it to ONNX; ``None`` where nothing is picked."""
+    """Python that loads the picked member; ``None`` where nothing is picked."""
     row = record.picked
     if row is None:
         return None
-    shape = _image_shape(record, row)
     own = ", model=your_original_network" if fact(record.manifest, "objects", "model", kind=bool) else ""
-    return "\n".join(
-        (
-            "import gaprune, torch",
-            f"network = gaprune.load({str(record.path / row.path)!r}{own})",
-            "",
-            f"image = torch.zeros(1, {shape})  # normalised as config.json beside the network says",
-            'torch.onnx.export(network, (image,), "member.onnx", dynamo=True)  # pip install onnx onnxscript',
-        )
-    )
+    return f"import gaprune\nnetwork = gaprune.load({str(record.path / row.path)!r}{own})"
 
 
-def _image_shape(record: RunRecord, row: FrontRow) -> str:
-    """Channels, height, width."""
-    try:
-        shape = read_json_object(record.path / row.home / "config.json")["image_shape"]
-        return ", ".join(str(int(side)) for side in shape)
-    except (OSError, ValueError, LookupError, TypeError):
-        return "3, 32, 32"
+def export_command(record: RunRecord) -> str | None:
+    """What exports the picked member to ONNX, or the call where the network is the caller's own."""
+    row = record.picked
+    if row is None:
+        return None
+    if fact(record.manifest, "objects", "model", kind=bool):
+        return f"gaprune.export({str(record.path)!r}, pick={row.name!r}, model=your_original_network)"
+    return f"gaprune export {shlex.quote(str(record.path))} --pick {row.name}"
 
 
 def _words(name: str, value: object) -> list[str]:

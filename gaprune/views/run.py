@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gaprune.kinds import PATH, check
 from gaprune.runs import FrontRow, frame, row_values
 from gaprune.views.attainment import attainment_figure, bands
 from gaprune.views.front_figure import front_figure
@@ -31,6 +32,7 @@ class Run:
     """
 
     def __init__(self, path: str | Path) -> None:
+        check({"path": (path, PATH)})
         self.path = Path(path)
         self.record: RunRecord = read_record(self.path)
 

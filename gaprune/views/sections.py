@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gaprune.options import LATENCY
 from gaprune.runs import FLOPS_NOTE, FrontRow, points_lost, share_left
 from gaprune.views.attainment import attainment_figure, bands
+from gaprune.views.facts import fact
 from gaprune.views.front_figure import front_figure
 from gaprune.views.layers import map_figure, shown_members, shrinking, widths_figure
 from gaprune.views.methods import MethodsRecord
 from gaprune.views.progress import accuracy_figure, hypervolume_figure, time_figure
 from gaprune.views.record import RunRecord
-from gaprune.views.repeat import load_code, repeat_command, resume_command
+from gaprune.views.repeat import export_command, load_code, repeat_command, resume_command
 from gaprune.views.style import Figure
 from gaprune.views.tables import (
     Table,
@@ -128,11 +130,21 @@ def _named(table: Table, record: RunRecord) -> Table:
 
 
 def _budgets(records: Sequence[RunRecord]) -> Section:
-    texts = () if any(record.rows for record in records) else ("There is no front yet.",)
-    latency = any("latency" in row.objectives for record in records for row in record.rows)
-    if not texts and not latency:
-        texts = ("Latency was no objective of the search, so it was not measured.",)
+    texts = tuple(dict.fromkeys(_timed_how(record) for record in records if record.rows)) or ("There is no front yet.",)
     return Section("budgets", "Best within a budget", texts, tables=(budgets_table(records),))
+
+
+def _timed_how(record: RunRecord) -> str:
+    """Under which conditions the front was timed, if it was."""
+    if all(row.latency is None for row in record.rows):
+        return "Latency was not measured: --latency-runtime torch, or another runtime, has the front timed."
+    how = fact(record.manifest, LATENCY, kind=dict) or {}
+    said = ", ".join(
+        f"{name} {how[name]}" for name in ("runtime", "batch", "threads", "device", "hardware") if how.get(name)
+    )
+    whole = fact(how, "original_seconds", kind=float)
+    original = "" if whole is None else f"; the original takes {1e3 * whole:.3g} ms"
+    return f"Latency is of a batch, in milliseconds: {said or 'its conditions are not recorded'}{original}."
 
 
 def _bands(records: Sequence[RunRecord]) -> list[Section]:
@@ -225,5 +237,7 @@ def _repeat(records: Sequence[RunRecord]) -> Section:
             codes.append(Code(f"Repeat the search{of}", command))
         codes.append(Code(f"Go on with it{of}", resume_command(record)))
         if code := load_code(record):
-            codes.append(Code(f"Load the picked member, and export it{of}", code))
+            codes.append(Code(f"Load the picked member{of}", code))
+        if command := export_command(record):
+            codes.append(Code(f"Export it to ONNX{of}", command))
     return Section("repeat", "Repeat and use", codes=tuple(codes))

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gaprune.options import SearchOptions
+from gaprune.options import LATENCY, ROBUSTNESS, UNDER_ATTACK, SearchOptions
 from gaprune.options import record as recorded
-from gaprune.runs import SECONDS, STAGES, FrontRow, plain_number, points_lost, share_left
+from gaprune.runs import SECONDS, STAGES, FrontRow, in_words, plain_number, points_lost, share_left
+from gaprune.views.axes import attack_words
 from gaprune.views.facts import fact, numbers
 from gaprune.views.layers import shrinking
 from gaprune.views.methods import MethodsRecord
@@ -73,16 +74,43 @@ def members_table(record: RunRecord) -> Table:
     ]
     marked = frozenset(place for place, row in enumerate(record.rows) if row.index == picked)
     headings = ("index", *_member_headings(extra))
-    return Table("All members of the front", headings, tuple(rows), marked, frozenset({0, 1}))
+    how = fact(record.manifest, LATENCY, kind=dict)
+    title = "All members of the front" + (f" (latency: {in_words(how)})" if how else "")
+    return Table(title, headings, tuple(rows), marked, frozenset({0, 1}))
 
 
 def other_objectives(records: Sequence[RunRecord]) -> tuple[str, ...]:
-    """Objectives of members that have no column anyway."""
-    return tuple(dict.fromkeys(n for one in records for row in one.rows for n in row.objectives if n not in USUAL))
+    """What was measured of members and has no column anyway: other objectives, latency, accuracy under attack."""
+    found: dict[str, None] = {}
+    for row in (row for one in records for row in one.rows):
+        timed = (LATENCY,) if row.latency is not None else ()
+        found |= dict.fromkeys(name for name in (*row.objectives, *timed, *row.attacked) if name not in USUAL)
+    return tuple(found)
+
+
+def other_words(name: str) -> str:
+    """The heading of such a column, with the unit."""
+    if name == LATENCY:
+        return "latency ms"
+    if name in UNDER_ATTACK:
+        return f"{attack_words(name)} %"
+    return f"{name} %" if name == ROBUSTNESS else name.replace("_", " ")
+
+
+def other_value(row: FrontRow, name: str) -> str:
+    """A member's value in it; a dash where there is none."""
+    value = row.latency if name == LATENCY and row.latency is not None else row.objectives.get(name)
+    if value is None:
+        value = row.attacked.get(name)
+    if value is None:
+        return "-"
+    if name == LATENCY:
+        return f"{1e3 * value:.3g}"
+    return percent(value) if name == ROBUSTNESS or name in UNDER_ATTACK else f"{value:.4g}"
 
 
 def _member_headings(extra: Sequence[str]) -> tuple[str, ...]:
-    others = (name.replace("_", " ") for name in extra)
+    others = map(other_words, extra)
     usual = ("member", "search %", "test %", "points lost", "FLOPs left %", "params", "params left %", "MB")
     return (*usual, *others)
 
@@ -98,7 +126,7 @@ def _member_cells(record: RunRecord, row: FrontRow, extra: Sequence[str]) -> tup
         plain_number(row.params),
         share_left(row.params_share),
         f"{row.size_mb:.2f}",
-        *(f"{row.objectives[name]:.4g}" if name in row.objectives else "-" for name in extra),
+        *(other_value(row, name) for name in extra),
     )
 
 

@@ -8,18 +8,41 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 pytest.importorskip("torch_pruning")
 
 from benchmarks import pretrained
-from benchmarks.pretrained import AHEAD, AHEAD_TRAINED, BUDGETS, NETWORK, OURS, PEER, WHOLE, figures_of, photographs
+from benchmarks.paired import packed
+from benchmarks.pretrained import (
+    AHEAD,
+    AHEAD_TRAINED,
+    AT_LEAST,
+    AT_MOST,
+    BUDGETS,
+    NETWORK,
+    OURS,
+    PEER,
+    WHOLE,
+    differences,
+    figures_of,
+)
+from benchmarks.pretrained_subjects import CLASSES, photographs
 from gaprune.errors import OptionError
 from gaprune.progress import SILENT
 
+IMAGES = 1_000
 
-def row(method: str, variant: str, budget: float, test: float) -> dict[str, Any]:
-    return {"method": method, "variant": variant, "budget": budget, "test_accuracy": test}
+
+def row(method: str, variant: str, budget: float, share: float) -> dict[str, Any]:
+    """A network that is right on the first images, as many as the share says."""
+    right = torch.arange(IMAGES) < round(share * IMAGES)
+    named = {"method": method, "variant": variant, "budget": budget}
+    return {**named, "test_accuracy": share, "right": packed(right)}
+
+
+ORIGINAL = row("original", "", 1.0, 0.95)
 
 
 def rows(budgets: tuple[float, ...], *, trained: bool) -> list[dict[str, Any]]:
@@ -33,28 +56,38 @@ def rows(budgets: tuple[float, ...], *, trained: bool) -> list[dict[str, Any]]:
 
 
 def test_the_peer_is_judged_by_its_best_before_training_and_by_itself_after() -> None:
-    assert figures_of("net", 0.95, rows((0.5,), trained=True)) == {
+    figures = figures_of("net", ORIGINAL, rows((0.5,), trained=True), IMAGES)
+    points = {name: figure for name, figure in figures.items() if not name.endswith((AT_MOST, AT_LEAST))}
+    assert points == {
         f"net: {WHOLE}": pytest.approx(0.1),
         "net: loss at 50%": pytest.approx(5.0),
         "net: loss after training at 50%": pytest.approx(1.0),
         f"net: {AHEAD}": pytest.approx(30.0),
         f"net: {AHEAD_TRAINED}": pytest.approx(3.0),
     }
+    for name, figure in points.items():
+        ends = {end: figures[name + end] for end in (AT_MOST, AT_LEAST) if name + end in figures}
+        assert len(ends) == 1
+        assert figure < ends[AT_MOST] if AT_MOST in ends else figure > ends[AT_LEAST]
+    (before, after) = differences(ORIGINAL, rows((0.5,), trained=True), IMAGES)
+    assert (before["loss"]["points"], before["ahead"]["points"]) == (5.0, 30.0)
+    assert (after["loss"]["points"], after["ahead"]["points"]) == (1.0, 3.0)
 
 
 def test_what_was_not_trained_has_no_figure() -> None:
-    assert not [name for name in figures_of("net", 0.95, rows((0.5,), trained=False)) if "training" in name]
+    figures = figures_of("net", ORIGINAL, rows((0.5,), trained=False), IMAGES)
+    assert not [name for name in figures if "training" in name]
 
 
 def test_every_goal_speaks_of_a_figure_that_a_run_makes() -> None:
-    made = figures_of(NETWORK, 0.95, rows(BUDGETS, trained=True))
+    made = figures_of(NETWORK, ORIGINAL, rows(BUDGETS, trained=True), IMAGES)
     assert {goal.name for goal in pretrained.GOALS} <= set(made)
 
 
 def test_photographs_of_any_size_are_cropped_in_the_middle_and_alike_of_each_class(tmp_path: Path) -> None:
     wide = np.zeros((200, 400, 3), dtype=np.uint8)
     wide[:, 200:] = 255
-    for name in pretrained.CLASSES:
+    for name in CLASSES:
         (tmp_path / "test" / name).mkdir(parents=True)
         for number, size in enumerate((wide, wide[:100, :100], wide[:, 150:250])):
             Image.fromarray(size).save(tmp_path / "test" / name / f"{number}.JPEG")
@@ -77,10 +110,11 @@ def test_the_benchmark_runs_and_keeps_every_budget(tmp_path: Path) -> None:
     found = result["rows"] + result["peer_sweep"]
     assert {row["method"] for row in found} == {OURS, pretrained.EQUAL, PEER}
     assert {row["budget"] for row in found} == {1.0, *BUDGETS}
+    assert len(result["differences"]) == 5
     assert all(row["flops_share"] <= row["budget"] for row in found)
     assert not any("failure" in row for row in result["peer_sweep"])
-    variants = {row["variant"] for row in result["peer_sweep"]}
-    assert variants == {"as it comes", "BN", "anchored"}
+    assert all(set(row["sweep_accuracy"]) == set(pretrained.WAYS) for row in result["peer_sweep"])
+    assert {row["variant"] for row in result["rows"] if row["method"] == PEER} == {*pretrained.WAYS, "trained"}
     assert len([row for row in result["rows"] if row["variant"] == "trained"]) == 4
     assert not list(tmp_path.glob(".*")), "the work file goes when the work is done"
 

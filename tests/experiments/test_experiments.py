@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from benchmarks import harness, pictures
+from benchmarks.paired import packed
 from benchmarks.running import Setting
-from experiments import gpu_goals, scratch_vs_pruned, search_and_recover, structural_distillation
+from experiments import gpu_goals, robustness, scratch_vs_pruned, search_and_recover, structural_distillation
 from experiments.paper import NETWORKS, Network
 from gaprune.commands.search import SearchResult
 from gaprune.errors import RunError
 from gaprune.models import build
+from gaprune.options import UNDER_ATTACK
 from gaprune.progress import SILENT
 from gaprune.runs import FrontRow
 
@@ -329,6 +331,14 @@ def test_the_other_stem_is_refused_before_anything_runs(
 
 
 @pytest.mark.slow
+def test_a_small_network_is_attacked_before_and_after(tmp_path: Path) -> None:
+    result, text = smoke("robustness", tmp_path)
+    assert result["rows"]
+    assert all(row["flops_share"] <= row["budget"] for row in result["rows"])
+    assert "under attack, 40 test images" in text
+
+
+@pytest.mark.slow
 def test_searching_again_is_compared_with_one_search_of_as_many_evaluations(tmp_path: Path) -> None:
     result, text = smoke("search_and_recover", tmp_path)
     assert [row["iteration"] for row in result["iterations"]] == ["1", "2"]
@@ -355,6 +365,29 @@ def test_both_sides_are_compared_where_both_have_every_member() -> None:
     assert search_and_recover.figures_of("vgg16", 1, volumes, rows) == {}, "one iteration is the other side's search"
     assert search_and_recover._missing(rows) == ""
     assert search_and_recover._missing(rows[:-1]) == "No member within the budget: one search at 5%.\n\n"
+
+
+def test_a_member_is_compared_with_the_original_under_attack() -> None:
+    """Eight images: clean, the original has all right and the member six; of these the attack turns 4 and 3."""
+    names = [robustness.CLEAN.name, *UNDER_ATTACK]
+
+    def rights(clean: int, attacked: int) -> dict[str, str]:
+        return {n: packed(torch.arange(8) < (clean if n == names[0] else attacked)) for n in names}
+
+    found = robustness.compared(rights(8, 2), rights(6, 3), 8)
+    assert found["clean"]["more"]["points"] == -25
+    for name in UNDER_ATTACK:
+        assert found[name]["more"]["points"] == pytest.approx(12.5)
+        low, high = found[name]["more"]["95%"]
+        assert low <= 12.5 <= high
+        assert found[name]["fewer_turned"]["points"] == pytest.approx(100 / 6, abs=1e-3)
+        assert found[name]["fewer_turned"]["images"] == 6
+        assert found[name]["fewer_turned"]["turned_of_original"] == pytest.approx(4 / 6)
+    rows = [{"flops_share": share, "attacks": found} for share in robustness.BUDGETS]
+    figures = robustness.figures_of("vgg16", rows)
+    assert list(figures) == [goal.name for goal in robustness.GOALS[:8]]
+    assert robustness.figures_of("vgg16", rows[:2]) == {}
+    assert "| 50.0% | pgd_8 | 25.0 | 37.5 |" in robustness.report("vgg16", "digits", 8, rows)
 
 
 def test_labels_of_a_logarithmic_axis_do_not_overlap() -> None:

@@ -127,3 +127,12 @@ def test_a_full_disk_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.Mo
         write_csv([replace(ROW, index=4)], path)
     assert os.listdir(tmp_path) == ["front.csv"]
     assert read_csv(path) == [ROW]
+
+
+def test_accuracies_under_attack_are_columns_of_a_front_that_was_attacked(tmp_path: Path) -> None:
+    rows = [replace(ROW, attacked={"fgsm_2": 0.25, "pgd_8": 0.0}), ROW]
+    write_csv(rows, tmp_path / "front.csv")
+    assert read_csv(tmp_path / "front.csv") == rows
+    assert (tmp_path / "front.csv").read_text().splitlines()[0].endswith(",under_fgsm_2,under_pgd_8")
+    write_csv([ROW], tmp_path / "front.csv")
+    assert "under_" not in (tmp_path / "front.csv").read_text()

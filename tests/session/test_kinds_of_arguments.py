@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import gaprune
 from gaprune.data import ImageData
 from gaprune.errors import GapruneError, OptionError
-from gaprune.options import CompareOptions, FinetuneOptions, SearchOptions
+from gaprune.options import CompareOptions, ExportOptions, FinetuneOptions, SearchOptions
 from gaprune.options.fields import Options, entries
 from gaprune.runs import FrontRow
 from gaprune.session.own import check_kinds
@@ -111,6 +111,8 @@ CALLS: dict[str, tuple[dict[str, Any], type[Options] | None]] = {
     "search": ({"model": LINEAR, "data": gaprune.from_arrays("own", PAIR, PAIR), **NEVER}, SearchOptions),
     "finetune": ({"run": "nowhere"}, FinetuneOptions),
     "compare": ({"model": LINEAR, "data": "nowhere", "methods": ["shrink"], "batch": 1, "epochs": 0}, CompareOptions),
+    "export": ({"run": "nowhere"}, ExportOptions),
+    "Run": ({"path": "nowhere"}, None),
     "from_arrays": ({"name": "own", "train": PAIR, "test": PAIR}, None),
     "image_data": ({"train": PAIR, "test": PAIR}, None),
     "load_data": ({"data": "digits"}, None),
@@ -162,7 +164,7 @@ def test_any_argument_of_any_public_function_is_taken_or_refused_in_one_line(cal
     except GapruneError as error:
         line = str(error)
     else:
-        assert name not in ("search", "finetune", "compare", "load"), "nothing begins"
+        assert name not in ("search", "finetune", "compare", "export", "load", "Run"), "nothing begins"
         return
     assert line
     assert "\n" not in line

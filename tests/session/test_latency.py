@@ -44,6 +44,8 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def search(original: nn.Module, faint: ImageData, tmp_path: Path) -> Search:
     def made(**options: Any) -> SearchResult:
         place = {} if "resume" in options else {"output": tmp_path / "run", **SMALL}
+        if {"objectives", "max_latency"} & set(options):
+            options = {"latency_from": "stopwatch", **options}
         if not {"resume", "algorithm"} & set(options):
             place["generations"] = 2
         found: SearchResult = gaprune.search(  # type: ignore[operator]
@@ -88,6 +90,9 @@ def test_latency_stands_beside_flops_wherever_numbers_are_shown(search: Search, 
     assert "| ms | ms left % |" in str(result)
     assert told in str(result)
     assert "latency,latency_share" in (result.path / "front.csv").read_text().splitlines()[0]
+    page = (result.path / "report.html").read_text()
+    assert f"ms a batch: {told}" in page
+    assert "ms left %" in page
     row = result.rows[0]
     readme = (result.path / row.path / "README.md").read_text()
     assert f"| latency, {told}" in readme
@@ -134,7 +139,7 @@ def test_runs_that_nobody_timed_cannot_be_picked_from_by_time(search: Search) ->
         ({"latency_batch": 8}, "latency-batch says nothing where nothing is timed: add --latency-runtime"),
         ({"objectives": ["accuracy", "latency"], "iterations": 2}, "iterations cannot be searched by latency"),
         ({"max_latency": "50%", "algorithm": "rounds"}, "max-latency has no meaning with --algorithm rounds"),
-        ({"max_latency": "50%", "backend": "ray"}, "latency is measured one network at a time .* add --workers 1"),
+        ({"max_latency": "50%", "backend": "ray"}, "the stopwatch times one network at a time .* add --workers 1"),
     ],
 )
 def test_wrong_words_are_one_line_before_anything_slow(search: Search, options: dict[str, Any], message: str) -> None:

@@ -6,8 +6,7 @@ Needs Chromium, as distributions package it; Playwright steers it, axe judges wh
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +21,19 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this mac
 
 WIDTHS = (400, 700, 1000, 1600)
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+NAMES = ("one", "two", "unfinished")
 
-Open = Callable[..., AbstractContextManager[Any]]
+FITS = """(width) => document.documentElement.scrollWidth <= width
+  && [...document.querySelectorAll('.plot')].map((one) => one.querySelector('svg.main-svg'))
+    .every((one) => one && width / 2 < one.getBoundingClientRect().width && one.getBoundingClientRect().width <= width)
+"""
+"""Whether nothing is wider than the page, and every figure fills it."""
 
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield started
-        started.close()
+INK = "getComputedStyle(document.querySelector('.plot text')).fill"
 
 
 @pytest.fixture(scope="module")
-def pages(finished: Path, other_seed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def paths(finished: Path, other_seed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A report of one run, of two, and of one without a front."""
     folder = tmp_path_factory.mktemp("pages")
     bare = folder / "bare"
@@ -45,129 +41,136 @@ def pages(finished: Path, other_seed: Path, tmp_path_factory: pytest.TempPathFac
     for name in ("manifest.json", "evaluations.jsonl"):
         shutil.copy(finished / name, bare / name)
     found = {"one": [finished], "two": [finished, other_seed], "unfinished": [bare]}
-    for name, paths in found.items():
-        (folder / f"{name}.html").write_text(report_page(*read_all(paths)))
+    for name, runs in found.items():
+        (folder / f"{name}.html").write_text(report_page(*read_all(runs)))
     return {name: folder / f"{name}.html" for name in found}
 
 
+@pytest.fixture(scope="module")
+def opened(paths: dict[str, Path]) -> Iterator[dict[str, Any]]:
+    """Every report opened and drawn once, for all tests; at the end nothing was complained of or asked for."""
+    from playwright.sync_api import sync_playwright
+
+    said: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        context = browser.new_context()
+        pages = {name: _open(context, path, said) for name, path in paths.items()}
+        yield pages
+        browser.close()
+    assert said == [path.as_uri() for path in paths.values()]
+
+
+def _open(context: Any, path: Path, said: list[str]) -> Any:
+    page = context.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: said.append(request.url))
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
+    return page
+
+
+@pytest.fixture(params=NAMES)
+def page(request: pytest.FixtureRequest, opened: dict[str, Any]) -> Any:
+    """Each report in turn, as it is first seen."""
+    return _fresh(opened[request.param])
+
+
 @pytest.fixture
-def opened(browser: Any) -> Open:
-    """Opens a page, waits until it is drawn, and at the end sees that nothing was complained of or asked for."""
-
-    @contextmanager
-    def open_page(path: Path, width: int = 1000, scheme: str = "light", **options: Any) -> Iterator[Any]:
-        size = {"width": width, "height": 800}
-        context = browser.new_context(viewport=size, color_scheme=scheme, **options)
-        page, said = context.new_page(), []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: said.append(request.url))
-        page.goto(path.as_uri())
-        page.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
-        yield page
-        assert said == [path.as_uri()]
-        context.close()
-
-    return open_page
+def one(opened: dict[str, Any]) -> Any:
+    """The report of one run, as it is first seen."""
+    return _fresh(opened["one"])
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["one", "two", "unfinished"])
-def test_it_is_drawn_at_every_width_without_an_error_or_a_request(
-    name: str, scheme: str, pages: dict[str, Path], opened: Open
-) -> None:
-    with opened(pages[name], scheme=scheme) as page:
-        for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": 800})
-            page.wait_for_function("(width) => document.documentElement.scrollWidth <= width", arg=width)
-            figures = page.locator(".plot svg.main-svg:first-child")
-            assert figures.count() == page.locator(".plot").count() >= 3
-            for place in range(figures.count()):
-                box = figures.nth(place).bounding_box()
-                assert box is not None
-                assert width / 2 < box["width"] <= width
+def _fresh(page: Any) -> Any:
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1000, "height": 800})
+    page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+    return page
+
+
+def test_it_is_drawn_at_every_width(page: Any) -> None:
+    assert page.evaluate("document.querySelectorAll('.plot').length") >= 3
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function(FITS, arg=width, timeout=20_000)
+
+
+def test_it_is_read_in_light_and_dark_and_follows_the_system(page: Any) -> None:
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        bright = "> 200" if scheme == "dark" else "< 100"
+        page.wait_for_function(f"() => Number({INK}.match(/\\d+/)[0]) {bright}")
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        ink = page.evaluate("getComputedStyle(document.querySelector('.plot text')).fill")
+        ink = page.evaluate(INK)
         assert _brightness(paper) > 200 if scheme == "light" else _brightness(paper) < 50
         assert abs(_brightness(paper) - _brightness(ink)) > 150
 
 
-def test_it_follows_the_system_from_light_to_dark(pages: dict[str, Path], opened: Open) -> None:
-    with opened(pages["one"]) as page:
-        page.emulate_media(color_scheme="dark")
-        page.wait_for_function(
-            "Number(getComputedStyle(document.querySelector('.plot .xtick text')).fill.match(/\\d+/)[0]) > 200"
-        )
-
-
-def test_axe_finds_no_fault(pages: dict[str, Path], opened: Open) -> None:
-    with opened(pages["one"], bypass_csp=True) as page:
-        assert _faults(page, {"runOnly": RULES}) == []
-        page.emulate_media(color_scheme="dark")
-        contrast = {"runOnly": ["color-contrast"]}
+def test_axe_finds_no_fault(page: Any, request: pytest.FixtureRequest) -> None:
+    """Colours are the same ones in every report, and their contrast takes axe long: looked at in one."""
+    contrast = {"runOnly": ["color-contrast"]}
+    without = {"color-contrast": {"enabled": False}}
+    assert _faults(page, {"runOnly": RULES, "rules": without}) == []
+    if not request.node.name.endswith("[one]"):
+        return
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
         assert _faults(page, contrast) == []
-        page.evaluate(
-            "document.documentElement.style.setProperty('--ink', getComputedStyle(document.body).backgroundColor)"
-        )
-        assert _faults(page, contrast) == ["color-contrast"], "axe sees what is spoilt"
+    paper = "getComputedStyle(document.body).backgroundColor"
+    page.evaluate(f"document.documentElement.style.setProperty('--ink', {paper})")
+    assert _faults(page, contrast) == ["color-contrast"], "axe sees what is spoilt"
+    page.evaluate("document.documentElement.style.removeProperty('--ink')")
 
 
-@pytest.mark.parametrize("name", ["two", "unfinished"])
-def test_everything_has_a_name_where_runs_are_several_or_unfinished(
-    name: str, pages: dict[str, Path], opened: Open
-) -> None:
-    with opened(pages[name], bypass_csp=True) as page:
-        without = {"color-contrast": {"enabled": False}}
-        assert _faults(page, {"runOnly": RULES, "rules": without}) == []
+def test_hover_shows_the_numbers(one: Any) -> None:
+    one.evaluate("Plotly.Fx.hover('figure-front', [{curveNumber: 1, pointNumber: 0}])")
+    shown = one.locator("#figure-front .hoverlayer").text_content()
+    assert "member 0 (" in shown
+    assert "% of FLOPs" in shown
 
 
-def test_axes_and_members_are_chosen_by_keyboard_and_kept(pages: dict[str, Path], opened: Open) -> None:
-    with opened(pages["one"]) as page:
-        page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
-        reached = []
-        for _ in range(24):
-            page.keyboard.press("Tab")
-            reached.append(page.evaluate("document.activeElement.id"))
-        controls = ["axis-x", "axis-y", "log-x", "log-y", "member"]
-        assert list(dict.fromkeys(one for one in reached if one in controls)) == controls
-        page.focus("#axis-x")
-        page.keyboard.type("para")
-        page.focus("#log-x")
-        page.keyboard.press("Space")
-        layout = page.evaluate("document.querySelector('#figure-front').layout.xaxis")
-        title, kind = layout["title"]["text"], layout["type"]
-        assert (title, kind) == ("parameters left (%)", "log")
-        series = page.evaluate("JSON.parse(document.getElementById('data').textContent).series")
-        assert page.evaluate("document.querySelector('#figure-front').data.map((one) => one.x)") == [
-            one["params"] for one in series
-        ]
-        assert "parameters left (%)" in page.get_attribute("#figure-front", "aria-label")
-        page.select_option("#member", "0")
-        assert "member 0 (" in page.get_attribute("#figure-widths", "aria-label")
+def test_axes_and_members_are_chosen_by_keyboard_and_kept(one: Any) -> None:
+    one.keyboard.press("Tab")
+    assert one.evaluate("document.activeElement.textContent") == "Skip to the content"
+    reached = []
+    for _ in range(24):
+        one.keyboard.press("Tab")
+        reached.append(one.evaluate("document.activeElement.id"))
+    controls = ["axis-x", "axis-y", "log-x", "log-y", "member"]
+    assert list(dict.fromkeys(name for name in reached if name in controls)) == controls
+    one.focus("#axis-x")
+    one.keyboard.type("para")
+    one.focus("#log-x")
+    one.keyboard.press("Space")
+    layout = one.evaluate("document.querySelector('#figure-front').layout.xaxis")
+    title, kind = layout["title"]["text"], layout["type"]
+    assert (title, kind) == ("parameters left (%)", "log")
+    series = one.evaluate("JSON.parse(document.getElementById('data').textContent).series")
+    assert one.evaluate("document.querySelector('#figure-front').data.map((one) => one.x)") == [
+        values["params"] for values in series
+    ]
+    assert "parameters left (%)" in one.get_attribute("#figure-front", "aria-label")
+    one.select_option("#member", "0")
+    assert "member 0 (" in one.get_attribute("#figure-widths", "aria-label")
 
 
-def test_hover_shows_the_numbers(pages: dict[str, Path], opened: Open) -> None:
-    with opened(pages["one"]) as page:
-        page.evaluate("Plotly.Fx.hover('figure-front', [{curveNumber: 1, pointNumber: 0}])")
-        shown = page.locator("#figure-front .hoverlayer").text_content()
-        assert "member 0 (" in shown
-        assert "% of FLOPs" in shown
-
-
-def test_fronts_are_told_apart_without_colour(pages: dict[str, Path], opened: Open) -> None:
-    with opened(pages["two"]) as page:
-        traces = page.evaluate("document.querySelector('#figure-front').data.map((one) => ({...one}))")
-        marks = [(one["name"], one["marker"]["symbol"], one.get("line", {}).get("dash")) for one in traces]
-        fronts = [tuple(rest) for name, *rest in marks if name.endswith("front, search images")]
-        assert len(set(fronts)) == len(fronts) == 2
-        assert len({mark for mark, _ in fronts}) == len({line for _, line in fronts}) == 2
+def test_fronts_are_told_apart_without_colour(opened: dict[str, Any]) -> None:
+    traces = opened["two"].evaluate(
+        "document.querySelector('#figure-front').data.map((one) => ({name: one.name, mark: one.marker.symbol, "
+        "dash: one.line && one.line.dash}))"
+    )
+    fronts = [(one["mark"], one["dash"]) for one in traces if one["name"].endswith("front, search images")]
+    assert len(set(fronts)) == len(fronts) == 2
+    assert len({mark for mark, _ in fronts}) == len({line for _, line in fronts}) == 2
 
 
 def _faults(page: Any, asked: dict[str, Any]) -> list[str]:
     import axe_playwright_python
 
-    page.evaluate((Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text())
+    if not page.evaluate("'axe' in globalThis"):
+        page.evaluate((Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text())
     found = page.evaluate("(asked) => axe.run(document, asked)", asked)
     return [one["id"] for one in found["violations"]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from gaprune.commands import result as result_module
 from gaprune.commands.lines import report_main
 from gaprune.data import ImageData
 from gaprune.errors import OptionError, RunError
-from gaprune.runs import read_csv, read_ladder
+from gaprune.runs import read_csv, read_ladder, write_csv
+from gaprune.views.axes import axes_of
 from gaprune.views.page import report_page
 from gaprune.views.progress import best_accuracies, hypervolumes
 from gaprune.views.record import read_record
+from gaprune.views.tables import budgets_table, members_table
 
 MOST_BYTES = 5_000_000
 
@@ -63,7 +66,8 @@ def test_a_search_ends_with_a_page_that_loads_nothing(finished: Path) -> None:
     assert "default-src 'none'" in text
     first = ["Front", "Best within a budget", "Progress", "Layers"]
     assert page.headings == [*first, "Time and failures", "Settings", "Repeat and use"]
-    assert "import gaprune, torch\nnetwork = gaprune.load(" in text.replace("&#39;", "'")
+    assert "import gaprune\nnetwork = gaprune.load(" in text.replace("&#39;", "'")
+    assert "gaprune.export(" in text
     assert "gaprune.search(model, data, " in text
 
 
@@ -81,6 +85,30 @@ def test_its_numbers_are_the_runs(finished: Path) -> None:
     for one, trace in zip(data["series"], front, strict=True):
         assert (one["flops"], one["accuracy"]) == (trace["x"], trace["y"])
         assert {len(values) for values in one.values()} == {len(trace["text"])}
+
+
+def test_latency_and_accuracy_under_attack_are_shown_where_they_were_measured(copied: Path) -> None:
+    rows = read_csv(copied / "front.csv")
+    measured: dict[str, Any] = {"latency": 0.00125, "latency_share": 0.5, "attacked": {"fgsm_2": 0.25, "pgd_8": 0.0}}
+    write_csv([replace(row, **measured) for row in rows[:-1]] + rows[-1:], copied / "front.csv")
+    manifest = json.loads((copied / "manifest.json").read_text())
+    how = {"runtime": "onnxruntime", "batch": 4, "threads": 1, "device": "cpu", "original_seconds": 0.0025}
+    (copied / "manifest.json").write_text(json.dumps({**manifest, "latency": how}))
+    record = read_record(copied)
+    text = report_page([record])
+    data = data_of(text)
+    front = next(one for one in data["series"] if len(one["latency"]) == len(rows) and any(one["latency"]))
+    assert front["latency"] == [pytest.approx(1.25)] * (len(rows) - 1) + [None]
+    assert front["fgsm_2"] == [pytest.approx(25.0)] * (len(rows) - 1) + [None]
+    (drawn,) = (one["figure"]["data"] for one in data["figures"] if one["id"] == "figure-front")
+    assert any("1.25 ms, fgsm_2 0.25" in text for trace in drawn for text in trace["text"])
+    assert "runtime onnxruntime, batch 4, threads 1, device cpu; the original takes 2.5 ms" in text
+    headings = members_table(record).headings
+    assert headings[-3:] == ("latency ms", "FGSM 2/255 %", "PGD 8/255 %")
+    assert members_table(record).rows[0][-3:] == ("1.25", "25.00", "0.00")
+    assert members_table(record).rows[-1][-3:] == ("-", "-", "-")
+    assert budgets_table([record]).headings[-3:] == headings[-3:]
+    assert "latency" not in {axis.name for axis in axes_of([replace(record, rows=record.rows[-1:])])}
 
 
 def test_every_figure_is_one_that_plotly_takes_and_has_words(finished: Path) -> None:
