@@ -36,7 +36,7 @@ from torch import nn
 from benchmarks.harness import DONE, Goal, are_shares, at_least, run
 from benchmarks.oneshot import POLISH_IMAGES, QUICK_CRITERIA, QUICK_POLISH_IMAGES, Bench, peer_sweep
 from benchmarks.pictures import Curve, draw_accuracy
-from benchmarks.search import Judge, Recorder, searched
+from benchmarks.search_methods import Judge, Recorder, searched
 from benchmarks.subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 from benchmarks.torch_pruning_peer import SCOPES, criteria, pruned
 from gaprune.errors import OptionError

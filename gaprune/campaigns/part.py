@@ -59,7 +59,8 @@ def later_job(whole: Job, start: Start, path: Path, reporter: Reporter) -> Job:
     )
     kept = Kept(path, statistics_key(whole.options, baseline, whole.data, whole.splits, whole.threads), whole.device)
     masks = whole.space.masks(start.genome)
-    origin = Origin(whole.evaluator.original, present_kernels(whole.space.graph, masks))
+    answers = whole.evaluator.task.answers
+    origin = Origin(whole.evaluator.original, present_kernels(whole.space.graph, masks), answers)
     with pinned(whole.threads):
         evaluator = make_evaluator(
             whole.options, network, whole.data, whole.splits, whole.objectives, reporter, kept, origin

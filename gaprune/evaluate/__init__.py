@@ -4,11 +4,21 @@ from gaprune.evaluate.backend import Backend, LocalBackend
 from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.evaluator import Evaluator, FitnessTask
 from gaprune.evaluate.floors import Floors
-from gaprune.evaluate.measurement import Measurement, measure
-from gaprune.evaluate.objectives import Candidate, Objective, objective_names, resolve_objectives, resolve_selector
+from gaprune.evaluate.measurement import Answers, Measurement, divergences, measure
+from gaprune.evaluate.objectives import (
+    DIVERGENCE,
+    Candidate,
+    Objective,
+    judged_by,
+    objective_names,
+    resolve_objectives,
+    resolve_selector,
+)
 from gaprune.evaluate.outcome import Outcome, expected_matrix, objective_matrix, violations
 
 __all__ = [
+    "DIVERGENCE",
+    "Answers",
     "Backend",
     "Candidate",
     "Constraints",
@@ -19,7 +29,9 @@ __all__ = [
     "Measurement",
     "Objective",
     "Outcome",
+    "divergences",
     "expected_matrix",
+    "judged_by",
     "measure",
     "objective_matrix",
     "objective_names",

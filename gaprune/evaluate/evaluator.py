@@ -13,11 +13,14 @@ from torch import nn
 from gaprune.data import ImageSet
 from gaprune.errors import first_line
 from gaprune.evaluate.constraints import Constraints
-from gaprune.evaluate.measurement import Measurement, measure
+from gaprune.evaluate.measurement import Answers, Measurement, measure
 from gaprune.evaluate.objectives import Objective
 from gaprune.evaluate.outcome import Outcome
 from gaprune.genome import Genome
 from gaprune.prune import Anchors, Compactor, Compensator, Costs, Masks, PruningSpace, Recalibrator, fold
+
+OF_THE_SEEN = ("loss", "divergence")
+"""Values that say nothing where measuring was stopped: they are of other images than other networks'."""
 
 REMEMBERED = 4096
 """Genomes whose costs are remembered: more than a generation has, which are asked for up to four times."""
@@ -35,6 +38,7 @@ class FitnessTask:
         classes: number of classes.
         batch_size: images a forward pass; pinned, because results depend on it in the last digits.
         half: whether fitness is measured in bfloat16. Networks that are handed out stay in float32.
+        answers: what the original says of the search images, where the divergence from it is asked for.
     """
 
     search: ImageSet
@@ -44,6 +48,7 @@ class FitnessTask:
     classes: int
     batch_size: int = 256
     half: bool = False
+    answers: Answers | None = None
 
 
 class Evaluator:
@@ -111,7 +116,8 @@ class Evaluator:
         bound = measured is not None and measured.bound
         likely = measured.likely if measured is not None else None
         if bound:
-            del values["loss"]
+            for name in OF_THE_SEEN:
+                values.pop(name, None)
         return Outcome(genome.key, values, minimised, seconds, bound=bound, violation=violation, likely=likely)
 
     def costs(self, genome: Genome, masks: Masks | None = None) -> Costs:
@@ -175,7 +181,7 @@ class Evaluator:
                 self.recalibrate(network, masks)
             fold(network, self.norms)
             with precision:
-                return measure(network, task.search, task.mean, task.std, batch_size=task.batch_size, at_least=at_least)
+                return self._measured(network, at_least)
 
     def compacted(self, masks: Masks) -> nn.Module:
         """The compact network, compensated, in eval mode, in float32; batch norm as the original had it."""
@@ -189,9 +195,25 @@ class Evaluator:
         """Measure the batch-norm statistics of a network of these masks anew on the calibration images, in place."""
         self._recalibrate(network, masks)
 
+    def searched(self, network: nn.Module) -> Measurement:
+        """What a network is worth on the search images, divergence from the original included if that is asked for."""
+        return self._measured(network)
+
     def measure(self, network: nn.Module, images: ImageSet) -> Measurement:
         """Accuracy and loss of a network under the task's normalisation and batch size."""
         return measure(network, images, self.task.mean, self.task.std, batch_size=self.task.batch_size)
+
+    def _measured(self, network: nn.Module, at_least: float = 0.0) -> Measurement:
+        task = self.task
+        return measure(
+            network,
+            task.search,
+            task.mean,
+            task.std,
+            batch_size=task.batch_size,
+            at_least=at_least,
+            answers=task.answers,
+        )
 
     def _candidate(
         self, costs: Costs, measure: Callable[[], Measurement], measurement: Measurement | None = None
@@ -206,6 +228,8 @@ class Evaluator:
         values.update(flops=candidate.costs.flops, params=candidate.costs.params, size=candidate.costs.size)
         if candidate.measurement is not None:
             values.update(accuracy=candidate.measurement.accuracy, loss=candidate.measurement.loss)
+            if candidate.measurement.divergence is not None:
+                values.update(divergence=candidate.measurement.divergence)
         return values, minimised, violation
 
 

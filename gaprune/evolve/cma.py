@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from gaprune.evolve.algorithm import Algorithm, AlgorithmState
 from gaprune.evolve.dominance import fitness_class
-from gaprune.evolve.initial import LARGEST_BUDGET, SMALLEST_BUDGET, budgets, halving
+from gaprune.evolve.initial import LARGEST_BUDGET, SMALLEST_BUDGET, asked_for, budgets, halving
 from gaprune.evolve.ledger import Ledger
 from gaprune.evolve.operators import Shift, Swap
 from gaprune.evolve.ranked import rank
@@ -128,12 +128,22 @@ class CMA(Algorithm):
         return self._ledger.ask(self._later if self.generation else self._first)
 
     def _first(self) -> list[Genome]:
-        count, whole = self._ledger.population, self._largest >= 1
+        whole = self._largest >= 1
         full = [self._admitted(self._space.repair(np.ones(self._space.layout.size, dtype=np.bool_)))] * whole
-        spread = budgets(count - whole, self._largest if whole else self._largest / (1 + TOLERANCE))
-        rungs = self._rungs(np.zeros(len(self._space.sections)), spread)
-        genomes = full + rungs
-        return [genomes[index] for index in halving(count)]
+        genomes = full + self._rungs(np.zeros(len(self._space.sections)), self._everywhere(whole))
+        return [genomes[index] for index in halving(self._ledger.population)]
+
+    def mean_rungs(self) -> list[Genome]:
+        """Rungs of the mean ladder at the budgets of the first generation, and one between the two dearest."""
+        spread = self._everywhere(self._largest >= 1)
+        between = [float(np.sqrt(spread[0] * spread[1]))] * (self._ledger.population - len(spread))
+        genomes = self._rungs(self.tilt, [*spread, *between])
+        return [genomes[index] for index in halving(self._ledger.population)]
+
+    def _everywhere(self, whole: bool) -> list[float]:
+        """Budgets over all of the range, dearest first, with those among them that people ask for."""
+        count = self._ledger.population - whole
+        return asked_for(budgets(count, self._largest if whole else self._largest / (1 + TOLERANCE)))
 
     def _later(self) -> list[Genome]:
         """The drawn ladders' rungs, ladder by ladder, then some of the mean's."""
@@ -239,6 +249,10 @@ class CMA(Algorithm):
     def front(self) -> tuple[list[Genome], Floats]:
         """See ``Algorithm.front``."""
         return self._ledger.front()
+
+    def rungs(self) -> list[Genome]:
+        """See ``Algorithm.rungs``."""
+        return list(self._ledger.start)
 
     def state(self) -> AlgorithmState:
         """See ``Algorithm.state``."""

@@ -16,6 +16,7 @@ Genes = Literal["neurons", "connections", "both"]
 Importance = Literal["obs", "l2", "bn", "taylor", "random"]
 Compensation = Literal["taps", "channels", "none"]
 Recalibration = Literal["anchored", "plain"]
+Fitness = Literal["accuracy", "loss", "divergence"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Algorithm = Literal["auto", "nsga2", "nsga3", "cma", "tuned", "random", "rounds"]
 Backend = Literal["auto", "local", "ray"]
@@ -28,7 +29,7 @@ TEXT_MODEL = "bert"
 FORMS = ("torchvision:NAME", "timm:NAME", "package.module:factory")
 """What a network's name may be besides ``MODELS``."""
 
-OBJECTIVES = ("accuracy", "loss", "flops", "params", "size")
+OBJECTIVES = ("accuracy", "loss", "divergence", "flops", "params", "size")
 
 
 def names(choice: Any) -> tuple[str, ...]:

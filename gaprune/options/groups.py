@@ -11,6 +11,7 @@ from gaprune.options.choices import (
     Compensation,
     Data,
     Device,
+    Fitness,
     Genes,
     Importance,
     LogLevel,
@@ -21,6 +22,7 @@ from gaprune.options.choices import (
     Stem,
 )
 from gaprune.options.fields import option, seed_option
+from gaprune.options.limits import HOTTEST
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,17 @@ class GenomeOptions:
 class FitnessOptions:
     """What a candidate is judged by."""
 
+    fitness: Fitness = option(
+        "accuracy",
+        "what stands for accuracy while it is searched: accuracy, loss, or divergence from the original's answers, "
+        "which needs no labels",
+    )
+    fitness_temperature: float = option(
+        1.0, f"that softens the answers divergence compares, above 0, at most {HOTTEST:g}", above=0, most=HOTTEST
+    )
     precision: Precision = option("auto", "of the fitness: float32, bfloat16, or auto where the hardware multiplies it")
     objectives: tuple[str, ...] = option(
-        ("accuracy", "flops"), "two or more of accuracy, loss, flops, params, size, package.module:NAME"
+        ("accuracy", "flops"), "two or more of accuracy, loss, divergence, flops, params, size, package.module:NAME"
     )
     max_flops: float | None = option(
         None, "most FLOPs: up to 1 a share of the original's (0.5 is half), above 1 a count (1e6 is a million)"

@@ -154,7 +154,9 @@ def settled(options: SearchOptions) -> SearchOptions:
         if "selected" not in options.given:
             changes["selected"] = max(min(options.paper_rounds.selected, options.evolution.population), 2)
         if "objectives" not in options.given:
-            changes["objectives"] = ("loss",)
+            changes["objectives"] = (options.fitness.fitness if "fitness" in options.given else "loss",)
+    if "objectives" in options.given and "fitness" not in options.given:
+        changes["fitness"] = "accuracy"  # who names it means it
     return options.but(**changes)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from gaprune.data import ImageData, ImageSet, Splits
 from gaprune.errors import OptionError
-from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
+from gaprune.evaluate import DIVERGENCE, Answers, Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
 from gaprune.evolve import largest_cost
 from gaprune.genome import Bits
 from gaprune.options import SearchOptions
@@ -53,10 +53,12 @@ class Origin:
     Attributes:
         costs: of the network that it was at first.
         kernels: by weight name, (out, in) kernels that it has, where some are masked.
+        answers: of the network that it was at first, of the search images, where a search asks for them.
     """
 
     costs: Costs
     kernels: dict[str, Bits]
+    answers: Answers | None = None
 
 
 def space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
@@ -118,6 +120,7 @@ def make_evaluator(
         classes=len(data.classes),
         batch_size=options.machine.batch_size,
         half=precision(options, splits.search.images.device) == "bfloat16",
+        answers=_answers(options, model, data, splits, objectives) if origin is None else origin.answers,
     )
     compensator = None
     if options.space.compensation != "none":
@@ -134,6 +137,16 @@ def make_evaluator(
     )
     _check_within_reach(evaluator)
     return evaluator
+
+
+def _answers(
+    options: SearchOptions, model: nn.Module, data: ImageData, splits: Splits, objectives: tuple[Objective, ...]
+) -> Answers | None:
+    """What the original says of the search images, where the divergence from it is an objective."""
+    if DIVERGENCE not in objectives:
+        return None
+    size, temperature = options.machine.batch_size, options.fitness.fitness_temperature
+    return Answers.of(model, splits.search, data.mean, data.std, batch_size=size, temperature=temperature)
 
 
 def largest_budget(evaluator: Evaluator) -> float:
