@@ -22,17 +22,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.fidelity import interval, spearman
 from benchmarks.harness import Goal, run
 from benchmarks.subjects import SEED, Subject, add_arguments, code_digest, fixed_sample, load_subject, study
 from gaprune.data import ImageSet, augment, normaliser
 from gaprune.evaluate import Evaluator, FitnessTask, resolve_objectives
 from gaprune.evolve.ranked import rank
 from gaprune.evolve.rungs import nearest
-from gaprune.genome import Floats, Genome
+from gaprune.genome import Genome
 from gaprune.progress import Reporter, make_reporter
 from gaprune.prune import fold
 from gaprune.prune.compensate.compensation import Compensator
@@ -50,7 +50,6 @@ FEWER = (4, 2, 1)
 """The images that fitness is measured on, and parts of them."""
 
 TEMPERATURES = (0.5, 1.0, 2.0, 4.0)
-DRAWS = 2_000
 QUICK = {"networks": 5, "images": 120, "others": 200, "budgets": (0.5, 0.25)}
 
 HELD_OUT, AUGMENTED, TEST = "held out", "augmented training images", "test"
@@ -164,10 +163,11 @@ def correlations(rows: list[Row]) -> list[Row]:
             for kind in here[0][part]:
                 line: Row = {"budget": budget, "images": part, "fitness": kind}
                 for truth in TRUTHS:
-                    pair = np.array([[_less(row[part], kind), _less(row[truth_part], truth)] for row in here])
-                    line[f"with test {truth}"] = round(_spearman(pair), 4)
+                    ours = np.array([_less(row[part], kind) for row in here])
+                    theirs = np.array([_less(row[truth_part], truth) for row in here])
+                    line[f"with test {truth}"] = round(float(spearman(ours, theirs)), 4)
                     if truth == "loss":
-                        line["interval"] = [round(end, 3) for end in _interval(pair)]
+                        line["interval"] = [round(end, 3) for end in interval(ours, theirs)]
                 found.append(line)
     return found
 
@@ -175,20 +175,6 @@ def correlations(rows: list[Row]) -> list[Row]:
 def _less(values: dict[str, float], kind: str) -> float:
     """A fitness, smaller is better."""
     return -values[kind] if kind == "accuracy" else values[kind]
-
-
-def _spearman(pair: Floats) -> float:
-    ranks = rankdata(pair, axis=0)
-    return float(np.corrcoef(ranks.T)[0, 1]) if np.ptp(ranks, axis=0).all() else 0.0
-
-
-def _interval(pair: Floats) -> tuple[float, float]:
-    rng = np.random.default_rng(SEED)
-    ranks = rankdata(pair[rng.integers(0, len(pair), (DRAWS, len(pair)))], axis=1)
-    ranks -= ranks.mean(1, keepdims=True)
-    spread = np.sqrt((ranks**2).sum(1).prod(1))
-    drawn = (ranks[:, :, 0] * ranks[:, :, 1]).sum(1) / np.where(spread > 0, spread, 1.0)
-    return float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975))
 
 
 def figures_of(lines: list[Row], images: int) -> dict[str, float]:

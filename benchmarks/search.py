@@ -87,6 +87,7 @@ IMAGES = 2_000
 BUDGETS = (0.5, 0.25, 0.1, 0.05)
 POLISH_IMAGES = 2_048
 PAPER_POPULATION = 30
+"""At most; a round needs as many evaluations."""
 RIDGE = 1e-3
 """GRAIL's, relative to the mean variance."""
 
@@ -285,7 +286,9 @@ def search_rows(bench: Bench, name: str, seed: int, advance: Callable[[], object
     settings, recorder = bench.settings, Recorder(bench.judge)
     rungs: list[Genome] = []
     if method == PAPER:
-        steps = paper_rounds(bench.space, recorder, settings["evaluations"], PAPER_POPULATION, seed)
+        steps = paper_rounds(
+            bench.space, recorder, settings["evaluations"], min(PAPER_POPULATION, settings["evaluations"] // 10), seed
+        )
     else:
         algorithm = made(method, bench.space, settings["population"], seed)
         steps = searched(algorithm, recorder, settings["evaluations"], FITNESS[fitness])

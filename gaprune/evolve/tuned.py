@@ -191,7 +191,7 @@ class Tuned(Algorithm):
             self._cma.restore(state)
             genomes = unpack_genomes(state.arrays["told_genomes"], self._space.layout)
             self._told = _Told(genomes, np.array(state.arrays["told_numbers"], dtype=np.float64))
-            self._nsga2 = None
+            self._nsga2, self._first = None, []
             return
         self._tilt = np.array(state.arrays["tilt"], dtype=np.float64)
         self._nsga2 = self._second(seed=0)  # the state brings its own generator

@@ -82,6 +82,7 @@ class SearchOptions(Options):
         check_rule(self.run.pick)
         fitness = self.fitness
         check_limits(fitness.max_flops, fitness.max_params, fitness.max_size, fitness.min_accuracy)
+        self._check_fitness()
         self._check_rounds()
         self._check_iterations()
         check_groups(self.space.genes, self.space.connection_groups)
@@ -101,6 +102,17 @@ class SearchOptions(Options):
             from gaprune.runs import check_free
 
             check_free(self.run.output)
+
+    def _check_fitness(self) -> None:
+        """What stands for accuracy says nothing where nobody asks for accuracy."""
+        fitness, named = self.fitness.fitness, self.fitness.objectives
+        if "fitness" in self.given and "objectives" in self.given and not {"accuracy", fitness} & set(named):
+            raise OptionError(
+                f"fitness stands for accuracy, which objectives do not name, got {', '.join(named)}: add accuracy, or "
+                "leave fitness out"
+            )
+        if "fitness_temperature" in self.given and "divergence" not in (fitness, *named):
+            raise OptionError("fitness-temperature is of divergence alone: add --fitness divergence, or leave it out")
 
     def _check_rounds(self) -> None:
         """What only the paper's rounds understand, and what they do not."""

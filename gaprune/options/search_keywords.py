@@ -11,6 +11,7 @@ from gaprune.options.choices import (
     Backend,
     Compensation,
     Device,
+    Fitness,
     Genes,
     Importance,
     LogLevel,
@@ -47,6 +48,8 @@ class SearchKeywords(TypedDict, total=False):
     compensation: Compensation
     recalibration: Recalibration
     polish: bool
+    fitness: Fitness
+    fitness_temperature: float
     precision: Precision
     max_flops: float | None
     max_params: float | None
