@@ -22,7 +22,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -88,6 +90,9 @@ BUDGETS = (0.5, 0.25, 0.1, 0.05)
 POLISH_IMAGES = 2_048
 PAPER_POPULATION = 30
 """At most; a round needs as many evaluations."""
+DEAREST_COMPARED = 0.25
+"""Where ways of handing out are compared: what is dearer differs by less than the noise, and takes long to test."""
+
 RIDGE = 1e-3
 """GRAIL's, relative to the mean variance."""
 
@@ -361,6 +366,8 @@ def finished(bench: Bench, row: Row) -> Row:
     out: Out = row.pop("out")
     budgets = {}
     for budget, genome in out.items():
+        if row["method"].endswith((RAW, RUNGS)) and budget > DEAREST_COMPARED:
+            continue
         entry: Row = {"genome": genome.key, "flops_share": round(float(bench.judge(genome)[FLOPS]), 4)}
         entry |= _compared(bench, genome, budget, bench.tested)
         entry["search"] = round(bench.tested(genome)["search"], 4)
@@ -404,24 +411,30 @@ def figures_of(network: str, rows: list[Row], original: float) -> dict[str, floa
 
 
 def summary(rows: list[Row]) -> list[Row]:
-    """Means over seeds by method."""
+    """Means over seeds by method; how far each is over the ladder from the worst to the best seed."""
     found = []
     for name in dict.fromkeys(row["method"] for row in rows):
         here = [row for row in rows if row["method"] == name]
-        line: Row = {"method": name, "seeds": len(here), "evaluations": here[0]["evaluations"]}
+        line: Row = {"method": name, "seeds": len(here), "evaluations": here[0]["evaluations"], "budgets": {}}
         if "seconds" in here[0]:
             line["CPU seconds"] = round(statistics.mean(row["seconds"] for row in here))
         for budget in here[0]["budgets"]:
             entries = [row["budgets"][budget] for row in here if budget in row["budgets"]]
-            line[f"test accuracy at {budget}"] = round(statistics.mean(entry["test"] for entry in entries), 4)
-            for state, parts in (("", entries), (", trained", [entry.get("trained", {}) for entry in entries])):
-                apart = [part["over the ladder"] for part in parts if "over the ladder" in part]
-                if apart and name != LADDER:
-                    points = [one["points"] for one in apart]
-                    lowest = min(one["interval"][0] for one in apart)
-                    text = f"{statistics.mean(points):+.2f} ({min(points):+.2f} to {max(points):+.2f}; {lowest:+.2f})"
-                    line[f"points over the ladder at {budget}{state} (least to most; lowest end of an interval)"] = text
+            line["budgets"][budget] = _spread(entries)
+            trained = [entry["trained"] for entry in entries if "trained" in entry]
+            if trained:
+                line["budgets"][budget]["trained"] = _spread(trained)
         found.append(line)
+    return found
+
+
+def _spread(entries: list[Row]) -> Row:
+    found: Row = {"test": round(statistics.mean(entry["test"] for entry in entries), 4)}
+    apart = [entry["over the ladder"] for entry in entries if "over the ladder" in entry]
+    if apart:
+        points = [one["points"] for one in apart]
+        found |= {"points": round(statistics.mean(points), 2), "least": min(points), "most": max(points)}
+        found["lowest end of an interval"] = min(one["interval"][0] for one in apart)
     return found
 
 
@@ -448,11 +461,13 @@ def draw(path: Any, rows: list[Row], title: str) -> None:
     figure.savefig(path, dpi=130)
 
 
-def run_all(bench: Bench, grail: Compensator, plan: list[tuple[str, int]]) -> list[Row]:
-    """The ladder, all searches seed by seed, and what knows of no ladder."""
+def run_all(bench: Bench, grail: Compensator, plan: list[tuple[str, int]], until: float) -> list[Row]:
+    """The ladder, all searches seed by seed, of which none begins after ``until``, and what knows of no ladder."""
     rows = [finished(bench, ladder_row(bench))]
     with bench.reporter.task("evaluations", bench.settings["evaluations"] * len(plan)) as task:
         for name, seed in plan:
+            if time.monotonic() > until:
+                break
             found = search_rows(bench, name, seed, lambda shown=f"{name}, seed {seed}": task.advance(1, search=shown))
             rows += [finished(bench, row) for row in found]
     return rows + uniform_rows(bench, grail)
@@ -503,14 +518,14 @@ def fresh_images(subject: Subject) -> ImageSet:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All searches."""
-    reporter = make_reporter()
+    reporter, began = make_reporter(), time.monotonic()
     subject = load_subject(options, reporter)
     asked = (options.evaluations, POPULATION, options.images, BUDGETS, POLISH_IMAGES, options.train_images)
     settings: Row = dict(zip(QUICK, QUICK.values() if options.quick else asked, strict=True))
     settings |= {"seeds": options.seeds, "temperature": options.temperature}
     bench, grail = made_bench(options, subject, settings, reporter)
     plan = [(name, seed) for seed in range(options.seeds) for name in options.methods]
-    rows = run_all(bench, grail, plan)
+    rows = run_all(bench, grail, plan, began + 60 * options.minutes)
     original = subject.accuracy(subject.model, subject.splits.test)
     name = f"search-{subject.name}-{subject.device.type}{'-quick' if options.quick else ''}"
     draw(options.output / f"{name}.png", rows, f"{subject.name}: {settings['evaluations']} evaluations, polished")
@@ -536,6 +551,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--evaluations", type=int, default=EVALUATIONS, help="of each search")
     parser.add_argument("--images", type=int, default=IMAGES, help="that candidates are judged on")
     parser.add_argument("--train-images", type=int, default=0, help="of the short training; 0 leaves it out")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="after which no search begins")
     parser.add_argument("--temperature", type=float, default=1.0, help="of the divergence")
 
 

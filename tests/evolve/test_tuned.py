@@ -70,7 +70,7 @@ def test_nsga2_begins_with_rungs_of_the_tuned_ladder_where_the_search_began_with
     search.tell(rungs, judged(rungs))
     assert search.rungs() == [*first, *rungs]
     costs = [[SPACE.cost(SPACE.layout.unpack(genome)) for genome in genomes] for genomes in (first, rungs)]
-    assert sorted(costs[1])[:-1] == pytest.approx(sorted(costs[0])[:-1], rel=0.1), "the whole network is no rung"
+    assert sorted(costs[1])[:-1] == pytest.approx(sorted(costs[0])[:-1], rel=0.1, abs=0.01)
 
 
 def test_a_search_has_rungs_at_the_budgets_that_people_ask_for() -> None:
