@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from gaprune.evolve.algorithm import Algorithm, AlgorithmState
 from gaprune.evolve.dominance import fitness_class
-from gaprune.evolve.initial import LARGEST_BUDGET, SMALLEST_BUDGET, asked_for, budgets, halving
+from gaprune.evolve.initial import ASKED_FOR, LARGEST_BUDGET, SMALLEST_BUDGET, asked_for, budgets, halving
 from gaprune.evolve.ledger import Ledger
 from gaprune.evolve.operators import Shift, Swap
 from gaprune.evolve.ranked import rank
@@ -65,9 +65,9 @@ class CMA(Algorithm):
     An individual is a tilt: for each section the logarithm of how much its errors count when the ladder is walked.
     All 0 is the space's own ladder, whose rungs are the first generation. In each later one some ladders are drawn
     around the mean in mirrored pairs, one goes down the slopes that the generations before have shown, and each is
-    judged by its rungs at the same few budgets, which move from generation to generation; the mean's own rungs are
-    among the candidates. A ladder's fitness is the sum over budgets of the objectives, each as a share of the
-    generation's mean there, violations first.
+    judged by its rungs at the same few budgets, in turns those that people ask for; the mean's own rungs, at budgets
+    that move from generation to generation, are among the candidates. A ladder's fitness is the sum over budgets of the
+    objectives, each as a share of the generation's mean there, violations first.
 
     Hansen, Ostermeier, "Completely derandomized self-adaptation in evolution strategies", Evolutionary Computation
     9(2), 2001, as DEAP has it. Several budgets a candidate: SnapViT, arXiv:2510.17700; multipliers on errors: SPDY,
@@ -148,7 +148,7 @@ class CMA(Algorithm):
     def _later(self) -> list[Genome]:
         """The drawn ladders' rungs, ladder by ladder, then some of the mean's."""
         self._ladders = self._drawn()
-        places = self._spread(self._budgets, *JUDGED)
+        places = self._places(self._budgets)
         genomes = [genome for tilt in self._ladders for genome in self._rungs(tilt, places)]
         left = self._ledger.population - len(genomes)
         return genomes + self._rungs(self.tilt, self._spread(left))
@@ -163,6 +163,18 @@ class CMA(Algorithm):
         pairs = np.stack([steps, -steps], axis=1).reshape(-1, strategy.dim)[:count]
         drawn: Floats = np.clip(strategy.centroid + strategy.sigma * pairs, -FURTHEST, FURTHEST)
         return drawn
+
+    def _places(self, count: int) -> list[float]:
+        """Budgets to judge ladders at: those that people ask for, in turns, so that what is judged may be handed out.
+
+        A rung that costs a twentieth less loses more than ladders differ by, so few of other budgets ever would.
+        """
+        low, high = JUDGED[0], min(JUDGED[1], self._largest / (1 + TOLERANCE))
+        asked = [budget for budget in asked_for(ASKED_FOR) if low <= budget < high]
+        places = [high, *asked] if self._largest < JUDGED[1] else asked
+        if len(places) < count:
+            return self._spread(count, *JUDGED)
+        return [places[(self.generation + turn) % len(places)] for turn in range(count)]
 
     def _spread(self, count: int, least: float = SMALLEST_BUDGET, most: float = LARGEST_BUDGET) -> list[float]:
         """Budgets, one in each equal part of the range's logarithm, each generation elsewhere in its part."""

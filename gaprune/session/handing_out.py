@@ -30,6 +30,9 @@ SURELY = 1.0
 SAME = 0.01
 """Difference of cost up to which rungs are at the same place, as a share of it."""
 
+SLACK = 0.0015
+"""By how much more than a rung a find of its place may cost, as a share: rungs of one budget are no nearer."""
+
 MEASURED = ("accuracy", "loss", "divergence")
 """First objectives of searches whose fronts are chosen so, beside one of costs."""
 
@@ -129,7 +132,7 @@ def finalists(front: Sequence[Candidate], rungs: Sequence[Candidate]) -> list[Pl
     trust = {genome: number for number, genome in enumerate(dict.fromkeys(one.genome for one in rungs))}
     made, least = [], 0.0
     for here in places:
-        most = max(one.cost for one in here)
+        most = max(one.cost for one in here) * (1 + SLACK)
         within = [one for one in found if least < one.cost <= most]
         best = min(within, key=lambda one: one.fitness, default=None)
         ahead = best is not None and best.fitness < min(one.fitness for one in here)
