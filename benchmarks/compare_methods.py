@@ -28,7 +28,7 @@ from torch import nn
 
 from benchmarks.harness import Goal, at_least, pathless, run
 from benchmarks.subjects import load_subject, small_network
-from gaprune.commands.compare import CompareOptions, compare, default_methods
+from gaprune.commands.compare import CompareOptions, compare_as, default_methods
 from gaprune.commands.search import search
 from gaprune.compress.ours import Front
 from gaprune.compress.rows import Row, slug, unmatched
@@ -130,7 +130,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         typed = {"methods", "run", "epochs", "epoch_images"} | given.given  # what differs from the table is refused
         typed |= {"threads"} if given.machine.threads else set()
         given = given.but(resume=table, given=frozenset(typed))
-    rows = compare(given)
+    rows = compare_as(given)
     failures = json.loads((table / JSON).read_text())["failures"]
     name, device = f"{network}-{manifest['data']['name']}", choose_device("auto").type
     for picture in (BY_SIZE, BY_TIME):

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from benchmarks.harness import Goal, at_least, run
 from benchmarks.subjects import add_arguments, load_subject
-from gaprune.commands.compare import CompareOptions, compare
+from gaprune.commands.compare import CompareOptions, compare_as
 from gaprune.compress.rows import Row
 from gaprune.progress import SILENT, make_reporter
 from gaprune.runs import processor
@@ -67,7 +67,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         given["checkpoint"] = options.checkpoint
     given = {key: value for key, value in given.items() if value is not None}
     typed = given | {"methods": METHODS, "threads": options.threads, "output": work / "table"}
-    rows = compare(CompareOptions.of(**typed, given=frozenset(typed)))
+    rows = compare_as(CompareOptions.of(**typed, given=frozenset(typed)))
     shutil.rmtree(work)
     return {
         "data": f"{name}-{data}",

@@ -14,6 +14,11 @@ measured on those 4,000. Intervals: 95%, bootstrap over genomes. No figure decid
 images may serve as the other ones.
 
     python benchmarks/fidelity.py --data-dir DIR
+
+With ``--rungs`` it is asked instead how each rung of a longer judging ranks candidates beside the next one: more
+images, polishing, a training of a second (``benchmarks/rungs.py``).
+
+    python benchmarks/fidelity.py --rungs all --model resnet18 --stem imagenet --data-dir DIR
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import rungs
 from benchmarks.harness import DONE, Goal, run
 from benchmarks.subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 from gaprune.data import ImageSet
@@ -62,6 +68,16 @@ GOALS = (
     Goal("after training, 10%", ">=", 0.7, "Spearman"),
     Goal("gain over BN only, 25%", ">=", 0.01, "Spearman"),
     Goal("gain over BN only, 10%", ">=", 0.01, "Spearman"),
+    *(
+        Goal(f"{lower} with {upper}, {budget:.0%}", ">=", least, "Spearman")
+        for budget in BUDGETS
+        for lower, upper, least in (
+            ("256 images", "1,000 images", 0.8),
+            ("1,000 images", "4,000 images", 0.95),
+            ("4,000 images", "polished", 0.9),
+            ("polished", "trained", 0.9),
+        )
+    ),
 )
 
 Row = dict[str, Any]
@@ -297,5 +313,18 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The subject's options, and what is asked."""
+    add_arguments(parser)
+    parser.add_argument(
+        "--rungs", choices=("images", "all"), help="each rung of a longer judging beside the next: images alone, or all"
+    )
+
+
+def measure_asked(options: argparse.Namespace) -> dict[str, Any]:
+    """The fast fitness beside slow judges, or the rungs."""
+    return rungs.measure(options) if options.rungs else measure(options)
+
+
 if __name__ == "__main__":
-    raise SystemExit(run(__file__, GOALS, measure, arguments=add_arguments))
+    raise SystemExit(run(__file__, GOALS, measure_asked, arguments=arguments))

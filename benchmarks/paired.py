@@ -1,50 +1,102 @@
-"""Two networks on the same images: the difference in accuracy by image, with a bootstrap interval."""
+"""Two networks on the same images: which images each answers rightly, how far apart they are, and how sure that is."""
 
 from __future__ import annotations
 
-import base64
+import copy
+import io
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.subjects import SEED, Subject
-from gaprune.data import ImageSet, normaliser
+from gaprune.compress.export import quiet
+from gaprune.compress.runners import OnnxRunner
+from gaprune.data import ImageSet, normalise
+from gaprune.errors import MethodError
 from gaprune.genome import Bits
 
-DRAWS = 10_000
+RESAMPLES = 20_000
+SEED = 0
+BATCH = 16
+"""Images a forward pass: few enough for the processor's caches."""
+
+RUNTIME = "ONNX Runtime on a CPU, PyTorch elsewhere"
+OPSET = 17
 
 
-def right(network: nn.Module, images: ImageSet, subject: Subject) -> str:
-    """Which of the images a network gets right, packed as text."""
-    normalised = normaliser(*subject.norm, subject.device)
+def right(
+    network: nn.Module, sets: Sequence[ImageSet], mean: tuple[float, ...], std: tuple[float, ...]
+) -> list[torch.Tensor]:
+    """For each set (N,) whether each image's highest logit is its label, in float32.
+
+    On a CPU the network is exported and run by ONNX Runtime, three times as fast as PyTorch on depthwise networks.
+    """
+    predict = _predictor(network, sets[0])
+    found = []
     with torch.inference_mode():
-        hits = [
-            network(normalised(images.images[start : start + 256])).argmax(1) == images.labels[start : start + 256]
-            for start in range(0, len(images), 256)
-        ]
-    return base64.b64encode(np.packbits(torch.cat(hits).cpu().numpy()).tobytes()).decode()
+        for images in sets:
+            answers = []
+            for start in range(0, len(images), BATCH):
+                batch = slice(start, start + BATCH)
+                answers.append(predict(normalise(images.images[batch], mean, std)).argmax(1) == images.labels[batch])
+            found.append(torch.cat(answers))
+    return found
+
+
+def share(answers: torch.Tensor) -> float:
+    """Of the images that are answered rightly."""
+    return float(answers.double().mean())
+
+
+def _predictor(network: nn.Module, images: ImageSet) -> Callable[[torch.Tensor], torch.Tensor]:
+    device = images.labels.device
+    if device.type != "cpu":
+        return network
+    content = io.BytesIO()
+    example = torch.zeros((2, *images.images.shape[1:]))
+    try:
+        with quiet():
+            torch.onnx.export(
+                copy.deepcopy(network).eval(),
+                (example,),
+                content,
+                dynamo=False,  # seconds instead of a minute a network
+                input_names=["images"],
+                dynamic_axes={"images": {0: "batch"}},
+                opset_version=OPSET,
+            )
+        run = OnnxRunner(content.getvalue()).predictor(device)
+    except (RuntimeError, TypeError, MethodError) as error:
+        raise MethodError(f"the network cannot be run by ONNX Runtime: {error}") from error
+    return lambda pixels: run((pixels,))
+
+
+def packed(right: torch.Tensor) -> str:
+    """(N,) booleans as hexadecimal digits, for a row in JSON."""
+    return np.packbits(right.cpu().numpy()).tobytes().hex()
 
 
 def unpacked(text: str, count: int) -> Bits:
-    """(count,) of ``right``."""
-    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=count).astype(np.bool_)
+    """The (count,) booleans of ``packed``."""
+    found: Bits = np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=count).astype(np.bool_)
+    return found
 
 
-def points_apart(ours: Bits, theirs: Bits) -> dict[str, Any]:
-    """By how many points ``ours`` is ahead, with the 95% interval of a bootstrap over images.
+def difference(a: Bits, b: Bits) -> dict[str, Any]:
+    """Top-1 of one network less another's on the same images, in points, with its 95% interval.
 
-    Resampled images are a draw of how many of them ours alone gets right, and theirs alone.
+    The interval is the paired bootstrap's. A resample of the images is a draw of how many of them only one of the two
+    answers rightly, so the multinomial distribution gives it without going through images.
 
-    Example:
-        >>> points_apart(np.array([True, True]), np.array([True, True]))
-        {'points': 0.0, 'interval': [0.0, 0.0]}
+    Args:
+        a: (N,) whether the one is right.
+        b: (N,) whether the other is.
     """
-    count = len(ours)
-    alone = [int((ours & ~theirs).sum()), int((theirs & ~ours).sum())]
-    shares = np.array([*alone, count - sum(alone)]) / count
-    drawn = np.random.default_rng(SEED).multinomial(count, shares, DRAWS)
-    ends = np.quantile(drawn[:, 0] - drawn[:, 1], (0.025, 0.975)) * 100 / count
-    gain = 100 * (alone[0] - alone[1]) / count
-    return {"points": round(gain, 3), "interval": [round(float(end), 3) for end in ends]}
+    count = len(a)
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    shares = np.array([only_a, only_b, count - only_a - only_b]) / count
+    drawn = np.random.default_rng(SEED).multinomial(count, shares, RESAMPLES)
+    low, high = np.quantile(100 * (drawn[:, 0] - drawn[:, 1]) / count, (0.025, 0.975))
+    return {"points": round(100 * (only_a - only_b) / count, 4), "95%": [round(float(low), 4), round(float(high), 4)]}

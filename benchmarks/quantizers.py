@@ -32,11 +32,11 @@ from transformers import BertConfig
 from benchmarks.harness import Goal, run
 from gaprune.compress import Session, Work
 from gaprune.compress.chain import parse_chain
-from gaprune.compress.extras import needed
 from gaprune.compress.method import Inputs, Task
 from gaprune.compress.runners import OnnxRunner
 from gaprune.compress.timing import median_seconds
 from gaprune.progress import make_reporter
+from gaprune.runtimes import needed
 from gaprune.text.networks import bert_base, build_network
 
 TOKENS = 32

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import DONE, Goal, run
-from benchmarks.paired import points_apart, right, unpacked
+from benchmarks.paired import difference, packed, unpacked
 from benchmarks.search_methods import (
     BITS,
     CLIMBING,
@@ -65,12 +65,12 @@ from benchmarks.subjects import (
     study,
     widest_within,
 )
-from gaprune.data import ImageSet, augment
+from gaprune.data import ImageSet, augment, normaliser
 from gaprune.evaluate import Answers, Outcome, divergences
 from gaprune.evolve import hypervolume
 from gaprune.evolve.ranked import rank
 from gaprune.evolve.rungs import TOLERANCE, nearest
-from gaprune.genome import Genome
+from gaprune.genome import Bits, Genome
 from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.compensate.polish import Polisher
@@ -375,6 +375,23 @@ def finished(bench: Bench, row: Row) -> Row:
             entry["trained"] = _compared(bench, genome, budget, bench.trained)
         budgets[f"{budget:.0%}"] = entry
     return row | {"budgets": budgets}
+
+
+def right(network: nn.Module, images: ImageSet, subject: Subject) -> str:
+    """Which of the images a network gets right, packed as text."""
+    normalised = normaliser(*subject.norm, subject.device)
+    with torch.inference_mode():
+        hits = [
+            network(normalised(images.images[start : start + 256])).argmax(1) == images.labels[start : start + 256]
+            for start in range(0, len(images), 256)
+        ]
+    return packed(torch.cat(hits))
+
+
+def points_apart(ours: Bits, theirs: Bits) -> Row:
+    """By how many points ``ours`` is ahead, with the 95% interval of a bootstrap over images."""
+    found = difference(ours, theirs)
+    return {"points": found["points"], "interval": found["95%"]}
 
 
 def _compared(bench: Bench, genome: Genome, budget: float, measured: Callable[[Genome], Row]) -> Row:

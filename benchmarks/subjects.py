@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -250,9 +251,14 @@ class WorkFile:
                 os.fsync(file.fileno())
         return self._rows[key]
 
+    def beside(self, name: str) -> Path:
+        """A folder for the states of a training; it goes when the work is done."""
+        return self._path.with_suffix(".states") / name
+
     def remove(self) -> None:
         """The work is done: forget how far it was."""
         self._path.unlink(missing_ok=True)
+        shutil.rmtree(self._path.with_suffix(".states"), ignore_errors=True)
 
 
 def small_network(classes: int) -> nn.Module:

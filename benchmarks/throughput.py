@@ -39,8 +39,8 @@ from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.checking import checked_graph
 from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.compensate.statistics import Statistics, collect
-from gaprune.prune.cut.compact import masked_network
 from gaprune.prune.cut.costs import cost_model, count_flops
+from gaprune.prune.cut.masked import masked_network
 from gaprune.prune.norms.recalibration import recalibrate
 from gaprune.prune.rank.importance import l2
 from gaprune.prune.space import PruningSpace

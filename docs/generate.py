@@ -34,6 +34,7 @@ KINDS = {
     Path: "path",
     tuple[str, ...]: "texts, separated by commas",
     tuple[float, ...]: "numbers, separated by commas",
+    tuple[Path, ...]: "paths",
 }
 
 
@@ -92,34 +93,53 @@ def options_page() -> str:
 
 def commands() -> tuple[tuple[str, type[Any]], ...]:
     """Each command with the dataclass of its options."""
-    from gaprune.options import CompareOptions, FinetuneOptions, SearchOptions, TrainOptions
+    from gaprune.options import (
+        CompareOptions,
+        ExportOptions,
+        FinetuneOptions,
+        ReportOptions,
+        SearchOptions,
+        StatusOptions,
+        TrainOptions,
+    )
     from gaprune.text.options import TextOptions
 
     return (
         ("python -m gaprune.search", SearchOptions),
         ("python -m gaprune.finetune RUN", FinetuneOptions),
         ("python -m gaprune.train", TrainOptions),
+        ("python -m gaprune.report RUN...", ReportOptions),
+        ("python -m gaprune.status RUN", StatusOptions),
+        ("python -m gaprune.export RUN", ExportOptions),
         ("python -m gaprune.compare", CompareOptions),
         ("python -m gaprune.compare --model bert", TextOptions),
     )
 
 
 def keyword_modules() -> Iterator[tuple[Path, str]]:
-    """The types of the keyword arguments of ``gaprune.search`` and ``gaprune.finetune``."""
-    from gaprune.options import FinetuneOptions, SearchOptions
+    """The types of the keyword arguments of ``gaprune.search`` and its sisters."""
+    from gaprune.options import CompareOptions, ExportOptions, FinetuneOptions, SearchOptions
 
     package = ROOT / "gaprune"
     search = keywords("gaprune.search", "SearchKeywords", SearchOptions, ("model", "data", "objectives"))
     finetune = keywords("gaprune.finetune", "FinetuneKeywords", FinetuneOptions, ("run",))
+    export = keywords("gaprune.export", "ExportKeywords", ExportOptions, ("run",))
+    yield package / "options" / "export_keywords.py", export
     yield package / "options" / "search_keywords.py", search
     yield package / "options" / "finetune_keywords.py", finetune
+    compare = keywords("gaprune.compare", "CompareKeywords", CompareOptions, ("model", "data"))
+    yield package / "options" / "compare_keywords.py", compare
 
 
 def keywords(function: str, name: str, options: type[Any], but: tuple[str, ...]) -> str:
     """A module with a ``TypedDict`` of options by their flat names, as a caller may give them."""
     from gaprune.options import choices
 
-    taken = {one: str(entry.field.type) for one, entry in entries(options).items() if one not in but}
+    taken = {
+        one: str(entry.field.type).replace("float", "float | str" if entry.units else "float")
+        for one, entry in entries(options).items()
+        if one not in but
+    }
     lines = [f"    {one}: {as_argument(annotation)}" for one, annotation in taken.items()]
     kinds = {kind for annotation in taken.values() for kind in annotation.split(" | ")}
     used = sorted(kind for kind in kinds if hasattr(choices, kind))

@@ -16,7 +16,7 @@ from torch import nn
 
 import gaprune
 from benchmarks.running import QUICK_NETWORK, quick_network
-from gaprune.commands.compare import CompareOptions, compare
+from gaprune.commands.compare import CompareOptions, compare_as
 from gaprune.data import ImageData, ImageSet, load_data
 from gaprune.device import choose_device
 from gaprune.models import build
@@ -227,7 +227,7 @@ def methods_are_compared(bench: Bench) -> str:
         "ours",
         "ours+quantize",
     )
-    rows = compare(
+    rows = compare_as(
         CompareOptions.of(
             run=result.path,
             methods=methods,

@@ -150,13 +150,13 @@ def _precision(mode: str, device: torch.device) -> Iterator[None]:
 
 def compared(here: Here, name: str) -> None:
     """The GPU column of the compared methods, whose rows are trained for a moment only: times, not accuracy."""
-    from gaprune.commands.compare import CompareOptions, compare, default_methods
+    from gaprune.commands.compare import CompareOptions, compare_as, default_methods
     from gaprune.compress.ours import Front
 
     path, table = here.run(name), here.work / f"compared-{name}"
     methods = ("none", "tucker:size=0.6", "ours") if here.quick else default_methods(Front(path))
     places = {k: here.options(name)[k] for k in ("data_dir", "cache_dir") if k in here.options(name)}
-    rows = compare(
+    rows = compare_as(
         CompareOptions.of(
             run=path,
             methods=methods,

@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gaprune.commands.compare import compare as compare
+    from gaprune.commands.export import export as export
     from gaprune.commands.finetune import finetune as finetune
     from gaprune.commands.result import SearchResult as SearchResult
     from gaprune.commands.search import search as search
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from gaprune.runs import pick as pick
     from gaprune.saved import load as load
     from gaprune.session import Generation as Generation
+    from gaprune.views import Run as Run
 
 __version__ = "0.1.0"
 
@@ -32,7 +35,10 @@ __all__ = [
     "ImageData",
     "Objective",
     "Reporter",
+    "Run",
     "SearchResult",
+    "compare",
+    "export",
     "finetune",
     "from_arrays",
     "image_data",
@@ -48,7 +54,10 @@ _HOMES = {
     "ImageData": "gaprune.data",
     "Objective": "gaprune.evaluate",
     "Reporter": "gaprune.progress",
+    "Run": "gaprune.views",
     "SearchResult": "gaprune.commands.result",
+    "export": "gaprune.export",
+    "compare": "gaprune.compare",
     "finetune": "gaprune.finetune",
     "from_arrays": "gaprune.data",
     "image_data": "gaprune.data",

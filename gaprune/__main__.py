@@ -20,14 +20,19 @@ COMMANDS = {
     "search": "search the accuracy/FLOPs front of a trained network, and save it as compact networks",
     "train": "train the network that a search begins with",
     "finetune": "train members of a finished search on, with the original as their teacher",
+    "report": "write what searches have found as one page, or follow one that is at work",
+    "status": "say where a run stands",
     "compare": "set quantization, Tucker, distillation and pruning beside members of a front",
+    "export": "write a member, or a row of a comparison, as the file that ships: ONNX, pt2, a state dict",
 }
 
 EXAMPLES = (
     "gaprune search --model vgg16",
     "gaprune search --model my_package.nets:make --checkpoint trained.pth --data-dir photographs --max-flops 0.5",
     "gaprune finetune runs/vgg16-cifar10-20261121-184000 --pick knee --epochs 10",
+    "gaprune report runs/vgg16-cifar10-20261121-184000",
     "gaprune compare --run runs/vgg16-cifar10-20261121-184000",
+    "gaprune export runs/vgg16-cifar10-20261121-184000 --pick knee --with-preprocessing",
 )
 
 

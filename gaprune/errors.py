@@ -2,7 +2,20 @@
 
 
 class GapruneError(Exception):
-    """Base of every error whose message says what is wrong, where, and what would be right."""
+    """Base of every error whose message says what is wrong, where, and what would be right, on one line.
+
+    Names come from strangers (keys, files, classes): a control character among them is shown as Python writes it.
+
+    Args:
+        message: the line.
+
+    Examples:
+        >>> print(GapruneError("no class named 'a\\nb'"))
+        no class named 'a\\nb'
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class OptionError(GapruneError):
@@ -34,14 +47,23 @@ class TrainingError(GapruneError):
 
 
 class MethodError(GapruneError):
-    """A compression method does not apply, or not in this order, or lacks a library."""
+    """A way to compress, run or ship a network does not apply, or not in this order, or lacks a library."""
+
+
+def one_line(text: str) -> str:
+    """A text with its line ends and other control characters escaped, as Python writes them.
+
+    Args:
+        text: anything.
+    """
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message, or its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return one_line((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
-def choice_error(what: str, got: str, valid: tuple[str, ...] | list[str]) -> OptionError:
+def choice_error(what: str, got: object, valid: tuple[str, ...] | list[str]) -> OptionError:
     """The error for a name that is none of the valid ones, which it lists."""
     return OptionError(f"unknown {what} {got!r}: choose one of {', '.join(valid)}")

@@ -183,6 +183,22 @@ def logging_at(level: str | None) -> Iterator[None]:
         logger.setLevel(before)
 
 
+@contextmanager
+def heard(reporter: Reporter, *, quiet: bool, log_level: str | None) -> Iterator[Reporter]:
+    """The reporter that a command uses, while so much is logged as it is told.
+
+    Args:
+        reporter: where its lines go, unless it is quiet.
+        quiet: whether nothing is said.
+        log_level: see ``logging_at``.
+
+    Raises:
+        OptionError: there is no such level.
+    """
+    with logging_at(log_level):
+        yield SILENT if quiet else reporter
+
+
 def _status(name: str, pace: Pace, timing: str, figures: dict[str, str]) -> str:
     """``search: 40 of 240, 3 min 10 s left, accuracy 0.93``."""
     shown = [f"{name}: {pace.done} of {pace.total}", timing, *_figures(figures)]

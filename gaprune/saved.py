@@ -21,8 +21,19 @@ from torch.nn.modules.conv import _ConvNd
 from gaprune.device import neutral
 from gaprune.errors import CheckpointError, ModelError, RunError
 from gaprune.genome import Genome, Layout
+from gaprune.kinds import PATH, check
 from gaprune.models import build
-from gaprune.prune import GroupedConvolution, copied, fill, first_names, fit_attributes, place_grouped, state_tensors
+from gaprune.prune import (
+    GroupedConvolution,
+    copied,
+    fill,
+    first_names,
+    fit_attributes,
+    fit_numbers,
+    fitted_numbers,
+    place_grouped,
+    state_tensors,
+)
 from gaprune.runs import atomic_write, member_folder, read_json_object, write_json
 
 FORMAT = "gaprune-compact-1"
@@ -45,6 +56,7 @@ class Config:
         std: per channel standard deviation of the same.
         convolution_groups: by module path, the groups of each convolution that has more than one.
         grouped: paths of convolutions that became grouped ones between two channel orders.
+        numbers: by module path, numbers that its forward reads and that follow the widths, by name.
         format: version of this file.
     """
 
@@ -56,6 +68,7 @@ class Config:
     std: tuple[float, ...]
     convolution_groups: dict[str, int] = field(default_factory=dict)
     grouped: tuple[str, ...] = ()
+    numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
     format: str = FORMAT
 
 
@@ -99,10 +112,10 @@ def read_metrics(directory: Path, *needed: str) -> dict[str, Any]:
 
 
 def structure(network: nn.Module) -> dict[str, Any]:
-    """What a compact network's tensors do not tell: ``convolution_groups`` and ``grouped`` of its ``Config``."""
+    """What a compact network's tensors do not tell: ``convolution_groups``, ``grouped``, ``numbers`` of ``Config``."""
     grouped = [path for path, m in network.named_modules() if isinstance(m, GroupedConvolution)]
     groups = {p: m.groups for p, m in network.named_modules() if isinstance(m, _ConvNd) and m.groups > 1}
-    return {"convolution_groups": groups, "grouped": grouped}
+    return {"convolution_groups": groups, "grouped": grouped, "numbers": fitted_numbers(network)}
 
 
 def stored_tensors(network: nn.Module) -> dict[str, Tensor]:
@@ -168,6 +181,7 @@ def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
             a longer search has taken from the front.
         ModelError: the original cannot be built by its name.
     """
+    check({"path": (path, PATH)}, CheckpointError)
     directory = member_folder(Path(path))
     config = _config(directory)
     if model is None and config["model"] is None:
@@ -201,6 +215,7 @@ def _config(directory: Path) -> dict[str, Any]:
         raise CheckpointError(f"{directory} holds no compact network: {CONFIG}: {error}") from error
     if config.get("format") != FORMAT:
         raise CheckpointError(f"{directory / CONFIG} has format {config.get('format')!r}, expected {FORMAT!r}")
+    config = {"numbers": {}, **config}  # of an earlier version
     lacking = [entry.name for entry in fields(Config) if entry.name not in config]
     if lacking:
         raise CheckpointError(f"{directory / CONFIG} is damaged: it lacks {', '.join(lacking)}")
@@ -241,3 +256,10 @@ def fill_structure(network: nn.Module, config: dict[str, Any], tensors: dict[str
         if isinstance(module, _ConvNd):
             module.groups = config["convolution_groups"].get(path, 1)
     fit_attributes(network)
+    numbers = config.get("numbers", {}).items()
+    as_held = {
+        (path, name): tuple(value) if isinstance(value, list) else value
+        for path, own in numbers
+        for name, value in own.items()
+    }
+    fit_numbers(network, as_held)

@@ -38,8 +38,8 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
     ("word", "expected"),
     [
         ("serach", "unknown command 'serach': did you mean search?"),
-        ("prune", "unknown command 'prune': choose one of search, train, finetune, compare"),
-        ("--modle", "unknown option '--modle': choose one of search, train, finetune, compare"),
+        ("prune", "unknown command 'prune': choose one of search, train, finetune, report, status, compare, export"),
+        ("--modle", "unknown option '--modle': choose one of search, train, finetune, report, status, compare, export"),
     ],
 )
 def test_a_typo_is_one_line(word: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ PACKAGE = Path(gaprune.__file__).parent
 
 ORDER = (
     "errors",
+    "kinds",
     "genome",
     "options",
     "progress",
@@ -22,8 +23,10 @@ ORDER = (
     "models",
     "data",
     "prune",
+    "runtimes",
     "evaluate",
     "evolve",
+    "views",
     "saved",
     "training",
     "baseline",
@@ -34,6 +37,7 @@ ORDER = (
     "compress",
     "campaigns",
     "text",
+    "shipping",
     "commands",
 )
 """From the ground up: a room imports rooms below it."""
@@ -44,7 +48,8 @@ PRUNE = ("graph", "cut", "norms", "compensate", "rank")
 OPEN = ("commands", "text", "testing")
 """Rooms without a face: a module a command, options that must not bring their room, suites for tests."""
 
-NO_ROOMS = ("__init__", "__main__", "callables", "search", "train", "finetune", "compare", "testing")
+COMMANDS = ("search", "train", "finetune", "compare", "report", "status", "export")
+NO_ROOMS = ("__init__", "__main__", "callables", *COMMANDS, "testing")
 """What stands above all rooms."""
 
 

@@ -72,6 +72,7 @@ def test_a_run_directory_holds_what_the_design_promises(
 ) -> None:
     result = run(trained, square_data, tmp_path / "run")
     expected = {"manifest.json", "evaluations.jsonl", "state", "front", "front.csv", "front.png"}
+    expected |= {"ladder.csv", "report.html"}
     assert expected <= {entry.name for entry in result.path.iterdir()}
     member = result.path / result.rows[0].path
     names = {"config.json", "genome.json", "model.safetensors", "metrics.json", "README.md"}
@@ -132,10 +133,16 @@ def test_a_run_in_two_parts_ends_like_one_in_a_single_part(
 
 
 def test_a_finished_run_is_picked_from_again_without_evaluating(
-    trained: nn.Module, square_data: ImageData, tmp_path: Path
+    trained: nn.Module, square_data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run(trained, square_data, tmp_path / "run")
     before = keys(first.path)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the original was measured again")
+
+    for module in ("gaprune.session.engine.measure", "gaprune.session.judging.measure"):
+        monkeypatch.setattr(module, never)
     again = gaprune.search(trained, square_data, resume=first.path, **{**SMALL, "pick": "flops<=0.5"})  # type: ignore[arg-type]
     assert keys(again.path) == before
     assert again.picked == pick(first.rows, "flops<=0.5")

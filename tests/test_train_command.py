@@ -136,6 +136,8 @@ def test_a_second_call_only_reports(arguments: list[str], capsys: pytest.Capture
     assert first.endswith(second)
     assert second.startswith("top-1")
     assert f"--checkpoint {weights_line(second)}" in second, "a recipe of one's own is not the search's"
+    assert main([*arguments, "--quiet"]) == 0
+    assert capsys.readouterr().out == f"{weights_line(second)}\n"
 
 
 @pytest.mark.parametrize(

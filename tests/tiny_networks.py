@@ -300,6 +300,7 @@ def masked_by_hooks(model: nn.Module, graph: Graph, masks: Masks, x: Tensor) -> 
                 weight = model.get_parameter(layer.weight)
                 saved[layer.weight] = weight.detach().clone()
                 weight.data.mul_(kept[:, None, None])
+        handles += _kept_moments(modules, graph, masks)
         for layer in graph.convolutions():
             mask = _connections(masks, layer.weight, masks.kept(layer.outputs), masks.kept(layer.inputs))
             if mask is not None:
@@ -314,6 +315,39 @@ def masked_by_hooks(model: nn.Module, graph: Graph, masks: Masks, x: Tensor) -> 
             handle.remove()
         for name, weight in saved.items():
             model.get_parameter(name).data.copy_(weight)
+
+
+def _kept_moments(modules: dict[str, nn.Module], graph: Graph, masks: Masks) -> list[Any]:
+    """Hooks that let norms over channels take the moments of the kept ones, written out."""
+    norms = {n: m for n, m in modules.items() if isinstance(m, nn.LayerNorm | nn.GroupNorm)}
+    assert len(norms) == len([one for one in graph.masked if one.call != "attention"])
+    handles = []
+    for module, norm in zip(norms.values(), graph.masked, strict=True):
+        kept = torch.from_numpy(masks.kept(norm.neurons)).double()
+        if kept.all():
+            continue
+        handles.append(module.register_forward_hook(_normalise(kept, norm.axis, norm.groups)))
+    return handles
+
+
+def _normalise(kept: Tensor, axis: int, groups: int) -> Callable[[Any, tuple[Tensor, ...], Tensor], Tensor]:
+    def hook(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        (x,) = inputs
+        mask = kept.view(-1, *[1] * (-1 - axis)).expand(x.shape)
+        dims = list(range(-len(module.normalized_shape), 0)) if isinstance(module, nn.LayerNorm) else [2]
+        shaped, there = x, mask
+        if dims == [2]:
+            shaped, there = (one.reshape(len(x), groups, -1) for one in (x, mask))
+        seen = there.sum(dims, keepdim=True).clamp_min(1)
+        mean = (shaped * there).sum(dims, keepdim=True) / seen
+        variance = ((shaped - mean).square() * there).sum(dims, keepdim=True) / seen
+        out = ((shaped - mean) / (variance + module.eps).sqrt()).reshape(x.shape)
+        if module.weight is None:
+            return out
+        places = [-1] if dims == [-1] else [-1, 1, 1]
+        return out * module.weight.view(places) + module.bias.view(places)
+
+    return hook
 
 
 def _multiply(kept: Tensor, convolution: bool) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:

@@ -83,7 +83,8 @@ def hand_out(
 def _copy(job: Job, kind: str, network: PartNetwork, row: FrontRow, folder: Path) -> None:
     shutil.copytree(network.source, folder)
     metrics = read_metrics(network.source)
-    own = {name: value for name, value in vars(row).items() if name not in ("index", "path")}
+    untold = ("index", "path", *(("latency", "latency_share") if row.latency is None else ()))
+    own = {name: value for name, value in vars(row).items() if name not in untold}
     write_json(folder / METRICS, {**metrics, **own, "widths": list(row.widths), kind: network.number})
     save_genome(folder, network.genome, job.space.layout)
     atomic_write(folder / "README.md", member_readme(job, row, network.made).encode())

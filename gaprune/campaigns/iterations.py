@@ -35,7 +35,7 @@ class IterationsPolicy(Policy[Iteration]):
     @property
     def count(self) -> int:
         """Of the options."""
-        return self.job.options.recover.iterations
+        return self.job.options.again.iterations
 
     def read(self, number: int) -> Iteration | None:
         """The iteration's front."""
@@ -83,7 +83,7 @@ class IterationsPolicy(Policy[Iteration]):
     def _small_enough(self, last: Iteration) -> FrontRow | None:
         """The most accurate member of an iteration within ``--iteration-share`` of what it started from itself."""
         earlier = self._started_from(last.number)
-        largest = self.job.options.recover.iteration_share * (1.0 if earlier is None else earlier.flops_share)
+        largest = self.job.options.again.iteration_share * (1.0 if earlier is None else earlier.flops_share)
         within = [row for row in read_csv(self.path(last.number) / CSV) if row.flops_share <= largest]
         if not within:
             self.reporter.say(
@@ -96,7 +96,7 @@ class IterationsPolicy(Policy[Iteration]):
     def _recover(self, last: Iteration, row: FrontRow) -> NextStart:
         """Train a member with the original as teacher, and keep the better of the two networks for the next one."""
         job, path, say = self.job, self.path(last.number), self.reporter.say
-        share, epochs, genome = f"{row.flops_share:.1%}", job.options.recover.iteration_epochs, last.genomes[row.index]
+        share, epochs, genome = f"{row.flops_share:.1%}", job.options.again.iteration_epochs, last.genomes[row.index]
         say(f"recovering member {row.index} of iteration {last.number}: {share} of the FLOPs, {epochs} epochs")
         untrained = (row.search_accuracy, row.test_accuracy)
         start = NextStart(genome, row.flops_share, untrained, untrained, used=False, epochs=0, seconds=0.0)

@@ -16,10 +16,10 @@ from gaprune.errors import RunError
 from gaprune.genome import Genome
 from gaprune.options import differences
 from gaprune.progress import Reporter
-from gaprune.prune import Masks, compose, present_kernels
+from gaprune.prune import LEFT_BEFORE, Masks, compose, present_kernels
 from gaprune.runs import MANIFEST_NAME, MEGABYTE, FrontRow, RunDirectory
 from gaprune.saved import load
-from gaprune.session import Job, Kept, Origin, make_evaluator, statistics_key
+from gaprune.session import Job, Kept, Left, Origin, make_evaluator, statistics_key
 from gaprune.training import digest_tensors
 
 
@@ -61,9 +61,11 @@ def later_job(whole: Job, start: Start, path: Path, reporter: Reporter) -> Job:
     masks = whole.space.masks(start.genome)
     answers = whole.evaluator.task.answers
     origin = Origin(whole.evaluator.original, present_kernels(whole.space.graph, masks), answers)
+    layers = tuple(layer for layer, why in whole.space.graph.unpruned if why == LEFT_BEFORE)
+    left = Left(-1, layers) if layers else None
     with pinned(whole.threads):
         evaluator = make_evaluator(
-            whole.options, network, whole.data, whole.splits, whole.objectives, reporter, kept, origin
+            whole.options, network, whole.data, whole.splits, whole.objectives, reporter, kept, origin, left=left
         )
     identity = {**whole.identity, **baseline.identity, "genes": evaluator.space.layout.size}
     return replace(whole, baseline=baseline, evaluator=evaluator, kept=kept, identity=identity, since=since)

@@ -49,7 +49,7 @@ def train_on(
         TrainingError: it diverged.
     """
     network = open_network(job, place)
-    recipe = gentle_recipe(job, epochs, job.options.recover.epoch_images)
+    recipe = gentle_recipe(job, epochs, job.options.again.epoch_images)
     return network, recover(job, network, kernels, recipe, states, reporter, lesson=lesson)
 
 

@@ -18,10 +18,10 @@ from gaprune.cluster.parcel import Parcel, pack, unpack
 from gaprune.cluster.session import Needs
 from gaprune.device import Numerics, pinned
 from gaprune.errors import BackendError, first_line
-from gaprune.evaluate import Backend, Outcome
+from gaprune.evaluate import UNKNOWN, Backend, Floor, Outcome
 from gaprune.genome import Genome
 
-Evaluate = Callable[[Genome, float], Outcome]
+Evaluate = Callable[[Genome, Floor], Outcome]
 
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 """Failures that may be a neighbour's fault: workers share a GPU or a node."""
@@ -43,7 +43,7 @@ class Loading:
     numerics: Numerics
     versions: dict[str, str]
 
-    def __call__(self) -> Callable[[tuple[bytes, float]], Outcome]:
+    def __call__(self) -> Callable[[tuple[bytes, Floor]], Outcome]:
         """The function of a job: packed genome and floor.
 
         Raises:
@@ -55,7 +55,7 @@ class Loading:
         self.numerics.restore()
         evaluate: Evaluate = unpack(self.parcel)
 
-        def work(job: tuple[bytes, float]) -> Outcome:
+        def work(job: tuple[bytes, Floor]) -> Outcome:
             packed, floor = job
             with pinned(self.threads):
                 return evaluate(Genome(packed), floor)
@@ -70,7 +70,7 @@ class RayBackend(Backend):
     many workers there are and in whatever order they end.
 
     Args:
-        evaluate: genome and the accuracy below which measuring may stop, to outcome.
+        evaluate: genome and what is known of it before, to outcome.
         threads: torch threads of an evaluation, and CPUs that a worker takes.
         gpus: GPUs that a worker takes; 0.25 puts four on one.
         workers: how many at most; ``None`` is as many as the nodes hold, those that join included.
@@ -109,15 +109,15 @@ class RayBackend(Backend):
         self._dispatcher.muster(candidates)
 
     def evaluate(
-        self, genomes: Sequence[Genome], floors: Sequence[float] | None = None
+        self, genomes: Sequence[Genome], floors: Sequence[Floor] | None = None
     ) -> Iterator[tuple[int, Outcome]]:
         """Yield the outcomes as they come.
 
         Raises:
             BackendError: workers cannot start, or there was none for too long.
         """
-        lowest = [0.0] * len(genomes) if floors is None else floors
-        jobs = [(genome.packed, float(floor)) for genome, floor in zip(genomes, lowest, strict=True)]
+        lowest = [UNKNOWN] * len(genomes) if floors is None else floors
+        jobs = [(genome.packed, floor) for genome, floor in zip(genomes, lowest, strict=True)]
         for index, result in self._dispatcher.run(jobs, [self._cost(genome) for genome in genomes]):
             if isinstance(result, GivenUp):
                 result = _given_up(genomes[index], result, self._dispatcher.max_retries + 1)

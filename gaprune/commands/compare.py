@@ -1,12 +1,17 @@
-"""``python -m gaprune.compare``: quantization, Tucker, distillation and pruning beside members of a search's front."""
+"""``python -m gaprune.compare``: quantization, Tucker, distillation and pruning beside members of a search's front.
+
+``gaprune.compare`` does the same for a caller's own network and data.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Unpack
 
 import torch
+from torch import nn
 
 from gaprune.commands.lines import compare_main as main
 from gaprune.compress import (
@@ -24,23 +29,39 @@ from gaprune.compress import (
     report,
     resumed_options,
 )
+from gaprune.data import ImageData
 from gaprune.device import choose_device, neutral
-from gaprune.errors import RunError
+from gaprune.errors import OptionError, RunError
+from gaprune.kinds import REPORTER, check
 from gaprune.models import check_name
 from gaprune.options import (
+    CompareKeywords,
     CompareOptions,
     Interrupted,
     SearchOptions,
+    from_keywords,
     options_from_record,
-    options_record,
+    record,
     with_known_data,
 )
-from gaprune.progress import Reporter, make_reporter
+from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.runs import RunDirectory, check_free, default_run_path, environment
-from gaprune.session import Own, check_names, find_baseline, first, in_hand, load_images, normalised, split_images
+from gaprune.session import (
+    Own,
+    check_kinds,
+    check_names,
+    data_options,
+    find_baseline,
+    first,
+    in_hand,
+    load_images,
+    normalised,
+    opened,
+    split_images,
+)
 from gaprune.training import digest_images
 
-__all__ = ["CompareOptions", "compare", "default_methods", "main"]
+__all__ = ["CompareOptions", "compare", "compare_as", "default_methods", "main"]
 
 CALIBRATION = 512
 """Images that activations get their ranges on, and batch norm its statistics."""
@@ -61,6 +82,10 @@ METHODS = (
     *("tucker:size=0.2+quantize", "prune:l1-global:keep=0.25+quantize"),
     *("distill+quantize", "distill:thin=0.1+quantize", "distill+tucker:size=0.5", "distill+tucker:size=0.5+quantize"),
 )
+CALL = "gaprune.compare({objects}, "
+"""How a comparison is called from Python, as far as errors tell."""
+
+NOTHING = Own()
 MEMBERS = 4
 """Members that a comparison takes from a front unless told which."""
 
@@ -85,46 +110,114 @@ _OF_THE_RUN = (
 _MAY_CHANGE = ("methods", "data_dir", "checkpoint", "cache_dir", "run")
 
 
+def compare(
+    model: nn.Module | str | None = None,
+    data: ImageData | str | Path | None = None,
+    *,
+    reporter: Reporter | None = None,
+    **options: Unpack[CompareKeywords],
+) -> list[Row]:
+    """Compare compression methods, and members of a finished search, in one table; what the command does, for Python.
+
+    Args:
+        model: a trained network, or a name as in ``--model``; may be left out where ``run`` names a search, or
+            ``resume`` a comparison, that was made with names.
+        data: ``gaprune.image_data(...)`` or other ``ImageData``, a name, or the path of a folder; likewise.
+        reporter: where progress and the table go; by default as the command shows them.
+        **options: any other option of the command, by its name with underscores (``methods=["none", "quantize"]``).
+
+    Returns:
+        A row a chain, as ``table.json`` of the comparison's directory has them.
+
+    Raises:
+        GapruneError: anything that the caller can mend, in one line.
+    """
+    known = options.get("run") is not None or options.get("resume") is not None
+    if model is None and data is None and not known:
+        raise OptionError("compare needs a network and its data, or run= or resume= that was made with names")
+    check_kinds(model, data, by_name=True, optional=known)
+    check({"reporter": (reporter, REPORTER.or_none())})
+    own = Own(model=model if isinstance(model, nn.Module) else None, data=data if isinstance(data, ImageData) else None)
+    given = from_keywords(CompareOptions, options, ("model", "data"))
+    given |= data_options(data) | ({"model": model} if isinstance(model, str) else {})
+    return compare_as(CompareOptions.of(**given, given=frozenset(given)), own, reporter)
+
+
 @neutral()
-def compare(options: CompareOptions) -> list[Row]:
+def compare_as(options: CompareOptions, own: Own = NOTHING, reporter: Reporter | None = None) -> list[Row]:
     """Make the table that the options ask for, or what it lacks, and write it.
+
+    Args:
+        options: what to compare.
+        own: objects that take the place of names.
+        reporter: where progress and the table go; by default as the command shows them.
 
     Raises:
         GapruneError: an option, the data, the run or a library cannot be used.
         Interrupted: after Ctrl-C, with the command that goes on.
     """
-    reporter = make_reporter()
+    reporter = make_reporter() if reporter is None else reporter
+    level = options.screen.log_level if "log_level" in options.given else None
+    with heard(reporter, quiet=options.screen.quiet, log_level=level) as told:
+        path, rows = _compared(options, own, told)
+    if options.screen.quiet:
+        reporter.say(str(path))
+    return rows
+
+
+def _compared(options: CompareOptions, own: Own, reporter: Reporter) -> tuple[Path, list[Row]]:
     path = options.table.resume
     try:
-        if options.table.resume is not None:
-            with RunDirectory.open(options.table.resume) as directory:
-                return _go(resumed_options(options, directory, _MAY_CHANGE, _usual), directory, reporter)
+        if path is not None:
+            with RunDirectory.open(path) as directory:
+                own.check_resume(directory.manifest, directory.path, f"{CALL}resume={{path}})")
+                usual = partial(_usual, own=own)
+                return path, _go(resumed_options(options, directory, _MAY_CHANGE, usual), own, directory, reporter)
         options.check()
-        front = Front(options.network.run) if options.network.run is not None else None
+        front = _front(options, own)
         options = _named(_with_run(options, front), front)
         options = options.but(threads=options.machine.threads or torch.get_num_threads())
         _chains(options, front)
-        _names(options)
+        _names(options, own)
         if options.table.output is not None:
             check_free(options.table.output)
-        task = _task(options, front, reporter)
+        task = _task(options, own, front, reporter)
         _chains(options, front, task.work().outline)
-        path = options.table.output or default_run_path(COMPARISONS, options.network.model, task.data.name)
-        with RunDirectory.create(path, _manifest(options, task, front)) as directory:
-            return _made(options, task, front, directory, reporter)
+        path = options.table.output or default_run_path(COMPARISONS, task.model_name, task.data.name)
+        with RunDirectory.create(path, _manifest(options, own, task, front)) as directory:
+            return path, _made(options, task, front, directory, reporter)
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped; nothing is lost, go on with: {again_command(options, path)}") from None
+        raise Interrupted(f"stopped; nothing is lost, go on with: {_again(options, own, path)}") from None
 
 
-def _go(options: CompareOptions, directory: RunDirectory, reporter: Reporter) -> list[Row]:
-    front = Front(options.network.run) if options.network.run is not None else None
+def _again(options: CompareOptions, own: Own, path: Path | None) -> str:
+    """What to type to go on with a comparison that was stopped."""
+    if not any(own.record().values()):
+        return again_command(options, path)
+    model = "model" if own.model is not None else repr(options.network.model)
+    data = "data" if own.data is not None else repr(str(options.images.data_dir or options.images.data))
+    known = path is not None and path.exists()
+    return f'gaprune.compare({model}, {data}, resume="{path}")' if known else "the same call"
+
+
+def _front(options: CompareOptions, own: Own) -> Front | None:
+    run = options.network.run
+    if run is None:
+        return None
+    front = Front(run, own.model)
+    own.check_resume(front.manifest, run, f"{CALL}run={{path}})")
+    return front
+
+
+def _go(options: CompareOptions, own: Own, directory: RunDirectory, reporter: Reporter) -> list[Row]:
+    front = _front(options, own)
     options = _named(options, front)
     _chains(options, front)
-    task = _task(options, front, reporter)
+    task = _task(options, own, front, reporter)
     check_identity(directory, _identity(task), later=("hardware",))
     _chains(options, front, task.work().outline)  # what cannot be must not stay in the list
     _check_front(front, directory)
-    directory.update_manifest(options=_record(options), **({} if front is None else {"front": front.digest()}))
+    directory.update_manifest(options=record(options), **({} if front is None else {"front": front.digest()}))
     return _made(options, task, front, directory, reporter)
 
 
@@ -174,9 +267,9 @@ def _named(options: CompareOptions, front: Front | None) -> CompareOptions:
     return options.but(methods=tuple(front.canonical(chain) for chain in options.work.methods))
 
 
-def _usual(saved: CompareOptions, now: CompareOptions) -> tuple[str, ...]:
+def _usual(saved: CompareOptions, now: CompareOptions, own: Own = NOTHING) -> tuple[str, ...]:
     """The chains of a comparison that named none when it was begun; its run may lie elsewhere now."""
-    return default_methods(None if saved.network.run is None or now.network.run is None else Front(now.network.run))
+    return default_methods(None if saved.network.run is None else _front(now, own))
 
 
 def default_methods(front: Front | None) -> tuple[str, ...]:
@@ -196,19 +289,23 @@ def default_methods(front: Front | None) -> tuple[str, ...]:
     return (*METHODS, *own)
 
 
-def _task(options: CompareOptions, front: Front | None, reporter: Reporter) -> ImageTask:
+def _task(options: CompareOptions, own: Own, front: Front | None, reporter: Reporter) -> ImageTask:
     device, wanted = choose_device(options.machine.device), _search_options(options)
-    data = load_images(wanted, reporter)
-    splits, _ = in_hand(split_images(wanted, data, False, reporter), options.table.cache_dir, device, reporter)
+    name = own.model_name or options.network.model
+    data = load_images(wanted, reporter, own.data)
+    network = None if own.model is None else opened(own.model, data, device, reporter)
+    parts = split_images(wanted, data, network is not None, reporter)
+    splits, _ = in_hand(parts, options.table.cache_dir, device, reporter)
     weights = None if front is None else front.manifest.get("identity", {}).get("weights_sha256")
-    baseline = find_baseline(wanted, data, splits, device, None, reporter, weights)
-    reporter.say(f"network: {options.network.model}, {baseline.source}")
+    baseline = find_baseline(wanted, data, splits, device, network, reporter, weights)
+    reporter.say(f"network: {name}, {baseline.source}")
     if front is not None:
         front.check_original(baseline.identity["weights_sha256"])
         front.check_splits(splits.record)
     calibration = first(splits.calibration, CALIBRATION).loaded()
     return ImageTask(
-        model_name=options.network.model,
+        model_name=name,
+        own=own.model,
         stem=options.network.stem,
         data=normalised(data, baseline, reporter),
         splits=dataclasses.replace(splits, calibration=calibration),
@@ -240,16 +337,18 @@ def _with_run(options: CompareOptions, front: Front | None) -> CompareOptions:
     return options.but(**taken)
 
 
-def _names(options: CompareOptions) -> None:
+def _names(options: CompareOptions, own: Own) -> None:
     """Wrong names are told before data is read."""
-    check_names(_search_options(options), Own())
-    check_name(options.network.model, stem=options.network.stem)
+    check_names(_search_options(options), own)
+    if own.model is None:
+        check_name(options.network.model, stem=options.network.stem)
 
 
-def _manifest(options: CompareOptions, task: ImageTask, front: Front | None) -> dict[str, Any]:
+def _manifest(options: CompareOptions, own: Own, task: ImageTask, front: Front | None) -> dict[str, Any]:
     return {
         "kind": KIND,
-        "options": _record(options),
+        "options": record(options),
+        "objects": own.record(),
         "baseline": task.original.source,
         "data": {"name": task.data.name, "source": task.data.source, "splits": task.splits.record},
         "threads": task.threads,
@@ -257,12 +356,6 @@ def _manifest(options: CompareOptions, task: ImageTask, front: Front | None) -> 
         "front": None if front is None else front.digest(),
         "environment": _machine(),
     }
-
-
-def _record(options: CompareOptions) -> dict[str, Any]:
-    kept = options_record(options)
-    kept.pop("resume")
-    return kept
 
 
 def _identity(task: ImageTask) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from gaprune.device import card_names, neutral, pinned
 from gaprune.errors import OptionError, RunError
 from gaprune.evaluate import Objective
 from gaprune.front import CSV, PICTURE, draw, finished_front, logged, reopened
+from gaprune.kinds import PATH, REPORTER, check
 from gaprune.options import (
     SHARED_NEEDS,
     FinetuneKeywords,
@@ -28,7 +29,7 @@ from gaprune.options import (
     options_record,
     typed_command,
 )
-from gaprune.progress import SILENT, Reporter, logging_at, make_reporter
+from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.recovery import SharedTuner, Tuner, distillation, gentle_recipe, update_table
 from gaprune.runs import (
     FrontRow,
@@ -68,6 +69,7 @@ def finetune(
         GapruneError: anything that the caller can mend, in one line.
     """
     check_kinds(model, data, by_name=False)
+    check({"run": (run, PATH), "reporter": (reporter, REPORTER.or_none())})
     typed = from_keywords(FinetuneOptions, options, ("run",))
     made = FinetuneOptions.of(run=Path(run), **typed, given=frozenset(typed)).settled()
     made.check()
@@ -85,13 +87,13 @@ def command(options: FinetuneOptions) -> None:
 
 def _shown(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
     """Train, and show what the front is by now; nothing where that is asked for."""
-    told = SILENT if options.screen.quiet else reporter
-    with logging_at(options.screen.log_level if "log_level" in options.given else None):
+    level = options.screen.log_level if "log_level" in options.given else None
+    with heard(reporter, quiet=options.screen.quiet, log_level=level) as told:
         result = _run(options, own, told)
-    show_front(result, told, every=options.screen.all)
-    told.say(f"table: {result.path / CSV}, picture: {result.path / PICTURE}")
-    if result.picked is not None:
-        told.say(described(result, result.picked))
+        show_front(result, told, every=options.screen.all)
+        told.say(f"table: {result.path / CSV}, picture: {result.path / PICTURE}")
+        if result.picked is not None:
+            told.say(described(result, result.picked))
     return result
 
 

@@ -10,10 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from gaprune.errors import GapruneError
-from gaprune.options import TEXT_MODEL, CompareOptions, FinetuneOptions, SearchOptions, TrainOptions, peek, run_command
+from gaprune.options import (
+    TEXT_MODEL,
+    CompareOptions,
+    ExportOptions,
+    FinetuneOptions,
+    ReportOptions,
+    SearchOptions,
+    StatusOptions,
+    TrainOptions,
+    peek,
+    run_command,
+)
 from gaprune.text.options import TextOptions
 
-SEARCH, FINETUNE, TRAIN, COMPARE = (f"python -m gaprune.{name}" for name in ("search", "finetune", "train", "compare"))
+_NAMES = ("search", "train", "finetune", "report", "status", "compare", "export")
+SEARCH, TRAIN, FINETUNE, REPORT, STATUS, COMPARE, EXPORT = (f"python -m gaprune.{name}" for name in _NAMES)
 
 TEXT_EXTRA, TEXT_LIBRARIES = "text", ("accelerate", "tokenizers", "transformers")
 """What the text classifier needs beyond images: the package's extra, and what it installs."""
@@ -42,6 +54,21 @@ def compare_main(argv: Sequence[str] | None = None) -> int:
     return run_command(_compare, CompareOptions, COMPARE, words)
 
 
+def report_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``python -m gaprune.report``; the exit status."""
+    return run_command(_report, ReportOptions, REPORT, argv)
+
+
+def status_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``python -m gaprune.status``; the exit status."""
+    return run_command(_status, StatusOptions, STATUS, argv)
+
+
+def export_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``python -m gaprune.export``; the exit status."""
+    return run_command(_export, ExportOptions, EXPORT, argv)
+
+
 def _search(options: SearchOptions) -> None:
     options.check_typed()
     _check_run(options.run.resume)
@@ -57,6 +84,13 @@ def _finetune(options: FinetuneOptions) -> None:
     _room("gaprune.commands.finetune").command(options)
 
 
+def _export(options: ExportOptions) -> None:
+    options.check()
+    _check_exported(options.run)
+    _logging()
+    _room("gaprune.commands.export").command(options)
+
+
 def _train(options: TrainOptions) -> None:
     options.check()
     _room("gaprune.commands.train").train(options)
@@ -67,17 +101,27 @@ def _compare(options: CompareOptions) -> None:
     _check_run(options.table.resume)
     _check_run(options.network.run)
     _logging()
-    _room("gaprune.commands.compare").compare(options)
+    _room("gaprune.commands.compare").compare_as(options)
 
 
 def _compare_texts(options: TextOptions) -> None:
     options.check_typed()
     _check_run(options.table.resume)
     _logging()
-    needed = _room("gaprune.compress.extras").needed
+    needed = _room("gaprune.runtimes").needed
     for name in TEXT_LIBRARIES:
         needed(name, TEXT_EXTRA)
     _room("gaprune.text.compare").compare(options)
+
+
+def _report(options: ReportOptions) -> None:
+    options.check()
+    _logging()
+    _room("gaprune.commands.report").report(options)
+
+
+def _status(options: StatusOptions) -> None:
+    _room("gaprune.commands.status").status(options)
 
 
 def _check_run(path: Path | None) -> None:
@@ -88,8 +132,16 @@ def _check_run(path: Path | None) -> None:
         read_manifest(path)
 
 
+def _check_exported(path: Path) -> None:
+    """Raise ``RunError`` where a path is neither a run or a comparison nor in one."""
+    from gaprune.runs import member_folder, read_manifest
+
+    if not (member_folder(path) / "config.json").is_file():
+        read_manifest(path)
+
+
 def _room(name: str) -> Any:
-    """A module that brings torch."""
+    """A module that brings torch, or figures."""
     return importlib.import_module(name)
 
 

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-import importlib
+import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from gaprune.errors import OptionError
+from gaprune.errors import OptionError, first_line
 from gaprune.front import CSV, PICTURE
+from gaprune.options import LATENCY
 from gaprune.progress import Reporter, duration, show
 from gaprune.runs import (
     MEGABYTE,
     SECONDS,
     FrontRow,
     RunDirectory,
+    Timed,
+    frame,
     front_table,
     members,
     plain_table,
     points_lost,
     read_manifest,
+    row_values,
     share_left,
 )
 from gaprune.runs import Baseline as Original
+from gaprune.runtimes import in_words
 from gaprune.saved import load
+from gaprune.session import SECONDS_OF_ORIGINAL
+from gaprune.views import REPORT, write_report
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,6 +55,7 @@ class SearchResult:
         original: what the network reaches and costs that was searched; ``None`` where that is not known.
         seconds: wall time of the search over all sessions; ``None`` where it is not known.
         candidates: how many were evaluated; ``None`` where it is not known.
+        timed: under which conditions the rows were timed, and what the original took; ``None`` where nobody asked.
     """
 
     path: Path
@@ -55,6 +66,7 @@ class SearchResult:
     original: Original | None = None
     seconds: float | None = None
     candidates: int | None = None
+    timed: Timed | None = None
 
     @classmethod
     def of_run(
@@ -64,7 +76,9 @@ class SearchResult:
         manifest = run.manifest
         original, seconds, candidates = (manifest.get(name) for name in ("original", SECONDS, "evaluations"))
         known = None if original is None else Original(**original)
-        return cls(run.path, rows, picked, model, satisfied, known, seconds, candidates)
+        how = manifest.get(LATENCY)
+        timed = None if how is None else Timed(in_words(how), float(how[SECONDS_OF_ORIGINAL]))
+        return cls(run.path, rows, picked, model, satisfied, known, seconds, candidates, timed)
 
     def load(self, row: FrontRow | int | str | None = None) -> nn.Module:
         """The compact network of a row, or of its index or name; of the picked one by default.
@@ -93,12 +107,8 @@ class SearchResult:
         Raises:
             OptionError: pandas is not installed.
         """
-        try:
-            pandas = importlib.import_module("pandas")
-        except ImportError:
-            advice = f"pip install pandas; {self.path / CSV} holds the same"
-            raise OptionError(f"frame() needs pandas, which is not installed: {advice}") from None
-        return pandas.DataFrame([_record(row, self.original) for row in self.rows]).set_index("name")
+        records = [row_values(row, self.original) for row in self.rows]
+        return frame(records, "name", f"{self.path / CSV} holds the same")
 
     def __repr__(self) -> str:
         """One line."""
@@ -108,23 +118,15 @@ class SearchResult:
 
     def __str__(self) -> str:
         """The table of the front."""
-        return plain_table(self.rows, baseline=self.original, picked=self.picked)
+        return plain_table(self.rows, baseline=self.original, picked=self.picked, timed=self.timed)
 
     def __rich__(self) -> Table:
         """The table of the front."""
-        return front_table(self.rows, baseline=self.original, picked=self.picked)
+        return front_table(self.rows, baseline=self.original, picked=self.picked, timed=self.timed)
 
     def _repr_markdown_(self) -> str:
         """The table of the front, for notebooks."""
         return str(self)
-
-
-def _record(row: FrontRow, original: Original | None) -> dict[str, Any]:
-    values = asdict(row)
-    objectives = values.pop("objectives")
-    lost = None if original is None else points_lost(row, original)
-    named = {"name": row.name, **values, "points_lost": lost}
-    return named | {f"objective_{name}": value for name, value in objectives.items()}
 
 
 def show_front(result: SearchResult, reporter: Reporter, *, every: bool = False) -> None:
@@ -135,9 +137,9 @@ def show_front(result: SearchResult, reporter: Reporter, *, every: bool = False)
         reporter: where to.
         every: whether to show all rows of a long front.
     """
-    rows, baseline, picked = result.rows, result.original, result.picked
-    drawn = front_table(rows, baseline=baseline, picked=picked, every=every)
-    show(reporter, drawn, plain_table(rows, baseline=baseline, picked=picked, every=every))
+    shown: dict[str, Any] = {"baseline": result.original, "picked": result.picked, "timed": result.timed}
+    drawn = front_table(result.rows, every=every, **shown)
+    show(reporter, drawn, plain_table(result.rows, every=every, **shown))
 
 
 def show_result(result: SearchResult, reporter: Reporter, *, every: bool = False) -> None:
@@ -154,7 +156,8 @@ def show_result(result: SearchResult, reporter: Reporter, *, every: bool = False
         reporter.say(f"took: {took} for {result.candidates:,} candidates, statistics and front included")
     reporter.say(f"run: {result.path}")
     size = bytes_of(result.path) / MEGABYTE
-    table = f"table: {result.path / CSV}, picture: {result.path / PICTURE}"
+    report = f", report: {result.path / REPORT}" if (result.path / REPORT).exists() else ""
+    table = f"table: {result.path / CSV}, picture: {result.path / PICTURE}{report}"
     reporter.say(f"{table}; {size:,.0f} MB on disk with all networks and what resuming needs")
     if result.picked is not None:
         rule = read_manifest(result.path)["options"]["pick"]
@@ -168,8 +171,20 @@ def described(result: SearchResult, row: FrontRow) -> str:
     if lost is not None:
         change = f"{'gains' if lost < 0 else 'loses'} {abs(lost):.2f} points of test accuracy"
         parts.append(f"{change} with {share_left(row.flops_share)}% of the FLOPs")
+    if row.latency is not None and row.latency_share is not None:
+        parts.append(f"takes {1e3 * row.latency:.3g} ms, {share_left(row.latency_share)}% of the time")
     model = ", model=model" if result.model is not None else ""
     return ", ".join([*parts, f'gaprune.load("{result.path / row.path}"{model})'])
+
+
+def report_of(path: Path, reporter: Reporter) -> None:
+    """Write the report of a run that is finished. That it fails is told, and takes nothing from what was found."""
+    try:
+        write_report([path], path / REPORT)
+    except Exception as error:  # whatever it is, the front is saved
+        _log.debug("no report", exc_info=True)
+        (path / REPORT).unlink(missing_ok=True)  # an older one would be of another front
+        reporter.say(f"no report was written: {type(error).__name__}: {first_line(error)}")
 
 
 def bytes_of(path: Path) -> int:

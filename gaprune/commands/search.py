@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from torch import nn
 
 from gaprune.campaigns import IterationsPolicy, RoundsPolicy, run_campaign
+from gaprune.commands.boards import boards
 from gaprune.commands.lines import SEARCH as PROG
 from gaprune.commands.lines import search_main as main
-from gaprune.commands.result import SearchResult, show_result
-from gaprune.data import ImageData, data_names
+from gaprune.commands.result import SearchResult, report_of, show_result
+from gaprune.data import ImageData
 from gaprune.device import neutral
 from gaprune.errors import BackendError, OptionError, RunError
 from gaprune.evaluate import Objective, Outcome
-from gaprune.front import check_identity, draw, part_of, save_front
+from gaprune.front import check_identity, draw, part_of, save_front, save_ladder
+from gaprune.kinds import REPORTER, check
 from gaprune.options import (
     ROUNDS,
     Interrupted,
@@ -30,8 +34,9 @@ from gaprune.options import (
     settled,
     typed_command,
 )
-from gaprune.progress import SILENT, Reporter, logging_at, make_reporter
+from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.prune import Costs
+from gaprune.recovery import recover_front
 from gaprune.runs import MEGABYTE, FrontRow, RunDirectory, check_free, default_run_path, pick
 from gaprune.session import (
     Before,
@@ -42,6 +47,7 @@ from gaprune.session import (
     check_callbacks,
     check_kinds,
     check_names,
+    data_options,
     of_a_callback,
     open_backend,
     prepare,
@@ -52,6 +58,9 @@ from gaprune.session import (
 __all__ = ["Interrupted", "SearchResult", "command", "main", "search"]
 
 RUNS = Path("runs")
+
+PREPARING, SEARCHING, BUILDING = "preparing: graph, statistics, original", "searching", "front: built and tested"
+"""Stages of a search, as its manifest has their times."""
 
 
 def search(
@@ -78,6 +87,7 @@ def search(
         GapruneError: anything that the caller can mend, in one line.
     """
     check_kinds(model, data, by_name=True)
+    check({"reporter": (reporter, REPORTER.or_none())})
     own = Own(
         model=None if isinstance(model, str) else model,
         data=data if isinstance(data, ImageData) else None,
@@ -94,11 +104,11 @@ def search(
 
 def _shown(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     """Search, and show what was found; nothing where that is asked for."""
-    told = SILENT if options.screen.quiet else reporter
-    with logging_at(options.screen.log_level if "log_level" in options.given else None):
-        result = _run(options, own, told)
-    with _stoppable(result.path, own):
-        show_result(result, told, every=options.screen.all)
+    level = options.screen.log_level if "log_level" in options.given else None
+    with heard(reporter, quiet=options.screen.quiet, log_level=level) as told, boards(options) as writers:
+        result = _run(options, replace(own, callbacks=(*own.callbacks, *writers)), told)
+        with _stoppable(result.path, own):
+            show_result(result, told, every=options.screen.all)
     return result
 
 
@@ -107,10 +117,7 @@ def _named(model: object, data: object, objectives: Sequence[str | Objective] | 
     found: dict[str, Any] = {}
     if isinstance(model, str):
         found["model"] = model
-    if isinstance(data, Path) or (isinstance(data, str) and data not in data_names() and Path(data).exists()):
-        found["data_dir"] = Path(data)
-    elif isinstance(data, str):
-        found["data"] = data
+    found |= data_options(data)
     if objectives is not None:
         found["objectives"] = tuple(item.name if isinstance(item, Objective) else str(item) for item in objectives)
     return found
@@ -182,6 +189,8 @@ def _stoppable(path: Path, own: Own) -> Iterator[None]:
 def _finish_run(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> SearchResult:
     run.update_manifest(options=record(job.options))
     job.kept.save(run.path)
+    save_ladder(job, run)
+    run.note_stage(PREPARING, job.since)
     evaluated, rows = _run_searches(job, run, make_backend, reporter)
     satisfied = _satisfied(job, rows, reporter)
     picked = _picked(rows, job.options.run.pick, reporter)
@@ -191,6 +200,7 @@ def _finish_run(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter
         picked=None if picked is None else picked.index,
         satisfied=satisfied,
     )
+    report_of(run.path, reporter)
     return SearchResult.of_run(run, rows, picked, job.own.model, satisfied)
 
 
@@ -200,10 +210,16 @@ def _run_searches(
     """Every outcome, and the saved front."""
     if job.options.evolution.algorithm == ROUNDS:
         return run_campaign(RoundsPolicy(job, run, reporter), make_backend)
-    if job.options.recover.iterations > 1:
+    if job.options.again.iterations > 1:
         return run_campaign(IterationsPolicy(job, run, reporter), make_backend)
+    began = time.perf_counter()
     found = run_search(job, run, make_backend, reporter)
-    return found.evaluated, save_front(job, run, found, reporter)
+    run.note_stage(SEARCHING, began)
+    began = time.perf_counter()
+    rows, seconds = save_front(job, run, found, reporter), job.options.space.recover
+    rows = rows if seconds is None else recover_front(job, run, rows, seconds, reporter)
+    run.note_stage(BUILDING, began)
+    return found.evaluated, rows
 
 
 def _resume_command(path: Path, own: Own) -> str:
@@ -218,7 +234,7 @@ def _satisfied(job: Job, rows: list[FrontRow], reporter: Reporter) -> bool:
     """Whether the members keep to the constraints, as handed out; one line where they do not."""
     nearest = rows[0]
     costs = Costs(nearest.flops, nearest.params, round(nearest.size_mb * MEGABYTE))
-    shortfalls = job.evaluator.constraints.shortfalls(costs, nearest.search_accuracy)
+    shortfalls = job.evaluator.constraints.shortfalls(costs, nearest.search_accuracy, nearest.latency_share)
     if shortfalls:
         reporter.say(f"no network was found that keeps to the constraints; the nearest has {'; '.join(shortfalls)}")
     return not shortfalls

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -24,7 +25,7 @@ from gaprune.device import choose_device
 from gaprune.evaluate import measure
 from gaprune.models import check_name, shipped_weights, stem_of
 from gaprune.options import Interrupted, ReadingOptions, SearchOptions, TrainOptions, names_of, options_record
-from gaprune.progress import Reporter, make_reporter
+from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.session import in_hand, load_images, reading, search_size
 from gaprune.training import Recipe
 
@@ -55,9 +56,12 @@ def train(options: TrainOptions) -> None:
     reading(_search_options(options))
     reporter = make_reporter()
     try:
-        _train(options, reporter)
+        with heard(reporter, quiet=options.screen.quiet, log_level=options.screen.log_level) as told:
+            path = _train(options, told)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; go on with: {_command(PROG, options)}") from None
+    if options.screen.quiet:
+        reporter.say(str(path))
 
 
 def _search_options(options: TrainOptions) -> SearchOptions:
@@ -65,7 +69,7 @@ def _search_options(options: TrainOptions) -> SearchOptions:
     return SearchOptions.of(**{name: getattr(options, name) for name in _OF_THE_SEARCH})
 
 
-def _train(options: TrainOptions, reporter: Reporter) -> None:
+def _train(options: TrainOptions, reporter: Reporter) -> Path:
     device = choose_device(options.training.device)
     check_name(options.network.model, stem=options.network.stem)  # a wrong name is told before data is read
     stem = stem_of(options.network.model, options.network.stem)
@@ -86,6 +90,7 @@ def _train(options: TrainOptions, reporter: Reporter) -> None:
     found = options.places.output is None and _changes(options) == {} and shipped is None
     extra = "" if found else f" --checkpoint {shlex.quote(str(path))}"
     reporter.say(f"search with them: {_command(SEARCH, options, _OF_THE_SEARCH)}{extra}")
+    return path
 
 
 def _report(baseline: Baseline, parts: Splits, device: torch.device, reporter: Reporter) -> None:

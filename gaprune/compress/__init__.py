@@ -10,7 +10,7 @@ from gaprune.compress.method import Inputs, Method, Outline, Predict, Session, S
 from gaprune.compress.ours import Front
 from gaprune.compress.reporting import report
 from gaprune.compress.resuming import COMPARISONS, KIND, again_command, check_identity, resumed_options
-from gaprune.compress.rows import Row
+from gaprune.compress.rows import Row, saved_rows
 from gaprune.compress.runners import OnnxRunner, Runner, TorchRunner
 from gaprune.compress.storage import load_runner, save_work
 from gaprune.compress.table import DASH, KERNELS
@@ -48,4 +48,5 @@ __all__ = [
     "report",
     "resumed_options",
     "save_work",
+    "saved_rows",
 ]

@@ -30,6 +30,7 @@ from gaprune.prune import (
     count_flops,
     fold,
     kept_anchors,
+    plain,
     recalibrate,
     restate_norms,
     take_anchors,
@@ -38,6 +39,9 @@ from gaprune.recovery import GENTLER
 from gaprune.training import Distillation, Recipe, default_recipe, fit, images_per_epoch
 
 BATCH = 128
+OBJECT = "object"
+"""Entry of a base whose original was given as an object."""
+
 STUDENTS = (THIN, f"{THIN}=SHARE", *model_names(), "package.module:factory", f"{OURS}:RULE")
 
 Found = TypeVar("Found")
@@ -61,6 +65,7 @@ class ImageTask(Task):
         seed: of trainings.
         member: front members of a run, where there is one.
         epoch_images: images of such a pass, drawn anew for each; None is all of them.
+        own: the caller's network, where it was given as an object, for its form.
         criterion: see ``Task``.
         input_names: see ``Task``.
         varying: see ``Task``.
@@ -77,6 +82,7 @@ class ImageTask(Task):
     seed: int = 0
     member: Member | None = None
     epoch_images: int | None = None
+    own: nn.Module | None = None
 
     criterion: str = "l1"
     input_names: tuple[str, ...] = ("images",)
@@ -105,6 +111,7 @@ class ImageTask(Task):
             "builder": "images",
             "model": self.model_name,
             "stem": self.stem,
+            **({} if self.own is None else {OBJECT: True}),
             "classes": list(self.data.classes),
             "image_shape": list(self.data.image_shape),
             "mean": list(self.data.mean),
@@ -183,7 +190,7 @@ class ImageTask(Task):
             network, found = _front(name, self.member)(rest)
             return Student(network, self, self.base(student=name, member=found), trained=True)
         try:
-            network = untrained(self.base(student=name), self.seed)
+            network = untrained(self.base(student=name), self.seed, self.own)
         except (ModelError, OptionError) as error:
             raise _unknown_student(name, error) from error
         return Student(network, self, self.base(student=name))
@@ -223,15 +230,29 @@ def _batches(images: Tensor | LazyImages) -> Iterator[Tensor]:
     return (images[start : start + BATCH] for start in range(0, len(images), BATCH))
 
 
-def build_network(base: Mapping[str, Any]) -> nn.Module:
-    """The module tree that a saved network's tensors fill: the original, or the student, untrained."""
+def build_network(base: Mapping[str, Any], own: nn.Module | None = None) -> nn.Module:
+    """The module tree that a saved network's tensors fill: the original, or the student, untrained.
+
+    Args:
+        base: what it is made from.
+        own: the original, where it was given as an object.
+
+    Raises:
+        ModelError: it was, and is not given.
+    """
     student = str(base.get("student", ""))
     own_form = not student or is_thin(student) or student.partition(":")[0] == OURS
+    if own_form and base.get(OBJECT):
+        if own is None:
+            raise ModelError(f"{base['model']} was given as an object: give model=network")
+        return plain(own).model
     return build(base["model"] if own_form else student, len(base["classes"]), stem=base["stem"])
 
 
-def untrained(base: Mapping[str, Any], seed: int) -> nn.Module:
+def untrained(base: Mapping[str, Any], seed: int, own: nn.Module | None = None) -> nn.Module:
     """A student that is no front member, with random weights drawn from ``seed``.
+
+    ``own`` is as ``build_network`` has it.
 
     Raises:
         ModelError, OptionError: there is none of that name.
@@ -239,7 +260,7 @@ def untrained(base: Mapping[str, Any], seed: int) -> nn.Module:
     student = str(base["student"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network(base)
+        network = build_network(base, own)
         if is_thin(student):
             channels, height, width = base["image_shape"]
             return thin_student(network, (channels, height, width), student)

@@ -42,6 +42,7 @@ class Task(Protocol):
         input_names: names of the inputs, for exported files.
         varying: by input name, its axes beside the first (samples) whose length varies, each with a name.
         criterion: what ``pruned`` ranks structures by: ``l1`` or ``taylor``.
+        own: the original, where it was given as an object, for its form.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Task(Protocol):
     criterion: str
     input_names: tuple[str, ...]
     varying: Mapping[str, Mapping[int, str]]
+    own: nn.Module | None
 
     def inputs(self, count: int) -> Inputs:
         """Real inputs of ``count`` samples on the CPU: for timing, tracing and export."""

@@ -65,21 +65,20 @@ class Front:
 
     Args:
         run: its directory.
+        model: the network, where the search was given it as an object.
 
     Raises:
         RunError: it is none, or not finished.
     """
 
-    def __init__(self, run: Path) -> None:
-        self.run = run
+    def __init__(self, run: Path, model: nn.Module | None = None) -> None:
+        self.run, self._model = run, model
         self.manifest = read_manifest(run)
         if not (run / FRONT).exists():
             raise RunError(f"{run} has no front yet: finish it with python -m gaprune.search --resume {run}")
         self.rows = [row for row in read_csv(run / FRONT) if row.path]
         if not self.rows:
             raise RunError(f"the front of {run} has no saved member")
-        if any(self.manifest.get("objects", {}).values()):
-            raise RunError(f"{run} was made with objects from Python, which a command cannot have")
         asked = self.manifest.get("options", {})
         if asked.get("iterations", 1) > 1 or asked.get("round_epochs", 0) > 0:
             raise RunError(
@@ -147,7 +146,7 @@ class Front:
         Fine-tuning that a run has had is left out: every row of a comparison is trained alike.
         """
         row = self.row(rule).untrained()
-        return load(self.run / row.home), {
+        return load(self.run / row.home, model=self._model), {
             "member": row.index,
             "key": row.key,
             "search accuracy": row.search_accuracy,

@@ -11,6 +11,7 @@ from gaprune.errors import OptionError, RunError
 from gaprune.options import (
     AUTO,
     TEXT_MODEL,
+    UNRECORDED,
     differences,
     options_from_record,
     options_record,
@@ -49,7 +50,7 @@ def resumed_options(
     if not isinstance(record, dict) or directory.manifest.get("kind") != KIND:
         raise RunError(f"{directory.path} is no comparison: go on with a search by python -m gaprune.search --resume")
     record = _settled(record, directory.manifest)
-    given = [name for name in typed.given if name != "resume" and (name, getattr(typed, name)) != ("data", AUTO)]
+    given = [name for name in typed.given if name not in UNRECORDED and (name, getattr(typed, name)) != ("data", AUTO)]
     now = {name: value for name, value in options_record(options).items() if name in given and name not in may_change}
     apart = differences({name: record.get(name) for name in now}, now)
     if apart:
@@ -58,7 +59,9 @@ def resumed_options(
         other = "gaprune.text.compare" if record.get("model") == TEXT_MODEL else "gaprune.compare"
         raise RunError(f"{directory.path} compares {record.get('model')}: {other} goes on with it")
     saved: Any = options_from_record(type(options), record)
-    changed: Any = saved.but(**{name: getattr(typed, name) for name in given}, resume=typed.table.resume)
+    changed: Any = saved.but(
+        **{name: getattr(typed, name) for name in given}, resume=typed.table.resume, **vars(typed.screen)
+    )
     if "methods" in given:
         before = usual(saved, changed) if saved.methods is None else saved.methods
         changed = changed.but(methods=tuple(dict.fromkeys((*before, *typed.methods))))

@@ -208,6 +208,16 @@ def slug(text: str) -> str:
     return words if words == text else f"{words}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
+def saved_rows(folder: Path) -> dict[str, Row]:
+    """The rows of a comparison on disk whose models are there, by chain.
+
+    Args:
+        folder: of the comparison.
+    """
+    found = (_read(file) for file in sorted((folder / ROWS).glob("*.json")))
+    return {row.chain: row for row in found if row is not None and is_saved(folder / row.path)}
+
+
 def unmatched(rows: Sequence[Row], metric: str = "accuracy") -> list[Row]:
     """The rows without gaprune's network that no row with it matches: none is as small and as good."""
     ours = [row for row in rows if row.ours]

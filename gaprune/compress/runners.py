@@ -6,13 +6,14 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from gaprune.errors import MethodError, RunError, first_line
 from gaprune.runs import atomic_write
+from gaprune.runtimes import onnx_session
 
 Inputs = tuple[Tensor, ...]
 """What a network takes, by position: normalised images, or token ids and a mask."""
@@ -119,21 +120,3 @@ class OnnxRunner(Runner):
             atomic_write(folder / ONNX_FILE, self.content)
         except OSError as error:
             raise RunError(f"cannot write in {folder}: {error.strerror or error}") from error
-
-
-def onnx_session(content: bytes, threads: int) -> Any:
-    """An ONNX Runtime session on the CPU.
-
-    Raises:
-        MethodError: ONNX Runtime is not installed, or cannot run this.
-    """
-    from gaprune.compress.extras import needed
-
-    runtime = needed("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no base of their own
-        raise MethodError(f"ONNX Runtime cannot run this: {first_line(error)}") from error

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from gaprune.compress.factoring import factored, place, placed
 from gaprune.compress.method import Step, Task, Work
@@ -77,15 +77,20 @@ def load_work(folder: Path, task: Task) -> Work:
     try:
         base, steps = record["base"], [Step(**step) for step in record["steps"]]
         seen_by = task.student(base["student"]).task if "student" in base else task
-        return Work(load_runner(folder), seen_by, base, record["params"], record["flops"], tuple(steps))
+        return Work(load_runner(folder, task.own), seen_by, base, record["params"], record["flops"], tuple(steps))
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / STEPS} is damaged: {error!r}") from error
 
 
-def load_runner(folder: str | Path) -> Runner:
+def load_runner(folder: str | Path, model: nn.Module | None = None) -> Runner:
     """A saved model as it runs, from the shipped files alone.
 
+    Args:
+        folder: that a row's ``path`` names.
+        model: the original network, where the comparison was given it as an object.
+
     Raises:
+        ModelError: it was, and is not given.
         CheckpointError: the folder holds none, or it is damaged.
     """
     folder = Path(folder)
@@ -97,7 +102,8 @@ def load_runner(folder: str | Path) -> Runner:
     try:
         tensors = _dense(load_file(folder / WEIGHTS))
         with torch.random.fork_rng(devices=[]):
-            network = _builder(config["base"]["builder"])(config["base"])
+            made = (config["base"],) if model is None else (config["base"], model)
+            network = _builder(config["base"]["builder"])(*made)
             for path, ranks in config["factored"].items():
                 place(network, path, factored(network.get_submodule(path), tuple(ranks)))
         fill_structure(network, config, tensors)

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from gaprune.compress.extras import needed
 from gaprune.compress.factoring import FACTORABLE, Factored, factored, place
 from gaprune.compress.method import CONVOLUTIONS, EMBEDDINGS, LINEAR, Method, Outline, Session, Work
 from gaprune.compress.prune import train_on
 from gaprune.compress.words import RAW, flag, method_text, nothing_left, share
 from gaprune.errors import MethodError, OptionError
+from gaprune.runtimes import needed
 
 SIZE = 0.25
 """Share of the layers' parameters that stays unless told otherwise."""

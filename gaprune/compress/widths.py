@@ -36,11 +36,13 @@ def cut_by_l1(
 def l1_norms(model: nn.Module, graph: Graph) -> Floats:
     """(n,) L1 norm of each neuron's incoming kernels, the mean over its producers, each layer's mean scaled to 1."""
     tensors, total, producers = state_tensors(model), np.zeros(graph.neurons), np.zeros(graph.neurons)
-    for layer in {layer.weight: layer for layer in graph.layers if layer.convolution}.values():
-        norms = tensors[layer.weight].detach().flatten(1).double().abs().sum(1).cpu().numpy()
-        ours = layer.outputs >= 0
-        np.add.at(total, layer.outputs[ours], norms[ours] / max(norms.mean(), np.finfo(np.float64).tiny))
-        np.add.at(producers, layer.outputs[ours], 1)
+    for layer in {layer.weight: layer for layer in graph.layers if layer.produces}.values():
+        rows = tensors[layer.weight].detach().transpose(0, 1 - layer.input_axis)
+        norms = rows.flatten(1).double().abs().sum(1).cpu().numpy()
+        for column in layer.outputs.reshape(len(norms), -1).T:
+            ours = column >= 0
+            np.add.at(total, column[ours], norms[ours] / max(norms.mean(), np.finfo(np.float64).tiny))
+            np.add.at(producers, column[ours], 1)
     return total / np.maximum(producers, 1)
 
 

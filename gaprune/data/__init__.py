@@ -12,7 +12,7 @@ from gaprune.data.origins import kind
 from gaprune.data.photos import Photographs, epoch_of, stored
 from gaprune.data.sources import Reading, data_names, load_data
 from gaprune.data.splits import SearchFrom, Splits, pool, split
-from gaprune.data.stratify import complement, stratified
+from gaprune.data.stratify import complement, interleaved, stratified
 
 __all__ = [
     "ImageData",
@@ -30,6 +30,7 @@ __all__ = [
     "epoch_of",
     "from_arrays",
     "image_data",
+    "interleaved",
     "kind",
     "load_data",
     "normalisation_line",

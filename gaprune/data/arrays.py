@@ -16,6 +16,7 @@ from gaprune.data.lazy import LazyImages
 from gaprune.data.names import own_name
 from gaprune.data.normalisation import measured, usual
 from gaprune.errors import DataError, first_line
+from gaprune.kinds import NAMES, PAIR, SWITCH, TEXT, check
 
 Array = Tensor | NDArray[Any]
 _CHANNELS = (1, 2, 3, 4)
@@ -55,6 +56,8 @@ def from_arrays(
             their numbers out, or there are fewer than two classes.
         OptionError: ``mean`` or ``std`` cannot be used.
     """
+    check({"name": (name, TEXT), "train": (train, PAIR), "test": (test, PAIR)}, DataError)
+    check({"classes": (classes, NAMES.or_none()), "flip": (flip, SWITCH)}, DataError)
     given = given_normalisation(mean, std)
     train_set = _image_set("train", *train)
     test_set = _image_set("test", *test)

@@ -23,6 +23,7 @@ from gaprune.data.origins import KINDS, Item, Origin, kind, origin
 from gaprune.data.sources import load_data
 from gaprune.data.stratify import complement, drawable, stratified
 from gaprune.errors import DataError, OptionError, first_line
+from gaprune.kinds import NAMES, PATH, REPORTER, SEED, SWITCH, TEXT, check
 from gaprune.progress import SILENT, Reporter
 
 SAMPLES = 50_000
@@ -92,6 +93,8 @@ def image_data(
         DataError: an argument is of another kind, or its images or labels cannot be used.
         OptionError: a number or a name cannot be used.
     """
+    check({"name": (name, TEXT), "classes": (classes, NAMES.or_none()), "flip": (flip, SWITCH)}, DataError)
+    check({"seed": (seed, SEED), "cache_dir": (cache_dir, PATH.or_none()), "reporter": (reporter, REPORTER)})
     if isinstance(train, (str, Path)):
         _check_folder(train, test, name=name != NAME, classes=classes is not None, samples=samples is not None)
         found = load_data(

@@ -60,7 +60,7 @@ def given_normalisation(mean: object, std: object, normalise: str | None = None)
         OptionError: one of ``mean`` and ``std`` is missing, a number is out of range, or the name is unknown.
     """
     if normalise is not None:
-        if normalise not in USUAL:
+        if not isinstance(normalise, str) or normalise not in USUAL:
             raise choice_error("normalise", str(normalise), tuple(USUAL))
         if mean is not None or std is not None:
             raise OptionError(f"normalise {normalise} and mean or std say it twice: leave one out")

@@ -114,4 +114,4 @@ def normaliser(
     shape = (1, -1, 1, 1)
     mean_t = torch.tensor(mean, dtype=torch.float32, device=device).view(shape)
     std_t = torch.tensor(std, dtype=torch.float32, device=device).view(shape)
-    return lambda images: (images.to(torch.float32) - mean_t) / std_t
+    return lambda images: images.to(torch.float32, copy=True).sub_(mean_t).div_(std_t)

@@ -16,6 +16,7 @@ from gaprune.data.given import Given, given_normalisation, normalisation_line
 from gaprune.data.images import ImageData
 from gaprune.data.normalisation import CIFAR10_CLASSES
 from gaprune.errors import DataError, OptionError, choice_error
+from gaprune.kinds import PATH, REPORTER, SEED, TEXT, check
 from gaprune.options import Data, names
 from gaprune.progress import SILENT, Reporter
 
@@ -68,6 +69,8 @@ def load_data(
         OptionError: an unknown name, a value out of range, or options that do not go together.
         DataError: the data set is missing, damaged, empty, or not CIFAR-10 where that was asked for.
     """
+    check({"data": (data, TEXT), "data_dir": (data_dir, PATH.or_none()), "cache_dir": (cache_dir, PATH.or_none())})
+    check({"seed": (seed, SEED), "reporter": (reporter, REPORTER)})
     if data not in data_names():
         raise choice_error("data", data, data_names())
     reading = Reading.of(test_share, image_size, resize, mean, std, normalise)

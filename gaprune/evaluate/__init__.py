@@ -15,20 +15,24 @@ from gaprune.evaluate.objectives import (
     resolve_selector,
 )
 from gaprune.evaluate.outcome import Outcome, expected_matrix, objective_matrix, violations
+from gaprune.evaluate.racing import UNKNOWN, Floor, Race, rungs
 
 __all__ = [
     "DIVERGENCE",
+    "UNKNOWN",
     "Answers",
     "Backend",
     "Candidate",
     "Constraints",
     "Evaluator",
     "FitnessTask",
+    "Floor",
     "Floors",
     "LocalBackend",
     "Measurement",
     "Objective",
     "Outcome",
+    "Race",
     "divergences",
     "expected_matrix",
     "judged_by",
@@ -37,5 +41,6 @@ __all__ = [
     "objective_names",
     "resolve_objectives",
     "resolve_selector",
+    "rungs",
     "violations",
 ]

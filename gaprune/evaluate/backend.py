@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from gaprune.device import pinned
 from gaprune.evaluate.outcome import Outcome
+from gaprune.evaluate.racing import UNKNOWN, Floor
 from gaprune.genome import Genome
 
 
@@ -23,13 +24,13 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def evaluate(
-        self, genomes: Sequence[Genome], floors: Sequence[float] | None = None
+        self, genomes: Sequence[Genome], floors: Sequence[Floor] | None = None
     ) -> Iterator[tuple[int, Outcome]]:
         """Yield (index of the genome, its outcome) as they are done, in any order, each index once.
 
         Args:
             genomes: what to evaluate.
-            floors: for each genome the accuracy below which it need not be measured to the end; ``None``
+            floors: for each genome what is known of it, so that it need not be measured to the end; ``None``
                 measures all of them to the end.
         """
 
@@ -46,21 +47,21 @@ class LocalBackend(Backend):
     """One candidate after the other in this process.
 
     Args:
-        evaluate: genome and the accuracy below which measuring may stop, to outcome.
+        evaluate: genome and what is known of it before, to outcome.
         threads: torch threads during an evaluation, pinned because results depend on them in the last digits.
     """
 
-    def __init__(self, evaluate: Callable[[Genome, float], Outcome], *, threads: int) -> None:
+    def __init__(self, evaluate: Callable[[Genome, Floor], Outcome], *, threads: int) -> None:
         self._evaluate = evaluate
         self._threads = threads
 
     def evaluate(
-        self, genomes: Sequence[Genome], floors: Sequence[float] | None = None
+        self, genomes: Sequence[Genome], floors: Sequence[Floor] | None = None
     ) -> Iterator[tuple[int, Outcome]]:
         """Yield the outcomes in the order of the genomes."""
         for index, genome in enumerate(genomes):
             with pinned(self._threads):
-                outcome = self._evaluate(genome, 0.0 if floors is None else floors[index])
+                outcome = self._evaluate(genome, UNKNOWN if floors is None else floors[index])
             yield index, outcome
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +14,16 @@ from gaprune.data import ImageSet
 from gaprune.errors import first_line
 from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.measurement import Answers, Measurement, measure
-from gaprune.evaluate.objectives import Objective
+from gaprune.evaluate.objectives import BUILT_IN, Objective
 from gaprune.evaluate.outcome import Outcome
+from gaprune.evaluate.racing import KINDS, UNKNOWN, Floor, Race, read_marks, write_marks
 from gaprune.genome import Genome
+from gaprune.options import LATENCY
 from gaprune.prune import Anchors, Compactor, Compensator, Costs, Masks, PruningSpace, Recalibrator, fold
+from gaprune.runtimes import Clock, Latency
+
+LATENCY_VALUES = (LATENCY, f"{LATENCY}_low", f"{LATENCY}_high")
+"""Of an outcome: seconds of a batch, and the ends of their interval."""
 
 OF_THE_SEEN = ("loss", "divergence")
 """Values that say nothing where measuring was stopped: they are of other images than other networks'."""
@@ -38,6 +44,9 @@ class FitnessTask:
         classes: number of classes.
         batch_size: images a forward pass; pinned, because results depend on it in the last digits.
         half: whether fitness is measured in bfloat16. Networks that are handed out stay in float32.
+        racing: confidence with which a candidate must be worse than a known network that costs no more, for
+            measuring to stop; 1 waits for certainty. Below 1 the search images must stand in an order that is fair
+            to all classes.
         answers: what the original says of the search images, where the divergence from it is asked for.
     """
 
@@ -48,6 +57,7 @@ class FitnessTask:
     classes: int
     batch_size: int = 256
     half: bool = False
+    racing: float = 1.0
     answers: Answers | None = None
 
 
@@ -64,10 +74,13 @@ class Evaluator:
         original: what costs are compared with, where that is not the whole of ``model``.
         anchors: what the original's batch norms give on the calibration images, in the task's batches, which those of
             compact networks are to give as well; ``None`` recalibrates to mean 0 and variance 1.
+        clock: tells how long networks take; ``None`` where nobody asks.
 
     Attributes:
         norms: batch norms that are folded while fitness is measured.
         constraints: with shares as counts.
+        raced: name of the objective by which candidates race; ``None`` where they do not.
+        clock: tells how long networks take, if anybody asks.
     """
 
     def __init__(
@@ -80,6 +93,7 @@ class Evaluator:
         constraints: Constraints | None = None,
         original: Costs | None = None,
         anchors: Anchors | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.space = space
         self.task = task
@@ -89,21 +103,26 @@ class Evaluator:
         self._costs: dict[str, Costs] = {}
         self._recalibrate = Recalibrator(task.calibration, task.mean, task.std, task.batch_size, space.graph, anchors)
         self.norms = space.graph.norms
+        self.raced = raced_by(objectives) if task.racing < 1 else None
         self.original = original or space.costs(Masks.full(space.graph))
         self.constraints = (constraints or Constraints()).counted(self.original)
+        self.clock = clock
+        self._judges_latency = self.constraints.latency is not None or any(o.name == LATENCY for o in objectives)
+        self._latencies: dict[str, Latency] = {}
 
-    def __call__(self, genome: Genome, at_least: float = 0.0) -> Outcome:
+    def __call__(self, genome: Genome, floor: Floor = UNKNOWN) -> Outcome:
         """Evaluate one genome. A candidate that raises or yields NaN becomes a failed outcome.
 
         Args:
             genome: a repaired genome.
-            at_least: the accuracy below which measuring stops: the outcome is then marked as a bound. Above 1 nothing
-                is measured at all, and the bound is 1.
+            floor: what is known before: below its accuracy, or surely worse than its rival, measuring stops, and the
+                outcome is marked as a bound. Above 1 nothing is measured at all, and the bound is 1.
         """
         start = time.perf_counter()
         try:
             masks = self.space.masks(genome)
-            candidate = self._candidate(self.costs(genome, masks), lambda: self.fitness(masks, at_least))
+            self.costs(genome, masks)
+            candidate = self._candidate(genome, lambda: self.fitness(masks, floor))
             values, minimised, violation = self._judge(candidate)
         except Exception as error:  # a foreign network or objective may raise anything
             reason = first_line(error)
@@ -118,7 +137,12 @@ class Evaluator:
         if bound:
             for name in OF_THE_SEEN:
                 values.pop(name, None)
-        return Outcome(genome.key, values, minimised, seconds, bound=bound, violation=violation, likely=likely)
+        marks = None
+        if self.raced is not None and measured is not None and measured.each is not None:
+            marks = write_marks(measured.each, self.raced)
+        return Outcome(
+            genome.key, values, minimised, seconds, bound=bound, violation=violation, likely=likely, marks=marks
+        )
 
     def costs(self, genome: Genome, masks: Masks | None = None) -> Costs:
         """What a genome's network costs, counted without building it; the last ones asked for are remembered.
@@ -140,12 +164,13 @@ class Evaluator:
 
         Raises whatever an objective raises, and ``RuntimeError`` for one that measures all the same.
         """
-        candidate = self._candidate(self.costs(genome), _refuse_to_measure)
+        candidate = self._candidate(genome, _refuse_to_measure)
         return {o.name: float(o.minimised(candidate)) for o in self.objectives if o.costs_only}
 
     def cost_violation(self, genome: Genome) -> float:
         """What the costs alone violate the constraints by: known without building the network."""
-        return self.constraints.violation(self.costs(genome))
+        known = self.clock is not None and self.clock.counts and self.constraints.latency is not None
+        return self.constraints.violation(self.costs(genome), latency=self.latency(genome).share if known else None)
 
     def judge(self, genome: Genome, measured: Measurement) -> tuple[dict[str, float], dict[str, float], float]:
         """What a genome is worth whose network was ``measured`` elsewhere.
@@ -153,7 +178,36 @@ class Evaluator:
         Returns:
             Plain values and what is minimised, by objective, and the violation of the constraints.
         """
-        return self._judge(self._candidate(self.costs(genome), _refuse_to_measure, measured))
+        return self._judge(self._candidate(genome, _refuse_to_measure, measured))
+
+    def latency(self, genome: Genome) -> Latency:
+        """How long a genome's network takes; timed once, or known from the log.
+
+        Raises:
+            MethodError: its runtime does not take it.
+        """
+        assert self.clock is not None, "who asks for latency makes a clock"
+        if genome.key not in self._latencies:
+            masks = self.space.masks(genome)
+            self._latencies[genome.key] = self.clock(masks, lambda: self._as_timed(masks))
+        return self._latencies[genome.key]
+
+    def remember(self, outcome: Outcome) -> None:
+        """Take the latency of a logged outcome for known, so that nothing is timed twice."""
+        if LATENCY in outcome.values:
+            self.remember_latency(outcome.key, *(outcome.values[name] for name in LATENCY_VALUES))
+
+    def remember_latency(self, key: str, seconds: float, low: float, high: float) -> None:
+        """Take the latency of a genome, by its key, for known."""
+        if self.clock is not None:
+            self._latencies[key] = Latency(seconds, low, high, seconds / self.clock.reference)
+
+    def _as_timed(self, masks: Masks) -> nn.Module:
+        """The compact network with any weights: time does not depend on them."""
+        with torch.no_grad():
+            network = self._compact(masks, None)
+            fold(network, self.norms)
+        return network
 
     def network(self, genome: Genome) -> nn.Module:
         """The compact network of a genome, compensated, batch norm recalibrated, in eval mode, in float32."""
@@ -162,17 +216,17 @@ class Evaluator:
         self.recalibrate(network, masks)
         return network
 
-    def fitness(self, masks: Masks, at_least: float = 0.0) -> Measurement:
+    def fitness(self, masks: Masks, floor: Floor = UNKNOWN) -> Measurement:
         """The same network measured on the search set, in the cheapest way that keeps ranks.
 
         In bfloat16 if the task says so, batch norm folded.
 
         Args:
             masks: the candidate.
-            at_least: the accuracy below which measuring stops at a bound; above 1 it does not begin.
+            floor: where measuring stops at a bound; with an accuracy above 1 it does not begin.
         """
         task = self.task
-        if at_least > 1:
+        if floor.accuracy > 1:
             return Measurement(len(task.search), len(task.search), 0.0, bound=True)
         precision = torch.autocast(task.search.images.device.type, torch.bfloat16, enabled=task.half)
         with torch.no_grad():
@@ -181,7 +235,13 @@ class Evaluator:
                 self.recalibrate(network, masks)
             fold(network, self.norms)
             with precision:
-                return self._measured(network, at_least)
+                return self._measured(network, floor)
+
+    def _race(self, floor: Floor) -> Race | None:
+        if self.raced is None:
+            return None
+        rival = None if floor.rival is None else read_marks(floor.rival, self.raced, len(self.task.search))
+        return Race(self.raced, 1 - self.task.racing, rival, floor.value)
 
     def compacted(self, masks: Masks) -> nn.Module:
         """The compact network, compensated, in eval mode, in float32; batch norm as the original had it."""
@@ -197,13 +257,13 @@ class Evaluator:
 
     def searched(self, network: nn.Module) -> Measurement:
         """What a network is worth on the search images, divergence from the original included if that is asked for."""
-        return self._measured(network)
+        return self._measured(network, None)
 
     def measure(self, network: nn.Module, images: ImageSet) -> Measurement:
         """Accuracy and loss of a network under the task's normalisation and batch size."""
         return measure(network, images, self.task.mean, self.task.std, batch_size=self.task.batch_size)
 
-    def _measured(self, network: nn.Module, at_least: float = 0.0) -> Measurement:
+    def _measured(self, network: nn.Module, floor: Floor | None) -> Measurement:
         task = self.task
         return measure(
             network,
@@ -211,25 +271,31 @@ class Evaluator:
             task.mean,
             task.std,
             batch_size=task.batch_size,
-            at_least=at_least,
+            at_least=0.0 if floor is None else floor.accuracy,
+            race=None if floor is None else self._race(floor),
             answers=task.answers,
         )
 
     def _candidate(
-        self, costs: Costs, measure: Callable[[], Measurement], measurement: Measurement | None = None
+        self, genome: Genome, measure: Callable[[], Measurement], measurement: Measurement | None = None
     ) -> _Candidate:
-        return _Candidate(costs, self.original, self.task.classes, measure, measurement)
+        costs, classes = self.costs(genome), self.task.classes
+        return _Candidate(costs, self.original, classes, measure, lambda: self.latency(genome), measurement)
 
     def _judge(self, candidate: _Candidate) -> tuple[dict[str, float], dict[str, float], float]:
         minimised = {objective.name: float(objective.minimised(candidate)) for objective in self.objectives}
         values = {objective.name: float(objective.value(candidate)) for objective in self.objectives}
         accuracy = None if self.constraints.accuracy is None else candidate.measured.accuracy
-        violation = self.constraints.violation(candidate.costs, accuracy)
+        stopped = candidate.measurement is not None and candidate.measurement.bound
+        latency = candidate.latency if self._judges_latency and not stopped else None
+        violation = self.constraints.violation(candidate.costs, accuracy, None if latency is None else latency.share)
         values.update(flops=candidate.costs.flops, params=candidate.costs.params, size=candidate.costs.size)
         if candidate.measurement is not None:
             values.update(accuracy=candidate.measurement.accuracy, loss=candidate.measurement.loss)
             if candidate.measurement.divergence is not None:
                 values.update(divergence=candidate.measurement.divergence)
+        if latency is not None:
+            values.update(zip(LATENCY_VALUES, (latency.seconds, latency.low, latency.high), strict=True))
         return values, minimised, violation
 
 
@@ -242,6 +308,7 @@ class _Candidate:
         original: costs of the original.
         classes: number of classes.
         measure: how it is measured.
+        time: how long it takes.
         measurement: what that gave; ``None`` as long as nobody has asked.
     """
 
@@ -249,6 +316,7 @@ class _Candidate:
     original: Costs
     classes: int
     measure: Callable[[], Measurement]
+    time: Callable[[], Latency]
     measurement: Measurement | None = None
 
     @property
@@ -256,6 +324,17 @@ class _Candidate:
         if self.measurement is None:
             self.measurement = self.measure()
         return self.measurement
+
+    @property
+    def latency(self) -> Latency:
+        return self.time()
+
+
+def raced_by(objectives: Sequence[Objective]) -> str | None:
+    """The objective by which candidates can race: the one that is measured, beside objectives of costs alone."""
+    measured = [objective for objective in objectives if not objective.costs_only]
+    alone = len(measured) == 1 < len(objectives) and measured[0] in BUILT_IN
+    return measured[0].name if alone and measured[0].name in KINDS else None
 
 
 def _refuse_to_measure() -> Measurement:

@@ -1,4 +1,4 @@
-"""The accuracy below which a candidate can no longer reach the front, from what is known before it is measured."""
+"""What is known of a candidate before it is measured: where it can no longer reach the front, and whom it races."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from gaprune.evaluate.evaluator import Evaluator
 from gaprune.evaluate.objectives import ACCURACY
 from gaprune.evaluate.outcome import Outcome
-from gaprune.genome import Floats, Genome
+from gaprune.evaluate.racing import Floor
+from gaprune.genome import Bits, Floats, Genome
 
 
 class Floors:
@@ -22,6 +23,9 @@ class Floors:
     - at any accuracy, where its costs alone violate the constraints by more than a known network does in all;
     - below the accuracy asked for, where a known network keeps to all constraints;
     - below the accuracy of a known network that does so at costs that are nowhere higher.
+
+    Where candidates race, each has a rival besides: of the known networks that keep to all constraints at costs that
+    are nowhere higher the best one, by which it is dominated if it is worse.
 
     With any other objective nothing is known before measuring.
 
@@ -37,6 +41,10 @@ class Floors:
         self._apply = self._compares or (not others and evaluator.constraints.accuracy is not None)
         self._costs: Floats = np.empty((0, len(self._names)))
         self._accuracy: Floats = np.empty(0)
+        self._raced = evaluator.raced
+        self._apply = self._apply or self._raced is not None
+        self._racers: list[tuple[str, float]] = []
+        self._minimised: Floats = np.empty(0)
         self._least_violation = math.inf
 
     def learn(self, outcomes: Iterable[Outcome]) -> None:
@@ -46,28 +54,45 @@ class Floors:
             return
         self._least_violation = min(self._least_violation, *(outcome.violation for outcome in full))
         feasible = [outcome for outcome in full if outcome.violation == 0]
-        if self._compares and feasible:
+        if (self._compares or self._raced) and feasible:
             costs = [[outcome.minimised[name] for name in self._names] for outcome in feasible]
             self._costs = np.concatenate([self._costs, costs])
-            self._accuracy = np.append(self._accuracy, [outcome.values[ACCURACY.name] for outcome in feasible])
+            accuracies = [outcome.values[ACCURACY.name] if self._compares else 0.0 for outcome in feasible]
+            self._accuracy = np.append(self._accuracy, accuracies)
+            self._note_racers(feasible)
 
-    def __call__(self, genomes: Sequence[Genome]) -> list[float] | None:
-        """For each genome the accuracy below which it is dominated for good; ``None`` if that never applies.
+    def _note_racers(self, feasible: Sequence[Outcome]) -> None:
+        name = self._raced
+        if name is not None:
+            self._racers += [(outcome.marks or "", outcome.values[name]) for outcome in feasible]
+            found = [outcome.minimised[name] if outcome.marks else np.inf for outcome in feasible]
+            self._minimised = np.append(self._minimised, found)
 
-        0 where no accuracy is too low, infinite where none is high enough.
+    def __call__(self, genomes: Sequence[Genome]) -> list[Floor] | None:
+        """For each genome where it is dominated for good, and its rival; ``None`` if that never applies.
+
+        An accuracy of 0 where none is too low, infinite where none is high enough.
         """
         return [self._floor(genome) for genome in genomes] if self._apply else None
 
-    def _floor(self, genome: Genome) -> float:
+    def _floor(self, genome: Genome) -> Floor:
         constraints = self._evaluator.constraints
         if constraints and self._evaluator.cost_violation(genome) > self._least_violation:
-            return math.inf
+            return Floor(math.inf)
         if self._least_violation > 0:
-            return 0.0
+            return Floor()
         asked = constraints.accuracy or 0.0
         try:
             prices = self._evaluator.prices(genome)
         except Exception:  # a foreign objective may raise anything; evaluating the genome will say so
-            return asked
-        cheaper = (self._costs <= np.array([prices[name] for name in self._names])).all(axis=1)
-        return float(self._accuracy[cheaper].max(initial=asked))
+            return Floor(asked)
+        cheaper: Bits = np.all(self._costs <= np.array([prices[name] for name in self._names]), axis=1)
+        return Floor(float(self._accuracy[cheaper].max(initial=asked)), *self._rival(cheaper))
+
+    def _rival(self, cheaper: Bits) -> tuple[str, float] | tuple[None, float]:
+        """Marks and value of the best of those that are ``cheaper``, the first of equals."""
+        if self._raced is None:
+            return None, 0.0
+        among = np.where(cheaper, self._minimised, np.inf)
+        best = int(np.argmin(among)) if len(among) else -1
+        return self._racers[best] if best >= 0 and among[best] < np.inf else (None, 0.0)

@@ -1,15 +1,17 @@
-"""Accuracy, loss and divergence of a network over images that live on the device."""
+"""Accuracy, loss and divergence of a network over images that live on the device, as far as they are of use."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gaprune.data import ImageSet, normaliser
+from gaprune.evaluate.racing import Race, rungs
+from gaprune.genome import Floats
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Measurement:
         seen: of a bound, number of images that were looked at.
         divergence: mean divergence from the original's answers in nats, see ``Answers``; of a bound, over the images
             seen only. ``None`` where nobody knows the answers.
+        expected: of a lost race, the accuracy or loss that it would probably have, by its rival's and how they differ.
+        each: of a race, (N,) what the network gets on each image; ``None`` where it was stopped.
     """
 
     correct: int
@@ -32,6 +36,8 @@ class Measurement:
     bound: bool = False
     seen: int = 0
     divergence: float | None = None
+    expected: float | None = None
+    each: Floats | None = field(default=None, compare=False, repr=False)
 
     @property
     def accuracy(self) -> float:
@@ -40,7 +46,12 @@ class Measurement:
 
     @property
     def likely(self) -> float | None:
-        """Of a bound, the accuracy on the images seen; ``None`` without any, or where the accuracy is known."""
+        """Of a bound, the accuracy on the images seen, or of a race what is expected of all of them.
+
+        ``None`` without any, or where the accuracy is known.
+        """
+        if self.expected is not None:
+            return self.expected
         return (self.correct - self.total + self.seen) / self.seen if self.bound and self.seen else None
 
 
@@ -94,6 +105,7 @@ def measure(
     *,
     batch_size: int = 256,
     at_least: float = 0.0,
+    race: Race | None = None,
     advance: Callable[[int], object] = lambda images: None,
     answers: Answers | None = None,
 ) -> Measurement:
@@ -110,6 +122,7 @@ def measure(
         batch_size: images a forward pass.
         at_least: stop when even with all remaining images right the accuracy would be lower, and return that
             bound. Looked at after each batch; on CUDA only halfway, the one further synchronisation.
+        race: stop when the network is surely worse than its rival, and return a bound; looked at after each rung.
         advance: told of the images done.
         answers: of the original, of these images.
     """
@@ -120,6 +133,7 @@ def measure(
     normalised = normaliser(mean, std, device)
     total = len(images)
     looks = _looks(total, batch_size, device) if at_least > 0 else frozenset()
+    track = _Track(race, total, batch_size)
     with torch.inference_mode():
         for start in range(0, total, batch_size):
             labels = images.labels[start : start + batch_size]
@@ -130,13 +144,17 @@ def measure(
                 apart += answers.apart(logits, start).double().sum()
             seen = start + len(labels)
             advance(len(labels))
+            behind = track.behind(logits, labels, seen)
+            if behind is not None:
+                return track.lost(int(correct), float(loss), seen, behind)
             if seen in looks:
                 most = int(correct) + total - seen
                 if most / total < at_least:
                     divergence = None if answers is None else float(apart) / seen
                     return Measurement(most, total, float(loss) / seen, True, seen, divergence)
         right, lost, away = torch.stack([correct, loss, apart]).tolist()
-    return Measurement(int(right), total, lost / total, divergence=None if answers is None else away / total)
+    divergence = None if answers is None else away / total
+    return Measurement(int(right), total, lost / total, divergence=divergence, each=track.each)
 
 
 def divergences(
@@ -157,6 +175,47 @@ def divergences(
                 for start in range(0, len(images), batch_size)
             ]
         )
+
+
+class _Track:
+    """A network's way through a race; without one it sees nothing.
+
+    Args:
+        race: or ``None``.
+        total: images in all.
+        batch_size: images a forward pass.
+    """
+
+    def __init__(self, race: Race | None, total: int, batch_size: int) -> None:
+        self._race = race
+        self._total = total
+        self._rungs = rungs(total, batch_size) if race is not None and race.rival is not None else ()
+        self._each: list[Tensor] = []
+
+    @property
+    def each(self) -> Floats | None:
+        """(n,) what the network gets on each image so far, the less the better."""
+        return None if self._race is None else torch.cat(self._each).cpu().double().numpy()
+
+    def behind(self, logits: Tensor, labels: Tensor, seen: int) -> float | None:
+        """See ``Race.behind``; asked after every batch, it looks after those that end a rung."""
+        if self._race is None:
+            return None
+        if self._race.kind == "accuracy":
+            self._each.append((logits.argmax(1) != labels).float())
+        else:
+            self._each.append(F.cross_entropy(logits, labels, reduction="none"))
+        each = self.each if seen in self._rungs else None
+        return None if each is None else self._race.behind(each, len(self._rungs))
+
+    def lost(self, correct: int, loss: float, seen: int, behind: float) -> Measurement:
+        """A bound that the rival dominates, and what is expected of the network."""
+        assert self._race is not None
+        most, value = correct + self._total - seen, self._race.value
+        if self._race.kind == "accuracy":
+            most = min(most, round(value * self._total) - 1)
+            return Measurement(most, self._total, loss / seen, bound=True, seen=seen, expected=value - behind)
+        return Measurement(most, self._total, value + behind, bound=True, seen=seen)
 
 
 def _looks(total: int, batch_size: int, device: torch.device) -> frozenset[int]:

@@ -10,7 +10,10 @@ from typing import Protocol
 
 from gaprune.errors import OptionError, choice_error, first_line
 from gaprune.evaluate.measurement import Measurement
+from gaprune.kinds import FUNCTION, NUMBER, SWITCH, TEXT, check
+from gaprune.options import LATENCY
 from gaprune.prune import Costs
+from gaprune.runtimes import Latency
 
 
 class Candidate(Protocol):
@@ -29,6 +32,11 @@ class Candidate(Protocol):
     @property
     def measured(self) -> Measurement:
         """Accuracy and loss of the compact network on the search set."""
+        ...
+
+    @property
+    def latency(self) -> Latency:
+        """How long the compact network takes for a batch."""
         ...
 
     @property
@@ -58,6 +66,16 @@ class Objective:
     minimised: Callable[[Candidate], float]
     reference: float = 1.0
     costs_only: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what can be no objective.
+
+        Raises:
+            OptionError: one line that names the argument.
+        """
+        check({"name": (self.name, TEXT), "description": (self.description, TEXT)})
+        check({"value": (self.value, FUNCTION), "minimised": (self.minimised, FUNCTION)})
+        check({"reference": (self.reference, NUMBER), "costs_only": (self.costs_only, SWITCH)})
 
 
 def _chance_loss(candidate: Candidate) -> float:
@@ -110,6 +128,12 @@ BUILT_IN: tuple[Objective, ...] = (
         lambda c: c.costs.size / c.original.size,
         costs_only=True,
     ),
+    Objective(
+        LATENCY,
+        "seconds a batch, as --latency-runtime and its sisters say",
+        lambda c: c.latency.seconds,
+        lambda c: c.latency.share,
+    ),
 )
 
 
@@ -147,7 +171,7 @@ def resolve_selector(wanted: Sequence[str | Objective]) -> Objective:
         OptionError: an unknown name, more or less than one, or one of costs alone.
     """
     found = [_resolve(item) for item in wanted]
-    if len(found) != 1 or found[0].costs_only:
+    if len(found) != 1 or found[0].costs_only or found[0].name == LATENCY:
         got = ", ".join(objective.name for objective in found) or "none"
         raise OptionError(
             f"objectives with --algorithm rounds must be one that is measured: loss, accuracy or divergence, got {got}"

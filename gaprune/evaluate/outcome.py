@@ -27,6 +27,8 @@ class Outcome:
         likely: of a bound, the accuracy on the images seen, if any; for who wants to learn, not to judge.
         violation: by how much it does not keep to the constraints, 0 where it does; of a bound the least that it can
             be.
+        marks: what the network gets on each image, for races to come (``racing.write_marks``); ``None`` without races
+            and of a bound.
     """
 
     key: str
@@ -37,10 +39,14 @@ class Outcome:
     bound: bool = False
     violation: float = 0.0
     likely: float | None = None
+    marks: str | None = None
 
     def record(self) -> dict[str, Any]:
         """The outcome as a line of ``evaluations.jsonl``."""
-        return asdict(self)
+        record = asdict(self)
+        if self.marks is None:
+            del record["marks"]
+        return record
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Outcome:
@@ -54,6 +60,7 @@ class Outcome:
             bound=bool(record["bound"]),
             violation=float(record["violation"]),
             likely=None if record["likely"] is None else float(record["likely"]),
+            marks=None if record.get("marks") is None else str(record["marks"]),
         )
 
 

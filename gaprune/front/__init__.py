@@ -1,6 +1,7 @@
 """The members of a front on disk: built, measured, saved, opened again, drawn."""
 
 from gaprune.front.finetuned import current_row, handed_out, in_words, note_training, trainings
+from gaprune.front.ladder import save_ladder
 from gaprune.front.members import (
     CSV,
     FRONT,
@@ -14,10 +15,11 @@ from gaprune.front.members import (
     saved_front,
 )
 from gaprune.front.picture import PICTURE, draw, logged
-from gaprune.front.reopen import check_identity, finished_front, part_of, reopened
+from gaprune.front.reopen import DONE, check_identity, finished_front, part_of, reopened
 
 __all__ = [
     "CSV",
+    "DONE",
     "FRONT",
     "PICTURE",
     "check_identity",
@@ -37,6 +39,7 @@ __all__ = [
     "reopened",
     "replace_front",
     "save_front",
+    "save_ladder",
     "saved_front",
     "trainings",
 ]

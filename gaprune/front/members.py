@@ -17,9 +17,11 @@ from torch import nn
 
 from gaprune.device import pinned
 from gaprune.errors import RunError
+from gaprune.evaluate import Outcome
 from gaprune.evolve import is_efficient
 from gaprune.front.build import Builder, Built
 from gaprune.front.finetuned import carry_over, current_row, handed_out, in_words
+from gaprune.front.reported import reported
 from gaprune.genome import Genome
 from gaprune.progress import Reporter
 from gaprune.prune import Masks, count_flops
@@ -44,6 +46,9 @@ FRONT = "front"
 PARTIAL = "front.partial"
 CSV = "front.csv"
 
+OF_OLD = {"tested": "all"}
+"""Marks of a front that was made before there were these."""
+
 
 def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> list[FrontRow]:
     """Build, measure and save every member of the front, then its table.
@@ -55,14 +60,27 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
     Returns:
         One row a member, fewest FLOPs first. Those on disk where the search has not moved since.
     """
-    marks = {"generations_done": found.generation, "polished": job.options.space.polish}
+    marks = {
+        "generations_done": found.generation,
+        "polished": job.options.space.polish,
+        "tested": job.options.run.tested,
+    }
     drop_partial(run)
     saved = saved_front(run, marks)
     if saved is not None:
         return saved
+    _remember_times(job, run)
     with new_front(run) as folder, pinned(job.threads):
         rows = _members(job, found, folder, Builder(job, reporter), reporter)
     return replace_front(job, run, rows, marks)
+
+
+def _remember_times(job: Job, run: RunDirectory) -> None:
+    """Members of an older front that were timed are not timed again."""
+    if (run.path / CSV).exists():
+        for row in read_csv(run.path / CSV):
+            if row.latency is not None:
+                job.evaluator.remember_latency(row.key, row.latency, row.latency, row.latency)
 
 
 def saved_front(run: RunDirectory, marks: Mapping[str, Any]) -> list[FrontRow] | None:
@@ -72,7 +90,7 @@ def saved_front(run: RunDirectory, marks: Mapping[str, Any]) -> list[FrontRow] |
         run: the directory.
         marks: what the manifest says of a front that is whole, such as the generations that it comes from.
     """
-    table, manifest = run.path / CSV, run.manifest
+    table, manifest = run.path / CSV, {**OF_OLD, **run.manifest}
     same = all(manifest.get(name) == value for name, value in marks.items())
     return read_csv(table) if same and table.exists() else None
 
@@ -137,8 +155,14 @@ class _Made:
 
 
 def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Reporter) -> list[FrontRow]:
+    """Build and save all, in the order of their FLOPs.
+
+    Those that will be reported are known but for what building changes. The few that nobody foresaw are built again.
+    """
     pairs = sorted(zip(found.genomes, found.outcomes, strict=True), key=lambda pair: pair[1].values["flops"])
-    made = []
+    genomes = {genome.key: genome for genome, _ in pairs}
+    foreseen = reported(job, [_foreseen(job, number, *pair) for number, pair in enumerate(pairs)])
+    made: list[_Made] = []
     costs = [outcome.values["flops"] / job.original.flops for _, outcome in pairs]
     work = Workload()
     with reporter.task("front", len(pairs)) as task:
@@ -146,13 +170,38 @@ def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Rep
             start = time.perf_counter()
             with torch.no_grad():
                 built = build(genome)
-            made.append(_make(job, genome, built, folder / genome.key))
+            row = _row(job, genome, built, tested=genome.key in foreseen and not _is_beaten(built, made, job))
+            made.append(_saved(job, genome, built, row, folder / genome.key))
             work.note(costs[place], time.perf_counter() - start)
             share = work.share(Pieces.of(costs[place + 1 :]))
-            task.advance(1, share=share, test_accuracy=f"{made[-1].row.test_accuracy:.4f}")
+            task.advance(1, share=share, **_figures(row))
     front = _undominated(made)
+    lacking = reported(job, [replace(one.row, index=number) for number, one in enumerate(front)])
+    for number, one in enumerate(front):
+        if one.row.key in lacking and one.row.test_accuracy is None:
+            genome = genomes[one.row.key]
+            with torch.no_grad():
+                built = build(genome)
+            front[number] = _saved(job, genome, built, _row(job, genome, built, tested=True), folder / genome.key)
     _report_polish([one.gain for one in front if one.gain is not None], reporter)
     return _numbered(job, front, folder)
+
+
+def _foreseen(job: Job, number: int, genome: Genome, outcome: Outcome) -> FrontRow:
+    """A member's row as the search has measured it."""
+    row = member_row(job, genome, outcome.values, outcome.values.get("accuracy", 0.0), None)
+    return replace(row, index=number)
+
+
+def _is_beaten(built: Built, made: list[_Made], job: Job) -> bool:
+    """Whether a member that is there already dominates another, which then will not stay."""
+    minimised = [*(one.minimised for one in made), tuple(built.minimised[o.name] for o in job.objectives)]
+    violation = [*(one.violation for one in made), built.violation]
+    return not is_efficient(np.array(minimised), np.array(violation))[-1]
+
+
+def _figures(row: FrontRow) -> dict[str, str]:
+    return {} if row.test_accuracy is None else {"test_accuracy": f"{row.test_accuracy:.4f}"}
 
 
 def _undominated(made: list[_Made]) -> list[_Made]:
@@ -204,6 +253,7 @@ def member_row(
     """A network's row, its costs counted in the job's space; not numbered."""
     masks = job.space.masks(genome)
     costs = job.space.costs(masks)
+    latency = None if job.evaluator.clock is None else job.evaluator.latency(genome)
     return FrontRow(
         index=-1,
         key=genome.key,
@@ -216,13 +266,18 @@ def member_row(
         params_share=costs.params / job.original.params,
         size_mb=costs.size / MEGABYTE,
         widths=tuple(int(masks.neurons[group.slice].sum()) for group in job.space.graph.groups),
+        latency=None if latency is None else latency.seconds,
+        latency_share=None if latency is None else latency.share,
     )
 
 
-def _make(job: Job, genome: Genome, built: Built, folder: Path) -> _Made:
+def _row(job: Job, genome: Genome, built: Built, *, tested: bool) -> FrontRow:
     objectives = {objective.name: built.values[objective.name] for objective in job.objectives}
-    tested = job.evaluator.measure(built.network, job.splits.test).accuracy
-    row = member_row(job, genome, objectives, built.measured.accuracy, tested)
+    found = job.evaluator.measure(built.network, job.splits.test).accuracy if tested else None
+    return member_row(job, genome, objectives, built.measured.accuracy, found)
+
+
+def _saved(job: Job, genome: Genome, built: Built, row: FrontRow, folder: Path) -> _Made:
     checked = _check_flops(job, built.network, job.space.masks(genome), row)
     save_compact(folder, built.network, member_config(job), _metrics(row, built, checked))
     save_genome(folder, genome, job.space.layout)
@@ -267,6 +322,7 @@ def _metrics(row: FrontRow, built: Built, flops_counted: int) -> dict[str, Any]:
         "params_share": row.params_share,
         "size_mb": row.size_mb,
         "widths": list(row.widths),
+        **({} if row.latency is None else {"latency": row.latency, "latency_share": row.latency_share}),
     }
 
 
@@ -288,16 +344,28 @@ std {_round(job.data.std)}.
 | | this network | of the original |
 |---|---|---|
 | accuracy, search set | {row.search_accuracy:.4f} | {job.original.search_accuracy:.4f} |
-| accuracy, test set | {row.test_accuracy:.4f} | {job.original.test_accuracy:.4f} |
+| accuracy, test set | {_tested(row)} | {job.original.test_accuracy:.4f} |
 | FLOPs, one image | {row.flops:,} | {row.flops_share:.1%} |
 | parameters | {row.params:,} | {row.params_share:.1%} |
-
+{_latency_line(job, row)}
 FLOPs as fvcore counts them; masked kernels are left out. Made {made}.
 
 | channel group (first convolution) | neurons | kept |
 |---|---|---|
 {widths}
 """
+
+
+def _tested(row: FrontRow) -> str:
+    return "not measured" if row.test_accuracy is None else f"{row.test_accuracy:.4f}"
+
+
+def _latency_line(job: Job, row: FrontRow) -> str:
+    """The row of a table, where the member was timed."""
+    clock = job.evaluator.clock
+    if clock is None or row.latency is None:
+        return ""
+    return f"| latency, {clock.conditions} | {1e3 * row.latency:.3g} ms | {row.latency_share:.1%} |\n"
 
 
 def _round(values: tuple[float, ...]) -> list[float]:

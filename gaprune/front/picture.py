@@ -39,8 +39,8 @@ def _training(job: Job, rows: Sequence[FrontRow]) -> str:
     if count:
         return f"{count} of {len(rows)} members fine-tuned"
     options = job.options
-    if options.recover.iterations > 1:
-        epochs = options.recover.iteration_epochs
-        return f"{options.recover.iterations} iterations, {epochs} epochs of training between two"
+    if options.again.iterations > 1:
+        epochs = options.again.iteration_epochs
+        return f"{options.again.iterations} iterations, {epochs} epochs of training between two"
     epochs = options.paper_rounds.round_epochs
     return f"{epochs} epochs of training after each round" if epochs else "no training after pruning"

@@ -11,10 +11,10 @@ from gaprune.front.members import CSV
 from gaprune.options import PLACES, SearchOptions, differences, resumed_options
 from gaprune.progress import Reporter
 from gaprune.runs import PARTS, FrontRow, RunDirectory, read_csv
-from gaprune.session import Before, Job, Own, check_names, prepare
+from gaprune.session import Before, Job, Own, check_names, logged_outcomes, prepare
 
 SEARCH = "python -m gaprune.search"
-OF_THE_DEVICE = ("device", "threads", "precision")
+OF_THE_DEVICE = ("device", "threads", "precision", "latency")
 """Parts of a run's identity that later work need not share: a front may be searched here and trained elsewhere."""
 
 DONE = ("generations_done", "rounds_done", "iterations_done")
@@ -69,6 +69,8 @@ def reopened(run: RunDirectory, own: Own, anew: Mapping[str, Any], reporter: Rep
     options = options.but(**{**local, **light, **there, **anew, "given": frozenset()})
     job = prepare(check_names(options, own), reporter, before=Before.of(run.manifest))
     check_identity(job, run, OF_THE_DEVICE)
+    for _, outcome in logged_outcomes(run.log.path):
+        job.evaluator.remember(outcome)
     return job
 
 

@@ -1,6 +1,7 @@
 """Networks by name, and their weights from files."""
 
 from gaprune.models.alike import network_of
+from gaprune.models.attention import open_attention
 from gaprune.models.checkpoint import Loaded, fill_weights, load_weights
 from gaprune.models.head import HeadRule
 from gaprune.models.preprocessing import Preprocessing, of_metadata, of_model
@@ -25,6 +26,7 @@ __all__ = [
     "of_metadata",
     "of_model",
     "of_zoo",
+    "open_attention",
     "pretrained",
     "read_stored",
     "read_weights",

@@ -124,8 +124,8 @@ def read_classes(path: Path, outputs: int) -> list[list[str]]:
     """What a file calls each output of a head.
 
     Args:
-        path: one line an output, in order (``n01440764 tench, Tinca tinca``); or lines ``NAME INDEX``; or JSON: a list,
-            or an object ``{"0": ["n01440764", "tench"], ...}``.
+        path: one line an output, in order (``n01440764 tench, Tinca tinca``); or lines ``NAME INDEX`` or
+            ``INDEX NAME``; or JSON: a list, or an object ``{"0": ["n01440764", "tench"], ...}``.
         outputs: of the head.
 
     Raises:
@@ -135,7 +135,7 @@ def read_classes(path: Path, outputs: int) -> list[list[str]]:
         text = path.read_text(encoding="utf-8")
         found = _from_json(json.loads(text)) if path.suffix == ".json" else _from_lines(text, outputs)
     except (OSError, ValueError, LookupError, TypeError) as error:
-        wanted = f"one name a line for {outputs} outputs, or lines NAME INDEX"
+        wanted = f"one name a line for {outputs} outputs, or lines NAME INDEX or INDEX NAME"
         raise CheckpointError(f"{path} is no list of a head's classes ({error}): expected {wanted}") from error
     names: list[list[str]] = [[] for _ in range(outputs)]
     for index, called in found.items():
@@ -173,9 +173,12 @@ def _from_lines(text: str, outputs: int) -> dict[int, list[str]]:
 
 
 def _pair(line: str) -> tuple[str, int]:
-    """A name and the output that it is of; -1 where the line does not end in one."""
-    name, _, index = line.replace(",", " ").replace("\t", " ").rpartition(" ")
-    return name.strip(), int(index) if name.strip() and index.isdecimal() else -1
+    """A name and the output that it is of; -1 where the line neither ends nor begins with one."""
+    plain = line.replace(",", " ").replace("\t", " ")
+    for index, _, name in (plain.rpartition(" ")[::-1], plain.partition(" ")):
+        if name.strip() and index.strip(" :").isdecimal():
+            return name.strip(), int(index.strip(" :"))
+    return line, -1
 
 
 def _called(line: str) -> list[str]:

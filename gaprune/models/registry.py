@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from gaprune.errors import ModelError, choice_error
+from gaprune.models.attention import open_attention
 from gaprune.models.factories import call_factory, find_factory
 from gaprune.models.resnet import resnet18
 from gaprune.models.vgg import VGG16
@@ -64,9 +65,9 @@ def build(name: str, num_classes: int, *, stem: str = "cifar") -> nn.Module:
     if num_classes < 1:
         raise ModelError(f"a network needs at least 1 class, got {num_classes}")
     if of_zoo(name):
-        return build_from_zoo(name, num_classes)
+        return open_attention(build_from_zoo(name, num_classes))
     if ":" in name:
-        return call_factory(name, num_classes)
+        return open_attention(call_factory(name, num_classes))
     if name == "vgg16":
         return VGG16(num_classes)
     return resnet18(num_classes, "cifar" if stem == "cifar" else "imagenet")

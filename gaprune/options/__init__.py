@@ -3,7 +3,19 @@
 Importable without torch, so that help and mistakes are answered at once.
 """
 
-from gaprune.options.choices import FORMS, MODELS, TEXT_MODEL, Data, Device, Genes, LogLevel, Stem, check_groups, names
+from gaprune.options.choices import (
+    FORMS,
+    MODELS,
+    TEXT_MODEL,
+    Data,
+    Device,
+    Genes,
+    Layers,
+    LogLevel,
+    Stem,
+    check_groups,
+    names,
+)
 from gaprune.options.cli import (
     BAD_INPUT,
     Interrupted,
@@ -15,9 +27,12 @@ from gaprune.options.cli import (
     typed_command,
 )
 from gaprune.options.compare import CompareOptions, TimingOptions
+from gaprune.options.compare_keywords import CompareKeywords
 from gaprune.options.config import peek
+from gaprune.options.export import SUFFIXES, ExportOptions
+from gaprune.options.export_keywords import ExportKeywords
 from gaprune.options.fields import LARGEST_SEED, Options, check_fields, group, names_of, option, seed_option
-from gaprune.options.finetune import FinetuneOptions
+from gaprune.options.finetune import FinetuneOptions, TrainingOptions
 from gaprune.options.finetune_keywords import FinetuneKeywords
 from gaprune.options.groups import (
     ClusterOptions,
@@ -26,18 +41,30 @@ from gaprune.options.groups import (
     GenomeOptions,
     ImageOptions,
     IterationOptions,
+    LatencyOptions,
+    LoudnessOptions,
     MachineOptions,
     NetworkOptions,
     ReadingOptions,
+    RecordOptions,
     RoundOptions,
     RunOptions,
     ScreenOptions,
 )
 from gaprune.options.keywords import from_keywords
-from gaprune.options.limits import COSTS, HOTTEST, SHARED_NEEDS, check_limits
+from gaprune.options.limits import (
+    COSTS,
+    HOTTEST,
+    LATENCY_RULE,
+    SHARED_NEEDS,
+    check_latency,
+    check_limits,
+    latency_limit,
+)
 from gaprune.options.models import packaged_names, unknown_model
-from gaprune.options.resume import AUTO, PLACES, record, resumed_options, with_known_data
-from gaprune.options.search import ROUNDS, SearchOptions, settled
+from gaprune.options.report import ReportOptions, StatusOptions
+from gaprune.options.resume import AUTO, PLACES, UNRECORDED, record, resumed_options, with_known_data
+from gaprune.options.search import LATENCY, ROUNDS, SearchOptions, settled, wants_latency
 from gaprune.options.search_keywords import SearchKeywords
 from gaprune.options.train import TrainOptions
 
@@ -48,16 +75,23 @@ __all__ = [
     "FORMS",
     "HOTTEST",
     "LARGEST_SEED",
+    "LATENCY",
+    "LATENCY_RULE",
     "MODELS",
     "PLACES",
     "ROUNDS",
     "SHARED_NEEDS",
+    "SUFFIXES",
     "TEXT_MODEL",
+    "UNRECORDED",
     "ClusterOptions",
+    "CompareKeywords",
     "CompareOptions",
     "Data",
     "Device",
     "EvolutionOptions",
+    "ExportKeywords",
+    "ExportOptions",
     "FinetuneKeywords",
     "FinetuneOptions",
     "FitnessOptions",
@@ -66,26 +100,35 @@ __all__ = [
     "ImageOptions",
     "Interrupted",
     "IterationOptions",
+    "LatencyOptions",
+    "Layers",
     "LogLevel",
+    "LoudnessOptions",
     "MachineOptions",
     "NetworkOptions",
     "Options",
     "ReadingOptions",
+    "RecordOptions",
+    "ReportOptions",
     "RoundOptions",
     "RunOptions",
     "ScreenOptions",
     "SearchKeywords",
     "SearchOptions",
+    "StatusOptions",
     "Stem",
     "TimingOptions",
     "TrainOptions",
+    "TrainingOptions",
     "check_fields",
     "check_groups",
+    "check_latency",
     "check_limits",
     "differences",
     "fail",
     "from_keywords",
     "group",
+    "latency_limit",
     "names",
     "names_of",
     "option",
@@ -100,5 +143,6 @@ __all__ = [
     "settled",
     "typed_command",
     "unknown_model",
+    "wants_latency",
     "with_known_data",
 ]

@@ -13,13 +13,19 @@ Data = Literal["auto", "cifar10", "digits"]
 SearchFrom = Literal["auto", "train", "test", "validation"]
 Normalise = Literal["imagenet", "half", "none"]
 Genes = Literal["neurons", "connections", "both"]
+Layers = Literal["all", "conv"]
 Importance = Literal["obs", "l2", "bn", "taylor", "random"]
 Compensation = Literal["taps", "channels", "none"]
 Recalibration = Literal["anchored", "plain"]
 Fitness = Literal["accuracy", "loss", "divergence"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Algorithm = Literal["auto", "nsga2", "nsga3", "cma", "tuned", "random", "rounds"]
+Tested = Literal["shown", "all"]
 Backend = Literal["auto", "local", "ray"]
+Log = Literal["none", "tensorboard"]
+Format = Literal["onnx", "pt2", "state-dict"]
+LatencyRuntime = Literal["torch", "compile", "onnxruntime", "onnxruntime-int8"]
+Integers = Literal["int8"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 MODELS = ("vgg16", "resnet18")
@@ -29,7 +35,7 @@ TEXT_MODEL = "bert"
 FORMS = ("torchvision:NAME", "timm:NAME", "package.module:factory")
 """What a network's name may be besides ``MODELS``."""
 
-OBJECTIVES = ("accuracy", "loss", "divergence", "flops", "params", "size")
+OBJECTIVES = ("accuracy", "loss", "divergence", "flops", "params", "size", "latency")
 
 
 def names(choice: Any) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from gaprune.options.fields import (
     options_from_record,
     options_record,
 )
+from gaprune.options.units import number_in
 
 __all__ = [
     "BAD_INPUT",
@@ -156,7 +157,7 @@ def typed_command(prog: str, options: Any) -> str:
     words, places = [prog], [entry.name for entry in _places(type(options))]
     for name, value in options_record(options).items():
         if name in places:
-            words.append(shlex.quote(str(value)))
+            words += [shlex.quote(str(one)) for one in (value if isinstance(value, list) else [value])]
         elif name in options.given and isinstance(value, bool):
             words.append(flag(name if value else f"no_{name}"))
         elif name in options.given:
@@ -211,7 +212,7 @@ def _parser(options_class: type[Any], prog: str) -> _Parser:
 
 def _add_config(parser: argparse._ArgumentGroup) -> None:
     def path(name: str) -> Callable[[str], Any]:
-        return lambda value: _read(flag(name), Path, (), value)
+        return lambda value: _read_as(flag(name), Path, (), value)
 
     text = "a TOML file of options, by their names; what is typed wins over it"
     parser.add_argument(flag(CONFIG), type=path(CONFIG), default=_UNTYPED, metavar="FILE", help=text)
@@ -223,9 +224,7 @@ def _add_option(parser: argparse._ActionsContainer, entry: Entry) -> None:
     metavar = entry.field.metadata["metavar"]
     read = _reader(entry)
     if entry.place:
-        parser.add_argument(
-            entry.name, nargs="?", default=_UNTYPED, type=read, metavar=metavar, help=entry.help.replace("%", "%%")
-        )
+        _add_place(parser, entry)
         return
     text = f"{entry.help} (default: {_readable(entry.field.default)})"
     if entry.kind is bool:
@@ -244,17 +243,52 @@ def _add_option(parser: argparse._ActionsContainer, entry: Entry) -> None:
     )
 
 
+class _Several(argparse.Action):
+    """Keeps the values of a place that takes several, as a tuple; none is as if it had not been typed."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if values is not _UNTYPED and values:
+            setattr(namespace, self.dest, tuple(values))
+
+
+def _add_place(parser: argparse._ActionsContainer, entry: Entry) -> None:
+    metavar, text = entry.field.metadata["metavar"], entry.help.replace("%", "%%")
+    if entry.kind == tuple[Path, ...]:
+        parser.add_argument(
+            entry.name,
+            nargs="*",
+            action=_Several,
+            default=_UNTYPED,
+            type=lambda value: _read_as(entry.flag, Path, (), value),
+            metavar=metavar.removesuffix("..."),
+            help=text,
+        )
+        return
+    parser.add_argument(entry.name, nargs="?", default=_UNTYPED, type=_reader(entry), metavar=metavar, help=text)
+
+
 def _places(options_class: type[Any]) -> list[Entry]:
     """The options that are given by their place."""
     return [entry for entry in entries(options_class).values() if entry.place]
 
 
 def _reader(entry: Entry) -> Callable[[str], Any]:
-    return lambda value: _read(entry.flag, entry.kind, entry.choices, value)
+    return lambda value: _read(entry, value)
 
 
-def _read(typed: str, kind: Any, choices: Sequence[str], value: str) -> Any:
+def _read(entry: Entry, value: str) -> Any:
     """What a text stands for as the value of an option.
+
+    Raises:
+        OptionError: one line that names the option and says what it takes.
+    """
+    if entry.units:
+        return number_in(entry.flag, value, entry.units)
+    return _read_as(entry.flag, entry.kind, entry.choices, value)
+
+
+def _read_as(typed: str, kind: Any, choices: Sequence[str], value: str) -> Any:
+    """What a text stands for as a value of a kind.
 
     Raises:
         OptionError: one line that names the option and says what it takes.
@@ -267,6 +301,8 @@ def _read(typed: str, kind: Any, choices: Sequence[str], value: str) -> Any:
         return Path(value).expanduser()
     if kind == tuple[float, ...]:
         return _numbers(typed, value)
+    if kind == tuple[Path, ...]:
+        return tuple(_read_as(typed, Path, (), item.strip()) for item in value.split(","))
     if typing.get_origin(kind) is not tuple:
         return _checked(typed, choices, value)
     items = tuple(item.strip() for item in value.split(","))

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from gaprune.options.choices import TEXT_MODEL, Data, Device, SearchFrom, Stem
 from gaprune.options.fields import Options, check_fields, group, option, seed_option
-from gaprune.options.groups import ReadingOptions
+from gaprune.options.groups import LoudnessOptions, ReadingOptions
 from gaprune.options.models import check_model
 
 
@@ -94,6 +94,7 @@ class CompareOptions(Options):
     work: MethodOptions = group(MethodOptions, "methods")
     machine: TimingOptions = group(TimingOptions, "device")
     table: TableOptions = group(TableOptions, "directory")
+    screen: LoudnessOptions = group(LoudnessOptions, "screen")
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def check(self) -> None:

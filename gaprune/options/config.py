@@ -14,8 +14,11 @@ from typing import Any
 from gaprune.errors import OptionError
 from gaprune.options.fields import Entry, entries
 
-Read = Callable[[str, Any, Sequence[str], str], Any]
-"""What a text stands for: from an option's flag, kind, choices and text to the value."""
+RENAMED = {"recover": "again"}
+"""Tables that files of earlier versions may have, by the names that they have now."""
+
+Read = Callable[[Entry, str], Any]
+"""What a text stands for as the value of an option."""
 
 
 def read_config(path: Path, options_class: type[Any], read: Read) -> dict[str, Any]:
@@ -76,6 +79,8 @@ def _flat(path: Path, content: Mapping[str, Any], options_class: type[Any]) -> I
     known = entries(options_class)
     groups = [field.name for field in dataclasses.fields(options_class) if "group" in field.metadata]
     for name, value in content.items():
+        if isinstance(value, dict):
+            name = RENAMED.get(name, name)
         if name in groups and isinstance(value, dict):
             for inner, one in value.items():
                 if inner in known and known[inner].group != name:
@@ -107,7 +112,7 @@ def _value(entry: Entry, value: Any, read: Read) -> Any:
     if isinstance(value, bool):
         value = str(value).lower()
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return read(entry.flag, entry.kind, entry.choices, text)
+    return read(entry, text)
 
 
 def _lines(options_class: type[Any], given: Mapping[str, Any], prog: str) -> Iterator[str]:

@@ -12,12 +12,13 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, Union
 
 from gaprune.errors import OptionError, choice_error
+from gaprune.kinds import shown
 
 Made = TypeVar("Made")
 
@@ -37,6 +38,7 @@ def option(
     most: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> Any:
     """A dataclass field that is an option of a command.
 
@@ -53,8 +55,9 @@ def option(
         most: the largest valid number.
         above: what a number must be above.
         below: what a number must be below.
+        units: what a number may end with, see ``units.py``.
     """
-    told = {"help": help, "choices": choices, "metavar": metavar}
+    told = {"help": help, "choices": choices, "metavar": metavar, "units": units}
     bounds = {"least": least, "most": most, "above": above, "below": below}
     return dataclasses.field(default=default, metadata={**told, **bounds})
 
@@ -126,6 +129,11 @@ class Entry:
         if typing.get_origin(kind) is Literal:
             return typing.get_args(kind)
         return tuple(self.field.metadata["choices"] or ())
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """What its number may end with."""
+        return self.field.metadata.get("units") or {}
 
     def bound(self, which: str) -> Any:
         """A bound of ``option``, or ``None``."""
@@ -247,8 +255,9 @@ def check_fields(options: Options) -> None:
 def _check_words(entry: Entry, value: Any) -> None:
     """Raise ``OptionError`` where an option takes certain words, and this is none of them."""
     for word in value if isinstance(value, tuple) else (value,):
-        if entry.choices and word not in entry.choices:
-            raise choice_error(entry.name.replace("_", "-"), word, entry.choices)
+        if entry.choices and not (isinstance(word, str) and word in entry.choices):
+            told = word if isinstance(word, (str, int, float)) else shown(word)
+            raise choice_error(entry.name.replace("_", "-"), told, entry.choices)
 
 
 def _wrong(entry: Entry, value: Any, nouns: bool) -> str | None:
@@ -334,7 +343,7 @@ def _without_none(hint: Any) -> Any:
 def _jsonable(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    return [_jsonable(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _from_jsonable(value: Any, kind: Any) -> Any:

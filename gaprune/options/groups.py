@@ -14,15 +14,20 @@ from gaprune.options.choices import (
     Fitness,
     Genes,
     Importance,
+    LatencyRuntime,
+    Layers,
+    Log,
     LogLevel,
     Normalise,
     Precision,
     Recalibration,
     SearchFrom,
     Stem,
+    Tested,
 )
 from gaprune.options.fields import option, seed_option
 from gaprune.options.limits import HOTTEST
+from gaprune.options.units import SHARE, TIME
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class GenomeOptions:
     """What may be removed, and how the rest makes up for it."""
 
     genes: Genes = option("neurons", "what may be removed: neurons, connections or both")
+    layers: Layers = option("all", "whose outputs are neurons: all layers with weights, or conv, convolutions alone")
     connection_groups: int = option(1, "tie connections into real grouped convolutions of this many groups", least=1)
     round_to: int | None = option(None, "kept widths are multiples of this; none is 1 on CPU, 8 on CUDA", least=1)
     importance: Importance = option("obs", "what guides the operators: obs, l2, bn, taylor or random")
@@ -93,6 +99,14 @@ class GenomeOptions:
         "images, plain 0 and 1",
     )
     polish: bool = option(False, "re-solve the front's layers in turn against the original's outputs, without training")
+    recover: float | None = option(
+        None,
+        "time (60s, 2m) that each member of the front that loses a point or more is trained for, with the original as "
+        "teacher; it is handed out trained if the search images find it better",
+        metavar="TIME",
+        above=0,
+        units=TIME,
+    )
 
 
 @dataclass(frozen=True)
@@ -108,15 +122,41 @@ class FitnessOptions:
         1.0, f"that softens the answers divergence compares, above 0, at most {HOTTEST:g}", above=0, most=HOTTEST
     )
     precision: Precision = option("auto", "of the fitness: float32, bfloat16, or auto where the hardware multiplies it")
+    racing: float = option(
+        1.0,
+        "measuring a candidate stops once it is worse than a known network of no higher costs with this confidence, "
+        "image by image; 1 waits until it is certain",
+        least=0.5,
+        most=1,
+    )
     objectives: tuple[str, ...] = option(
-        ("accuracy", "flops"), "two or more of accuracy, loss, divergence, flops, params, size, package.module:NAME"
+        ("accuracy", "flops"),
+        "two or more of accuracy, loss, divergence, flops, params, size, latency, package.module:NAME",
     )
     max_flops: float | None = option(
-        None, "most FLOPs: up to 1 a share of the original's (0.5 is half), above 1 a count (1e6 is a million)"
+        None,
+        "most FLOPs: up to 1 a share of the original's (0.5 or 50% is half), above 1 a count (1e6 is a million)",
+        units=SHARE,
     )
-    max_params: float | None = option(None, "most parameters, a share or a count likewise")
-    max_size: float | None = option(None, "most bytes on disk, a share or a count likewise")
-    min_accuracy: float | None = option(None, "least accuracy on the search set, 0 to 1")
+    max_params: float | None = option(None, "most parameters, a share or a count likewise", units=SHARE)
+    max_size: float | None = option(None, "most bytes on disk, a share or a count likewise", units=SHARE)
+    min_accuracy: float | None = option(None, "least accuracy on the search set, 0 to 1", units=SHARE)
+
+
+@dataclass(frozen=True)
+class LatencyOptions:
+    """How long a network may take, and under which conditions that is measured."""
+
+    max_latency: str | None = option(
+        None, "most time for a batch: such as 5ms, 300us or 0.01s, or a share of the original's such as 0.5 or 50%"
+    )
+    latency_runtime: LatencyRuntime | None = option(
+        None,
+        "what runs networks that are timed: torch, compile (torch.compile), onnxruntime or onnxruntime-int8; none is "
+        "torch, where latency is asked for",
+    )
+    latency_batch: int = option(1, "images of a batch that is timed", least=1)
+    latency_threads: int | None = option(None, "CPU threads meanwhile; none is as many as of an evaluation", least=1)
 
 
 @dataclass(frozen=True)
@@ -203,7 +243,11 @@ class ClusterOptions:
 class RunOptions:
     """The run on disk, and which of its members is marked."""
 
-    pick: str = option("knee", "member to mark: knee, flops<=0.3, params<=0.5 or accuracy>=0.9")
+    pick: str = option("knee", "member to mark: knee, flops<=0.3, params<=0.5, accuracy>=0.9 or latency<=5ms")
+    tested: Tested = option(
+        "shown",
+        "members measured on the test images: shown (in the table, at most 15) or all",
+    )
     output: Path | None = option(None, "run directory; none is runs/<model>-<data>-<date>", metavar="DIR")
     resume: Path | None = option(None, "go on with this run", metavar="DIR")
     cache_dir: Path | None = option(
@@ -212,9 +256,22 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class ScreenOptions:
+class RecordOptions:
+    """What is written for other programs, on which results do not depend."""
+
+    log: Log = option("none", "event files of every generation, in tensorboard/ in the run: none, tensorboard")
+
+
+@dataclass(frozen=True)
+class LoudnessOptions:
+    """How much is shown, of which nothing on disk knows."""
+
+    quiet: bool = option(False, "say nothing but what is wrong; a new result's place is printed alone")
+    log_level: LogLevel = option("warning", "how much is logged")
+
+
+@dataclass(frozen=True)
+class ScreenOptions(LoudnessOptions):
     """What is shown, of which a run knows nothing."""
 
     all: bool = option(False, "show every network of the front in the table, not a choice over budgets")
-    quiet: bool = option(False, "say nothing but what is wrong; a search prints its run directory alone")
-    log_level: LogLevel = option("warning", "how much is logged")

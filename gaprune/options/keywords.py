@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from gaprune.errors import OptionError, choice_error
+from gaprune.kinds import SWITCH, Kind, check, shown
 from gaprune.options.fields import Entry, entries
+from gaprune.options.units import number_in
 
 PICK = "pick"
-"""Text that is told what it may be where it is read."""
+
+TEXTS = Kind("a list of names", lambda items: all(isinstance(one, str) for one in items))
 
 
 def from_keywords(options_class: type[Any], values: Mapping[str, Any], but: Collection[str] = ()) -> dict[str, Any]:
@@ -43,19 +46,32 @@ def _value(entry: Entry, value: Any) -> Any:
     """
     if value is None and type(None) in typing.get_args(entry.hint):
         return None
+    if entry.units and isinstance(value, str):
+        return number_in(entry.name.replace("_", "-"), value, entry.units)
     if entry.kind is Path:
         return Path(_of_kind(entry, value, (str, os.PathLike), "a path"))
-    if entry.kind is str and not entry.choices and entry.name != PICK:
-        return _of_kind(entry, value, str, "a text")
+    if entry.kind is bool:
+        check({entry.name: (value, SWITCH)})
+    if entry.kind is str and not isinstance(value, str):
+        if entry.choices:
+            raise choice_error(entry.name.replace("_", "-"), shown(value), entry.choices)
+        _of_kind(entry, value, str, _a_text(entry))
     if typing.get_origin(entry.kind) is not tuple:
         return value
     if entry.kind == tuple[float, ...] and isinstance(value, (int, float)):
         return (float(value),)
     what = "a number or a list of numbers" if entry.kind == tuple[float, ...] else "a list of names"
-    return tuple(_of_kind(entry, value, (list, tuple), what))
+    items = tuple(_of_kind(entry, value, (list, tuple), what))
+    if entry.kind == tuple[str, ...]:
+        check({entry.name: (items, TEXTS)})
+    return items
+
+
+def _a_text(entry: Entry) -> str:
+    return "a word such as knee or 'flops<=0.3'" if entry.name == PICK else "a text"
 
 
 def _of_kind(entry: Entry, value: Any, kind: Any, wanted: str) -> Any:
     if not isinstance(value, kind):
-        raise OptionError(f"{entry.name} must be {wanted}, got {value!r}")
+        raise OptionError(f"{entry.name} must be {wanted}, got {shown(value)}")
     return value

@@ -8,8 +8,8 @@ from typing import Any
 from gaprune.errors import OptionError, RunError
 from gaprune.options.choices import Data, names
 from gaprune.options.cli import differences
-from gaprune.options.fields import names_of, options_from_record, options_record
-from gaprune.options.groups import ClusterOptions, ScreenOptions
+from gaprune.options.fields import Options, names_of, options_from_record, options_record
+from gaprune.options.groups import ClusterOptions, RecordOptions, ScreenOptions
 from gaprune.options.search import ROUNDS, SearchOptions
 
 PLACES = names_of(ClusterOptions)
@@ -18,7 +18,7 @@ PLACES = names_of(ClusterOptions)
 ALWAYS = ("pick", "yes", "cache_dir", "data_dir", "checkpoint", *PLACES)
 """Options that a resumed search may be given anew; images and weights are compared by content."""
 
-MAY_CHANGE = ("generations", "polish", *ALWAYS)
+MAY_CHANGE = ("generations", "polish", "recover", "tested", *ALWAYS)
 """The same for a single search."""
 
 MAY_CHANGE_WITH_ROUNDS = ("rounds", *ALWAYS)
@@ -30,17 +30,24 @@ MAY_CHANGE_WITH_ITERATIONS = ("iterations", *ALWAYS)
 SETTLED = ("threads", "device", "round_to", "precision")
 """Options that a run has settled by itself where nobody said; a resumed one keeps what was settled."""
 
-OF_OLD = {"recalibration": "plain", "fitness": "accuracy", "fitness_temperature": 1.0}
+OF_OLD = {
+    "recalibration": "plain",
+    "racing": 1.0,
+    "tested": "all",
+    "layers": "conv",
+    "fitness": "accuracy",
+    "fitness_temperature": 1.0,
+}
 """What options were that a run's manifest does not name, because it was begun before they were there."""
 
-UNRECORDED = ("resume", *names_of(ScreenOptions))
+UNRECORDED = ("resume", *names_of(RecordOptions), *names_of(ScreenOptions))
 """Options of which a run knows nothing."""
 
 AUTO = "auto"
 
 
-def record(options: SearchOptions) -> dict[str, Any]:
-    """The options as JSON values for the manifest."""
+def record(options: Options) -> dict[str, Any]:
+    """The options as JSON values for a manifest, of a search or a comparison."""
     return {name: value for name, value in options_record(options).items() if name not in UNRECORDED}
 
 

@@ -15,18 +15,23 @@ from gaprune.options.groups import (
     GenomeOptions,
     ImageOptions,
     IterationOptions,
+    LatencyOptions,
     MachineOptions,
     NetworkOptions,
     ReadingOptions,
+    RecordOptions,
     RoundOptions,
     RunOptions,
     ScreenOptions,
 )
-from gaprune.options.limits import check_limits
+from gaprune.options.limits import check_latency, check_limits
 from gaprune.options.models import check_model
 
 ROUNDS = "rounds"
 """The algorithm that searches again and again, on the network that the search before left."""
+
+LATENCY = "latency"
+"""The objective that is timed."""
 
 ONLY_WITH_ITERATIONS = ("iteration_share", "iteration_epochs")
 
@@ -35,11 +40,14 @@ LIMITS_OF_ROUNDS = "--round-share says how much goes, and the loss decides what"
 NEVER_WITH_ROUNDS = {
     "generations": "use --rounds and --round-generations",
     "iterations": "rounds search again and again by themselves, see --rounds and --round-epochs",
+    "recover": "rounds train by themselves, see --round-epochs",
     "connection_groups": "rounds mask connections one by one",
+    "racing": "rounds have one objective, and rank all candidates by it",
     "max_flops": LIMITS_OF_ROUNDS,
     "max_params": LIMITS_OF_ROUNDS,
     "max_size": LIMITS_OF_ROUNDS,
     "min_accuracy": LIMITS_OF_ROUNDS,
+    **dict.fromkeys(names_of(LatencyOptions), LIMITS_OF_ROUNDS),
 }
 """Options that say nothing to rounds, each with what would be right."""
 
@@ -63,12 +71,14 @@ class SearchOptions(Options):
     reading: ReadingOptions = group(ReadingOptions, "photographs and normalisation")
     space: GenomeOptions = group(GenomeOptions, "what may be removed")
     fitness: FitnessOptions = group(FitnessOptions, "objectives and limits")
+    latency: LatencyOptions = group(LatencyOptions, "latency")
     evolution: EvolutionOptions = group(EvolutionOptions, "evolution")
-    recover: IterationOptions = group(IterationOptions, "search, recover, search again")
+    again: IterationOptions = group(IterationOptions, "search, recover, search again")
     paper_rounds: RoundOptions = group(RoundOptions, "the paper's rounds (--algorithm rounds)")
     machine: MachineOptions = group(MachineOptions, "device")
     cluster: ClusterOptions = group(ClusterOptions, "Ray")
     run: RunOptions = group(RunOptions, "run directory")
+    records: RecordOptions = group(RecordOptions, "records")
     screen: ScreenOptions = group(ScreenOptions, "screen")
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
@@ -83,6 +93,8 @@ class SearchOptions(Options):
         fitness = self.fitness
         check_limits(fitness.max_flops, fitness.max_params, fitness.max_size, fitness.min_accuracy)
         self._check_fitness()
+        check_latency(self.latency.max_latency)
+        self._check_latency()
         self._check_rounds()
         self._check_iterations()
         check_groups(self.space.genes, self.space.connection_groups)
@@ -114,6 +126,16 @@ class SearchOptions(Options):
         if "fitness_temperature" in self.given and "divergence" not in (fitness, *named):
             raise OptionError("fitness-temperature is of divergence alone: add --fitness divergence, or leave it out")
 
+    def _check_latency(self) -> None:
+        """What says nothing where nothing is timed."""
+        if self.run.resume is None and not wants_latency(self):
+            for name in ("latency_batch", "latency_threads"):
+                if name in self.given:
+                    raise OptionError(
+                        f"{_typed(name)} says nothing where nothing is timed: add --latency-runtime, "
+                        "--max-latency or the objective latency"
+                    )
+
     def _check_rounds(self) -> None:
         """What only the paper's rounds understand, and what they do not."""
         algorithm, rounds, population = self.evolution.algorithm, self.paper_rounds, self.evolution.population
@@ -132,17 +154,26 @@ class SearchOptions(Options):
 
     def _check_iterations(self) -> None:
         """What only several iterations understand, and what they do not."""
-        recover = self.recover
-        if not 0 < recover.iteration_share < 1:
-            raise OptionError(f"iteration-share must be between 0 and 1, got {recover.iteration_share}")
-        if recover.iterations == 1 and self.run.resume is None:
+        again = self.again
+        if not 0 < again.iteration_share < 1:
+            raise OptionError(f"iteration-share must be between 0 and 1, got {again.iteration_share}")
+        if again.iterations == 1 and self.run.resume is None:
             for name in ONLY_WITH_ITERATIONS:
                 if name in self.given:
                     raise OptionError(f"{_typed(name)} says nothing to a single search: add --iterations 2")
             if "epoch_images" in self.given and not self.paper_rounds.round_epochs:
                 raise OptionError("epoch-images says nothing where nothing is trained: add round-epochs or iterations")
-        if recover.iterations > 1 and self.space.connection_groups > 1:
+        if again.iterations > 1 and self.space.recover is not None:
+            raise OptionError("recover is for a single search: iterations train between searches, see iteration-epochs")
+        if again.iterations > 1 and self.space.connection_groups > 1:
             raise OptionError("iterations cannot prune networks with grouped convolutions again: leave one of them out")
+
+
+def wants_latency(options: SearchOptions) -> bool:
+    """Whether networks of the front are timed."""
+    asked = options.latency
+    by_name = LATENCY in options.fitness.objectives or str(options.run.pick).strip().startswith(LATENCY)
+    return by_name or asked.max_latency is not None or asked.latency_runtime is not None
 
 
 def check_rule(rule: str) -> None:

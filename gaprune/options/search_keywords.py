@@ -11,15 +11,18 @@ from gaprune.options.choices import (
     Backend,
     Compensation,
     Device,
-    Fitness,
     Genes,
     Importance,
+    LatencyRuntime,
+    Layers,
+    Log,
     LogLevel,
     Normalise,
     Precision,
     Recalibration,
     SearchFrom,
     Stem,
+    Tested,
 )
 
 
@@ -42,19 +45,24 @@ class SearchKeywords(TypedDict, total=False):
     std: Sequence[float] | float | None
     normalise: Normalise | None
     genes: Genes
+    layers: Layers
     connection_groups: int
     round_to: int | None
     importance: Importance
     compensation: Compensation
     recalibration: Recalibration
     polish: bool
-    fitness: Fitness
-    fitness_temperature: float
+    recover: float | str | None
     precision: Precision
-    max_flops: float | None
-    max_params: float | None
-    max_size: float | None
-    min_accuracy: float | None
+    racing: float
+    max_flops: float | str | None
+    max_params: float | str | None
+    max_size: float | str | None
+    min_accuracy: float | str | None
+    max_latency: str | None
+    latency_runtime: LatencyRuntime | None
+    latency_batch: int
+    latency_threads: int | None
     algorithm: Algorithm
     population: int
     generations: int
@@ -80,9 +88,11 @@ class SearchKeywords(TypedDict, total=False):
     gpus_per_worker: float | None
     max_retries: int
     pick: str
+    tested: Tested
     output: Path | str | None
     resume: Path | str | None
     cache_dir: Path | str | None
-    all: bool
+    log: Log
     quiet: bool
     log_level: LogLevel
+    all: bool

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from gaprune.options.choices import Data, Device, Stem
 from gaprune.options.fields import Options, check_fields, group, option, seed_option
-from gaprune.options.groups import ReadingOptions
+from gaprune.options.groups import LoudnessOptions, ReadingOptions
 from gaprune.options.models import check_model
 
 
@@ -70,6 +70,7 @@ class TrainOptions(Options):
     reading: ReadingOptions = group(ReadingOptions, "photographs and normalisation")
     training: TrainingOptions = group(TrainingOptions, "training")
     places: PlaceOptions = group(PlaceOptions, "places")
+    screen: LoudnessOptions = group(LoudnessOptions, "screen")
 
     def check(self) -> None:
         """Refuse what cannot be used, before anything is read.

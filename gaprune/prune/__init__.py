@@ -1,12 +1,20 @@
 """The engine: pruning graph, genome, compaction, costs. Knows networks, knows nothing of evolution."""
 
-from gaprune.prune.checking import checked_graph
+from gaprune.prune.checking import LEFT_BEFORE, checked_graph
 from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.compensate.polish import Polisher
 from gaprune.prune.compensate.statistics import Statistics, collect, consumers, images_wanted
 from gaprune.prune.compensate.statistics_store import load_statistics, save_statistics
-from gaprune.prune.cut.compact import Compactor, fill, fit_attributes, place_grouped, set_tensor
-from gaprune.prune.cut.costs import Costs, cost_model, count_flops
+from gaprune.prune.cut.compact import (
+    Compactor,
+    fill,
+    fit_attributes,
+    fit_numbers,
+    fitted_numbers,
+    place_grouped,
+    set_tensor,
+)
+from gaprune.prune.cut.costs import CostModel, Costs, cost_model, count_flops
 from gaprune.prune.cut.grouped import GroupedConvolution
 from gaprune.prune.cut.lineage import compose, present_kernels
 from gaprune.prune.cut.masks import Grouping, Masks
@@ -23,9 +31,11 @@ from gaprune.prune.rank.taylor import neuron_taylor
 from gaprune.prune.space import PruningSpace, SpaceOptions
 
 __all__ = [
+    "LEFT_BEFORE",
     "Anchors",
     "Compactor",
     "Compensator",
+    "CostModel",
     "Costs",
     "Graph",
     "GroupedConvolution",
@@ -48,6 +58,8 @@ __all__ = [
     "fill",
     "first_names",
     "fit_attributes",
+    "fit_numbers",
+    "fitted_numbers",
     "fold",
     "images_wanted",
     "importance_function",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +15,11 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from gaprune.errors import ModelError, first_line
 from gaprune.genome import Bits
-from gaprune.prune.cut.compact import Compactor, masked_network
+from gaprune.options import Layers
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.masked import masked_network
 from gaprune.prune.cut.masks import Masks
-from gaprune.prune.graph.graph import ChannelGroup, Graph, build_graph, without_groups
+from gaprune.prune.graph.graph import NAMED, ChannelGroup, Graph, build_graph, without_groups
 from gaprune.prune.graph.modes import evaluating
 from gaprune.prune.graph.tracing import BATCH
 from gaprune.prune.probing import random_advice, random_operators
@@ -25,42 +27,72 @@ from gaprune.prune.probing import random_advice, random_operators
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 """Largest relative difference that rounding may cause; a wrong graph is off by far more."""
 
+LEFT_BEFORE = "it was left whole when the run began"
+
 DIFFER = "compact and masked networks differ"
 
 logger = logging.getLogger(__name__)
 
 
-def checked_graph(model: nn.Module, image_shape: tuple[int, int, int]) -> Graph:
+def checked_graph(
+    model: nn.Module,
+    image_shape: tuple[int, int, int],
+    *,
+    layers: Layers = "all",
+    whole: Collection[str] = (),
+) -> Graph:
     """The pruning graph of ``model``, less the channel groups whose removal does not work out.
 
     Neurons are removed in three ways: a random half of all, to equal widths in all groups (where a forward that
     compares shapes takes another way), and all but one of each group. Compact and masked networks are compared in eval
     mode, and in a training mode in which batch norm and dropout rest, so that branches of ``self.training`` are seen.
-    When they differ or the compact one raises (a forward with widths written into it), groups are added one by one, and
-    those with which it goes wrong are left whole. Logs one warning for each layer left unpruned, with the reason.
+    When they differ or the compact one raises (a forward with widths written into it), groups are added by ever smaller
+    halves, and those with which it goes wrong are left whole. Logs one warning for each reason, with the layers that
+    it leaves unpruned.
+
+    Args:
+        model: the network.
+        image_shape: (C, H, W) of one input image.
+        layers: whose outputs are neurons: ``all`` that have weights, or ``conv``, convolutions alone.
+        whole: layers whose groups stay whole in any case: what an earlier version left so.
 
     Raises:
         ModelError: the network cannot be traced, answers at random, or nothing remains that may be removed.
     """
-    graph = build_graph(model, image_shape)
+    graph = build_graph(model, image_shape, layers=layers)
+    left = {group.name: LEFT_BEFORE for group in graph.groups if not set(whole).isdisjoint(group.producers)}
+    if left:
+        graph = without_groups(graph, left)
     example = _example(model, image_shape)
     if _Check(model, graph, example)(graph.groups) is not None:
         _check_repeats(model, example)
         graph = _without_failing(model, graph, example)
+    by_reason: dict[str, list[str]] = {}
     for layer, why in graph.unpruned:
-        logger.warning("left unpruned: %s: %s", layer, why)
+        by_reason.setdefault(why, []).append(layer)
+    for why, found in by_reason.items():
+        more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        logger.warning("left unpruned: %s%s: %s", ", ".join(found[:NAMED]), more, why)
     return graph
 
 
 def _without_failing(model: nn.Module, graph: Graph, example: Tensor) -> Graph:
     """The graph without those groups with which, beside the ones before them, removal goes wrong."""
     check, kept, reasons = _Check(model, graph, example), list[ChannelGroup](), dict[str, str]()
-    for group in graph.groups:
-        reason = check((*kept, group))
+
+    def add(groups: tuple[ChannelGroup, ...]) -> None:
+        reason = check((*kept, *groups))
         if reason is None:
-            kept.append(group)
+            kept.extend(groups)
+        elif len(groups) == 1:
+            reasons[groups[0].name] = reason
         else:
-            reasons[group.name] = reason
+            add(groups[: len(groups) // 2])
+            add(groups[len(groups) // 2 :])
+
+    half = len(graph.groups) // 2
+    for groups in (graph.groups[:half], graph.groups[half:]) if half else (graph.groups,):
+        add(groups)
     less = without_groups(graph, reasons)
     reason = _Check(model, less, example)(less.groups) if kept else None
     if not kept or reason is not None:

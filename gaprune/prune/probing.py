@@ -10,16 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gaprune.errors import ModelError, first_line
+from gaprune.errors import ModelError, first_line, one_line
 from gaprune.prune.graph.foreign import plain_tensors
-from gaprune.prune.graph.graph import NO_CONVOLUTION
+from gaprune.prune.graph.graph import NO_LAYER
 from gaprune.prune.graph.modes import evaluating
 
 TOLERANCE = 1e-3
 """Largest relative difference between an image's logits alone and beside another: rounding, and no more."""
 
 _DROPOUT = ("bernoulli", "dropout")
-_CONVOLUTION = "convolution"
+_LAYERS = ("convolution", "mm")
+"""Parts of the names of what layers with weights run: linear ones are products of matrices."""
 
 
 class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -154,7 +155,7 @@ def _check_output(found: Any, count: int, wanted: Probe) -> None:
 def in_words(found: Any) -> str:
     """What a network gave that is no tensor."""
     if isinstance(found, Mapping):
-        return f"{type(found).__name__} with {', '.join(map(str, list(found)[:4]))}"
+        return f"{type(found).__name__} with {one_line(', '.join(map(str, list(found)[:4])))}"
     if isinstance(found, tuple | list):
         return f"{type(found).__name__} of {len(found)}"
     return type(found).__name__
@@ -171,8 +172,8 @@ def _wrap(found: Any) -> str:
 
 
 def _check_operators(seen: _Seen, wanted: Probe) -> None:
-    if not any(_CONVOLUTION in name for name in seen.names):
-        raise ModelError(NO_CONVOLUTION.format(wanted.name))
+    if not any(part in name for name in seen.names for part in _LAYERS):
+        raise ModelError(NO_LAYER.format(wanted.name))
 
 
 def _given_copies(model: nn.Module, images: Tensor, wanted: Probe) -> list[str]:

@@ -13,7 +13,7 @@ from gaprune.genome import Bits, Floats, Genome, Layout, Section, Shares, bent
 from gaprune.options import Genes, check_groups, names
 from gaprune.prune.cut.coclustering import group_channels
 from gaprune.prune.cut.costs import CostModel
-from gaprune.prune.cut.masks import Grouping, Masks
+from gaprune.prune.cut.masks import Grouping, Masks, along
 from gaprune.prune.graph.graph import Graph, Layer
 from gaprune.prune.rank.importance import Importance
 from gaprune.prune.rank.ladder import build_ladder
@@ -108,7 +108,7 @@ class PruningSpace:
         kept = np.append(self._neurons(mended), True)
         for layer, section in self._connection_sections():
             genes = mended[section.slice]
-            rows, columns = kept[layer.outputs], kept[layer.inputs]
+            rows, columns = along(kept, layer.outputs), along(kept, layer.inputs)
             if self._tied:
                 genes[:] = genes | (not _divides(self.options.connection_groups, rows, columns))
             else:
@@ -120,7 +120,7 @@ class PruningSpace:
         found = np.ones(self._layout.size, dtype=np.bool_)
         kept = np.append(self._neurons(bits), True)
         for layer, section in [] if self._tied else self._connection_sections():
-            possible = kept[layer.outputs][:, None] & kept[layer.inputs][None, :]
+            possible = along(kept, layer.outputs)[:, None] & along(kept, layer.inputs)[None, :]
             found[section.slice] = (possible & self._present.get(layer.weight, True)).reshape(-1)
         return found
 

@@ -3,6 +3,7 @@
 from gaprune.recovery.members import Tuner, update_table
 from gaprune.recovery.network import GENTLER, Recovered, distillation, gentle_recipe, recover
 from gaprune.recovery.shared import SharedTuner
+from gaprune.recovery.timed import recover_front
 
 __all__ = [
     "GENTLER",
@@ -12,5 +13,6 @@ __all__ = [
     "distillation",
     "gentle_recipe",
     "recover",
+    "recover_front",
     "update_table",
 ]

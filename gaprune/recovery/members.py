@@ -217,11 +217,19 @@ def keep(tuner: Tuner, member: Member, made: Recovered, fingerprint: str) -> Non
         _hand_out(tuner, member, record)
     note_training(home, record)
     update_table(run)
-    outcome = "kept" if better else "no better than before on the search images, not kept"
+    outcome = "kept" if better else f"no better than before on the search images, not kept: {_advice(tuner, made)}"
     tuner.reporter.say(
         f"member {member.row.index}: search {_percent(now.search_accuracy)} -> {_percent(made.found.accuracy)}, "
         f"test {_percent(now.test_accuracy)} -> {_percent(made.tested)}, {duration(made.seconds)}: {outcome}"
     )
+
+
+def _advice(tuner: Tuner, made: Recovered) -> str:
+    """What to try after a training that did a member no good: longer where it still rose, else gentler."""
+    epochs, course = tuner.recipe.epochs, [record.accuracy for record in made.records]
+    if len(course) < 2 or course[-1] > course[0]:
+        return f"train longer (--epochs {2 * epochs} or more), or on more images (--epoch-images)"
+    return f"train more gently (--lr {tuner.recipe.lr / 4:.2g}), or longer (--epochs {2 * epochs} or more)"
 
 
 def update_table(run: RunDirectory) -> list[FrontRow]:

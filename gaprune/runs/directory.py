@@ -31,6 +31,8 @@ PARTS = {"round": "a round", "iteration": "an iteration"}
 """What marks a manifest as that of a part of a run, and begins the name of its directory; each in words."""
 SECONDS = "wall_seconds"
 """Of the manifest: wall time of the work in this directory, added up over all sessions."""
+STAGES = "stage_seconds"
+"""Of the manifest: what the stages of a search have taken, by name."""
 
 _LEFTOVER = re.compile(rf"\.({re.escape(MANIFEST_NAME)}|{re.escape(HOLDER_NAME)})\.\d+\.tmp")
 """What a process leaves that is killed while it starts a run."""
@@ -118,6 +120,20 @@ class RunDirectory:
             values[SECONDS] = round(self._manifest[SECONDS] + now - max(since, self._counted_to), 3)
         self.update_manifest(**values)
         self._counted_to = now
+
+    def note_stage(self, name: str, since: float) -> None:
+        """Add to the manifest what a stage of the work has taken, over all sessions that come to the stage's end.
+
+        Args:
+            name: of the stage, in words.
+            since: reading of ``time.perf_counter`` when this process began it.
+
+        Raises:
+            RunError: the manifest cannot be written; the old one stays.
+        """
+        stages = dict(self._manifest.get(STAGES, {}))
+        stages[name] = round(stages.get(name, 0.0) + time.perf_counter() - since, 3)
+        self.update_manifest(**{STAGES: stages})
 
     def save_state(self, number: int, arrays: Mapping[str, NDArray[Any]], meta: dict[str, Any]) -> None:
         """Save where the search stands after generation ``number``; the last three states are kept.

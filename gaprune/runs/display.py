@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gaprune.runs.files import atomic_write
-from gaprune.runs.front import FLOPS_NOTE, Baseline, FrontRow
+from gaprune.runs.front import FLOPS_NOTE, Baseline, FrontRow, Timed
 from gaprune.runs.tables import markdown
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ _HEADINGS = (
 )
 _BEFORE = ("before\nsearch %", "before\ntest %")
 """Further columns, of a front with a member that was fine-tuned."""
+
+_TIMES = ("ms", "ms\nleft %")
+"""Further columns, of a front that was timed."""
 
 _LEFT_ALIGNED = ("", SAVED)
 
@@ -77,6 +80,7 @@ def front_table(
     baseline: Baseline | None = None,
     picked: FrontRow | None = None,
     every: bool = False,
+    timed: Timed | None = None,
 ) -> Table:
     """The front as a table for a terminal: the original first, the picked network marked and bold.
 
@@ -85,17 +89,18 @@ def front_table(
         baseline: the original network.
         picked: the row to mark.
         every: whether to show all rows of a long front, and not only those of ``over_budgets``.
+        timed: how its rows were timed, where they were.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     # narrow enough for 80 columns
     shown = list(rows) if every else over_budgets(rows, picked)
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0, caption=_note(shown, rows))
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0, caption=_note(shown, rows, timed))
     table.caption_justify = "left"
     for heading in _headings(rows):
         table.add_column(heading, justify="left" if heading in _LEFT_ALIGNED else "right")
-    for cells in _cells(shown, baseline, picked, trained=_is_trained(rows)):
+    for cells in _cells(shown, rows, baseline, picked, timed):
         table.add_row(*cells, style="bold" if cells[0].endswith(PICKED) else None)
     return table
 
@@ -106,13 +111,14 @@ def plain_table(
     baseline: Baseline | None = None,
     picked: FrontRow | None = None,
     every: bool = False,
+    timed: Timed | None = None,
 ) -> str:
     """The same table as Markdown, with a closing line break. Arguments as of ``front_table``."""
     shown = list(rows) if every else over_budgets(rows, picked)
     headings = [heading.replace("\n", " ") for heading in _headings(rows)]
     words = [place for place, heading in enumerate(headings) if heading in _LEFT_ALIGNED]
-    table = markdown(headings, _cells(shown, baseline, picked, trained=_is_trained(rows)), text=words)
-    return f"{table}\n\n{_note(shown, rows)}\n"
+    table = markdown(headings, _cells(shown, rows, baseline, picked, timed), text=words)
+    return f"{table}\n\n{_note(shown, rows, timed)}\n"
 
 
 def plot_front(
@@ -220,21 +226,32 @@ def _is_trained(rows: Sequence[FrontRow]) -> bool:
     return any(row.trained_epochs for row in rows)
 
 
+def _is_timed(rows: Sequence[FrontRow]) -> bool:
+    return any(row.latency is not None for row in rows)
+
+
 def _headings(rows: Sequence[FrontRow]) -> tuple[str, ...]:
-    return (*_HEADINGS[:1], *(_BEFORE if _is_trained(rows) else ()), *_HEADINGS[1:])
+    found = (*_HEADINGS[:1], *(_BEFORE if _is_trained(rows) else ()), *_HEADINGS[1:])
+    after = found.index("params")
+    return (*found[:after], *(_TIMES if _is_timed(rows) else ()), *found[after:])
 
 
-def _note(shown: Sequence[FrontRow], rows: Sequence[FrontRow]) -> str:
+def _note(shown: Sequence[FrontRow], rows: Sequence[FrontRow], timed: Timed | None) -> str:
+    notes = FLOPS_NOTE if timed is None else f"{FLOPS_NOTE} ms a batch: {timed.conditions}."
     if len(shown) == len(rows):
-        return FLOPS_NOTE
+        return notes
     which = f"{len(shown)} of {len(rows)} networks, the most accurate on the search set within budgets of FLOPs"
-    return f"{which}: front.csv has all, --all shows them. {FLOPS_NOTE}"
+    return f"{which}: front.csv has all, --all shows them. {notes}"
 
 
 def _cells(
-    rows: Sequence[FrontRow], baseline: Baseline | None, picked: FrontRow | None, *, trained: bool
+    shown: Sequence[FrontRow],
+    rows: Sequence[FrontRow],
+    baseline: Baseline | None,
+    picked: FrontRow | None,
+    timed: Timed | None,
 ) -> list[tuple[str, ...]]:
-    lines = []
+    trained, by_time, lines = _is_trained(rows), _is_timed(rows), []
     if baseline is not None:
         lines.append(
             (
@@ -245,6 +262,7 @@ def _cells(
                 "",
                 plain_number(baseline.flops),
                 share_left(1.0),
+                *(_time_cells(None if timed is None else timed.seconds, 1.0) if by_time else ()),
                 plain_number(baseline.params),
                 share_left(1.0),
                 f"{baseline.size_mb:.2f}",
@@ -252,10 +270,12 @@ def _cells(
             )
         )
     marked = None if picked is None else picked.index
-    return lines + [_row_cells(row, baseline, row.index == marked, trained) for row in rows]
+    return lines + [_row_cells(row, baseline, row.index == marked, trained, by_time) for row in shown]
 
 
-def _row_cells(row: FrontRow, baseline: Baseline | None, is_picked: bool, trained: bool) -> tuple[str, ...]:
+def _row_cells(
+    row: FrontRow, baseline: Baseline | None, is_picked: bool, trained: bool, by_time: bool
+) -> tuple[str, ...]:
     lost = None if baseline is None else points_lost(row, baseline)
     before = (_percent(row.search_accuracy_before, 2), _percent(row.test_accuracy_before, 2))
     return (
@@ -266,11 +286,18 @@ def _row_cells(row: FrontRow, baseline: Baseline | None, is_picked: bool, traine
         "" if lost is None else f"{lost:.2f}",
         plain_number(row.flops),
         share_left(row.flops_share),
+        *(_time_cells(row.latency, row.latency_share) if by_time else ()),
         plain_number(row.params),
         share_left(row.params_share),
         f"{row.size_mb:.2f}",
         row.path.removeprefix("front/"),
     )
+
+
+def _time_cells(seconds: float | None, share: float | None) -> tuple[str, str]:
+    if seconds is None or share is None:
+        return "", ""
+    return f"{1e3 * seconds:.3g}", share_left(share)
 
 
 def _percent(share: float | None, digits: int) -> str:

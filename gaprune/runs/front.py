@@ -38,6 +38,8 @@ _COLUMNS = (
 _OBJECTIVE = "objective_"
 _TRAINED = ("trained_epochs", "search_accuracy_before", "test_accuracy_before")
 """Further columns, of a front with a member that was fine-tuned."""
+_TIMED = ("latency", "latency_share")
+"""Further columns, of a front that was timed."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,19 @@ class Baseline:
 
 
 @dataclass(frozen=True)
+class Timed:
+    """How a front was timed.
+
+    Attributes:
+        conditions: runtime, batch, threads and hardware, in words.
+        seconds: of a batch, by the original.
+    """
+
+    conditions: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class FrontRow:
     """One network of the front.
 
@@ -79,6 +94,8 @@ class FrontRow:
         trained_epochs: of the fine-tuning whose weights lie there; 0 when the search's own do.
         search_accuracy_before: top-1 on the search set before fine-tuning; ``None`` without any.
         test_accuracy_before: top-1 on the test set before it.
+        latency: seconds of a batch, under the conditions that the manifest names; ``None`` where nobody asked.
+        latency_share: of the original's.
     """
 
     index: int
@@ -96,6 +113,8 @@ class FrontRow:
     trained_epochs: int = 0
     search_accuracy_before: float | None = None
     test_accuracy_before: float | None = None
+    latency: float | None = None
+    latency_share: float | None = None
 
     @property
     def home(self) -> str:
@@ -168,10 +187,11 @@ def write_csv(rows: list[FrontRow], path: Path) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     trained = _TRAINED if any(row.trained_epochs for row in rows) else ()
-    writer.writerow([*_COLUMNS, *(_OBJECTIVE + name for name in names), *trained])
+    further = (*trained, *(_TIMED if any(row.latency is not None for row in rows) else ()))
+    writer.writerow([*_COLUMNS, *(_OBJECTIVE + name for name in names), *further])
     for row in rows:
         objectives = (repr(float(row.objectives[name])) for name in names)
-        writer.writerow([*_fields(row), *objectives, *(_plain(getattr(row, name)) for name in trained)])
+        writer.writerow([*_fields(row), *objectives, *(_plain(getattr(row, name)) for name in further)])
     atomic_write(path, text.getvalue().encode())
 
 
@@ -244,4 +264,6 @@ def _row(record: dict[str, str]) -> FrontRow:
         trained_epochs=int(record.get(_TRAINED[0], "0")),
         search_accuracy_before=_fraction(record.get(_TRAINED[1], "")),
         test_accuracy_before=_fraction(record.get(_TRAINED[2], "")),
+        latency=_fraction(record.get(_TIMED[0], "")),
+        latency_share=_fraction(record.get(_TIMED[1], "")),
     )

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gaprune.errors import OptionError
+from gaprune.kinds import Kind, check
+from gaprune.options import latency_limit
 from gaprune.runs.front import SHORT, FrontRow
 
 ALL = "all"
-FORMS = ("knee", "flops<=SHARE", "params<=SHARE", "accuracy>=SHARE")
+_HOLDS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+FORMS = ("knee", "flops<=SHARE", "params<=SHARE", "accuracy>=SHARE", "latency<=5ms")
 _NAME = re.compile(rf"[0-9a-f]{{{SHORT},}}(-[a-z]+[0-9]*)?")
-_BOUND = re.compile(r"(?:(flops|params)\s*<=|(accuracy)\s*>=)\s*([0-9.]+)\s*(%?)")
+_BOUND = re.compile(r"(?:(flops|params)\s*(<=?)|(accuracy)\s*(>=?))\s*([0-9.]+)\s*(%?)")
+_LATENCY = re.compile(r"latency\s*(<=?)\s*([^<=].*)")
+_SHARE = re.compile(r"[0-9.]+\s*%?")
 
 
 def check_rule(rule: str) -> None:
@@ -23,7 +34,7 @@ def check_rule(rule: str) -> None:
     """
     if not isinstance(rule, str):
         raise OptionError(f"pick must be a word such as knee or 'flops<=0.3', got {rule!r}")
-    if rule != "knee":
+    if rule != "knee" and _latency_bound(rule) is None:
         _bound(rule)
 
 
@@ -64,10 +75,33 @@ def check_choice(choice: str) -> None:
             _check_part(part)
 
 
+def check_one(choice: str) -> None:
+    """Whether ``choose_one`` will understand a member's name, index or rule, before there is a front.
+
+    Raises:
+        OptionError: it does not; the valid forms are listed.
+    """
+    check_choice(choice)
+    if choice.strip() == ALL or len(_parts(choice)) > 1:
+        raise OptionError(f"pick must be one member here, such as knee or 3, got {choice!r}")
+
+
+def choose_one(rows: Sequence[FrontRow], choice: str) -> FrontRow:
+    """The member that an index, a name or a rule stands for, as ``choose`` has them.
+
+    Raises:
+        OptionError: a malformed choice, no such member, or nothing within a bound.
+    """
+    check_one(choice)
+    return choose(rows, choice)[0]
+
+
 def _check_part(part: str) -> None:
     try:
         check_rule(part)
     except OptionError:
+        if _SHARE.fullmatch(part):
+            raise
         forms = ", ".join((ALL, "an index such as 3", *FORMS, "a name such as 3fa9c2e1"))
         raise OptionError(f"unknown choice {part!r}: choose {forms}, or several separated by commas") from None
 
@@ -114,40 +148,74 @@ def pick(rows: Sequence[FrontRow], rule: str) -> FrontRow:
         rows: the front, in any order.
         rule: ``knee``: farthest above the chord between the front's ends, in accuracy and FLOPs normalised
             to their ranges. ``flops<=0.3``, ``params<=0.5`` (share of the original, or ``30%``): the most
-            accurate within. ``accuracy>=0.9``: the fewest FLOPs within.
+            accurate within. ``accuracy>=0.9``: the fewest FLOPs within. ``latency<=5ms`` (or ``300us``, or a share of
+            the original's time such as ``50%``): the most accurate within, where the run was timed.
+            ``<`` and ``>`` leave the bound itself out.
 
     Raises:
-        OptionError: a malformed rule (the valid forms are listed), an empty front, or nothing within the
-            bound (the nearest value is named).
+        OptionError: a malformed rule (the valid forms are listed), an empty front, nothing within the bound (the
+            nearest value is named), or a bound of latency where nothing was timed.
     """
+    check({"rows": (rows, Kind("the rows of a front", _is_front))})
     check_rule(rule)
     if not rows:
         raise OptionError(f"cannot pick by {rule!r}: the front is empty")
     if rule == "knee":
         return _knee(rows)
-    name, limit = _bound(rule)
+    latency = _latency_bound(rule)
+    if latency is not None:
+        return _within_latency(rows, rule, *latency)
+    name, holds, limit = _bound(rule)
     values = [_value(row, name) for row in rows]
-    if name == "accuracy":
-        within = [row for row, value in zip(rows, values, strict=True) if value >= limit]
-        nearest = max(values)
-    else:
-        within = [row for row, value in zip(rows, values, strict=True) if value <= limit]
-        nearest = min(values)
+    within = [row for row, value in zip(rows, values, strict=True) if holds(value, limit)]
+    nearest = max(values) if name == "accuracy" else min(values)
     if not within:
         raise OptionError(f"no network of the front has {rule}: the nearest has {name} {nearest:.4g}")
     return min(within, key=_fewest_flops if name == "accuracy" else _most_accurate)
 
 
-def _bound(rule: str) -> tuple[str, float]:
+def _latency_bound(rule: str) -> tuple[Callable[[float, float], bool], float, bool] | None:
+    """Comparison and limit of a rule about latency, and whether it is a share; ``None`` for other rules."""
+    match = _LATENCY.fullmatch(rule.strip())
+    if match is None:
+        return None
+    try:
+        return _HOLDS[match[1]], *latency_limit(match[2])
+    except ValueError as error:
+        raise OptionError(f"unknown rule {rule!r} to pick by: latency is bounded by {error}") from None
+
+
+def _within_latency(
+    rows: Sequence[FrontRow], rule: str, holds: Callable[[float, float], bool], limit: float, share: bool
+) -> FrontRow:
+    timed = [(row.latency_share if share else row.latency, row) for row in rows]
+    known = [(value, row) for value, row in timed if value is not None]
+    if not known:
+        raise OptionError(f"cannot pick by {rule!r}: the run was not timed, search with --latency-runtime torch, say")
+    within = [row for value, row in known if holds(value, limit)]
+    if not within:
+        least = min(value for value, _ in known)
+        told = f"{least:.1%} of the original's" if share else f"{1e3 * least:.3g} ms"
+        raise OptionError(f"no network of the front has {rule}: the nearest has latency {told}")
+    return min(within, key=_most_accurate)
+
+
+def _is_front(rows: object) -> bool:
+    return isinstance(rows, (list, tuple)) and all(isinstance(row, FrontRow) for row in rows)
+
+
+def _bound(rule: str) -> tuple[str, Callable[[float, float], bool], float]:
     match = _BOUND.fullmatch(rule.strip())
     try:
-        limit = float(match[3]) / (100 if match[4] else 1) if match else math.nan
+        limit = float(match[5]) / (100 if match[6] else 1) if match else math.nan
     except ValueError:
         limit = math.nan
     if match is None or not 0 <= limit <= 1:
         advice = f"choose one of {', '.join(FORMS)} (a share is 0 to 1, or such as 30%)"
+        if _SHARE.fullmatch(rule.strip()):
+            advice = f"of what? flops<={rule.strip()}, params<={rule.strip()} or accuracy>={rule.strip()}"
         raise OptionError(f"unknown rule {rule!r} to pick by: {advice}")
-    return match[1] or match[2], limit
+    return match[1] or match[3], _HOLDS[match[2] or match[4]], limit
 
 
 def _value(row: FrontRow, name: str) -> float:

@@ -2,24 +2,27 @@
 
 from gaprune.session.backends import MakeBackend, open_backend, started
 from gaprune.session.callbacks import Callback, Generation, check_callbacks, of_a_callback
-from gaprune.session.engine import Origin, first, make_evaluator
+from gaprune.session.engine import Left, Origin, first, make_evaluator
 from gaprune.session.images import in_hand, load_images, normalised, reading, search_size, split_images
 from gaprune.session.job import Before, Job, check_names, find_baseline, prepare, statistics_key
 from gaprune.session.logged import logged_outcomes
 from gaprune.session.loop import FLOPS_LEVELS, Found, run_search
-from gaprune.session.own import Own, check_kinds
+from gaprune.session.own import Own, check_kinds, data_options, opened
 from gaprune.session.statistics_cache import NAME, Kept
+from gaprune.session.timing import SECONDS_OF_ORIGINAL, make_clock
 from gaprune.session.workload import Pieces, Workload
 
 __all__ = [
     "FLOPS_LEVELS",
     "NAME",
+    "SECONDS_OF_ORIGINAL",
     "Before",
     "Callback",
     "Found",
     "Generation",
     "Job",
     "Kept",
+    "Left",
     "MakeBackend",
     "Origin",
     "Own",
@@ -28,15 +31,18 @@ __all__ = [
     "check_callbacks",
     "check_kinds",
     "check_names",
+    "data_options",
     "find_baseline",
     "first",
     "in_hand",
     "load_images",
     "logged_outcomes",
+    "make_clock",
     "make_evaluator",
     "normalised",
     "of_a_callback",
     "open_backend",
+    "opened",
     "prepare",
     "reading",
     "run_search",

@@ -26,6 +26,7 @@ class Generation:
             ``accuracy`` and ``loss`` on the search set, ``flops``, ``params``, ``size`` and the objectives' values.
         hypervolume: of the front, to the objectives' reference values; 0 while no network keeps to the constraints.
         seconds: since this process began the search.
+        original_flops: FLOPs of the whole network, which budgets are shares of.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Generation:
     front: tuple[dict[str, float], ...]
     hypervolume: float
     seconds: float
+    original_flops: int
 
 
 Callback = Callable[[Generation], object]

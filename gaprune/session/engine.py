@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from gaprune.data import ImageData, ImageSet, Splits
-from gaprune.errors import OptionError
+from gaprune.data import ImageData, ImageSet, Splits, interleaved
 from gaprune.evaluate import DIVERGENCE, Answers, Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
 from gaprune.evolve import largest_cost
 from gaprune.genome import Bits
-from gaprune.options import SearchOptions
+from gaprune.options import Layers, SearchOptions, latency_limit
 from gaprune.progress import Reporter
 from gaprune.prune import (
     Compensator,
@@ -33,7 +32,10 @@ from gaprune.prune import (
 )
 from gaprune.runs import MEGABYTE
 from gaprune.runs import Baseline as Original
+from gaprune.runtimes import Clock
+from gaprune.session.reach import check_costs, check_reach
 from gaprune.session.statistics_cache import Kept
+from gaprune.session.timing import make_clock
 from gaprune.training import bfloat16_pays
 
 CUDA_ROUND_TO = 8
@@ -61,6 +63,19 @@ class Origin:
     answers: Answers | None = None
 
 
+@dataclass(frozen=True)
+class Left:
+    """What a run that goes on could prune when it began.
+
+    Attributes:
+        neurons: how many.
+        layers: those that it left whole, at least in part.
+    """
+
+    neurons: int
+    layers: tuple[str, ...]
+
+
 def space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
     """How genomes are laid out on a device.
 
@@ -71,10 +86,13 @@ def space_options(options: SearchOptions, device: torch.device) -> SpaceOptions:
     return SpaceOptions(options.space.genes, round_to, options.space.connection_groups)
 
 
-def constraints(options: SearchOptions) -> Constraints:
+def constraints(options: SearchOptions, clock: Clock | None = None) -> Constraints:
     """What members should keep to; ``OptionError`` for a limit that says nothing."""
-    limits = options.fitness
-    return Constraints(limits.max_flops, limits.max_params, limits.max_size, limits.min_accuracy)
+    limits, latency = options.fitness, None
+    if clock is not None and options.latency.max_latency is not None:
+        limit, share = latency_limit(options.latency.max_latency)
+        latency = limit if share else limit / clock.reference
+    return Constraints(limits.max_flops, limits.max_params, limits.max_size, limits.min_accuracy, latency)
 
 
 def make_evaluator(
@@ -86,6 +104,10 @@ def make_evaluator(
     reporter: Reporter,
     kept: Kept,
     origin: Origin | None = None,
+    *,
+    threads: int | None = None,
+    timed: dict[str, Any] | None = None,
+    left: Left | None = None,
 ) -> Evaluator:
     """Trace the network, find its statistics and make the function from genome to outcome.
 
@@ -98,20 +120,28 @@ def make_evaluator(
         reporter: told how long statistics take.
         kept: statistics of an earlier preparation.
         origin: what ``model`` was pruned from, if it was; candidates are compared with that.
+        threads: CPU threads of an evaluation.
+        timed: what the manifest of a run that goes on says of latency.
+        left: what stayed whole when the run began, if it goes on.
 
     Raises:
         ModelError: the network cannot be pruned.
         OptionError: no network can keep to a constraint.
     """
+    if options.fitness.racing < 1:
+        splits = replace(splits, search=_fair(splits.search, options.evolution.seed))
     reporter.say("graph: tracing the network, and checking it with half of its channels gone")
-    graph = checked_graph(model, data.image_shape)
+    graph = _graph(model, data, options.space.layers, left)
     costs = cost_model(model, graph, data.image_shape)
-    statistics = kept.statistics(lambda: _statistics(options, model, graph, data, splits.calibration, reporter))
     space_form = space_options(options, splits.search.images.device)
+    if origin is None:
+        check_costs(model, graph, costs, constraints(options), space_form)
+    statistics = kept.statistics(lambda: _statistics(options, model, graph, data, splits.calibration, reporter))
     free_kernels = space_form.genes != "neurons" and space_form.connection_groups == 1
     score = importance_function(options.space.importance)
     importance = score(model, graph, statistics, kernels=free_kernels, reporter=reporter)
     space = PruningSpace(graph, costs, importance, space_form, None if origin is None else origin.kernels)
+    answers = _answers(options, model, data, splits, objectives) if origin is None else origin.answers
     task = FitnessTask(
         search=splits.search,
         calibration=first(splits.calibration, options.images.calibration_size).loaded(),
@@ -120,7 +150,11 @@ def make_evaluator(
         classes=len(data.classes),
         batch_size=options.machine.batch_size,
         half=precision(options, splits.search.images.device) == "bfloat16",
-        answers=_answers(options, model, data, splits, objectives) if origin is None else origin.answers,
+        answers=answers,
+        racing=options.fitness.racing,
+    )
+    clock = make_clock(
+        options, model, graph, data, splits, objectives, threads or torch.get_num_threads(), reporter, timed
     )
     compensator = None
     if options.space.compensation != "none":
@@ -131,11 +165,12 @@ def make_evaluator(
         task,
         objectives,
         compensator,
-        constraints(options),
+        constraints(options, clock),
         None if origin is None else origin.costs,
         statistics.anchors if options.space.recalibration == "anchored" else None,
+        clock,
     )
-    _check_within_reach(evaluator)
+    check_reach(space, evaluator.constraints)
     return evaluator
 
 
@@ -149,22 +184,25 @@ def _answers(
     return Answers.of(model, splits.search, data.mean, data.std, batch_size=size, temperature=temperature)
 
 
+def _fair(images: ImageSet, seed: int) -> ImageSet:
+    """The same images in an order in which each rung of a race is a fair sample of the classes."""
+    return images.select(interleaved(images.labels, seed=seed).to(images.labels.device))
+
+
+def _graph(model: nn.Module, data: ImageData, layers: Layers, left: Left | None) -> Graph:
+    """The pruning graph; of a run that goes on the one that it began with, whatever is understood by now."""
+    graph = checked_graph(model, data.image_shape, layers=layers)
+    if left is None or graph.neurons == left.neurons:
+        return graph
+    return checked_graph(model, data.image_shape, layers=layers, whole=left.layers)
+
+
 def largest_budget(evaluator: Evaluator) -> float:
     """Share of FLOPs of the largest network on the ladder whose costs keep to the constraints; 1 where all do."""
     if evaluator.cost_violation(evaluator.space.full()) == 0:
         return 1.0
     space = evaluator.space
     return largest_cost(space, lambda bits: evaluator.cost_violation(space.layout.pack(bits)) == 0)
-
-
-def _check_within_reach(evaluator: Evaluator) -> None:
-    """Raise ``OptionError`` where even the smallest network violates a cost constraint."""
-    space = evaluator.space
-    smallest = space.layout.pack(space.repair(np.zeros(space.layout.size, dtype=np.bool_)))
-    shortfalls = evaluator.constraints.shortfalls(space.costs(space.masks(smallest, order=False)))
-    if shortfalls:
-        rule = "a limit up to 1 is a share of the original's, above 1 a count"
-        raise OptionError(f"no network can be so small: the smallest has {'; '.join(shortfalls)} ({rule})")
 
 
 def precision(options: SearchOptions, device: torch.device) -> str:
@@ -232,22 +270,25 @@ def measure_original(
         evaluator: of it.
         splits: on its device.
         searched: what it reaches on the search images.
-        reporter: told all of it.
+        reporter: told how it goes.
     """
     task = evaluator.task
     with reporter.task("measuring the original on test images", len(splits.test)) as told:
         tested = measure(model, splits.test, task.mean, task.std, batch_size=task.batch_size, advance=told.advance)
-    found = [searched, tested]
     costs = evaluator.original
-    reporter.say(
-        f"original: accuracy {found[0].accuracy:.4f} on {found[0].total:,} search images, "
-        f"{found[1].accuracy:.4f} on {found[1].total:,} test images, "
-        f"{costs.flops / 1e6:.1f} million FLOPs, {costs.params / 1e6:.2f} million parameters"
-    )
     return Original(
-        search_accuracy=found[0].accuracy,
-        test_accuracy=found[1].accuracy,
+        search_accuracy=searched.accuracy,
+        test_accuracy=tested.accuracy,
         flops=costs.flops,
         params=costs.params,
         size_mb=costs.size / MEGABYTE,
+    )
+
+
+def say_original(original: Original, splits: Splits, reporter: Reporter) -> None:
+    """Say what the whole network reaches and costs."""
+    reporter.say(
+        f"original: accuracy {original.search_accuracy:.4f} on {len(splits.search):,} search images, "
+        f"{original.test_accuracy:.4f} on {len(splits.test):,} test images, "
+        f"{original.flops / 1e6:.1f} million FLOPs, {original.params / 1e6:.2f} million parameters"
     )

@@ -15,19 +15,36 @@ from torch import nn
 from gaprune.baseline import Baseline, default_recipe, resolve_baseline
 from gaprune.data import ImageData, Splits, default_cache_dir, normalisation_line
 from gaprune.device import choose_device, pinned
-from gaprune.evaluate import Evaluator, Objective, judged_by, resolve_objectives, resolve_selector
+from gaprune.evaluate import (
+    Evaluator,
+    Measurement,
+    Objective,
+    judged_by,
+    resolve_objectives,
+    resolve_selector,
+)
 from gaprune.models import check_name
-from gaprune.options import ROUNDS, SearchOptions, record
+from gaprune.options import LATENCY, ROUNDS, SearchOptions, record
 from gaprune.progress import Reporter
 from gaprune.prune import PruningSpace
 from gaprune.runs import SECONDS, environment
 from gaprune.runs import Baseline as Original
-from gaprune.session.engine import make_evaluator, measure_original, precision, space_options
+from gaprune.session.engine import (
+    Left,
+    constraints,
+    make_evaluator,
+    measure_original,
+    precision,
+    say_original,
+    space_options,
+)
 from gaprune.session.images import in_hand, load_images, normalised, reading, split_images
 from gaprune.session.judging import judged
 from gaprune.session.own import Own, opened
 from gaprune.session.placement import Placement, place
+from gaprune.session.reach import check_untrained
 from gaprune.session.statistics_cache import Kept
+from gaprune.session.timing import check_latency_placed, judges_latency, latency_record
 from gaprune.training import check_given, digest_images, digest_json, digest_tensors
 
 
@@ -103,6 +120,7 @@ class Job:
             "threads": self.threads,
             "precision": self.identity["precision"],
             "kernels": "cuDNN deterministic, not timed; no TF32",
+            **latency_record(self.evaluator.clock),
             "identity": self.identity,
             "environment": environment(cuda),
             SECONDS: 0.0,
@@ -118,22 +136,32 @@ class Before:
         search_from: where its search set comes from, whatever weights are shipped by now.
         mean: of the pixels, whatever anybody says of them by now; empty where that is not recorded.
         std: likewise.
+        original: what the whole network reaches and costs, measured when the run began; ``None`` where it does not say.
+        latency: under which conditions networks were timed, and what the original took; ``None`` where none was.
+        left: which neurons its genomes have, whatever is understood of the network by now.
     """
 
     weights: str | None
     search_from: str | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    original: Original | None = None
+    latency: dict[str, Any] | None = None
+    left: Left | None = None
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> Before:
         """From the run's manifest, of this version or an older one."""
-        data = manifest.get("data", {})
+        data, neurons = manifest.get("data", {}), manifest.get("model", {}).get("neurons")
+        layers = tuple(layer for layer, _ in manifest.get("unpruned", ()))
         return cls(
             weights=manifest.get("identity", {}).get("weights_sha256"),
             search_from=data.get("splits", {}).get("search_from"),
             mean=tuple(data.get("mean", ())),
             std=tuple(data.get("std", ())),
+            original=_recorded(manifest),
+            latency=manifest.get(LATENCY),
+            left=None if neurons is None else Left(neurons, layers),
         )
 
     def normalised(self, data: ImageData, reporter: Reporter) -> ImageData:
@@ -143,6 +171,15 @@ class Before:
         if data.normalised_by == "given" and (data.mean, data.std) != (self.mean, self.std):
             reporter.say(normalisation_line(self.mean, self.std, "as the run began, whatever is given by now"))
         return data.with_normalisation(self.mean, self.std)
+
+
+def _recorded(manifest: Mapping[str, Any]) -> Original | None:
+    """What a run says of its original, where it says all."""
+    found = manifest.get("original")
+    names = {one.name for one in dataclasses.fields(Original)}
+    if not isinstance(found, dict) or set(found) != names or any(value is None for value in found.values()):
+        return None
+    return Original(**found)
 
 
 @dataclass(frozen=True)
@@ -184,6 +221,7 @@ def check_names(options: SearchOptions, own: Own) -> Checked:
     wanted = options.fitness.objectives if own.objectives is None else own.objectives
     wanted = judged_by(wanted, options.fitness.fitness)
     objectives = (resolve_selector(wanted),) if options.evolution.algorithm == ROUNDS else resolve_objectives(wanted)
+    check_latency_placed(options, objectives, placement)
     return Checked(options, own, objectives, placement)
 
 
@@ -209,6 +247,8 @@ def prepare(
     name = own.model_name or options.network.model
     data = load_images(options, reporter, own.data)
     own_network = None if own.model is None else opened(own.model, data, device, reporter)
+    if own_network is None and before is None:
+        check_untrained(options, constraints(options), space_options(options, device), data)
     splits = split_images(options, data, own.model is not None, reporter, before.search_from if before else None)
     splits, skipped = in_hand(splits, options.run.cache_dir, device, reporter)
     data = dataclasses.replace(data, skipped=(*data.skipped, *skipped))
@@ -221,8 +261,16 @@ def prepare(
     since = time.perf_counter()
     kept = Kept(directory, statistics_key(options, baseline, data, splits, threads), device)
     with pinned(threads):
+        known = before.original if before else None
+        found = None if known else judged(options, baseline.model, data, splits, reporter, settled=before is not None)
+        timed, left = (before.latency, before.left) if before else (None, None)
+        evaluator = make_evaluator(
+            options, baseline.model, data, splits, objectives, reporter, kept, threads=threads, timed=timed, left=left
+        )
+        original = _original(known, baseline.model, evaluator, splits, found, reporter)
         found = judged(options, baseline.model, data, splits, reporter, settled=before is not None)
-        evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept)
+        left = before.left if before else None
+        evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept, left=left)
         original = measure_original(baseline.model, evaluator, splits, found, reporter)
     return Job(
         options=options,
@@ -245,10 +293,27 @@ def prepare(
     )
 
 
+def _original(
+    known: Original | None,
+    model: nn.Module,
+    evaluator: Evaluator,
+    splits: Splits,
+    searched: Measurement | None,
+    reporter: Reporter,
+) -> Original:
+    """What the whole network reaches and costs: what the run says already, or what is measured now; it is said."""
+    if known is None:
+        assert searched is not None
+        known = measure_original(model, evaluator, splits, searched, reporter)
+    say_original(known, splits, reporter)
+    return known
+
+
 def _search_identity(
     options: SearchOptions, evaluator: Evaluator, device: torch.device, threads: int
 ) -> dict[str, Any]:
     """What names how candidates are laid out and judged."""
+    clock = evaluator.clock if judges_latency(options, evaluator.objectives) else None
     return {
         "objectives": [objective.name for objective in evaluator.objectives],
         "genes": evaluator.space.layout.size,
@@ -256,6 +321,7 @@ def _search_identity(
         "device": device.type,
         "threads": threads,
         "precision": precision(options, device),
+        **({} if clock is None else {LATENCY: clock.conditions.record()}),
     }
 
 
@@ -280,6 +346,7 @@ def statistics_key(options: SearchOptions, baseline: Baseline, data: ImageData, 
             "options": {name: getattr(options, name) for name in names},
             "threads": threads,
             **({} if options.space.recalibration == "plain" else {"recalibration": options.space.recalibration}),
+            **({} if options.space.layers == "conv" else {"layers": options.space.layers}),
         }
     )
 

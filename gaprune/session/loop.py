@@ -111,6 +111,8 @@ def evolve(
     )
     _restore(algorithm, run)
     known, earlier = _known(run, algorithm.generation)
+    for outcome in known.values():
+        job.evaluator.remember(outcome)
     _check_logged(algorithm, known, run)
     floors = Floors(job.evaluator)
     floors.learn(earlier)
@@ -152,6 +154,7 @@ def _tell(algorithm: Algorithm, known: dict[str, Outcome], job: Job, run: RunDir
         front=tuple(dict(outcome.values) for outcome in front),
         hypervolume=float(hypervolume(Y, reference)) if kept else 0.0,
         seconds=time.perf_counter() - job.since,
+        original_flops=job.original.flops,
     )
     _log.info("generation %d of %d: %d networks on the front", generation.number, generation.total, len(front))
     of_a_part = any(name in run.manifest for name in PARTS)
@@ -215,6 +218,7 @@ def _evaluate(
         run.log.append({"generation": generation, **outcome.record()})
         _log.debug("generation %d: %s", generation, outcome)
         known[outcome.key] = outcome
+        ahead.remember(outcome)
         ahead.done(outcome)
         task.advance(1, share=ahead.share(), generation=str(generation))
 
@@ -234,7 +238,8 @@ class _Ahead:
     """
 
     def __init__(self, job: Job, base: float) -> None:
-        self._space = job.space
+        self._evaluator = job.evaluator
+        self._whole = job.evaluator.costs(job.space.full()).flops
         self._work = Workload(base)
         self._costs: dict[str, float] = {}
         self._asked = self._fresh = 0
@@ -244,13 +249,17 @@ class _Ahead:
     def begin(self, genomes: Sequence[Genome], known: dict[str, Outcome], generations: int) -> None:
         """A generation is asked for; ``generations`` follow it."""
         new = _new(genomes, known)
-        self._costs = {genome.key: self._space.cost(self._space.layout.unpack(genome)) for genome in new}
+        self._costs = {genome.key: self._evaluator.costs(genome).flops / self._whole for genome in new}
         self._asked += len(genomes)
         self._fresh += len(new)
         if new:  # else as before
             alike = Pieces.of(self._costs.values()).times(1 / len(new))
             self._later = alike.times(len(genomes) * self._fresh / self._asked)
         self._left = generations
+
+    def remember(self, outcome: Outcome) -> None:
+        """What was measured elsewhere is known here."""
+        self._evaluator.remember(outcome)
 
     def done(self, outcome: Outcome) -> None:
         """A candidate of the generation is evaluated."""

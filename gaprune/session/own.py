@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from gaprune.data import ImageData, kind
+from gaprune.data import ImageData, data_names, kind
 from gaprune.errors import OptionError
 from gaprune.evaluate import Objective
 from gaprune.progress import Reporter
@@ -114,20 +114,30 @@ class Own:
             raise OptionError(f"{path} was given its {' and '.join(missing)} as objects: go on with {advice}")
 
 
-def check_kinds(model: object, data: object, *, by_name: bool) -> None:
+def data_options(data: object) -> dict[str, Any]:
+    """The options that data which is no object stands for: a name, or the path of a folder."""
+    if isinstance(data, Path) or (isinstance(data, str) and data not in data_names() and Path(data).exists()):
+        return {"data_dir": Path(data)}
+    return {"data": data} if isinstance(data, str) else {}
+
+
+def check_kinds(model: object, data: object, *, by_name: bool, optional: bool = False) -> None:
     """Refuse arguments of another kind at once; none of them ever becomes a default.
 
     Args:
         model: a network; by name text, too, else ``None``.
         data: ``ImageData``; by name text or a path, too, else ``None``.
         by_name: whether names stand for objects, or nothing does.
+        optional: whether nothing will do as well.
 
     Raises:
         OptionError: one line that says what was given and what would be right.
     """
-    if not (isinstance(model, nn.Module) or (isinstance(model, str) if by_name else model is None)):
+    nothing = optional or not by_name
+    names: tuple[type, ...] = (str,) if by_name else ()
+    if not (isinstance(model, (nn.Module, *names)) or (nothing and model is None)):
         raise OptionError(_wrong_model(model))
-    if not (isinstance(data, ImageData) or (isinstance(data, (str, Path)) if by_name else data is None)):
+    if not (isinstance(data, (ImageData, *names, *((Path,) if by_name else ()))) or (nothing and data is None)):
         raise OptionError(_wrong_data(data))
 
 

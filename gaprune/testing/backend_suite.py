@@ -16,10 +16,10 @@ from itertools import islice
 import pytest
 import torch
 
-from gaprune.evaluate import Backend, Outcome
+from gaprune.evaluate import Backend, Floor, Outcome
 from gaprune.genome import Genome
 
-Evaluate = Callable[[Genome, float], Outcome]
+Evaluate = Callable[[Genome, Floor], Outcome]
 
 THREADS = 1
 
@@ -35,7 +35,7 @@ class BackendSuite(abc.ABC):
         """A fresh backend.
 
         Args:
-            evaluate: genome and the accuracy below which measuring may stop, to outcome; it can be pickled.
+            evaluate: genome and what is known of it before, to outcome; it can be pickled.
             threads: torch threads of an evaluation.
         """
 
@@ -60,9 +60,10 @@ class BackendSuite(abc.ABC):
         assert list(backend.evaluate([], [])) == []
 
     def test_each_genome_is_measured_down_to_its_own_floor(self, backend: Backend) -> None:
-        floors = [0.25, 0.0, 0.75, 1 / 3]
+        floors = [Floor(0.25), Floor(), Floor(0.75, "gA==", 0.5), Floor(1 / 3)]
         found = dict(backend.evaluate(numbered(range(4)), floors))
-        assert [found[index].values["floor"] for index in range(4)] == floors
+        assert [found[index].values["floor"] for index in range(4)] == [floor.accuracy for floor in floors]
+        assert [found[index].marks for index in range(4)] == [floor.rival for floor in floors]
 
     def test_without_floors_everything_is_measured_to_the_end(self, backend: Backend) -> None:
         assert {outcome.values["floor"] for _, outcome in backend.evaluate(numbered(range(3)))} == {0.0}
@@ -71,7 +72,7 @@ class BackendSuite(abc.ABC):
         genomes = numbered(range(40, 48))
         found = dict(backend.evaluate(genomes))
         for index, genome in enumerate(genomes):
-            assert found[index] == stand_in(genome, 0.0)
+            assert found[index] == stand_in(genome, Floor())
 
     def test_failed_candidates_come_back_with_their_reason_beside_the_others(self, backend: Backend) -> None:
         found = dict(backend.evaluate(numbered([1, FAILS, 2])))
@@ -108,9 +109,9 @@ class BackendSuite(abc.ABC):
         assert torch.get_num_threads() == before
 
     def test_what_was_given_is_not_changed(self, backend: Backend) -> None:
-        genomes, floors = numbered(range(5)), [0.5] * 5
+        genomes, floors = numbered(range(5)), [Floor(0.5)] * 5
         list(backend.evaluate(genomes, floors))
-        assert (genomes, floors) == (numbered(range(5)), [0.5] * 5)
+        assert (genomes, floors) == (numbered(range(5)), [Floor(0.5)] * 5)
 
     def test_figures_are_words(self, backend: Backend) -> None:
         list(backend.evaluate(numbered(range(3))))
@@ -138,7 +139,7 @@ def numbered(firsts: Sequence[int] | range) -> list[Genome]:
     return [Genome(bytes([first, 0x5A, 0xFF])) for first in firsts]
 
 
-def stand_in(genome: Genome, floor: float) -> Outcome:
+def stand_in(genome: Genome, floor: Floor) -> Outcome:
     """A pure function of the genome, which says what it was given and computes a little."""
     first = genome.packed[0]
     if first == RAISES:
@@ -148,8 +149,8 @@ def stand_in(genome: Genome, floor: float) -> Outcome:
     x = torch.linspace(0.1, 1.0, 4096) * (first + 1)
     values = {
         "first": float(first),
-        "floor": floor,
+        "floor": floor.accuracy,
         "threads": float(torch.get_num_threads()),
         "sum": float(torch.softmax(x, 0).square().sum()),
     }
-    return Outcome(genome.key, values, {"sum": values["sum"] / 3}, 0.0, bound=floor > 0.5)
+    return Outcome(genome.key, values, {"sum": values["sum"] / 3}, 0.0, bound=floor.accuracy > 0.5, marks=floor.rival)

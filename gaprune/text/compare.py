@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,8 +23,8 @@ from gaprune.compress import (
 )
 from gaprune.device import choose_device, pinned
 from gaprune.errors import RunError
-from gaprune.options import Interrupted, options_record
-from gaprune.progress import Reporter, make_reporter
+from gaprune.options import Interrupted, record
+from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.runs import RunDirectory, atomic_write, check_free, default_run_path, environment, processor
 from gaprune.text.data import load_texts
 from gaprune.text.encoder import check_encoder
@@ -50,18 +51,29 @@ def compare(options: TextOptions, reporter: Reporter | None = None) -> list[Row]
         Interrupted: after Ctrl-C, with the command that goes on.
     """
     reporter = make_reporter() if reporter is None else reporter
+    level = options.screen.log_level if "log_level" in options.given else None
+    with heard(reporter, quiet=options.screen.quiet, log_level=level) as told:
+        path, rows = _compared(options, told)
+    if options.screen.quiet:
+        reporter.say(str(path))
+    return rows
+
+
+def _compared(options: TextOptions, reporter: Reporter) -> tuple[Path, list[Row]]:
     path = options.table.resume
     try:
-        if options.table.resume is not None:
-            with RunDirectory.open(options.table.resume) as directory:
-                return _go(resumed_options(options, directory, _MAY_CHANGE, lambda *_: USUAL), directory, reporter)
+        if path is not None:
+            with RunDirectory.open(path) as directory:
+                return path, _go(
+                    resumed_options(options, directory, _MAY_CHANGE, lambda *_: USUAL), directory, reporter
+                )
         options = _checked(options)
         if options.table.output is not None:
             check_free(options.table.output)
         original = _original(options, reporter)
         path = options.table.output or default_run_path(COMPARISONS, options.network.model, original.task.data.name)
         with RunDirectory.create(path, _manifest(options, original)) as directory:
-            return _made(options, original, directory, reporter)
+            return path, _made(options, original, directory, reporter)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; nothing is lost, go on with: {again_command(options, path)}") from None
 
@@ -70,7 +82,7 @@ def _go(options: TextOptions, directory: RunDirectory, reporter: Reporter) -> li
     options = _checked(options)
     original = _original(options, reporter)
     check_identity(directory, _identity(options, original), later=_LATER)
-    directory.update_manifest(options=_record(options))
+    directory.update_manifest(options=record(options))
     return _made(options, original, directory, reporter)
 
 
@@ -164,7 +176,7 @@ def _manifest(options: TextOptions, original: Original) -> dict[str, Any]:
     data = original.task.data
     return {
         "kind": KIND,
-        "options": _record(options),
+        "options": record(options),
         "data": {"name": data.name, "source": data.source, "classes": list(data.classes)},
         "identity": _identity(options, original),
         "environment": _machine(),
@@ -176,10 +188,6 @@ def _identity(options: TextOptions, original: Original) -> dict[str, Any]:
     hardware = {name: _machine()[name] for name in ("cpu", "cuda_devices")}
     device = original.task.device.type
     return {**original.identity, "device": device, "threads": options.machine.threads, "hardware": hardware}
-
-
-def _record(options: TextOptions) -> dict[str, Any]:
-    return {name: value for name, value in options_record(options).items() if name != "resume"}
 
 
 def _machine() -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from gaprune.options import Options, TimingOptions, check_fields, group, option, seed_option
+from gaprune.options import LoudnessOptions, Options, TimingOptions, check_fields, group, option, seed_option
 
 SST2, SMS = "sst2", "sms-spam"
 """Data sets by name."""
@@ -77,6 +77,7 @@ class TextOptions(Options):
     work: MethodOptions = group(MethodOptions, "methods and training")
     machine: TimingOptions = group(TimingOptions, "device")
     table: TableOptions = group(TableOptions, "directory")
+    screen: LoudnessOptions = group(LoudnessOptions, "screen")
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def check(self) -> None:

@@ -111,6 +111,7 @@ class TextTask:
         is_student: bool = False,
     ) -> None:
         self.data, self.tokens, self.settings, self.device, self.teacher = data, tokens, settings, device, teacher
+        self.own: nn.Module | None = None
         self.input_names: tuple[str, ...] = ("ids", "mask")
         self.varying: Mapping[str, Mapping[int, str]] = {name: {1: "length"} for name in self.input_names}
         self.name = f"{'student' if is_student else 'bert'} on {data.name}"

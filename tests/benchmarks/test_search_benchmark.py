@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from scripts import load_script
 
-from benchmarks.paired import points_apart, right, unpacked
+from benchmarks.paired import unpacked
+from benchmarks.search import points_apart, right
 from benchmarks.search_methods import LADDER, OURS, TUNED, climb_ladder, paper_rounds
 from benchmarks.subjects import Subject
 from gaprune.testing import ToyNetwork

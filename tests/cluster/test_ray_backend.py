@@ -18,7 +18,7 @@ from gaprune.cluster.session import Connection, Needs
 from gaprune.data import ImageData
 from gaprune.device import Numerics
 from gaprune.errors import BackendError
-from gaprune.evaluate import Outcome
+from gaprune.evaluate import Floor, Outcome
 from gaprune.genome import Genome
 from gaprune.progress import SILENT
 
@@ -54,13 +54,16 @@ def test_the_front_is_the_same_to_the_last_bit_here_and_on_any_number_of_workers
     assert len(here[1]) > 6
     for workers in (1, 2, 3):
         assert searched(f"ray-{workers}", backend="ray", workers=workers) == here
+    raced = searched("raced", backend="local", racing=0.9)
+    assert any('"marks"' in line for line in raced[1])
+    assert searched("ray-raced", backend="ray", workers=2, racing=0.9) == raced
 
 
 @pytest.mark.usefixtures("session")
 def test_workers_map_what_they_only_read_and_take_on_the_drivers_settings() -> None:
     shared, private = torch.ones(1 << 18), torch.ones(1 << 18)
 
-    def evaluate(genome: Genome, floor: float) -> Outcome:
+    def evaluate(genome: Genome, floor: Floor) -> Outcome:
         if genome.packed == b"full":
             return Outcome(genome.key, {}, {}, 0.0, "OutOfMemoryError: CUDA out of memory")
         values = {"deterministic": float(torch.are_deterministic_algorithms_enabled())}

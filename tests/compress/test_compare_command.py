@@ -5,16 +5,22 @@ import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from gaprune.commands.compare import METHODS, CompareOptions, _chains, _usual, compare, default_methods, main
+import gaprune
+from gaprune.commands.compare import METHODS, CompareOptions, _chains, _usual, compare_as, default_methods, main
 from gaprune.commands.search import main as search
 from gaprune.compress import parse_chain
 from gaprune.compress.ours import Front
 from gaprune.compress.rows import Comparison
+from gaprune.compress.storage import load_runner
+from gaprune.data import ImageData
+from gaprune.errors import ModelError, OptionError
+from gaprune.progress import SILENT
 from gaprune.runs import read_csv, write_csv
 
 TESTS = Path(__file__).parents[1]
@@ -89,6 +95,9 @@ def test_a_chain_that_cannot_be_is_not_added_to_the_list(
     assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
     capsys.readouterr()
     before = (output / "manifest.json").read_text()
+    assert main(["--resume", str(output), "--quiet", "--log-level", "error"]) == 0
+    assert capsys.readouterr().out == f"{output}\n"
+    assert (output / "manifest.json").read_text() == before
     line = error_of(["--resume", str(output), "--methods", "quantize:embeddings"], capsys)
     assert "applies to embeddings, and the network has none" in line
     assert (output / "manifest.json").read_text() == before
@@ -102,7 +111,7 @@ def test_members_of_a_run_stand_beside_the_others(run: Path, tmp_path: Path, arg
     smallest = front.spread(2)[0]
     methods = ("none", f"ours:{smallest}:raw", f"ours:{smallest}+tucker:size=0.8", f"distill:ours:{smallest}")
     options = CompareOptions.of(run=run, methods=methods, epochs=2, device="cpu", threads=1, output=tmp_path / "table")
-    rows = {row.chain: row for row in compare(options)}
+    rows = {row.chain: row for row in compare_as(options)}
     original, raw, factored, distilled = (rows[chain] for chain in methods)
     member = next(row for row in front.rows if row.index == int(smallest))
     assert raw.metrics["accuracy"] == pytest.approx(member.test_accuracy)
@@ -113,7 +122,7 @@ def test_members_of_a_run_stand_beside_the_others(run: Path, tmp_path: Path, arg
     assert factored.params < raw.params
     manifest = json.loads((tmp_path / "table" / "manifest.json").read_text())
     assert manifest["options"]["model"] == "tiny_factory:small_residual", "taken from the run"
-    (short,) = compare(options.but(methods=(methods[2],), epoch_images=30, output=tmp_path / "short"))
+    (short,) = compare_as(options.but(methods=(methods[2],), epoch_images=30, output=tmp_path / "short"))
     images = manifest["data"]["splits"]["train"]["images"]
     assert short.passes == pytest.approx(2 * 30 / images, abs=1e-3), "passes are over all training images"
 
@@ -247,7 +256,7 @@ def test_a_run_of_objects_is_refused_on_resume_too(
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps({**manifest, "objects": {"model": True, "data": False}}))
     line = error_of(["--resume", str(output), "--run", str(run), "--methods", "ours:00"], capsys)
-    assert "was made with objects from Python" in line
+    assert f'was given its model as objects: go on with gaprune.compare(model, run="{run}")' in line
 
 
 @pytest.mark.parametrize(
@@ -321,3 +330,53 @@ def test_a_member_that_is_not_there_is_told_with_those_that_are(run: Path, capsy
     indices = [row.index for row in Front(run).rows]
     line = error_of(["--run", str(run), "--methods", "ours:99"], capsys)
     assert f"has no member 99: choose {min(indices)} to {max(indices)}" in line
+
+
+def test_from_python_a_callers_own_network_and_data_are_compared(
+    trained: torch.nn.Module, square_data: ImageData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fast: dict[str, Any] = {"device": "cpu", "threads": 1, "search_size": 15, "reporter": SILENT}
+    searched = gaprune.search(
+        trained, square_data, output=tmp_path / "run", population=4, generations=2, calibration_size=30, **fast
+    )
+    member = searched.rows[0]
+    fast |= {"epochs": 1, "run": searched.path}
+    methods = ["none", f"ours:{member.index}:raw", "distill:thin=0.5", "prune:l1:raw"]
+    output = tmp_path / "table"
+    rows = gaprune.compare(trained, square_data, methods=methods, output=output, **fast)
+    assert [row.chain for row in rows][::2] == methods[::2]
+    original, own, thin, _ = rows
+    assert own.metrics["accuracy"] == pytest.approx(member.test_accuracy)
+    assert thin.params < original.params
+    pixels = torch.rand(2, *square_data.image_shape)
+    loaded: Any = load_runner(output / original.path, trained)
+    assert torch.equal(loaded.model(pixels), trained.eval()(pixels))
+    with pytest.raises(ModelError, match="was given as an object: give model=network"):
+        load_runner(output / original.path)
+    more = gaprune.compare(trained, square_data, resume=output, methods=["tucker:size=0.6:raw"], reporter=SILENT)
+    assert [row.chain for row in more] == [*(row.chain for row in rows), "tucker:size=0.6:raw"]
+    wanted = f'was given its model and data as objects: go on with gaprune.compare(model, data, resume="{output}")'
+    assert wanted in error_of(["--resume", str(output)], capsys)
+    wanted = f'go on with gaprune.compare(model, data, run="{searched.path}")'
+    assert wanted in error_of(["--run", str(searched.path)], capsys)
+    with pytest.raises(OptionError, match=r"was given its data as objects: go on with gaprune.compare\(data, run="):
+        gaprune.compare(trained, "digits", **fast)
+
+
+def test_from_python_a_run_that_was_made_with_names_needs_no_objects(run: Path, tmp_path: Path) -> None:
+    (row,) = gaprune.compare(run=run, methods=["none"], output=tmp_path / "table", device="cpu", reporter=SILENT)
+    assert row.chain == "none"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((), "compare needs a network and its data, or run= or resume= that was made with names"),
+        ((torch.nn.ReLU, "digits"), "model must be a trained network, .*; got the class ReLU"),
+        ((torch.nn.ReLU(), None), "data must be gaprune.image_data"),
+        ((torch.nn.ReLU(), {"a": 1}), "data must be gaprune.image_data"),
+    ],
+)
+def test_from_python_what_is_no_network_or_data_is_one_line(given: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        gaprune.compare(*given)

@@ -9,11 +9,11 @@ from tiny_works import accuracy, logits, saved_bytes
 from torch import nn
 
 from gaprune.compress import OnnxRunner, Session, Work, parse_chain
-from gaprune.compress.export import check_varying
 from gaprune.compress.images import ImageTask
 from gaprune.compress.quantize import Quantize
 from gaprune.compress.storage import load_work, save_work
 from gaprune.errors import MethodError
+from gaprune.runtimes.onnx_files import check_varying
 
 pytest.importorskip("onnxruntime")
 
@@ -147,6 +147,6 @@ def test_onnx_models_are_not_run_on_gpus() -> None:
 def test_a_missing_library_is_one_line(original: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime.quantization", None)
     with pytest.raises(
-        MethodError, match=r'onnxruntime is needed and cannot be imported.*pip install "gaprune\[compare\]"'
+        MethodError, match=r'onnxruntime is needed and cannot be imported.*pip install "gaprune\[export\]"'
     ):
         Quantize().apply(original, Session())

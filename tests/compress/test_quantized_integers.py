@@ -11,7 +11,8 @@ from torch import nn
 
 from gaprune.compress import OnnxRunner, Session, Work
 from gaprune.compress.images import ImageTask
-from gaprune.compress.quantize import LARGEST, Quantize
+from gaprune.compress.quantize import Quantize
+from gaprune.runtimes.int8 import LARGEST
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

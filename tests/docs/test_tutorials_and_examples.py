@@ -40,6 +40,14 @@ def test_the_tutorials_python_works_as_printed(page: str, tmp_path: Path, monkey
 
 
 @pytest.mark.slow
+def test_a_member_is_shipped_as_the_how_to_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    scope = run_all(blocks("how-to/deploy.md"), "deploy", tmp_path, monkeypatch)
+    assert {path.suffix for path in (tmp_path / "runs" / "digits" / "exported").iterdir()} == {".onnx", ".pt2"}
+    assert len(scope["logits"]) == 5  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
 @pytest.mark.skipif("GAPRUNE_IMAGENETTE" not in os.environ, reason="GAPRUNE_IMAGENETTE names no copy of Imagenette")
 def test_the_tutorial_on_photographs_works_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GAPRUNE_CACHE", str(tmp_path / "cache"))

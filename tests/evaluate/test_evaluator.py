@@ -16,6 +16,7 @@ from gaprune.evaluate import (
     Candidate,
     Evaluator,
     FitnessTask,
+    Floor,
     LocalBackend,
     Objective,
     Outcome,
@@ -174,8 +175,8 @@ def test_a_candidate_below_its_floor_is_a_bound_and_has_no_loss() -> None:
     chosen = genome(evaluator.space, 1, 4)
     whole = evaluator(chosen)
     for floor in (whole.values["accuracy"], whole.values["accuracy"] / 2, 0.0):
-        assert replace(evaluator(chosen, floor), seconds=0) == replace(whole, seconds=0)
-    stopped = evaluator(chosen, 1.0)
+        assert replace(evaluator(chosen, Floor(floor)), seconds=0) == replace(whole, seconds=0)
+    stopped = evaluator(chosen, Floor(1.0))
     assert stopped.bound
     assert stopped.failure is None
     assert whole.values["accuracy"] <= stopped.values["accuracy"] < 1.0
@@ -185,7 +186,7 @@ def test_a_candidate_below_its_floor_is_a_bound_and_has_no_loss() -> None:
 
 def test_a_network_that_yields_no_number_fails_even_when_it_would_be_stopped() -> None:
     evaluator = made(model=Fragile(lambda out: out * math.nan).eval())
-    assert evaluator(genome(evaluator.space, 1), 1.0).failure == "loss is not finite"
+    assert evaluator(genome(evaluator.space, 1), Floor(1.0)).failure == "loss is not finite"
 
 
 def test_prices_are_what_the_outcome_says_without_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,8 +311,8 @@ def test_the_local_backend_keeps_the_order_and_evaluates_one_by_one() -> None:
     genomes = [Genome(bytes([index])) for index in (3, 1, 2, 1)]
     seen: list[Genome] = []
 
-    def evaluate(chosen: Genome, at_least: float) -> Outcome:
-        assert at_least == 0
+    def evaluate(chosen: Genome, floor: Floor) -> Outcome:
+        assert floor == Floor()
         seen.append(chosen)
         return outcome_of(chosen)
 
@@ -328,8 +329,8 @@ def test_the_local_backend_keeps_the_order_and_evaluates_one_by_one() -> None:
 
 def test_the_local_backend_hands_each_genome_its_floor() -> None:
     genomes = [Genome(bytes([index])) for index in (3, 1)]
-    backend = LocalBackend(lambda chosen, at_least: Outcome(chosen.key, {"floor": at_least}, {}, 0.0), threads=1)
-    found = [outcome.values["floor"] for _, outcome in backend.evaluate(genomes, [0.25, 0.75])]
+    backend = LocalBackend(lambda chosen, floor: Outcome(chosen.key, {"floor": floor.accuracy}, {}, 0.0), threads=1)
+    found = [outcome.values["floor"] for _, outcome in backend.evaluate(genomes, [Floor(0.25), Floor(0.75)])]
     assert found == [0.25, 0.75]
 
 
@@ -337,7 +338,7 @@ def test_the_local_backend_pins_threads_and_puts_them_back_even_after_an_error()
     before = torch.get_num_threads()
     during: list[int] = []
 
-    def evaluate(chosen: Genome, at_least: float) -> Outcome:
+    def evaluate(chosen: Genome, floor: Floor) -> Outcome:
         during.append(torch.get_num_threads())
         if chosen.packed == b"x":
             raise KeyboardInterrupt
@@ -382,6 +383,6 @@ def test_divergence_without_answers_is_a_failure_that_says_so() -> None:
 
 def test_a_bound_has_no_divergence() -> None:
     evaluator = with_answers("accuracy", "flops")
-    outcome = evaluator(genome(evaluator.space, *range(8)), at_least=0.999)
+    outcome = evaluator(genome(evaluator.space, *range(8)), Floor(0.999))
     assert outcome.bound
     assert "divergence" not in outcome.values

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gaprune.evaluate import Candidate, Constraints, Floors, Objective, Outcome, resolve_objectives
+from gaprune.evaluate.evaluator import raced_by
 from gaprune.evolve.dominance import is_efficient
 from gaprune.genome import Genome
 from gaprune.prune.cut.costs import Costs
@@ -17,9 +18,12 @@ from gaprune.prune.cut.costs import Costs
 class Priced:
     """Of an evaluator what floors need; a genome is its prices, in tenths."""
 
-    def __init__(self, objectives: Sequence[str | Objective], constraints: Constraints | None = None) -> None:
+    def __init__(
+        self, objectives: Sequence[str | Objective], constraints: Constraints | None = None, racing: bool = False
+    ) -> None:
         self.objectives = resolve_objectives(objectives)
         self.constraints = constraints or Constraints()
+        self.raced = raced_by(self.objectives) if racing else None
 
     def prices(self, genome: Genome) -> dict[str, float]:
         names = [objective.name for objective in self.objectives if objective.costs_only]
@@ -33,9 +37,21 @@ def costs_of(flops: int, params: int = 0) -> Costs:
     return Costs(flops, params, 1)
 
 
-def floors(*objectives: str | Objective, **limits: float) -> Floors:
+class Accuracies:
+    """Floors of which the accuracies are looked at."""
+
+    def __init__(self, floors: Floors) -> None:
+        self._floors = floors
+        self.learn = floors.learn
+
+    def __call__(self, genomes: Sequence[Genome]) -> list[float] | None:
+        found = self._floors(genomes)
+        return None if found is None else [floor.accuracy for floor in found]
+
+
+def floors(*objectives: str | Objective, **limits: float) -> Accuracies:
     evaluator: Any = Priced(objectives, Constraints(**limits))
-    return Floors(evaluator)
+    return Accuracies(Floors(evaluator))
 
 
 def outcome(accuracy: float, *prices: float, names: Sequence[str] = ("flops", "params"), **marks: Any) -> Outcome:

@@ -214,6 +214,8 @@ NAMED = {
     "pairs": ("names.txt", "red 4\ngreen\t2\nblue,1\n"),
     "pairs of all outputs": ("names.txt", "black 0\nblue 1\nred 4\ngreen,2\nwhite 3\n"),
     "names that end in numbers": ("names.txt", "black 4\nblue\ngreen\nwhite 7\nred\n"),
+    "outputs first": ("names.txt", "4 red\n1: blue\n2,green\n0\tblack\n3 white\n"),
+    "outputs first, of some": ("names.txt", "4 red\n1 blue\n2 green"),
     "a list": ("names.json", '["black", "blue", "green", "white", "red"]'),
     "a table": ("names.json", '{"4": ["n5", "red"], "1": ["n2", "blue"], "2": ["n3", "green"]}'),
     "a table by name": ("names.json", '{"red": 4, "green": 2, "blue": 1}'),

@@ -25,11 +25,19 @@ def answered(name: str, *argv: str) -> tuple[str, str]:
     return made.stdout.splitlines()[-1], made.stderr.strip()
 
 
-@pytest.mark.parametrize("name", ["search", "finetune", "train", "compare"])
-def test_help_and_a_typo(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *((name, "--seed") for name in ("search", "finetune", "train", "compare")),
+        ("export", "--opset"),
+        ("report", "--output"),
+    ],
+)
+def test_help_and_a_typo(name: str, meant: str) -> None:
     assert answered(name, "--help") == ("0", "")
-    last, said = answered(name, "--sed", "3")
-    assert (last, said) == ("2", f"python -m gaprune.{name}: error: unknown option '--sed': did you mean --seed?")
+    typo = meant[:-2] + meant[-1]
+    last, said = answered(name, typo, "3")
+    assert (last, said) == ("2", f"python -m gaprune.{name}: error: unknown option '{typo}': did you mean {meant}?")
 
 
 def test_help_of_texts() -> None:
@@ -56,6 +64,10 @@ def test_help_of_texts() -> None:
         ("finetune runs/a --lr 0", "lr must be a number above 0, got 0"),
         ("train --epochs 0", "--epochs must be at least 1, got 0"),
         ("train --model vgg17", "unknown model 'vgg17'"),
+        ("export HERE/a", "HERE/a is not a run directory: there is no such directory"),
+        ("export HERE/a --format tflite", "unknown format 'tflite': choose one of onnx, pt2, state-dict"),
+        ("search --max-latency 5", "max-latency must be a time such as 5ms"),
+        ("search --latency-batch 2", "latency-batch says nothing where nothing is timed"),
         ("compare --batch 1", "batch must be at least 2, got 1"),
         ("compare --output HERE", "HERE is not empty"),
         ("compare --model bert --lr 0", "--lr must be above 0, got 0"),

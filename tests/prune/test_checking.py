@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 from gaprune.errors import ModelError
 from gaprune.prune.checking import checked_graph
-from gaprune.prune.cut.compact import Compactor, masked_network
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.masked import masked_network
 from gaprune.prune.graph.graph import build_graph
 from gaprune.prune.graph.tensors import state_tensors
 
@@ -224,9 +225,34 @@ def test_a_network_that_writes_to_its_input_is_no_network_of_chance() -> None:
     assert [group.name for group in checked_graph(model, SHAPE).groups] == ["conv1"]
 
 
-def test_a_network_without_convolutions_is_told_so() -> None:
-    with pytest.raises(ModelError, match="Sequential has no convolution, and what gaprune removes is channels of conv"):
-        checked_graph(nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), nn.Linear(8, 3)).eval(), SHAPE)
+def test_a_network_without_convolutions_is_pruned_by_its_linear_layers_or_told_so() -> None:
+    model = prepared(nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), nn.Linear(8, 3)))
+    assert [(group.name, group.size) for group in checked_graph(model, SHAPE).groups] == [("1", 8)]
+    with pytest.raises(ModelError, match="Sequential has no convolution, and what --layers conv removes is channels"):
+        checked_graph(model, SHAPE, layers="conv")
+
+
+def test_a_network_without_layers_is_told_so() -> None:
+    model = Net(lambda s, x: x.mean((2, 3)) * s.scale, scale=nn.Parameter(torch.ones(3)))
+    with pytest.raises(ModelError, match="Net has no convolution and no linear layer"):
+        checked_graph(prepared(model), SHAPE)
+
+
+def test_of_many_groups_that_fail_each_is_found(caplog: pytest.LogCaptureFixture) -> None:
+    """Two widths of seven are written into the forward."""
+
+    def run(s: Any, x: Tensor) -> Tensor:
+        for index in range(7):
+            x = s.get_submodule(f"c{index}")(x)
+            if index in (2, 5):
+                x = x.reshape(-1, 4, 8, 8)
+        return pooled(s, x)
+
+    parts = {f"c{index}": conv(4 if index else 3, 4) for index in range(7)}
+    with caplog.at_level("WARNING", logger="gaprune"):
+        graph = checked_graph(prepared(Net(run, **parts, head=nn.Linear(4, 3))), SHAPE)
+    assert [group.name for group in graph.groups] == ["c0", "c1", "c3", "c4", "c6"]
+    assert dict(graph.unpruned).keys() == {"c2", "c5"}
 
 
 def test_a_plain_tensor_is_named_with_its_remedy() -> None:

@@ -26,7 +26,8 @@ from torch.nn import functional as F
 
 from gaprune.data.images import ImageSet
 from gaprune.models import build
-from gaprune.prune.cut.compact import Compactor, masked_network
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.masked import masked_network
 from gaprune.prune.cut.masks import Masks
 from gaprune.prune.graph.graph import Graph, build_graph
 from gaprune.prune.graph.tensors import state_tensors

@@ -68,7 +68,10 @@ MISTAKES: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: with_head(lambda s, x: pooled(s, features(s, x)).long()),
         "gives int64 numbers, expected logits: leave argmax to the caller",
     ),
-    "NaN": (lambda: with_head(lambda s, x: pooled(s, features(s, x)).log()), "gives NaN or infinity for random images"),
+    "NaN": (
+        lambda: with_head(lambda s, x: (-1 - pooled(s, features(s, x)).abs()).log()),
+        "gives NaN or infinity for random images",
+    ),
     "squeeze": (
         lambda: with_head(lambda s, x: s.head(F.adaptive_avg_pool2d(features(s, x), 1).squeeze())),
         r"gives \(3,\) for one image, expected \(1, 3\): squeeze\(\) drops the batch's axis, too: name the axes",
@@ -86,8 +89,8 @@ MISTAKES: dict[str, tuple[Callable[[], nn.Module], str]] = {
         r"other outputs for the same images each time, .*F.dropout without training=self.training",
     ),
     "no convolution": (
-        lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), nn.Linear(8, 3)).eval(),
-        "has no convolution, and what gaprune removes is channels of convolutions",
+        lambda: Net(lambda s, x: x.mean((2, 3)) * s.scale, scale=nn.Parameter(torch.ones(3))).eval(),
+        "has no convolution and no linear layer, and what gaprune removes is outputs of these",
     ),
     "another size": (
         lambda: nn.Sequential(conv(3, 4), nn.Flatten(), nn.Linear(4 * 81, 3)).eval(),

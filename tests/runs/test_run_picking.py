@@ -41,6 +41,9 @@ FRONT = [
         ("knee", 1),
         ("flops<=0.3", 1),
         ("flops <= 35%", 2),
+        ("flops<0.35", 1),
+        ("flops < 36%", 2),
+        ("accuracy>0.88", 2),
         ("flops<=0.1", 0),
         ("params<=0.5", 1),
         ("params<=1", 3),
@@ -73,7 +76,7 @@ def test_when_nothing_satisfies_the_nearest_value_is_named(rule: str, message: s
     [
         "",
         "best",
-        "flops<0.3",
+        "flops=0.3",
         "flops>=0.3",
         "accuracy<=0.9",
         "flops<=",
@@ -86,6 +89,13 @@ def test_a_malformed_rule_lists_the_valid_forms(rule: str) -> None:
     for check in (check_rule, lambda rule: pick(FRONT, rule)):
         with pytest.raises(OptionError, match="choose one of knee, flops<=SHARE, params<=SHARE, accuracy>=SHARE"):
             check(rule)
+
+
+@pytest.mark.parametrize("share", ["50%", "0.5", " 30 % "])
+def test_a_share_alone_is_asked_of_what(share: str) -> None:
+    for check in (check_rule, check_choice):
+        with pytest.raises(OptionError, match=r"of what\? flops<=.*, params<=.* or accuracy>="):
+            check(share)
 
 
 def test_an_empty_front_gives_nothing_to_pick() -> None:
@@ -131,7 +141,7 @@ def test_a_list_chooses_the_same_members_after_some_were_fine_tuned(choice: str)
     assert [row.untrained() for row in tuned] == [replace(row, test_accuracy=None) for row in FRONT]
 
 
-@pytest.mark.parametrize("choice", ["", "best", "1;2", "-1", "1,", "flops<0.3", "knee 3", "ALL"])
+@pytest.mark.parametrize("choice", ["", "best", "1;2", "-1", "1,", "flops=0.3", "knee 3", "ALL"])
 def test_a_malformed_list_lists_the_valid_forms(choice: str) -> None:
     for check in (check_choice, lambda choice: choose(FRONT, choice)):
         with pytest.raises(OptionError, match="choose all, an index such as 3, knee, flops<=SHARE"):

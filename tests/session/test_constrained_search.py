@@ -18,11 +18,14 @@ import gaprune
 from gaprune.commands.search import SearchResult
 from gaprune.data import ImageData
 from gaprune.errors import OptionError
-from gaprune.evaluate import Evaluator, Floors
+from gaprune.evaluate import Constraints, Evaluator, Floors
 from gaprune.front.build import Builder, Built
 from gaprune.genome import Genome
 from gaprune.progress import SILENT
+from gaprune.prune import PruningSpace, SpaceOptions, Statistics, build_graph, cost_model, importance_function
+from gaprune.session.reach import check_costs
 
+TESTS = Path(__file__).parents[1]
 SMALL: dict[str, Any] = {
     "search_size": 60,
     "calibration_size": 45,
@@ -190,3 +193,47 @@ def test_a_limit_that_no_network_can_keep_to_is_refused_before_anything_is_writt
     with pytest.raises(OptionError, match=r"no network can be so small: the smallest has flops [\d,]+ \(at most 50\)"):
         search(output=tmp_path / "run", max_flops=50)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_limit_out_of_reach_is_told_before_statistics_and_before_a_named_network_is_trained(
+    search: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("something slow was begun")
+
+    monkeypatch.setattr("gaprune.session.engine.collect", never)
+    with pytest.raises(OptionError, match="no network can be so small: the smallest has params"):
+        search(output=tmp_path / "run", max_params=1e-6)
+    monkeypatch.setattr("gaprune.session.job.find_baseline", never)
+    monkeypatch.syspath_prepend(str(TESTS))
+    limits: dict[str, Any] = {"max_flops": "0.0001%", "cache_dir": tmp_path / "cache", "reporter": SILENT}
+    with pytest.raises(OptionError, match=r"no network can be so small: the smallest has flops [\d,]+ \(at most"):
+        gaprune.search("tiny_factory:small_residual", "digits", **limits)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        SpaceOptions(),
+        SpaceOptions(round_to=4),
+        SpaceOptions("both"),
+        SpaceOptions("connections"),
+        SpaceOptions("both", connection_groups=2),
+    ],
+)
+def test_what_the_smallest_network_costs_does_not_depend_on_the_ranking(trained: nn.Module, form: SpaceOptions) -> None:
+    """The early check asks for another one than the search."""
+    graph = build_graph(trained, (3, 8, 8))
+    costs = cost_model(trained, graph, (3, 8, 8))
+    kernels = form.genes != "neurons" and form.connection_groups == 1
+    found = []
+    for name in ("l2", "random", "bn"):
+        worth = importance_function(name)(trained, graph, Statistics({}, {}, 0), kernels=kernels)
+        space = PruningSpace(graph, costs, worth, form)
+        nothing = space.layout.pack(space.repair(np.zeros(space.layout.size, dtype=np.bool_)))
+        found.append(space.costs(space.masks(nothing, order=False)))
+    assert found[0] == found[1] == found[2]
+    floor = Constraints(flops=float(found[0].flops), params=float(found[0].params), size=float(found[0].size))
+    check_costs(trained, graph, costs, floor, form)
+    with pytest.raises(OptionError, match=f"the smallest has flops {found[0].flops:,}"):
+        check_costs(trained, graph, costs, Constraints(flops=found[0].flops - 1.0), form)

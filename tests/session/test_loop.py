@@ -14,7 +14,7 @@ from torch import nn
 import gaprune
 from gaprune.commands.search import Interrupted, SearchResult
 from gaprune.data import ImageData
-from gaprune.evaluate import Evaluator, Floors, Measurement, Objective, Outcome
+from gaprune.evaluate import Evaluator, Floor, Floors, Measurement, Objective, Outcome
 from gaprune.genome import Genome
 from gaprune.progress import SILENT
 from gaprune.runs import RunDirectory
@@ -110,10 +110,10 @@ def test_wherever_state_and_log_end_each_candidate_is_given_the_floor_that_it_wa
     search: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The log may go beyond the state, by whole generations too, and end in the midst of one."""
-    given: dict[str, float] = {}
+    given: dict[str, Floor] = {}
     floors = Floors.__call__
 
-    def noted(self: Floors, genomes: Sequence[Genome]) -> list[float] | None:
+    def noted(self: Floors, genomes: Sequence[Genome]) -> list[Floor] | None:
         found = floors(self, genomes)
         given.update(zip([genome.key for genome in genomes], found or [], strict=True))
         return found
@@ -140,7 +140,7 @@ def test_wherever_state_and_log_end_each_candidate_is_given_the_floor_that_it_wa
         assert timeless(path) == timeless(whole)
 
 
-def misleading(log: list[dict[str, Any]], floors: dict[str, float]) -> tuple[int, int]:
+def misleading(log: list[dict[str, Any]], floors: dict[str, Floor]) -> tuple[int, int]:
     """The last candidate (generation, line) that an outcome of its own generation would have given a higher floor."""
     found = (
         (line["generation"], index)
@@ -149,7 +149,7 @@ def misleading(log: list[dict[str, Any]], floors: dict[str, float]) -> tuple[int
         if earlier["generation"] == line["generation"]
         and not earlier["bound"]
         and earlier["minimised"]["flops"] <= line["minimised"]["flops"]
-        and earlier["values"]["accuracy"] > floors[line["key"]]
+        and earlier["values"]["accuracy"] > floors[line["key"]].accuracy
     )
     return max(found, default=(-1, -1))
 

@@ -58,7 +58,7 @@ def test_the_command_that_a_stop_prints_goes_on_until_the_run_is_finished(
 
 def test_a_resume_that_is_stopped_in_its_preparation_repeats_what_was_typed(part: Path, tmp_path: Path) -> None:
     output, argv = tmp_path / "output", ["--resume", str(part), "--generations", "7", "--pick", "flops<=0.3"]
-    stop = Stop("before", "gaprune.session.job.measure_original", sign=signal.SIGINT)
+    stop = Stop("before", "gaprune.session.job.make_evaluator", sign=signal.SIGINT)
     assert killing.search(argv, output, stop) == 130
     assert sorted(command_in(last_line(output))) == sorted(argv)
 

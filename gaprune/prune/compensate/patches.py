@@ -98,7 +98,7 @@ def patches_at(module: nn.Module, x: Tensor, positions: Tensor) -> Tensor:
     """(images x s, in x taps): the patches that the output positions ((images, s) int64) see of ``x``."""
     if not isinstance(module, nn.Conv2d):
         features = x.reshape(len(x), -1, x.shape[-1])
-        return torch.take_along_dim(features, positions[:, :, None], 1).flatten(0, 1)
+        return _taken(features, positions[:, :, None], 1).flatten(0, 1)
     padded = _padded(module, x)
     width = padded.shape[3]
     (kernel_h, kernel_w), (stride_h, stride_w), (dilation_h, dilation_w) = (
@@ -111,7 +111,7 @@ def patches_at(module: nn.Module, x: Tensor, positions: Tensor) -> Tensor:
     rows = torch.arange(kernel_h, device=x.device) * dilation_h * width
     columns = torch.arange(kernel_w, device=x.device) * dilation_w
     places = (corner[:, :, None] + (rows[:, None] + columns).reshape(-1)).flatten(1)
-    seen = torch.take_along_dim(padded.flatten(2), places[:, None, :], 2)
+    seen = _taken(padded.flatten(2), places[:, None, :], 2)
     shaped = seen.view(*x.shape[:2], positions.shape[1], -1)
     return shaped.transpose(1, 2).flatten(2).flatten(0, 1)
 
@@ -119,7 +119,13 @@ def patches_at(module: nn.Module, x: Tensor, positions: Tensor) -> Tensor:
 def outputs_at(module: nn.Module, y: Tensor, positions: Tensor) -> Tensor:
     """(images x s, out): a layer's output ``y`` at output positions ((images, s) int64)."""
     found = y.flatten(2).transpose(1, 2) if isinstance(module, nn.Conv2d) else y.reshape(len(y), -1, y.shape[-1])
-    return torch.take_along_dim(found, positions[:, :, None], 1).flatten(0, 1)
+    return _taken(found, positions[:, :, None], 1).flatten(0, 1)
+
+
+def _taken(values: Tensor, places: Tensor, dim: int) -> Tensor:
+    """``torch.take_along_dim`` for places that are none below 0, without a copy of them for every channel."""
+    shape = [-1 if axis == dim else size for axis, size in enumerate(values.shape)]
+    return values.gather(dim, places.expand(shape))
 
 
 def _positions(module: nn.Module, x: Tensor) -> int:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from gaprune.prune.cut.grouped import GroupedConvolution
 from gaprune.prune.cut.masks import Grouping, Masks
-from gaprune.prune.graph.graph import Graph, Layer
+from gaprune.prune.graph.graph import FittedNumber, Graph, Layer
 from gaprune.prune.graph.tensors import WAS_GROUPED, first_names, state_tensors
 
 
@@ -35,6 +35,7 @@ class Compactor:
         self.tensors = state_tensors(model)
         self._first = first_names(model)
         self._skeleton = copy.deepcopy(model).to("meta").eval()
+        self._hollow = {id(tensor): tensor for tensor in (*self._skeleton.parameters(), *self._skeleton.buffers())}
 
     def __call__(self, masks: Masks, replaced: Mapping[str, Tensor] | None = None) -> nn.Module:
         """The compact network in eval mode on the original's device; shares no memory with it.
@@ -44,7 +45,7 @@ class Compactor:
             replaced: tensors over kept channels, by name, to use instead of the original's (compensated ones).
         """
         replaced = replaced or {}
-        network = copy.deepcopy(self._skeleton)
+        network = copy.deepcopy(self._skeleton, dict(self._hollow))  # all tensors are replaced: none is copied
         masked = self._kernel_masks(masks)
         made: dict[str, Tensor] = {}
         indices: dict[bytes, Tensor] = {}
@@ -59,6 +60,9 @@ class Compactor:
         for layer in self.graph.layers:
             self._finish(network, layer, masks)
         fit_attributes(network)
+        fit_numbers(
+            network, {(one.path, one.name): _number(one, masks) for one in self.graph.fitted}, only_changed=True
+        )
         return network
 
     def _cut(self, name: str, tensor: Tensor, masks: Masks, indices: dict[bytes, Tensor]) -> Tensor:
@@ -69,7 +73,7 @@ class Compactor:
             if neurons is not None:
                 kept = masks.kept(neurons)
                 if not kept.all():
-                    key = neurons.tobytes()
+                    key = neurons.tobytes() + bytes([neurons.ndim])
                     if key not in indices:
                         indices[key] = torch.from_numpy(np.flatnonzero(kept)).to(out.device)
                     out = out.index_select(axis, indices[key])
@@ -160,12 +164,17 @@ def remember_groups(network: nn.Module) -> None:
 def fit_attributes(network: nn.Module) -> None:
     """Make the widths that standard modules state agree with their tensors."""
     for module in network.modules():
-        if isinstance(module, _ConvNd) and not module.transposed:
+        if isinstance(module, _ConvNd) and module.transposed:
+            into, per_group = module.weight.shape[:2]
+            module.in_channels, module.out_channels = into, per_group * module.groups
+        elif isinstance(module, _ConvNd):
             out, per_group = module.weight.shape[:2]
             module.out_channels, module.in_channels = out, per_group * module.groups
         elif isinstance(module, nn.Linear):
             module.out_features, module.in_features = module.weight.shape
-        elif isinstance(module, _BatchNorm):
+        elif isinstance(module, nn.GroupNorm):
+            module.num_channels = len(module.weight) if module.affine else module.num_channels
+        elif isinstance(module, _NormBase):
             found = module.weight if module.affine else module.running_mean
             if found is not None:
                 module.num_features = len(found)
@@ -173,34 +182,30 @@ def fit_attributes(network: nn.Module) -> None:
             module.num_parameters = len(module.weight)
 
 
-def masked_network(model: nn.Module, graph: Graph, masks: Masks) -> nn.Module:
-    """A copy of the original with masks applied at the consumers' input: compaction's reference.
-
-    A removed neuron contributes nothing to any consumer: the consumers' weights for it are zero. So are the
-    kernels of removed connections.
-    """
-    network = copy.deepcopy(model).eval()
-    fill(network, _masked_tensors(model, graph, masks), first_names(model))
-    return network
+FITTED = "fitted_numbers"
+"""Attribute of modules of cut networks: the names of their numbers that were fitted to the kept widths."""
 
 
-def _masked_tensors(model: nn.Module, graph: Graph, masks: Masks) -> dict[str, Tensor]:
-    first = first_names(model)
-    tensors = {name: tensor.clone() for name, tensor in state_tensors(model).items() if first[name] == name}
-    for layer in graph.layers:
-        weight = tensors[layer.weight]
-        if layer.kind == "depthwise":
-            continue
-        axis = graph.axes.get(layer.weight, (None, None))[1]
-        if axis is not None:
-            gone = torch.from_numpy(np.flatnonzero(~masks.kept(axis))).to(weight.device)
-            weight.index_fill_(1, gone, 0)
-        mask = masks.kernel_mask(layer)
-        if mask is not None:
-            rows, columns = (np.flatnonzero(masks.kept(ends)) for ends in (layer.outputs, layer.inputs))
-            whole = np.zeros(weight.shape[:2], dtype=np.bool_)
-            whole[np.ix_(rows, columns)] = mask
-            weight *= (
-                torch.from_numpy(whole).to(weight.device, weight.dtype).view(*whole.shape, *[1] * (weight.ndim - 2))
-            )
-    return tensors
+def fit_numbers(
+    network: nn.Module, numbers: Mapping[tuple[str, str], int | tuple[int, ...]], *, only_changed: bool = False
+) -> None:
+    """Set numbers of modules that follow widths, by path and name, and note their names on the modules."""
+    for (path, name), value in numbers.items():
+        module = network.get_submodule(path)
+        if not only_changed or getattr(module, name) != value:
+            setattr(module, name, value)
+            setattr(module, FITTED, tuple(dict.fromkeys((*getattr(module, FITTED, ()), name))))
+
+
+def fitted_numbers(network: nn.Module) -> dict[str, dict[str, Any]]:
+    """By module path the numbers that were fitted."""
+    return {
+        path: {name: getattr(module, name) for name in getattr(module, FITTED)}
+        for path, module in network.named_modules()
+        if hasattr(module, FITTED)
+    }
+
+
+def _number(fitted: FittedNumber, masks: Masks) -> int | tuple[int, ...]:
+    count = int(masks.kept(fitted.neurons).sum())
+    return (count,) if fitted.listed else count

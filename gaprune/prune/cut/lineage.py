@@ -34,13 +34,17 @@ def compose(first: Graph, so_far: Masks, graph: Graph, masks: Masks) -> Masks:
         ValueError: the networks do not have the same convolutions, or the widths do not fit.
     """
     neurons = so_far.neurons.copy()
-    convolutions = ([layer for layer in one.layers if layer.convolution] for one in (first, graph))
-    for old, new in zip(*convolutions, strict=True):
+    made = {layer.weight for layer in (*first.layers, *graph.layers) if layer.convolution or layer.produces}
+    producers = ([layer for layer in one.layers if layer.weight in made] for one in (first, graph))
+    for old, new in zip(*producers, strict=True):
         rows = _channels(old, old.outputs, so_far.kept(old.outputs), new.outputs)
-        gone = old.outputs[rows[~masks.kept(new.outputs)]]
-        if (gone < 0).any():
+        stays = masks.kept(new.outputs)
+        outputs = old.outputs.reshape(len(old.outputs), -1)
+        gone = outputs[rows[~stays]]
+        if (gone < 0).all(axis=1).any():
             raise ValueError(f"{old.name} has lost channels that must stay")
-        neurons[gone] = False
+        lost = np.setdiff1d(gone, outputs[rows[stays]])
+        neurons[lost[lost >= 0]] = False
     composed = Masks(neurons)
     newer = {layer.weight: layer for layer in graph.convolutions()}
     for layer in first.convolutions():

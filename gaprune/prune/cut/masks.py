@@ -50,8 +50,8 @@ class Masks:
     groupings: dict[str, Grouping] = field(default_factory=dict)
 
     def kept(self, neurons: Neurons) -> Bits:
-        """(n,) boolean along an axis: which of its indices stay."""
-        return np.append(self.neurons, True)[neurons]
+        """(n,) boolean along an axis: which of its indices stay; of several neurons each, those of which all stay."""
+        return along(np.append(self.neurons, True), neurons)
 
     def kernel_mask(self, layer: Layer) -> Bits | None:
         """(out kept, in kept) boolean of a layer's kept kernels, or ``None`` when all of them stay."""
@@ -66,3 +66,14 @@ class Masks:
     def full(cls, graph: Graph) -> Masks:
         """The original network."""
         return cls(np.ones(graph.neurons, dtype=np.bool_))
+
+
+def along(kept: Bits, neurons: Neurons) -> Bits:
+    """(n,) boolean along an axis: which of its indices stay; of several neurons each, those of which all stay.
+
+    Args:
+        kept: (neurons + 1,) boolean; the last entry is true and serves index -1.
+        neurons: (n,) or (n, k).
+    """
+    found: Bits = kept[neurons]
+    return np.logical_and.reduce(found, axis=1) if found.ndim > 1 else found

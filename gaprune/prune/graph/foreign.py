@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gaprune.errors import ModelError, first_line
+from gaprune.models import open_attention
 
 _WRAPPERS = {
     "OptimizedModule": ("_orig_mod", "compiled"),
@@ -64,7 +65,7 @@ def plain(model: nn.Module) -> Plain:
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in made.parameters() if p.is_floating_point()})
     if dtypes not in ([], ["float32"]):
         notes.append(f"in {' and '.join(dtypes)}: converted to float32")
-    made = made.float().to(memory_format=torch.contiguous_format)
+    made = open_attention(made).float().to(memory_format=torch.contiguous_format)
     return Plain(made, (*notes, *(note for note in inside if note not in notes)))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,17 +15,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gaprune.errors import ModelError
+from gaprune.options import Layers
 from gaprune.prune.graph.rules import RULES
 from gaprune.prune.graph.tracing import BATCH, OUTPUT, Axes, Elementwise, Trace, Use, trace
 from gaprune.prune.graph.tracing import Norm as Norm
 
 Neurons = NDArray[np.int64]
-"""Neuron indices, -1 where an index of the axis belongs to no removable neuron and always stays."""
+"""(n,) neuron indices, -1 where an index of the axis belongs to no removable neuron and always stays; or (n, k) where
+it stays while all of up to k neurons do (a head, and a feature of all heads)."""
 
-NO_CONVOLUTION = "{} has no convolution, and what gaprune removes is channels of convolutions"
+NO_CONVOLUTION = "{} has no convolution, and what --layers conv removes is channels of convolutions"
+NO_LAYER = "{} has no convolution and no linear layer, and what gaprune removes is outputs of these"
 
 NAMED = 3
-"""Layers that an error names; a large network may have dozens."""
+"""Layers that an error or a warning names; a large network may have dozens."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,16 @@ class Layer:
 
     Attributes:
         name: module path.
-        weight: name of the weight, (out, in / groups, ...).
+        weight: name of the weight, (out, in / groups, ...); of a transposed convolution (in, out, ...).
         convolution: whether it is a convolution.
-        kind: ``dense``, ``grouped`` or ``depthwise``.
+        kind: ``dense``, ``grouped``, ``depthwise`` or ``transposed``.
         inputs: (in,) neuron of each input channel or feature, -1 where it always stays.
         outputs: (out,) neuron of each output channel, -1 where it always stays.
         groups: groups of the convolution before pruning.
         kernel: taps of one kernel.
-        positions: output positions of one image.
+        positions: output positions of one image; input positions of a transposed convolution.
         splittable: whether one convolution module alone holds the weight, so that its groups can change.
+        along: other axes that carry neurons: there are ``positions`` at each index of them all.
     """
 
     name: str
@@ -79,14 +83,59 @@ class Layer:
     kernel: int
     positions: int
     splittable: bool
+    along: tuple[Neurons, ...] = ()
+
+    @property
+    def input_axis(self) -> int:
+        """The weight's axis of inputs; the other of the first two is that of outputs."""
+        return 0 if self.kind == "transposed" else 1
+
+    @property
+    def produces(self) -> bool:
+        """Whether some of its outputs are neurons that may be removed."""
+        return bool((self.outputs >= 0).any())
 
 
 @dataclass(frozen=True)
 class CountedAxis:
-    """Channels of which fvcore counts ``factor`` FLOPs each (batch norm, pooling, resizing)."""
+    """Axes of which fvcore counts ``factor`` FLOPs for each index of them all (norms, pooling, resizing, products)."""
 
-    neurons: Neurons
+    axes: tuple[Neurons, ...]
     factor: int
+
+
+@dataclass(frozen=True)
+class MaskedNorm:
+    """A norm over channels, or attention whose scale is torch's: by definition it sees the kept channels alone.
+
+    Attributes:
+        call: ``layer_norm``, ``group_norm``, ``rms_norm`` or ``attention``.
+        axis: of its input, counted from the end.
+        neurons: (n,) or (n, k) there.
+        groups: into which its channels are divided.
+    """
+
+    call: str
+    axis: int
+    neurons: Neurons
+    groups: int
+
+
+@dataclass(frozen=True)
+class FittedNumber:
+    """A number of a module that its forward reads, and that is how many of ``neurons`` are kept.
+
+    Attributes:
+        path: of the module.
+        name: of its attribute.
+        neurons: (n,) or (n, k) along the axis that it counts.
+        listed: whether it is a tuple of this one number.
+    """
+
+    path: str
+    name: str
+    neurons: Neurons
+    listed: bool
 
 
 @dataclass(frozen=True)
@@ -101,6 +150,9 @@ class Graph:
         counted: what else fvcore counts.
         unpruned: layers with channels that stay, each with the reason.
         norms: batch norms that can be folded into the convolution before them, in order of computation.
+        masked: norms over channels and attention, in order of computation.
+        contracted: neurons that are summed over without a weight (queries by keys), where a removed one is zero.
+        fitted: numbers of modules that follow the widths.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -109,6 +161,9 @@ class Graph:
     counted: tuple[CountedAxis, ...]
     unpruned: tuple[tuple[str, str], ...]
     norms: tuple[Norm, ...] = ()
+    masked: tuple[MaskedNorm, ...] = ()
+    contracted: Neurons = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    fitted: tuple[FittedNumber, ...] = ()
 
     @property
     def neurons(self) -> int:
@@ -124,12 +179,13 @@ class Graph:
         return tuple(seen.values())
 
 
-def build_graph(model: nn.Module, image_shape: tuple[int, int, int]) -> Graph:
+def build_graph(model: nn.Module, image_shape: tuple[int, int, int], *, layers: Layers = "all") -> Graph:
     """Trace ``model`` and derive its pruning graph.
 
     Args:
         model: the network; its mode, parameters and buffers are left as they are.
         image_shape: (C, H, W) of one input image.
+        layers: whose outputs are neurons: ``all`` that have weights, or ``conv``, convolutions alone.
 
     Raises:
         ModelError: the network cannot be traced, or has no neuron that may be removed.
@@ -138,11 +194,12 @@ def build_graph(model: nn.Module, image_shape: tuple[int, int, int]) -> Graph:
     if parameter is None:
         raise ModelError(f"{type(model).__name__} has no parameters, so there is nothing to prune")
     example = torch.zeros((BATCH, *image_shape), dtype=parameter.dtype, device=parameter.device)
-    graph = _from_trace(trace(model, example, RULES))
-    if not any(layer.convolution for layer in graph.layers) and not graph.unpruned:
-        raise ModelError(NO_CONVOLUTION.format(type(model).__name__))
+    graph = _from_trace(trace(model, example, RULES, linear=layers == "all"))
+    if not any(layer.convolution or layers == "all" for layer in graph.layers) and not graph.unpruned:
+        raise ModelError((NO_LAYER if layers == "all" else NO_CONVOLUTION).format(type(model).__name__))
     if graph.neurons == 0:
-        shown = [f"{layer}: {reason}" for layer, reason in graph.unpruned[:NAMED]] or ["no hidden convolution"]
+        none = "no hidden layer" if layers == "all" else "no hidden convolution"
+        shown = [f"{layer}: {reason}" for layer, reason in graph.unpruned[:NAMED]] or [none]
         more = len(graph.unpruned) - NAMED
         reasons = "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
         raise ModelError(f"{type(model).__name__} has no neuron that may be removed ({reasons})")
@@ -168,22 +225,41 @@ def without_groups(graph: Graph, reasons: dict[str, str]) -> Graph:
         name: tuple(None if axis is None or (number[axis] < 0).all() else number[axis] for axis in labels)
         for name, labels in graph.axes.items()
     }
+
+    def renumbered(neurons: Neurons) -> Neurons:
+        found: Neurons = number[neurons]
+        return found
+
     left = {layer: reasons[g.name] for g in graph.groups if g.name in reasons for layer in g.producers}
     return Graph(
         groups=tuple(groups),
-        layers=tuple(replace(x, inputs=number[x.inputs], outputs=number[x.outputs]) for x in graph.layers),
+        layers=tuple(
+            replace(x, inputs=number[x.inputs], outputs=number[x.outputs], along=tuple(map(renumbered, x.along)))
+            for x in graph.layers
+        ),
         axes={name: labels for name, labels in axes.items() if any(axis is not None for axis in labels)},
-        counted=tuple(replace(axis, neurons=number[axis.neurons]) for axis in graph.counted),
+        counted=tuple(replace(one, axes=tuple(map(renumbered, one.axes))) for one in graph.counted),
         unpruned=(*graph.unpruned, *left.items()),
         norms=graph.norms,
+        masked=tuple(replace(one, neurons=number[one.neurons]) for one in graph.masked),
+        contracted=number[graph.contracted],
+        fitted=tuple(replace(one, neurons=number[one.neurons]) for one in graph.fitted),
     )
 
 
 def _from_trace(found: Trace) -> Graph:
     number, groups = _number_neurons(found)
+    known: dict[int, list[int]] = {}
 
     def neurons(atoms: NDArray[np.int64]) -> Neurons:
-        return np.array([number.get(int(root), -1) for root in found.atoms.roots(atoms)], dtype=np.int64)
+        roots = found.atoms.roots(atoms)
+        for root in np.unique(roots):
+            if int(root) not in known:
+                known[int(root)] = [number[base] for base in found.atoms.bases(int(root)) if base in number]
+        rows = [known[int(root)] for root in roots]
+        widest = max(map(len, rows), default=1)
+        padded = np.array([row + [-1] * (max(widest, 1) - len(row)) for row in rows], dtype=np.int64)
+        return padded[:, 0] if widest <= 1 and len(atoms) else padded
 
     def use(record: Use) -> Layer:
         return Layer(
@@ -197,10 +273,11 @@ def _from_trace(found: Trace) -> Graph:
             kernel=record.kernel,
             positions=record.positions,
             splittable=record.splittable,
+            along=tuple(neurons(axis) for axis in record.along),
         )
 
     def counted(record: Elementwise) -> CountedAxis:
-        return CountedAxis(neurons(record.atoms), record.factor)
+        return CountedAxis(tuple(neurons(axis) for axis in record.axes), record.factor)
 
     layers = tuple(use(record) for record in found.uses)
     axes = {name: _cut_axes(labels, neurons) for name, labels in found.tensors.items()}
@@ -211,7 +288,28 @@ def _from_trace(found: Trace) -> Graph:
         counted=tuple(counted(record) for record in found.elementwise),
         unpruned=_unpruned(found),
         norms=tuple(found.norms),
+        masked=tuple(MaskedNorm(one.call, one.axis, neurons(one.atoms), one.groups) for one in found.masked),
+        contracted=_contracted(found, neurons),
+        fitted=_fitted(found, neurons),
     )
+
+
+def _contracted(found: Trace, neurons: Callable[[Neurons], Neurons]) -> Neurons:
+    atoms = [neurons(one).reshape(-1) for one in found.contracted]
+    every = np.unique(np.concatenate(atoms)) if atoms else np.zeros(0, dtype=np.int64)
+    kept: Neurons = every[every >= 0]
+    return kept
+
+
+def _fitted(found: Trace, neurons: Callable[[Neurons], Neurons]) -> tuple[FittedNumber, ...]:
+    """Numbers of modules that count one axis; those that would count several unlike ones are left as they are."""
+    named: dict[tuple[str, str], dict[bytes, FittedNumber]] = {}
+    for one in found.attributes:
+        own = neurons(one.atoms)
+        if (own >= 0).any():
+            number = FittedNumber(one.path, one.name, own, one.listed)
+            named.setdefault((one.path, one.name), {}).setdefault(own.tobytes(), number)
+    return tuple(next(iter(kinds.values())) for kinds in named.values() if len(kinds) == 1)
 
 
 def _cut_axes(labels: Axes, neurons: Callable[[Neurons], Neurons]) -> tuple[Neurons | None, ...]:
@@ -221,25 +319,24 @@ def _cut_axes(labels: Axes, neurons: Callable[[Neurons], Neurons]) -> tuple[Neur
 
 def _number_neurons(found: Trace) -> tuple[dict[int, int], list[tuple[str, int, int]]]:
     """Number the removable classes group by group; a group's classes occur at the same axes."""
-    occurrences: dict[int, set[tuple[str, int]]] = {}
+    occurrences: dict[int, set[tuple[str, int, int]]] = {}
     for name, labels in found.tensors.items():
         for axis, atoms in enumerate(labels):
-            if atoms is not None:
-                for root in found.atoms.roots(atoms):
-                    occurrences.setdefault(int(root), set()).add((name, axis))
+            for atom in atoms if atoms is not None else ():
+                for place, base in enumerate(found.atoms.bases(int(atom))):
+                    occurrences.setdefault(base, set()).add((name, axis, place))
     number: dict[int, int] = {}
-    members: dict[frozenset[tuple[str, int]], list[int]] = {}
-    names: dict[frozenset[tuple[str, int]], str] = {}
+    members: dict[frozenset[tuple[str, int, int]], list[int]] = {}
+    names: dict[frozenset[tuple[str, int, int]], str] = {}
     for use in found.uses:
-        if not use.convolution:
+        if not (use.convolution or found.linear):
             continue
-        for root in dict.fromkeys(int(r) for r in found.atoms.roots(use.outputs)):
-            if found.atoms.frozen(root) is None:
-                signature = frozenset(occurrences.get(root, set()))
-                names.setdefault(signature, use.layer)
-                if root not in number:
-                    number[root] = -1
-                    members.setdefault(signature, []).append(root)
+        for root in dict.fromkeys(base for atom in use.outputs for base in found.atoms.bases(int(atom))):
+            signature = frozenset(occurrences.get(root, set()))
+            names.setdefault(signature, use.layer)
+            if root not in number:
+                number[root] = -1
+                members.setdefault(signature, []).append(root)
     groups: list[tuple[str, int, int]] = []
     start = 0
     sharing: Counter[str] = Counter()
@@ -260,16 +357,16 @@ def _describe(group: tuple[str, int, int], layers: tuple[Layer, ...]) -> Channel
     def touches(neurons: Neurons) -> bool:
         return bool(((neurons >= start) & (neurons < start + size)).any())
 
-    producers = dict.fromkeys(layer.name for layer in layers if layer.convolution and touches(layer.outputs))
+    producers = dict.fromkeys(layer.name for layer in layers if touches(layer.outputs))
     consumers = dict.fromkeys(layer.name for layer in layers if touches(layer.inputs))
     return ChannelGroup(name, start, size, tuple(producers), tuple(consumers))
 
 
 def _unpruned(found: Trace) -> tuple[tuple[str, str], ...]:
-    """Convolutions that are not understood or have outputs that must stay, but not those of the network."""
+    """Layers that are not understood or have outputs that must stay, but not those of the network."""
     reasons: dict[str, str] = {}
     for use in found.uses:
-        if use.convolution:
+        if use.convolution or found.linear:
             for root in found.atoms.roots(use.outputs):
                 reason = found.atoms.frozen(int(root))
                 if reason is not None and reason != OUTPUT:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,14 +36,15 @@ class Use:
     Attributes:
         layer: path of the module that makes the call.
         weight: name of the weight.
-        convolution: whether its outputs are neurons that may be removed.
-        kind: ``dense``, ``grouped`` or ``depthwise``.
+        convolution: whether it is a convolution.
+        kind: ``dense``, ``grouped``, ``depthwise`` or ``transposed``.
         inputs: (in,) atoms at the input.
         outputs: (out,) atoms at the output.
         groups: groups of the convolution; 1 for a linear layer.
         kernel: number of taps, 1 for a linear layer.
-        positions: output positions (height x width) of one image.
+        positions: output positions (height x width) of one image; input positions of a transposed convolution.
         splittable: whether one convolution module alone holds the weight, so that its groups can change.
+        along: other axes that carry atoms: there are ``positions`` at each index of them all.
     """
 
     layer: str
@@ -56,19 +57,54 @@ class Use:
     kernel: int
     positions: int
     splittable: bool
+    along: tuple[Atoms, ...] = ()
 
 
 @dataclass(frozen=True)
 class Elementwise:
-    """A call that fvcore counts per element of an axis of atoms: batch norm, some pooling and resizing.
+    """A call that fvcore counts per element of its axes of atoms: norms, some pooling and resizing, products.
 
     Attributes:
-        atoms: (n,) the channel axis.
-        factor: FLOPs per channel of one image.
+        axes: the axes that carry atoms, (n,) each.
+        factor: FLOPs per index of them all, of one image.
     """
 
-    atoms: Atoms
+    axes: tuple[Atoms, ...]
     factor: int
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A norm over channels, or attention whose scale is torch's: by definition it sees the kept channels alone.
+
+    Attributes:
+        call: what it does: ``layer_norm``, ``group_norm``, ``rms_norm`` or ``attention``.
+        axis: of its input, counted from the end, on which ``atoms`` lie.
+        atoms: (n,) atoms there.
+        groups: into which its channels are divided.
+    """
+
+    call: str
+    axis: int
+    atoms: Atoms
+    groups: int
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A number that a module holds and that its forward reads: how many of an axis's channels there are.
+
+    Attributes:
+        path: of the module.
+        name: of its attribute.
+        atoms: (n,) the channels that it counts.
+        listed: whether it is a tuple or list of this one number.
+    """
+
+    path: str
+    name: str
+    atoms: Atoms
+    listed: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,15 +127,23 @@ class Norm:
 
 @dataclass
 class Trace:
-    """What the walk over one network's computation has found."""
+    """What the walk over one network's computation has found.
+
+    ``linear`` says whether outputs of linear layers may be neurons, too; ``contracted`` holds channels that are summed
+    over without a weight of their own, where a removed one must be zero.
+    """
 
     model: nn.Module
+    linear: bool = True
     atoms: AtomTable = field(default_factory=AtomTable)
     tensors: dict[str, Axes] = field(default_factory=dict)
     values: dict[Node, Any] = field(default_factory=dict)
     uses: list[Use] = field(default_factory=list)
     elementwise: list[Elementwise] = field(default_factory=list)
     norms: list[Norm] = field(default_factory=list)
+    contracted: list[Atoms] = field(default_factory=list)
+    masked: list[Masked] = field(default_factory=list)
+    attributes: list[Attribute] = field(default_factory=list)
     unfollowed: dict[str, str] = field(default_factory=dict)
     names: dict[Node, str] = field(default_factory=dict)
 
@@ -132,11 +176,39 @@ class Trace:
             assert carrier is not None
             self.atoms.freeze(carrier, "an axis without channels is combined with it")
 
+    def unlabelled(self, count: int) -> Atoms:
+        """Atoms for an axis that carries none, for counting alone."""
+        atoms = self.atoms.new(count)
+        self.atoms.freeze(atoms, "it is an axis without channels")
+        return atoms
+
     def freeze(self, labels: Axes, reason: str) -> None:
         """Keep all atoms of a tensor for good."""
         for atoms in labels:
             if atoms is not None:
                 self.atoms.freeze(atoms, reason)
+
+    def merge(self, labels: Sequence[Atoms | None], sizes: Sequence[int]) -> Atoms | None:
+        """The atoms of several axes laid out as one: repeated, or joint where more than one of them carries atoms."""
+        carrying = [axis for axis, label in enumerate(labels) if label is not None]
+        parts = [repeat_within(labels[axis], tuple(sizes), axis) for axis in carrying]  # type: ignore[arg-type]
+        if len(parts) < 2:
+            return parts[0] if parts else None
+        whole = self.atoms.new(len(parts[0]))
+        self.atoms.join(whole, parts)
+        return whole
+
+    def split(self, atoms: Atoms, sizes: Sequence[int], carrying: Sequence[int]) -> list[Atoms | None]:
+        """An axis laid out as several: those of ``carrying`` carry its atoms, which are the same along the others."""
+        made: list[Atoms | None] = [None] * len(sizes)
+        for axis in carrying:
+            made[axis] = self.atoms.new(sizes[axis])
+        parts = [repeat_within(made[axis], tuple(sizes), axis) for axis in carrying]  # type: ignore[arg-type]
+        if len(parts) == 1:
+            self.atoms.unite(atoms, parts[0])
+        else:
+            self.atoms.join(atoms, parts)
+        return made
 
     def fresh(self, node: Node, reason: str) -> Any:
         """Labels for the result of a call that is not understood: new atoms that must stay."""
@@ -196,19 +268,20 @@ def export(model: nn.Module, example: Tensor) -> ExportedProgram:
         ) from error
 
 
-def trace(model: nn.Module, example: Tensor, rules: dict[Any, Rule]) -> Trace:
+def trace(model: nn.Module, example: Tensor, rules: dict[Any, Rule], *, linear: bool = True) -> Trace:
     """Label every tensor of the computation.
 
     Args:
         model: the network.
         example: (``BATCH``, C, H, W) input on the model's device.
         rules: for each ATen operator how it carries atoms; a call without a rule freezes what it touches.
+        linear: whether outputs of linear layers may be neurons, too.
 
     Raises:
         ModelError: the network cannot be traced.
     """
     program = export(model, example)
-    found = Trace(model)
+    found = Trace(model, linear)
     signature = program.graph_signature
     first = first_names(model)
     owned = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
@@ -221,6 +294,7 @@ def trace(model: nn.Module, example: Tensor, rules: dict[Any, Rule]) -> Trace:
             found.values[node] = _call(found, node, rules)
         elif node.op == "output":
             _output(found, node)
+    found.atoms.settle()
     return found
 
 

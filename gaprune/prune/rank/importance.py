@@ -48,11 +48,15 @@ def l2(
     kernels: bool = False,
     reporter: Reporter = SILENT,
 ) -> Importance:
-    """L2 norm of a neuron's incoming kernels (Li et al. 2017, with L2), each layer's mean scaled to 1."""
+    """L2 norm of a neuron's incoming weights (Li et al. 2017, with L2), each layer's mean scaled to 1.
+
+    Where an output needs two neurons (a head, and a feature of all heads), it counts for both.
+    """
     tensors = state_tensors(model)
     total = np.zeros(graph.neurons)
-    for layer in {layer.weight: layer for layer in graph.layers if layer.convolution}.values():
-        _add_scaled(total, layer.outputs, tensors[layer.weight].flatten(1).double().norm(dim=1))
+    for layer in {layer.weight: layer for layer in graph.layers if layer.produces}.values():
+        rows = tensors[layer.weight].transpose(0, 1 - layer.input_axis)
+        _add_scaled(total, layer.outputs, rows.flatten(1).double().norm(dim=1))
     return Importance(total, kernel_norms(model, graph))
 
 
@@ -127,5 +131,6 @@ def kernel_norms(model: nn.Module, graph: Graph) -> dict[str, NDArray[np.float64
 def _add_scaled(total: Floats, neurons: NDArray[np.int64], values: Tensor) -> None:
     scores = torch.nan_to_num(values).cpu().numpy()
     mean = scores.mean()
-    ours = neurons >= 0
-    np.add.at(total, neurons[ours], scores[ours] / (mean if mean > 0 else 1.0))
+    for column in neurons.reshape(len(neurons), -1).T:
+        ours = column >= 0
+        np.add.at(total, column[ours], scores[ours] / (mean if mean > 0 else 1.0))

@@ -23,6 +23,9 @@ from gaprune.prune.graph.graph import Graph, Neurons
 CHUNKS = 64
 """Steps in which a group goes down; finer ones change little."""
 
+OTHERS = -2
+"""Stands for indices that are counted elsewhere."""
+
 LEAST_INSIDE = 0.25
 """Share of what is inside blocks that stays before the streams between them get narrower."""
 
@@ -45,7 +48,7 @@ class Ladder:
 
 
 class WidthFlops:
-    """FLOPs of dense, grouped and depthwise layers as a bilinear form of group widths."""
+    """FLOPs of dense, grouped and depthwise layers as a form of group widths, bilinear where no index needs two."""
 
     def __init__(self, graph: Graph) -> None:
         layers = graph.layers
@@ -58,18 +61,51 @@ class WidthFlops:
                 self._into[index] = 0.0
                 self._into[index, -1] = 1.0
                 self._scale[index] = layer.kernel * layer.positions
+        self._joint = {
+            side: {i: terms for i, terms in enumerate(_joint(graph, getattr(layer, side)) for layer in layers) if terms}
+            for side in ("inputs", "outputs")
+        }
 
     def total(self, widths: Floats) -> float:
-        """FLOPs at (groups,) widths, without what batch norm and pooling add."""
+        """FLOPs at (groups,) widths, without what norms, pooling and products add."""
         w = np.append(widths, 1.0)
-        return float(self._scale @ ((self._into @ w) * (self._out @ w)))
+        into, out = self._side("inputs", self._into, w), self._side("outputs", self._out, w)
+        return float(self._scale @ (into[0] * out[0]))
 
     def saving(self, widths: Floats) -> Floats:
         """(groups,) FLOPs that one neuron less of each group saves."""
         w = np.append(widths, 1.0)
-        whole = (self._scale * (self._out @ w)) @ self._into + (self._scale * (self._into @ w)) @ self._out
+        into, out = self._side("inputs", self._into, w), self._side("outputs", self._out, w)
+        whole = (self._scale * out[0]) @ into[1] + (self._scale * into[0]) @ out[1]
         saved: Floats = whole[:-1]
         return saved
+
+    def _side(self, side: str, matrix: Floats, w: Floats) -> tuple[Floats, Floats]:
+        """(layers,) widths of one side, and (layers, groups + 1) how they change with each group's."""
+        found = matrix @ w
+        if not self._joint[side]:
+            return found, matrix
+        slopes = matrix.copy()
+        for layer, terms in self._joint[side].items():
+            for groups, count in terms.items():
+                shares = np.array(groups)
+                found[layer] += count * w[shares].prod()
+                for place, group in enumerate(groups):
+                    slopes[layer, group] += count * np.delete(w[shares], place).prod()
+        return found, slopes
+
+
+def _joint(graph: Graph, neurons: Neurons) -> dict[tuple[int, ...], float]:
+    """Indices that need several neurons: by the groups of these, how many there are for each of their products."""
+    if neurons.ndim < 2:
+        return {}
+    starts = np.array([group.start for group in graph.groups])
+    sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
+    found: dict[tuple[int, ...], float] = {}
+    for row in neurons[(neurons >= 0).sum(axis=1) > 1]:
+        groups = tuple(sorted((np.searchsorted(starts, row[row >= 0], side="right") - 1).tolist()))
+        found[groups] = found.get(groups, 0.0) + 1.0 / float(sizes[list(groups)].prod())
+    return found
 
 
 def build_ladder(graph: Graph, worth: Floats, errors: Floats, weights: Floats | None = None) -> Ladder:
@@ -131,10 +167,12 @@ def _inside(graph: Graph) -> Bits:
 def _multiplicity(graph: Graph, neurons: Neurons) -> Floats:
     """(groups + 1,) inputs or outputs that one neuron of each group stands for; last, those that always stay."""
     found = np.zeros(len(graph.groups) + 1)
+    if neurons.ndim > 1:  # those that need several are counted by _joint
+        neurons = np.where((neurons >= 0).sum(axis=1) > 1, OTHERS, neurons.max(axis=1))
     for index, group in enumerate(graph.groups):
         inside = (neurons >= group.start) & (neurons < group.start + group.size)
         found[index] = inside.sum() / group.size
-    found[-1] = (neurons < 0).sum()
+    found[-1] = (neurons == -1).sum()
     return found
 
 

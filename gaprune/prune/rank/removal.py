@@ -185,6 +185,7 @@ def _three(weight: torch.Tensor) -> Floats:
 
 
 def _within(group: ChannelGroup, layer: Layer) -> NDArray[np.int64]:
-    """(in,) position within the group of each input channel, -1 elsewhere."""
+    """(in,) position within the group of each input channel, -1 elsewhere; of several neurons, that of the group's."""
     inside = (layer.inputs >= group.start) & (layer.inputs < group.start + group.size)
-    return np.where(inside, layer.inputs - group.start, -1)
+    found = np.where(inside, layer.inputs - group.start, -1)
+    return found.max(axis=1) if found.ndim > 1 else found

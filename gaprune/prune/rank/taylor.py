@@ -15,7 +15,7 @@ from gaprune.prune.graph.calls import Keywords, Positional, input_of, with_input
 from gaprune.prune.graph.graph import Graph, Layer
 from gaprune.prune.graph.modes import evaluating
 
-LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 
 
 def neuron_taylor(
@@ -84,7 +84,7 @@ class _Watch:
     @contextmanager
     def hooked(self) -> Iterator[None]:
         """Let every consumer read a copy of its own, so that its gradient is its own, too."""
-        reading = [module for module, uses in self._uses.items() if any((use.inputs >= 0).any() for use in uses)]
+        reading = [module for module, uses in self._uses.items() if any(bool((use.inputs >= 0).any()) for use in uses)]
         handles = [module.register_forward_pre_hook(self._hook(), with_kwargs=True) for module in reading]
         try:
             yield
@@ -100,10 +100,11 @@ class _Watch:
             if gradient is not None:
                 products = (x.detach() * gradient).double()
                 shaped = products.flatten(2).sum(2) if layer.convolution else products.reshape(images, -1, x.shape[-1])
-                ours = torch.from_numpy(layer.inputs >= 0).to(loss.device)
-                places = torch.from_numpy(layer.inputs).to(loss.device)[ours]
-                added = (shaped if layer.convolution else shaped.sum(1))[:, ours]
-                found.T.index_put_((places,), added.T, accumulate=True)  # in one order on CUDA, too
+                for column in layer.inputs.reshape(len(layer.inputs), -1).T:
+                    ours = torch.from_numpy(column >= 0).to(loss.device)
+                    places = torch.from_numpy(column).to(loss.device)[ours]
+                    added = (shaped if layer.convolution else shaped.sum(1))[:, ours]
+                    found.T.index_put_((places,), added.T, accumulate=True)  # in one order on CUDA, too
         self._read.clear()
         self._calls.clear()
         return found

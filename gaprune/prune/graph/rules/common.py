@@ -8,7 +8,7 @@ from typing import Any
 from torch.fx import Node
 
 from gaprune.prune.graph.atoms import Atoms
-from gaprune.prune.graph.tracing import BATCH, Trace, shape
+from gaprune.prune.graph.tracing import BATCH, Axes, Trace, shape
 
 
 def arguments(node: Node) -> dict[str, Any]:
@@ -27,8 +27,21 @@ def single_channel(found: Trace, count: int) -> Atoms:
     return atoms
 
 
+def others(labels: Axes, axis: int) -> tuple[Atoms, ...]:
+    """The atoms of all axes of one image but ``axis`` that carry any."""
+    left = [label for place, label in enumerate(labels) if place != axis % len(labels)]
+    if axis % len(labels) and left[0] is not None:  # of the batch's axis those of one image
+        left[0] = left[0][: max(len(left[0]) // BATCH, 1)]
+    return tuple(label for label in left if label is not None)
+
+
 def per_index(node: Node, axis: int) -> int:
     """Elements of one image at one index of an axis, wherever the batch has gone to."""
     sizes = shape(node)
     images = 1 if sizes[0] % BATCH else BATCH  # a constant that all images share has no batch
     return prod(sizes) // (sizes[axis] * images)
+
+
+def per_indices(node: Node, axis: int, along: tuple[Atoms, ...]) -> int:
+    """Elements of one image at one index of an axis and of each of the axes ``along``."""
+    return per_index(node, axis) // prod(map(len, along))

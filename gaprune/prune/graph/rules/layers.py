@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch.fx import Node
 
-from gaprune.prune.graph.rules.common import arguments, per_index, single_channel
+from gaprune.prune.graph.rules.common import arguments, others, per_index, per_indices, single_channel
 from gaprune.prune.graph.rules.norms import sole_norm
 from gaprune.prune.graph.tensors import sole_convolution, was_grouped
 from gaprune.prune.graph.tracing import Axes, Elementwise, Trace, Use, is_tensor, layer_of, shape
@@ -77,31 +77,67 @@ def _tie_groups(found: Trace, inputs: Any, outputs: Any, weight_axes: Axes, grou
         found.atoms.unite(blocks[0], block)
 
 
-def linear(found: Trace, node: Node) -> Axes:
-    """The last axis meets the weight's axis 1; the outputs stay (neurons are a convolution's)."""
+def conv_transpose(found: Trace, node: Node) -> Axes:
+    """Inputs meet the weight's axis 0, outputs are its axis 1; grouped ones keep their groups whole."""
     call = arguments(node)
     data = found.axes(call["input"])
-    out = shape(call["weight"])[0]
+    groups = int(call.get("groups") or 1)
+    channels, per_group, *taps = shape(call["weight"])
+    if groups > 1:
+        raise ValueError("it is a transposed convolution of several groups")
+    first, second = found.parameter(call["weight"], (0, 1))[:2]
+    inputs = data[1] if data[1] is not None else single_channel(found, channels)
+    outputs = second if second is not None else single_channel(found, per_group)
+    if first is not None:
+        found.unite(first, inputs)
+    if is_tensor(call.get("bias")):
+        (bias,) = found.parameter(call["bias"], (0,))
+        if bias is not None:
+            found.unite(bias, outputs)
+    found.uses.append(
+        Use(
+            layer=layer_of(node),
+            weight=found.names[call["weight"]],
+            convolution=True,
+            kind="transposed",
+            inputs=inputs,
+            outputs=outputs,
+            groups=1,
+            kernel=prod(taps),
+            positions=per_index(call["input"], 1),
+            splittable=False,
+        )
+    )
+    return (None, outputs, *(None for _ in taps))
+
+
+def linear(found: Trace, node: Node) -> Axes:
+    """The last axis meets the weight's axis 1; outputs are its axis 0, which may go where the walk says so."""
+    call = arguments(node)
+    data = found.axes(call["input"])
+    out, into = shape(call["weight"])
     weight_axes = found.parameter(call["weight"], (0, 1))
     found.unite(data[-1], weight_axes[1])
     outputs = weight_axes[0]
     if outputs is not None:
-        found.atoms.freeze(outputs, "it is an output of a linear layer")
+        if not found.linear:
+            found.atoms.freeze(outputs, "it is an output of a linear layer")
         if is_tensor(call.get("bias")):
             found.unite(found.parameter(call["bias"], (0,))[0], outputs)
-    if data[-1] is not None:
+    if data[-1] is not None or found.linear:
         found.uses.append(
             Use(
                 layer=layer_of(node),
                 weight=found.names[call["weight"]],
                 convolution=False,
                 kind="dense",
-                inputs=data[-1],
+                inputs=data[-1] if data[-1] is not None else single_channel(found, into),
                 outputs=outputs if outputs is not None else single_channel(found, out),
                 groups=1,
                 kernel=1,
-                positions=per_index(node, -1),
+                positions=per_indices(node, -1, others(data, -1)),
                 splittable=False,
+                along=others(data, -1),
             )
         )
     return (*data[:-1], outputs)
@@ -117,7 +153,8 @@ def batch_norm(found: Trace, node: Node) -> Axes:
     if data[1] is not None:
         plain, affine = (4, 5) if call.get("training") else (1, 2)
         factor = affine if is_tensor(call.get("weight")) else plain
-        found.elementwise.append(Elementwise(data[1], factor * per_index(call["input"], 1)))
+        along = others(data, 1)
+        found.elementwise.append(Elementwise((data[1], *along), factor * per_indices(call["input"], 1, along)))
     pair = sole_norm(found, node)
     if pair is not None:
         found.norms.append(pair)

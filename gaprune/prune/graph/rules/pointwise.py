@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from torch.fx import Node
 
 from gaprune.prune.graph.atoms import Atoms
-from gaprune.prune.graph.rules.common import per_index
+from gaprune.prune.graph.rules.common import arguments, others, per_indices
 from gaprune.prune.graph.tracing import Axes, Elementwise, Rule, Trace, is_tensor, shape
 
 
@@ -33,10 +36,28 @@ def elementwise(found: Trace, node: Node) -> Axes:
     return tuple(labels[0] if labels and all(label is not None for label in labels) else None for labels in meeting)
 
 
+def gate(found: Trace, node: Node) -> Axes:
+    """The first half of an axis times the sigmoid of the second: of channels as many go from each, in pairs."""
+    labels = list(found.axes(node.args[0]))  # type: ignore[arg-type]
+    axis = int(arguments(node)["dim"])
+    atoms = labels[axis]
+    if atoms is not None:
+        half = len(atoms) // 2
+        found.atoms.unite(atoms[:half], atoms[half:])
+        labels[axis] = atoms[:half]
+    return tuple(labels)
+
+
+def made(found: Trace, node: Node) -> Any:
+    """A tensor of a size that the forward gives: what it is like does not matter, but its own axes must stay."""
+    return found.fresh(node, "it is combined with a tensor of a size that the forward gives")
+
+
 def spatial(found: Trace, node: Node) -> Axes:
-    """Pooling and resizing: height and width change, channels do not."""
+    """Pooling and resizing: length, height and width change, as many as the operator's name says; channels do not."""
     data = found.axes(node.args[0])  # type: ignore[arg-type]
-    if any(label is not None for label in data[-2:]):
+    dimensions = int(re.findall(r"(\d)d", str(node.target))[-1])
+    if any(label is not None for label in data[-dimensions:]):
         raise ValueError("it runs over channels")
     return data
 
@@ -55,8 +76,9 @@ def counted(per_input: int, per_output: int) -> Rule:
         assert isinstance(source, Node)
         data = found.axes(source)
         if data[1] is not None:
-            elements = per_input * per_index(source, 1) + per_output * per_index(node, 1)
-            found.elementwise.append(Elementwise(data[1], elements))
+            along = others(data, 1)
+            elements = per_input * per_indices(source, 1, along) + per_output * per_indices(node, 1, along)
+            found.elementwise.append(Elementwise((data[1], *along), elements))
         return spatial(found, node)
 
     return rule

@@ -1,4 +1,4 @@
-"""Calls that rearrange axes: padding, reductions, reshapes, permutations, concatenation, slices."""
+"""Calls that rearrange axes: padding, reductions, permutations, concatenation, and what runs along one axis."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from torch.fx import Node
 
 from gaprune.prune.graph.rules.common import arguments, single_channel
-from gaprune.prune.graph.tracing import Axes, Trace, leave, repeat_within, shape
+from gaprune.prune.graph.tracing import Axes, Rule, Trace, leave, shape
 
 
 def pad(found: Trace, node: Node) -> Any:
-    """Padding of height and width passes; padded channels are new and stay."""
+    """Padding of height and width passes; padded channels are new and stay, those between them may go."""
     source, amounts = node.args[0], list(node.args[1])  # type: ignore[arg-type]
     assert isinstance(source, Node)
     labels: list[Any] = list(found.axes(source))
@@ -22,7 +22,6 @@ def pad(found: Trace, node: Node) -> Any:
         if labels[axis] is not None and (before or after):
             if before < 0 or after < 0:
                 return leave(found, node, "padding cuts channels off")
-            found.freeze((labels[axis],), "channels are padded")
             labels[axis] = np.concatenate([_padded(found, before), labels[axis], _padded(found, after)])
     return tuple(labels)
 
@@ -33,8 +32,24 @@ def _padded(found: Trace, count: int) -> Any:
     return atoms
 
 
-def reduce(found: Trace, node: Node) -> Any:
-    """Mean, sum and the like over some axes: over channels they must all stay."""
+def reduce(found: Trace, node: Node) -> Axes:
+    """Mean, sum and the like over some axes: channels that they run over must all stay."""
+    labels, axes, keep = _reduced(found, node)
+    found.freeze(tuple(labels[axis] for axis in axes), "a reduction runs over its channels")
+    return _without(labels, axes, keep)
+
+
+def norm(found: Trace, node: Node) -> Axes:
+    """A vector's norm: removed channels are zero in it, so it is that of the kept ones."""
+    labels, axes, keep = _reduced(found, node)
+    for axis in axes:
+        if labels[axis] is not None:
+            found.contracted.append(labels[axis])  # type: ignore[arg-type]
+    return _without(labels, axes, keep)
+
+
+def _reduced(found: Trace, node: Node) -> tuple[Axes, list[int], bool]:
+    """The labels of what is reduced, over which axes, and whether these remain."""
     call = arguments(node)
     source = node.args[0]
     assert isinstance(source, Node)
@@ -42,54 +57,72 @@ def reduce(found: Trace, node: Node) -> Any:
     rank = len(labels)
     over = call.get("dim")
     axes = list(range(rank)) if over in (None, []) else [over] if isinstance(over, int) else list(over)
-    axes = [axis % rank for axis in axes]
-    if any(labels[axis] is not None for axis in axes):
-        return leave(found, node, "a reduction runs over its channels")
-    if call.get("keepdim"):
-        return labels
+    return labels, [axis % rank for axis in axes], bool(call.get("keepdim"))
+
+
+def _without(labels: Axes, axes: list[int], keep: bool) -> Axes:
+    if keep:
+        return tuple(None if axis in axes else label for axis, label in enumerate(labels))
     return tuple(label for axis, label in enumerate(labels) if axis not in axes)
 
 
-def reshape(found: Trace, node: Node) -> Any:
-    """View, reshape and flatten: merged axes repeat their atoms; channels that are split apart must stay."""
-    source = node.args[0]
+def along(reason: str) -> Rule:
+    """A call that gives as much as it is given, each element by what lies along some axes."""
+
+    def rule(found: Trace, node: Node) -> Axes:
+        call = arguments(node)
+        source = node.args[0]
+        assert isinstance(source, Node)
+        labels = found.axes(source)
+        over = call["dim"] if "dim" in call else call.get("dims")
+        axes = list(range(len(labels))) if over in (None, []) else [over] if isinstance(over, int) else list(over)
+        found.freeze(tuple(labels[axis] for axis in axes), reason)
+        return labels
+
+    return rule
+
+
+def flip(found: Trace, node: Node) -> Axes:
+    """Axes the other way round."""
+    labels = list(found.axes(node.args[0]))  # type: ignore[arg-type]
+    for axis in node.args[1]:  # type: ignore[union-attr]
+        atoms = labels[axis]  # type: ignore[index]
+        labels[axis] = None if atoms is None else atoms[::-1]  # type: ignore[index]
+    return tuple(labels)
+
+
+def index(found: Trace, node: Node) -> Any:
+    """Rows looked up by their numbers along one axis: channels there must stay, other axes pass."""
+    source, places = node.args[0], list(node.args[1])  # type: ignore[arg-type]
     assert isinstance(source, Node)
-    labels, old, new = found.axes(source), shape(source), shape(node)
-    out: list[Any] = []
-    for olds, news in _aligned(old, new):
-        carrying = [axis for axis in olds if labels[axis] is not None]
-        if not carrying:
-            out += [None] * len(news)
-        elif len(carrying) == 1 and len([axis for axis in news if new[axis] > 1]) == 1:
-            merged = repeat_within(labels[carrying[0]], tuple(old[a] for a in olds), olds.index(carrying[0]))  # type: ignore[arg-type]
-            out += [merged if new[axis] > 1 else None for axis in news]
-        else:
-            return leave(found, node, "a reshape splits or mixes its channels")
-    return tuple(out)
+    given = [axis for axis, place in enumerate(places) if place is not None]
+    if len(given) != 1:
+        return leave(found, node, "several axes are indexed at once")
+    labels = found.axes(source)
+    axis = given[0]
+    found.freeze((labels[axis],), "its channels are looked up by their numbers")
+    made = (None,) * len(shape(places[axis]))
+    return (*labels[:axis], *made, *labels[axis + 1 :])
 
 
-def _aligned(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
-    """Pair runs of old axes with the runs of new axes that hold the same elements."""
-    pairs: list[tuple[list[int], list[int]]] = []
-    i = j = 0
-    while i < len(old) or j < len(new):
-        olds, news = [], []
-        left = right = 1
-        if i < len(old):
-            olds.append(i)
-            left, i = old[i], i + 1
-        if j < len(new):
-            news.append(j)
-            right, j = new[j], j + 1
-        while left != right:
-            if left < right:
-                olds.append(i)
-                left, i = left * old[i], i + 1
-            else:
-                news.append(j)
-                right, j = right * new[j], j + 1
-        pairs.append((olds, news))
-    return pairs
+def index_select(found: Trace, node: Node) -> Axes:
+    """Indices of one axis, gathered: channels there must stay."""
+    labels = list(found.axes(node.args[0]))  # type: ignore[arg-type]
+    axis = int(arguments(node)["dim"]) % len(labels)
+    found.freeze((labels[axis],), "its channels are looked up by their numbers")
+    labels[axis] = None
+    return tuple(labels)
+
+
+def movedim(found: Trace, node: Node) -> Axes:
+    """Axes moved to other places."""
+    labels = found.axes(node.args[0])  # type: ignore[arg-type]
+    call = arguments(node)
+    pairs = [(one,) if isinstance(one, int) else tuple(one) for one in (call["source"], call["destination"])]
+    rank = len(labels)
+    moved = {to % rank: axis % rank for axis, to in zip(*pairs, strict=True)}
+    rest = iter(axis for axis in range(rank) if axis not in moved.values())
+    return tuple(labels[moved[place] if place in moved else next(rest)] for place in range(rank))
 
 
 def permute(found: Trace, node: Node) -> Axes:
@@ -118,6 +151,7 @@ def concatenate(found: Trace, node: Node) -> Axes:
     sources = [source for source in node.args[0] if isinstance(source, Node)]  # type: ignore[union-attr]
     axis = int(node.args[1]) if len(node.args) > 1 else 0  # type: ignore[arg-type]
     axis %= len(shape(node))
+    sources = [source for source in sources if shape(source) != (0,)]
     labels = [found.axes(source) for source in sources]
     out: list[Any] = list(labels[0])
     for other in labels[1:]:
@@ -131,12 +165,3 @@ def concatenate(found: Trace, node: Node) -> Axes:
         ]
         out[axis] = np.concatenate(parts)
     return tuple(out)
-
-
-def slice_axis(found: Trace, node: Node) -> Any:
-    """A slice along a plain axis passes; a slice of channels keeps them all."""
-    labels = found.axes(node.args[0])  # type: ignore[arg-type]
-    axis = int(node.args[1]) if len(node.args) > 1 else 0  # type: ignore[arg-type]
-    if labels[axis] is not None and shape(node) != shape(node.args[0]):  # type: ignore[arg-type]
-        return leave(found, node, "a slice takes some of its channels")
-    return labels

@@ -1,0 +1,51 @@
+"""Numbers that a module holds and its forward reads: they are fitted to the channels that are kept."""
+
+from __future__ import annotations
+
+from torch.fx import Node
+
+from gaprune.prune.graph.atoms import Atoms
+from gaprune.prune.graph.tracing import Attribute, Trace
+
+OTHER = ("img", "image", "patch", "window", "grid", "stride", "kernel", "resolution", "depth", "layers", "classes")
+"""Parts of the names of numbers that say something else than how many channels there are."""
+
+
+def numbers(found: Trace, node: Node) -> tuple[str, dict[str, int]]:
+    """The path of the module that makes a call and its whole numbers above 1, by name; none for torch's modules."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path = stack[-1][0] if stack else ""
+    module = dict(found.model.named_modules(remove_duplicate=False)).get(path)
+    if module is None or type(module).__module__.startswith("torch.nn."):
+        return path, {}
+    held = vars(module).items()
+    return path, {
+        name: value
+        for name, value in held
+        if type(value) is int and value > 1 and name[0] != "_" and not any(part in name for part in OTHER)
+    }
+
+
+def heads(found: Trace, node: Node) -> set[int]:
+    """The numbers of heads of the module that makes a call."""
+    return {value for name, value in numbers(found, node)[1].items() if counts_heads(name)}
+
+
+def counts_heads(name: str) -> bool:
+    """Whether a module's number of this name says how many heads it has."""
+    return name.endswith("heads") or name in ("nhead", "n_head", "num_head")
+
+
+def fit(found: Trace, node: Node, atoms: Atoms, *, of_heads: bool = False) -> bool:
+    """Note the module's numbers that are how many channels ``atoms`` are; whether there is one.
+
+    Args:
+        found: the walk.
+        node: the call whose shape such a number decides.
+        atoms: (n,) along the axis.
+        of_heads: whether the axis is that of heads, whose number and no other is meant.
+    """
+    path, held = numbers(found, node)
+    fitting = [name for name, value in held.items() if value == len(atoms) and counts_heads(name) == of_heads]
+    found.attributes += [Attribute(path, name, atoms) for name in fitting]
+    return bool(fitting)

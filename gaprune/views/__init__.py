@@ -1,0 +1,15 @@
+"""What a run directory shows: a report, its figures, where it stands. Reads files, without owning a run or torch."""
+
+from gaprune.views.live import LivePage, make_server
+from gaprune.views.page import REPORT, write_report
+from gaprune.views.run import Run
+from gaprune.views.status import status_lines
+
+__all__ = [
+    "REPORT",
+    "LivePage",
+    "Run",
+    "make_server",
+    "status_lines",
+    "write_report",
+]

@@ -1,0 +1,87 @@
+"""How a run is repeated, gone on with and made use of, as one would type it."""
+
+from __future__ import annotations
+
+import shlex
+
+from gaprune.options import SearchOptions
+from gaprune.options import record as recorded
+from gaprune.runs import FrontRow, read_json_object
+from gaprune.views.facts import fact
+from gaprune.views.record import RunRecord
+
+SEARCH = "python -m gaprune.search"
+NOT_REPEATED = ("output", "pick", "threads_per_worker")
+
+
+def repeat_command(record: RunRecord) -> str | None:
+    """The command, or the call from Python, that gives the same front on a machine of the same kind.
+
+    ``None`` where the manifest does not say what the run was told.
+    """
+    options = record.options
+    if not options:
+        return None
+    defaults = recorded(SearchOptions())
+    told = {
+        name: value
+        for name, value in options.items()
+        if name not in NOT_REPEATED and value is not None and value != defaults.get(name)
+    }
+    objects = fact(record.manifest, "objects", kind=dict) or {}
+    if any(objects.values()):
+        return _call(told, objects)
+    return " ".join([SEARCH, *(word for name, value in told.items() for word in _words(name, value))])
+
+
+def resume_command(record: RunRecord) -> str:
+    """What goes on with a run."""
+    objects = fact(record.manifest, "objects", kind=dict) or {}
+    if any(objects.values()):
+        return f"gaprune.search(model, data, resume={str(record.path)!r})"
+    return f"{SEARCH} --resume {shlex.quote(str(record.path))}"
+
+
+def load_code(record: RunRecord) -> str | None:
+    """Python that loads the picked member and exports it to ONNX; ``None`` where nothing is picked."""
+    row = record.picked
+    if row is None:
+        return None
+    shape = _image_shape(record, row)
+    own = ", model=your_original_network" if fact(record.manifest, "objects", "model", kind=bool) else ""
+    return "\n".join(
+        (
+            "import gaprune, torch",
+            f"network = gaprune.load({str(record.path / row.path)!r}{own})",
+            "",
+            f"image = torch.zeros(1, {shape})  # normalised as config.json beside the network says",
+            'torch.onnx.export(network, (image,), "member.onnx", dynamo=True)  # pip install onnx onnxscript',
+        )
+    )
+
+
+def _image_shape(record: RunRecord, row: FrontRow) -> str:
+    """Channels, height, width."""
+    try:
+        shape = read_json_object(record.path / row.home / "config.json")["image_shape"]
+        return ", ".join(str(int(side)) for side in shape)
+    except (OSError, ValueError, LookupError, TypeError):
+        return "3, 32, 32"
+
+
+def _words(name: str, value: object) -> list[str]:
+    typed = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{typed}" if value else f"--no-{typed}"]
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return [f"--{typed}", shlex.quote(text)]
+
+
+def _call(told: dict[str, object], objects: dict[str, object]) -> str:
+    model = "model" if objects.get("model") else repr(told.get("model", "vgg16"))
+    place = told.get("data_dir") or told.get("data", "auto")
+    data = "data" if objects.get("data") else repr(place)
+    names = () if not objects.get("objectives") else ("objectives=objectives",)
+    gone = {"model", "data", "data_dir", *(["objectives"] if names else [])}
+    rest = [f"{name}={value!r}" for name, value in told.items() if name not in gone]
+    return f"gaprune.search({', '.join([model, data, *names, *rest])})"

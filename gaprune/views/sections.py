@@ -1,0 +1,229 @@
+"""What a report has to say, section by section."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gaprune.runs import FLOPS_NOTE, FrontRow, points_lost, share_left
+from gaprune.views.attainment import attainment_figure, bands
+from gaprune.views.front_figure import front_figure
+from gaprune.views.layers import map_figure, shown_members, shrinking, widths_figure
+from gaprune.views.methods import MethodsRecord
+from gaprune.views.progress import accuracy_figure, hypervolume_figure, time_figure
+from gaprune.views.record import RunRecord
+from gaprune.views.repeat import load_code, repeat_command, resume_command
+from gaprune.views.style import Figure
+from gaprune.views.tables import (
+    Table,
+    budgets_table,
+    failures_table,
+    made_with_table,
+    members_table,
+    methods_table,
+    settings_table,
+    shrinking_table,
+    time_table,
+)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure with its words.
+
+    Attributes:
+        id: in the page.
+        figure: as plotly.js takes it.
+        label: what it shows, for who does not see it.
+        caption: below it.
+    """
+
+    id: str
+    figure: Figure
+    label: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Code:
+    """Something to type."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page, in the order in which it is shown; ``folded`` tables open on a click."""
+
+    id: str
+    title: str
+    texts: tuple[str, ...] = ()
+    figures: tuple[Drawn, ...] = ()
+    codes: tuple[Code, ...] = ()
+    tables: tuple[Table, ...] = ()
+    folded: tuple[Table, ...] = ()
+
+
+def sections_of(records: Sequence[RunRecord], methods: Sequence[MethodsRecord]) -> list[Section]:
+    """The report of one run or several; what there is nothing to say of is left out."""
+    found = [_front(records, methods), _budgets(records), *_bands(records), _progress(records)]
+    if len(records) == 1:
+        found += [*_layers(records[0]), _time(records[0])]
+    return [*found, _settings(records), _repeat(records)]
+
+
+def front_words(records: Sequence[RunRecord]) -> str:
+    """What the front's figure shows, for who does not see it."""
+    if len(records) > 1:
+        return f"The fronts of {len(records)} runs. The tables of members have the numbers."
+    rows = records[0].rows
+    if not rows:
+        return "The candidates of a search that has no front yet."
+    first, last = rows[0], rows[-1]
+    return (
+        f"The front of {len(rows)} networks, from {share_left(first.flops_share)}% of the FLOPs with "
+        f"{100 * first.search_accuracy:.1f}% accuracy to {share_left(last.flops_share)}% with "
+        f"{100 * last.search_accuracy:.1f}%, on search images. The table of members has the numbers."
+    )
+
+
+def member_label(row: FrontRow) -> str:
+    """A member in a list."""
+    return f"member {row.index} ({row.name}): {share_left(row.flops_share)}% of FLOPs"
+
+
+def _front(records: Sequence[RunRecord], methods: Sequence[MethodsRecord]) -> Section:
+    caption = (
+        "Filled marks: search images, by which candidates are judged. Open marks: test images, which only report. "
+        f"Candidates that were stopped early are not drawn. {FLOPS_NOTE}"
+    )
+    drawn = Drawn("figure-front", front_figure(records, methods), front_words(records), caption)
+    texts = tuple(text for record in records if (text := _picked_words(record, len(records) > 1)))
+    tables = (methods_table(methods),) if methods else ()
+    folded = tuple(
+        members_table(one) if len(records) == 1 else _named(members_table(one), one) for one in records if one.rows
+    )
+    return Section("front", "Front", texts, (drawn,), tables=tables, folded=folded)
+
+
+def _picked_words(record: RunRecord, several: bool) -> str:
+    row, original = record.picked, record.original
+    prefix = f"{record.name}: " if several else ""
+    if row is None or original is None:
+        return ""
+    lost = points_lost(row, original)
+    change = "" if lost is None else f", {'gains' if lost < 0 else 'loses'} {abs(lost):.2f} points of test accuracy"
+    rule = record.options.get("pick", "knee")
+    return (
+        f"{prefix}The original reaches {100 * original.search_accuracy:.2f}% on search images"
+        f"{'' if original.test_accuracy is None else f' and {100 * original.test_accuracy:.2f}% on test images'} with "
+        f"{original.flops / 1e6:,.1f} million FLOPs. Picked ({rule}): member {row.index}, {row.name}, "
+        f"{share_left(row.flops_share)}% of the FLOPs{change}."
+    )
+
+
+def _named(table: Table, record: RunRecord) -> Table:
+    return Table(f"{table.caption}: {record.name}", table.headings, table.rows, table.marked, table.words)
+
+
+def _budgets(records: Sequence[RunRecord]) -> Section:
+    texts = () if any(record.rows for record in records) else ("There is no front yet.",)
+    latency = any("latency" in row.objectives for record in records for row in record.rows)
+    if not texts and not latency:
+        texts = ("Latency was no objective of the search, so it was not measured.",)
+    return Section("budgets", "Best within a budget", texts, tables=(budgets_table(records),))
+
+
+def _bands(records: Sequence[RunRecord]) -> list[Section]:
+    found = bands(records)
+    if not found:
+        return []
+    caption = (
+        "Empirical attainment over runs that differ in nothing but their seed, on search images: what the best of "
+        "them, half of them and each of them reach. The band lies between the first and the last."
+    )
+    counts = ", ".join(str(len(one.records)) for one in found)
+    label = f"Attainment bands of {len(found)} settings, each over {counts} seeds."
+    return [Section("seeds", "Over seeds", (), (Drawn("figure-seeds", attainment_figure(found), label, caption),))]
+
+
+def _progress(records: Sequence[RunRecord]) -> Section:
+    drawn = (
+        Drawn(
+            "figure-hypervolume",
+            hypervolume_figure(records),
+            f"Hypervolume over evaluations of {_runs(records)}: it only rises.",
+            "Hypervolume of all candidates so far, to the point at which every objective is 1.",
+        ),
+        Drawn(
+            "figure-accuracy",
+            accuracy_figure(records),
+            f"Best accuracy within each budget over evaluations of {_runs(records)}.",
+            "Best accuracy on search images among candidates that were measured to the end, within each budget.",
+        ),
+    )
+    if not any(record.evaluated for record in records):
+        return Section("progress", "Progress", ("Nothing has been evaluated yet.",))
+    return Section("progress", "Progress", (), drawn)
+
+
+def _runs(records: Sequence[RunRecord]) -> str:
+    return "the search" if len(records) == 1 else f"{len(records)} runs"
+
+
+def _layers(record: RunRecord) -> list[Section]:
+    rows = shown_members(record)
+    if not rows:
+        return [Section("layers", "Layers", ("Widths are known of members of a finished front alone.",))]
+    row = record.picked if record.picked in rows else rows[len(rows) // 2]
+    assert row is not None
+    against = "against the ladder that the search began with" if record.ladder else "(this run has kept no ladder)"
+    first = [one.layer.name for one in shrinking(record)[:3]]
+    drawn = (
+        Drawn(
+            "figure-widths",
+            widths_figure(record, row),
+            f"Neurons kept in each layer of {member_label(row)}.",
+            f"Neurons that a member keeps in each channel group, {against}. A group is named after its first "
+            "convolution.",
+        ),
+        Drawn(
+            "figure-map",
+            map_figure(record),
+            f"Share of neurons kept by layer and member. First to shrink: {', '.join(first)}.",
+            "Share of neurons kept in each layer, over all members from the smallest to the largest. Dark is little.",
+        ),
+    )
+    texts = (f"First to fall below half of their neurons: {', '.join(first)}.",)
+    return [Section("layers", "Layers", texts, drawn, folded=(shrinking_table(record),))]
+
+
+def _time(record: RunRecord) -> Section:
+    tables = (time_table(record), failures_table(record))
+    if not record.evaluated:
+        return Section("time", "Time and failures", tables=tables)
+    caption = "Seconds of evaluations by generation, added up over all workers."
+    drawn = Drawn("figure-time", time_figure(record), f"{caption} The table has the sum.", caption)
+    return Section("time", "Time and failures", (), (drawn,), tables=tables)
+
+
+def _settings(records: Sequence[RunRecord]) -> Section:
+    if not any(record.options for record in records):
+        return Section("settings", "Settings", ("The manifest does not say what the run was told.",))
+    tables = (settings_table(records, every=False),)
+    folded = (settings_table(records, every=True), made_with_table(records))
+    texts = ("Rows in which runs differ are marked.",) if len(records) > 1 else ()
+    return Section("settings", "Settings", texts, tables=tables, folded=folded)
+
+
+def _repeat(records: Sequence[RunRecord]) -> Section:
+    codes = []
+    for record in records:
+        of = f" ({record.name})" if len(records) > 1 else ""
+        if command := repeat_command(record):
+            codes.append(Code(f"Repeat the search{of}", command))
+        codes.append(Code(f"Go on with it{of}", resume_command(record)))
+        if code := load_code(record):
+            codes.append(Code(f"Load the picked member, and export it{of}", code))
+    return Section("repeat", "Repeat and use", codes=tuple(codes))
