@@ -82,6 +82,8 @@ def pretrained(result: Result) -> str:
 
 def evolution(result: Result) -> str:
     """Test accuracy of what is handed out by budget, and how far it is over the ladder, by method."""
+    if "budgets" not in result["summary"][0]:
+        return _by_hypervolume(result)
     budgets = list(result["summary"][0]["budgets"])
 
     def cell(entry: dict[str, Any] | None) -> str:
@@ -105,17 +107,22 @@ def evolution(result: Result) -> str:
     return table(header, rows)
 
 
-def kinds_of_fitness(result: Result) -> str:
-    """Rank correlations with the test loss by budget, images and fitness."""
-    lines = result["summary"]
-    budgets = list(dict.fromkeys(line["budget"] for line in lines))
-    places = dict.fromkeys((line["images"], line["fitness"]) for line in lines)
-    by = {(line["images"], line["fitness"], line["budget"]): line for line in lines}
+def _by_hypervolume(result: Result) -> str:
+    """Hypervolume and the best member's accuracy, by method: results of before differences were paired."""
+    budgets = [name.removeprefix("test accuracy at ") for name in result["summary"][0] if name.startswith("test ")]
+    last = f"hypervolume at {result['settings']['evaluations']}"
     rows = [
-        (images, kind, *(f"{by[images, kind, budget]['with test loss']:.2f}" for budget in budgets))
-        for images, kind in places
+        (
+            row["method"],
+            row["seeds"],
+            *(f"{row[last][part]:.4f}" for part in ("mean", "least", "most")),
+            *(percent(row[f"test accuracy at {budget}"]["mean"]) for budget in budgets),
+        )
+        for row in result["summary"]
     ]
-    return table(("images", "fitness", *(f"Spearman at {budget:.0%} of the FLOPs" for budget in budgets)), rows)
+    accuracies = (f"test accuracy, {budget} of the FLOPs" for budget in budgets)
+    header = ("method", "seeds", f"{last}, mean", "least", "most", *accuracies)
+    return table(header, rows)
 
 
 def finetuned(result: Result) -> str:
@@ -243,8 +250,7 @@ PAGES: dict[str, tuple[Part, ...]] = {
             "EfficientNet-Lite0 on Imagenette", f"{BENCHMARKS}/pretrained-efficientnet-lite0-imagenette-cpu", pretrained
         ),
     ),
-    "search": (Part(NAMES[RESNET18], f"{BENCHMARKS}/search-{RESNET18}", evolution, ("",)),),
-    "fitness": (Part(NAMES[RESNET18], f"{BENCHMARKS}/fitness-{RESNET18}", kinds_of_fitness),),
+    "search": both(BENCHMARKS, "search", evolution, ("",)),
     "finetuned": both(BENCHMARKS, "finetuned", finetuned, ("",)),
     "shared": (Part(NAMES[RESNET18], f"{BENCHMARKS}/shared-{RESNET18}", shared),),
     "scratch_vs_pruned": (Part(NAMES[RESNET18], f"{EXPERIMENTS}/scratch_vs_pruned-{RESNET18}", None, ("",)),),
