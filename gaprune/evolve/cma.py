@@ -186,7 +186,10 @@ class CMA(Algorithm):
 
     def _rungs(self, tilt: Floats, spread: Sequence[float]) -> list[Genome]:
         space, shares = self._space, self._space.tilted(tilt)
-        rungs = [nearest(space, budget, lambda level: space.rung(level, shares), tolerance=CLOSE) for budget in spread]
+        rungs = [
+            nearest(space, budget, lambda level: space.rung(level, shares), tolerance=CLOSE, within=True)
+            for budget in spread
+        ]
         return [self._admitted(bits) for bits in rungs]
 
     def _admitted(self, bits: Bits) -> Genome:
