@@ -240,7 +240,7 @@ class AlgorithmSuite(abc.ABC):
     def test_it_stands_on_its_first_generation_and_on_what_was_told(self) -> None:
         algorithm = self.small()
         assert algorithm.rungs() == []
-        started = generations(algorithm, 1)[0]
+        started, _ = generations(algorithm, 1)[0]
         stood_on = algorithm.rungs()
         assert stood_on in ([], started)
         told = history(algorithm, 7)
