@@ -45,7 +45,7 @@ from benchmarks.oneshot import (
     peer_sweep,
 )
 from benchmarks.pictures import Curve, draw_accuracy
-from benchmarks.search import Judge, Recorder, searched
+from benchmarks.search_methods import Judge, Recorder, searched
 from benchmarks.subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 from benchmarks.torch_pruning_peer import SCOPES, criteria
 from gaprune.errors import OptionError

@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from benchmarks.harness import DONE, Goal, run
-from benchmarks.search import Judge, Recorder, searched
+from benchmarks.search_methods import Judge, Recorder, searched
 from benchmarks.subjects import Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject
 from gaprune.evolve import NSGA2
 from gaprune.genome import Genome

@@ -32,6 +32,7 @@ from gaprune.genome import Floats
 from gaprune.progress import Reporter
 from gaprune.prune.checking import checked_graph
 from gaprune.prune.compensate.statistics import Statistics, collect, consumers, images_wanted
+from gaprune.prune.compensate.statistics_store import load_statistics, save_statistics
 from gaprune.prune.cut.costs import CostModel, cost_model
 from gaprune.prune.cut.masks import Masks
 from gaprune.prune.graph.graph import Graph
@@ -40,7 +41,7 @@ from gaprune.prune.rank.registry import importance_function
 from gaprune.prune.space import PruningSpace
 from gaprune.session.engine import first
 from gaprune.training import Recipe, bfloat16_pays, fit
-from gaprune.training.digest import digest_tensors
+from gaprune.training.digest import digest_json, digest_tensors
 
 SEARCH_IMAGES = 2_000
 CALIBRATION_IMAGES = 8_192
@@ -175,11 +176,22 @@ def code_digest(package: str = "") -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
-def study(subject: Subject, reporter: Reporter) -> tuple[Statistics, PruningSpace]:
-    """Statistics of the original, and the space of its neuron genes with the removal order's worth and ladder."""
+def study(subject: Subject, reporter: Reporter, kept: Path | None = None) -> tuple[Statistics, PruningSpace]:
+    """Statistics of the original, and the space of its neuron genes with the removal order's worth and ladder.
+
+    Args:
+        subject: the network.
+        reporter: told how long it takes.
+        kept: file that keeps the statistics for the next time.
+    """
     model, graph = subject.model, subject.graph
     images = first(subject.splits.calibration, images_wanted(consumers(model, graph)))
-    statistics = collect(model, graph, images, *subject.norm, reporter=reporter)
+    key = digest_json({**subject.identity, "images": len(images), "code": code_digest("prune")})
+    statistics = None if kept is None else load_statistics(kept, key, subject.device)
+    if statistics is None:
+        statistics = collect(model, graph, images, *subject.norm, reporter=reporter)
+        if kept is not None:
+            save_statistics(kept, statistics, key)
     importance = importance_function("obs")(model, graph, statistics, reporter=reporter)
     return statistics, PruningSpace(graph, subject.costs, importance)
 

@@ -97,7 +97,34 @@ def in_points(difference: Result) -> str:
 
 
 def evolution(result: Result) -> str:
-    """Hypervolume and the best member's accuracy, by method."""
+    """Test accuracy of what is handed out by budget, and how far it is over the ladder, by method."""
+    if "budgets" not in result["summary"][0]:
+        return _by_hypervolume(result)
+    budgets = list(result["summary"][0]["budgets"])
+
+    def cell(entry: dict[str, Any] | None) -> str:
+        if entry is None:
+            return ""
+        if "points" not in entry:
+            return percent(entry["test"])
+        return f"{percent(entry['test'])} ({entry['points']:+.1f}; {entry['least']:+.1f} to {entry['most']:+.1f})"
+
+    rows = [
+        (
+            row["method"],
+            row["seeds"],
+            row["evaluations"],
+            row.get("CPU seconds", ""),
+            *(cell(row["budgets"].get(budget)) for budget in budgets),
+        )
+        for row in result["summary"]
+    ]
+    header = ("method", "seeds", "evaluations", "CPU seconds", *(f"{budget} of the FLOPs" for budget in budgets))
+    return table(header, rows)
+
+
+def _by_hypervolume(result: Result) -> str:
+    """Hypervolume and the best member's accuracy, by method: results of before differences were paired."""
     budgets = [name.removeprefix("test accuracy at ") for name in result["summary"][0] if name.startswith("test ")]
     last = f"hypervolume at {result['settings']['evaluations']}"
     rows = [

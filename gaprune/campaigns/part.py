@@ -59,7 +59,8 @@ def later_job(whole: Job, start: Start, path: Path, reporter: Reporter) -> Job:
     )
     kept = Kept(path, statistics_key(whole.options, baseline, whole.data, whole.splits, whole.threads), whole.device)
     masks = whole.space.masks(start.genome)
-    origin = Origin(whole.evaluator.original, present_kernels(whole.space.graph, masks))
+    answers = whole.evaluator.task.answers
+    origin = Origin(whole.evaluator.original, present_kernels(whole.space.graph, masks), answers)
     layers = tuple(layer for layer, why in whole.space.graph.unpruned if why == LEFT_BEFORE)
     left = Left(-1, layers) if layers else None
     with pinned(whole.threads):

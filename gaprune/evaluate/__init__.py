@@ -5,14 +5,24 @@ from gaprune.evaluate.backend import Backend, LocalBackend
 from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.evaluator import Evaluator, FitnessTask
 from gaprune.evaluate.floors import Floors
-from gaprune.evaluate.measurement import Measurement, measure
-from gaprune.evaluate.objectives import Candidate, Objective, objective_names, resolve_objectives, resolve_selector
+from gaprune.evaluate.measurement import Answers, Measurement, divergences, measure
+from gaprune.evaluate.objectives import (
+    DIVERGENCE,
+    Candidate,
+    Objective,
+    judged_by,
+    objective_names,
+    resolve_objectives,
+    resolve_selector,
+)
 from gaprune.evaluate.outcome import Outcome, expected_matrix, objective_matrix, violations
 from gaprune.evaluate.racing import UNKNOWN, Floor, Race, rungs
 
 __all__ = [
     "ATTACKS",
+    "DIVERGENCE",
     "UNKNOWN",
+    "Answers",
     "Attack",
     "Backend",
     "Candidate",
@@ -27,7 +37,9 @@ __all__ = [
     "Outcome",
     "Race",
     "Robustness",
+    "divergences",
     "expected_matrix",
+    "judged_by",
     "measure",
     "objective_matrix",
     "objective_names",

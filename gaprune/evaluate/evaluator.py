@@ -14,7 +14,7 @@ from gaprune.data import ImageSet
 from gaprune.errors import first_line
 from gaprune.evaluate.attack import ATTACKED, Robustness, robustness
 from gaprune.evaluate.constraints import Constraints
-from gaprune.evaluate.measurement import Measurement, measure
+from gaprune.evaluate.measurement import Answers, Measurement, measure
 from gaprune.evaluate.objectives import BUILT_IN, Objective
 from gaprune.evaluate.outcome import Outcome
 from gaprune.evaluate.racing import KINDS, UNKNOWN, Floor, Race, read_marks, write_marks
@@ -25,6 +25,9 @@ from gaprune.runtimes import Clock, Latency
 
 LATENCY_VALUES = (LATENCY, f"{LATENCY}_low", f"{LATENCY}_high")
 """Of an outcome: seconds of a batch, and the ends of their interval."""
+
+OF_THE_SEEN = ("loss", "divergence")
+"""Values that say nothing where measuring was stopped: they are of other images than other networks'."""
 
 REMEMBERED = 4096
 """Genomes whose costs are remembered: more than a generation has, which are asked for up to four times."""
@@ -45,6 +48,7 @@ class FitnessTask:
         racing: confidence with which a candidate must be worse than a known network that costs no more, for
             measuring to stop; 1 waits for certainty. Below 1 the search images must stand in an order that is fair
             to all classes.
+        answers: what the original says of the search images, where the divergence from it is asked for.
     """
 
     search: ImageSet
@@ -55,6 +59,7 @@ class FitnessTask:
     batch_size: int = 256
     half: bool = False
     racing: float = 1.0
+    answers: Answers | None = None
 
 
 class Evaluator:
@@ -134,7 +139,8 @@ class Evaluator:
         bound = measured is not None and measured.bound
         likely = measured.likely if measured is not None else None
         if bound:
-            del values["loss"]
+            for name in OF_THE_SEEN:
+                values.pop(name, None)
         marks = None
         if self.raced is not None and measured is not None and measured.each is not None:
             marks = write_marks(measured.each, self.raced)
@@ -248,15 +254,7 @@ class Evaluator:
                 self.recalibrate(network, masks)
             fold(network, self.norms)
             with precision:
-                return measure(
-                    network,
-                    task.search,
-                    task.mean,
-                    task.std,
-                    batch_size=task.batch_size,
-                    at_least=floor.accuracy,
-                    race=self._race(floor),
-                )
+                return self._measured(network, floor)
 
     def _race(self, floor: Floor) -> Race | None:
         if self.raced is None:
@@ -290,9 +288,26 @@ class Evaluator:
             fold(network, self.norms)
         return network
 
+    def searched(self, network: nn.Module) -> Measurement:
+        """What a network is worth on the search images, divergence from the original included if that is asked for."""
+        return self._measured(network, None)
+
     def measure(self, network: nn.Module, images: ImageSet) -> Measurement:
         """Accuracy and loss of a network under the task's normalisation and batch size."""
         return measure(network, images, self.task.mean, self.task.std, batch_size=self.task.batch_size)
+
+    def _measured(self, network: nn.Module, floor: Floor | None) -> Measurement:
+        task = self.task
+        return measure(
+            network,
+            task.search,
+            task.mean,
+            task.std,
+            batch_size=task.batch_size,
+            at_least=0.0 if floor is None else floor.accuracy,
+            race=None if floor is None else self._race(floor),
+            answers=task.answers,
+        )
 
     def _candidate(
         self, genome: Genome, measure: Callable[[], Measurement], measurement: Measurement | None = None
@@ -310,6 +325,8 @@ class Evaluator:
         values.update(flops=candidate.costs.flops, params=candidate.costs.params, size=candidate.costs.size)
         if candidate.measurement is not None:
             values.update(accuracy=candidate.measurement.accuracy, loss=candidate.measurement.loss)
+            if candidate.measurement.divergence is not None:
+                values.update(divergence=candidate.measurement.divergence)
         if latency is not None:
             values.update(zip(LATENCY_VALUES, (latency.seconds, latency.low, latency.high), strict=True))
         if candidate.attacked is not None:

@@ -1,4 +1,4 @@
-"""Accuracy and loss of a network over images that live on the device, as far as they are of use."""
+"""Accuracy, loss and divergence of a network over images that live on the device, as far as they are of use."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class Measurement:
         loss: mean cross-entropy in nats; of a bound, over the images seen only, 0 if there are none.
         bound: whether the pass was stopped early, so that ``accuracy`` is an upper bound.
         seen: of a bound, number of images that were looked at.
+        divergence: mean divergence from the original's answers in nats, see ``Answers``; of a bound, over the images
+            seen only. ``None`` where nobody knows the answers.
         expected: of a lost race, the accuracy or loss that it would probably have, by its rival's and how they differ.
         each: of a race, (N,) what the network gets on each image; ``None`` where it was stopped.
     """
@@ -33,6 +35,7 @@ class Measurement:
     loss: float
     bound: bool = False
     seen: int = 0
+    divergence: float | None = None
     expected: float | None = None
     each: Floats | None = field(default=None, compare=False, repr=False)
 
@@ -52,6 +55,48 @@ class Measurement:
         return (self.correct - self.total + self.seen) / self.seen if self.bound and self.seen else None
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What the original says of some images, which needs no labels.
+
+    A network's divergence from it is T^2 KL(p_T || q_T), with p_T and q_T the softmax of the original's and the
+    network's logits divided by T (Hinton et al. 2015, arXiv:1503.02531).
+
+    Attributes:
+        logs: (N, classes) float32, the logarithms of p_T, in the order of the images.
+        temperature: T, above 0.
+    """
+
+    logs: Tensor
+    temperature: float = 1.0
+
+    @classmethod
+    def of(
+        cls,
+        original: nn.Module,
+        images: ImageSet,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        *,
+        batch_size: int = 256,
+        temperature: float = 1.0,
+    ) -> Answers:
+        """Ask the original, which is in eval mode and on the images' device; see ``measure``."""
+        normalised = normaliser(mean, std, images.images.device)
+        with torch.no_grad():
+            logs = [
+                F.log_softmax(original(normalised(images.images[start : start + batch_size])).float() / temperature, 1)
+                for start in range(0, len(images), batch_size)
+            ]
+        return cls(torch.cat(logs), temperature)
+
+    def apart(self, logits: Tensor, start: int) -> Tensor:
+        """(n,) divergences of (n, classes) ``logits``, of the images from ``start`` on."""
+        softened = F.log_softmax(logits / self.temperature, 1)
+        each = F.kl_div(softened, self.logs[start : start + len(logits)], reduction="none", log_target=True)
+        return self.temperature**2 * each.sum(1)
+
+
 def measure(
     model: nn.Module,
     images: ImageSet,
@@ -62,8 +107,9 @@ def measure(
     at_least: float = 0.0,
     race: Race | None = None,
     advance: Callable[[int], object] = lambda images: None,
+    answers: Answers | None = None,
 ) -> Measurement:
-    """Top-1 and cross-entropy of ``model`` in eval mode over ``images``.
+    """Top-1 and cross-entropy of ``model`` in eval mode over ``images``, and its divergence from known answers.
 
     Sums stay on the device until the end: one synchronisation for the whole pass.
     The caller sets the model's mode; the model's device must be the images'.
@@ -78,10 +124,12 @@ def measure(
             bound. Looked at after each batch; on CUDA only halfway, the one further synchronisation.
         race: stop when the network is surely worse than its rival, and return a bound; looked at after each rung.
         advance: told of the images done.
+        answers: of the original, of these images.
     """
     device = images.images.device
     correct = torch.zeros((), dtype=torch.float64, device=device)
     loss = torch.zeros((), dtype=torch.float64, device=device)
+    apart = torch.zeros((), dtype=torch.float64, device=device)
     normalised = normaliser(mean, std, device)
     total = len(images)
     looks = _looks(total, batch_size, device) if at_least > 0 else frozenset()
@@ -92,6 +140,8 @@ def measure(
             logits = model(normalised(images.images[start : start + batch_size])).float()
             correct += (logits.argmax(1) == labels).sum()
             loss += F.cross_entropy(logits, labels, reduction="sum").double()
+            if answers is not None:
+                apart += answers.apart(logits, start).double().sum()
             seen = start + len(labels)
             advance(len(labels))
             behind = track.behind(logits, labels, seen)
@@ -100,9 +150,31 @@ def measure(
             if seen in looks:
                 most = int(correct) + total - seen
                 if most / total < at_least:
-                    return Measurement(most, total, float(loss) / seen, bound=True, seen=seen)
-        right, lost = torch.stack([correct, loss]).tolist()
-    return Measurement(int(right), total, lost / total, each=track.each)
+                    divergence = None if answers is None else float(apart) / seen
+                    return Measurement(most, total, float(loss) / seen, True, seen, divergence)
+        right, lost, away = torch.stack([correct, loss, apart]).tolist()
+    divergence = None if answers is None else away / total
+    return Measurement(int(right), total, lost / total, divergence=divergence, each=track.each)
+
+
+def divergences(
+    model: nn.Module,
+    images: ImageSet,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    *,
+    answers: Answers,
+    batch_size: int = 256,
+) -> Tensor:
+    """(N,) float32: of each image how far ``model`` is from the original's answers; see ``measure``."""
+    normalised = normaliser(mean, std, images.images.device)
+    with torch.inference_mode():
+        return torch.cat(
+            [
+                answers.apart(model(normalised(images.images[start : start + batch_size])).float(), start)
+                for start in range(0, len(images), batch_size)
+            ]
+        )
 
 
 class _Track:

@@ -88,6 +88,13 @@ def _chance_loss(candidate: Candidate) -> float:
     return candidate.measured.loss / math.log(max(candidate.classes, 2))
 
 
+def _divergence(candidate: Candidate) -> float:
+    found = candidate.measured.divergence
+    if found is None:
+        raise RuntimeError("divergence needs the original's answers, and the task has none")
+    return found
+
+
 ACCURACY = Objective(
     "accuracy",
     "top-1 on the search set, 0 to 1, maximised",
@@ -95,9 +102,17 @@ ACCURACY = Objective(
     lambda c: 1.0 - c.measured.accuracy,
 )
 
+DIVERGENCE = Objective(
+    "divergence",
+    "mean divergence from the original's answers on the search set, nats; needs no labels",
+    _divergence,
+    lambda c: _divergence(c) / math.log(max(c.classes, 2)),
+)
+
 BUILT_IN: tuple[Objective, ...] = (
     ACCURACY,
     Objective("loss", "mean cross-entropy on the search set, nats", lambda c: c.measured.loss, _chance_loss),
+    DIVERGENCE,
     Objective(
         "flops",
         "FLOPs of one image, as fvcore counts them",
@@ -139,6 +154,25 @@ def objective_names() -> tuple[str, ...]:
     return tuple(objective.name for objective in BUILT_IN)
 
 
+def judged_by(wanted: Sequence[str | Objective], fitness: str) -> tuple[str | Objective, ...]:
+    """Objectives with what stands for accuracy while searching in its place, once.
+
+    Args:
+        wanted: names and objectives.
+        fitness: name of an objective that is measured.
+
+    Example:
+        >>> judged_by(("accuracy", "flops"), "divergence")
+        ('divergence', 'flops')
+    """
+    found: list[str | Objective] = []
+    for item in wanted:
+        named = fitness if item == ACCURACY.name else item
+        if item != ACCURACY.name or named not in (*wanted, *found) or named == item:
+            found.append(named)
+    return tuple(found)
+
+
 def resolve_selector(wanted: Sequence[str | Objective]) -> Objective:
     """The one objective by which the paper's rounds select: of what is measured, not of costs.
 
@@ -152,7 +186,7 @@ def resolve_selector(wanted: Sequence[str | Objective]) -> Objective:
     if len(found) != 1 or found[0].costs_only or found[0].name in (LATENCY, ROBUSTNESS):
         got = ", ".join(objective.name for objective in found) or "none"
         raise OptionError(
-            f"objectives with --algorithm rounds must be one that is measured: loss or accuracy, got {got}"
+            f"objectives with --algorithm rounds must be one that is measured: loss, accuracy or divergence, got {got}"
         )
     return found[0]
 

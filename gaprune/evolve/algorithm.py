@@ -80,6 +80,14 @@ class Algorithm(abc.ABC):
         Failed candidates are never on it.
         """
 
+    def rungs(self) -> list[Genome]:
+        """What the search stands on: its first generation and, where it tunes a ladder, that ladder's rungs.
+
+        They were told before anything was chosen by what was told, or lie on a ladder that all of it has formed. Who
+        hands out a front may ask a member to be surely better than these.
+        """
+        return []
+
     @abc.abstractmethod
     def state(self) -> AlgorithmState:
         """A snapshot after a whole generation."""

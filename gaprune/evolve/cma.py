@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from gaprune.evolve.algorithm import Algorithm, AlgorithmState
 from gaprune.evolve.dominance import fitness_class
-from gaprune.evolve.initial import LARGEST_BUDGET, SMALLEST_BUDGET, budgets, halving
+from gaprune.evolve.initial import ASKED_FOR, LARGEST_BUDGET, SMALLEST_BUDGET, asked_for, budgets, halving
 from gaprune.evolve.ledger import Ledger
 from gaprune.evolve.operators import Shift, Swap
 from gaprune.evolve.ranked import rank
@@ -65,9 +65,9 @@ class CMA(Algorithm):
     An individual is a tilt: for each section the logarithm of how much its errors count when the ladder is walked.
     All 0 is the space's own ladder, whose rungs are the first generation. In each later one some ladders are drawn
     around the mean in mirrored pairs, one goes down the slopes that the generations before have shown, and each is
-    judged by its rungs at the same few budgets, which move from generation to generation; the mean's own rungs are
-    among the candidates. A ladder's fitness is the sum over budgets of the objectives, each as a share of the
-    generation's mean there, violations first.
+    judged by its rungs at the same few budgets, in turns those that people ask for; the mean's own rungs, at budgets
+    that move from generation to generation, are among the candidates. A ladder's fitness is the sum over budgets of the
+    objectives, each as a share of the generation's mean there, violations first.
 
     Hansen, Ostermeier, "Completely derandomized self-adaptation in evolution strategies", Evolutionary Computation
     9(2), 2001, as DEAP has it. Several budgets a candidate: SnapViT, arXiv:2510.17700; multipliers on errors: SPDY,
@@ -128,17 +128,27 @@ class CMA(Algorithm):
         return self._ledger.ask(self._later if self.generation else self._first)
 
     def _first(self) -> list[Genome]:
-        count, whole = self._ledger.population, self._largest >= 1
+        whole = self._largest >= 1
         full = [self._admitted(self._space.repair(np.ones(self._space.layout.size, dtype=np.bool_)))] * whole
-        spread = budgets(count - whole, self._largest if whole else self._largest / (1 + TOLERANCE))
-        rungs = self._rungs(np.zeros(len(self._space.sections)), spread)
-        genomes = full + rungs
-        return [genomes[index] for index in halving(count)]
+        genomes = full + self._rungs(np.zeros(len(self._space.sections)), self._everywhere(whole))
+        return [genomes[index] for index in halving(self._ledger.population)]
+
+    def mean_rungs(self) -> list[Genome]:
+        """Rungs of the mean ladder at the budgets of the first generation, and one between the two dearest."""
+        spread = self._everywhere(self._largest >= 1)
+        between = [float(np.sqrt(spread[0] * spread[1]))] * (self._ledger.population - len(spread))
+        genomes = self._rungs(self.tilt, [*spread, *between])
+        return [genomes[index] for index in halving(self._ledger.population)]
+
+    def _everywhere(self, whole: bool) -> list[float]:
+        """Budgets over all of the range, dearest first, with those among them that people ask for."""
+        count = self._ledger.population - whole
+        return asked_for(budgets(count, self._largest if whole else self._largest / (1 + TOLERANCE)))
 
     def _later(self) -> list[Genome]:
         """The drawn ladders' rungs, ladder by ladder, then some of the mean's."""
         self._ladders = self._drawn()
-        places = self._spread(self._budgets, *JUDGED)
+        places = self._places(self._budgets)
         genomes = [genome for tilt in self._ladders for genome in self._rungs(tilt, places)]
         left = self._ledger.population - len(genomes)
         return genomes + self._rungs(self.tilt, self._spread(left))
@@ -154,6 +164,18 @@ class CMA(Algorithm):
         drawn: Floats = np.clip(strategy.centroid + strategy.sigma * pairs, -FURTHEST, FURTHEST)
         return drawn
 
+    def _places(self, count: int) -> list[float]:
+        """Budgets to judge ladders at: those that people ask for, in turns, so that what is judged may be handed out.
+
+        A rung that costs a twentieth less loses more than ladders differ by, so few of other budgets ever would.
+        """
+        low, high = JUDGED[0], min(JUDGED[1], self._largest / (1 + TOLERANCE))
+        asked = [budget for budget in asked_for(ASKED_FOR) if low <= budget < high]
+        places = [high, *asked] if self._largest < JUDGED[1] else asked
+        if len(places) < count:
+            return self._spread(count, *JUDGED)
+        return [places[(self.generation + turn) % len(places)] for turn in range(count)]
+
     def _spread(self, count: int, least: float = SMALLEST_BUDGET, most: float = LARGEST_BUDGET) -> list[float]:
         """Budgets, one in each equal part of the range's logarithm, each generation elsewhere in its part."""
         high = min(most, self._largest / (1 + TOLERANCE))
@@ -164,7 +186,10 @@ class CMA(Algorithm):
 
     def _rungs(self, tilt: Floats, spread: Sequence[float]) -> list[Genome]:
         space, shares = self._space, self._space.tilted(tilt)
-        rungs = [nearest(space, budget, lambda level: space.rung(level, shares), tolerance=CLOSE) for budget in spread]
+        rungs = [
+            nearest(space, budget, lambda level: space.rung(level, shares), tolerance=CLOSE, within=True)
+            for budget in spread
+        ]
         return [self._admitted(bits) for bits in rungs]
 
     def _admitted(self, bits: Bits) -> Genome:
@@ -239,6 +264,10 @@ class CMA(Algorithm):
     def front(self) -> tuple[list[Genome], Floats]:
         """See ``Algorithm.front``."""
         return self._ledger.front()
+
+    def rungs(self) -> list[Genome]:
+        """See ``Algorithm.rungs``."""
+        return list(self._ledger.start)
 
     def state(self) -> AlgorithmState:
         """See ``Algorithm.state``."""

@@ -102,6 +102,10 @@ class HillClimbing(Algorithm):
         """See ``Algorithm.front``."""
         return self._ledger.front()
 
+    def rungs(self) -> list[Genome]:
+        """See ``Algorithm.rungs``."""
+        return list(self._ledger.start)
+
     def state(self) -> AlgorithmState:
         """See ``Algorithm.state``."""
         state = self._ledger.state()

@@ -16,6 +16,12 @@ LARGEST_BUDGET = 0.9
 SMALLEST_BUDGET = 0.02
 SPREAD = 0.5
 
+ASKED_FOR = (0.5, 0.25, 0.1, 0.05)
+"""Budgets that people ask for: a search has a rung at each."""
+
+NEAR = 0.3
+"""Difference of budgets, in natural logarithms, within which one may stand for the other."""
+
 
 class Initial(Protocol):
     """Makes the first generation."""
@@ -72,6 +78,26 @@ def budgets(count: int, largest: float = LARGEST_BUDGET) -> list[float]:
     smallest = min(SMALLEST_BUDGET, largest / 2)
     widths = np.linspace(math.sqrt(largest), math.sqrt(smallest), max(0, count))
     return [float(width) ** 2 for width in widths]
+
+
+def asked_for(spread: Sequence[float]) -> list[float]:
+    """The same budgets with ``ASKED_FOR`` in the place of those next to them, a little below so as to keep within.
+
+    Budgets that lie too far apart for that stay as they are.
+
+    Args:
+        spread: costs, dearest first.
+
+    Example:
+        >>> [round(budget, 3) for budget in asked_for([0.9, 0.7, 0.52, 0.36, 0.23, 0.13, 0.06])]
+        [0.9, 0.7, 0.499, 0.36, 0.249, 0.1, 0.05]
+    """
+    found = list(spread)
+    for wanted in ASKED_FOR:
+        place = min(range(len(found)), key=lambda index: abs(math.log(found[index] / wanted)), default=0)
+        if found and abs(math.log(found[place] / wanted)) <= NEAR:
+            found[place] = wanted * (1 - TOLERANCE / 2)
+    return sorted(found, reverse=True)
 
 
 def informed_member(

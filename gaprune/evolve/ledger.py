@@ -27,6 +27,7 @@ class Ledger:
         rng: source of all randomness of the search.
         generation: number of generations told.
         archive: all non-dominated genomes told.
+        start: the first generation.
         population: genomes a generation.
         objectives: number of objectives.
     """
@@ -41,6 +42,7 @@ class Ledger:
         self.rng = np.random.Generator(np.random.PCG64(seed))
         self.generation = 0
         self.archive = Archive(objectives)
+        self.start: list[Genome] = []
         self.population = population
         self.objectives = objectives
         self._name = name
@@ -97,6 +99,8 @@ class Ledger:
         """
         self._check_genomes(genomes)
         told = self.archived(genomes, Y, violation)
+        if self.generation == 0:
+            self.start = list(genomes)
         self.generation += 1
         self._pending = None
         return told
@@ -124,6 +128,7 @@ class Ledger:
             "archive": pack_genomes(self.archive.genomes, self._layout),
             "archive_Y": self.archive.Y.copy(),
             "archive_violation": self.archive.violation.copy(),
+            "start": pack_genomes(self.start, self._layout),
             "pending": pack_genomes(self._pending or [], self._layout),
             "seen": np.frombuffer(bytes.fromhex("".join(self._seen)), np.uint8).reshape(-1, KEY_BYTES).copy(),
         }
@@ -148,6 +153,7 @@ class Ledger:
         self.archive.violation = np.array(arrays["archive_violation"], dtype=np.float64)
         pending = unpack_genomes(arrays["pending"], self._layout)
         self._pending = pending if meta["asked"] else None
+        self.start = unpack_genomes(arrays["start"], self._layout) if "start" in arrays else []  # older runs have none
         self._seen = {row.tobytes().hex(): None for row in np.asarray(arrays["seen"])}
         self.generation = int(meta["generation"])
         self.rng.bit_generator.state = meta["rng"]

@@ -116,6 +116,12 @@ class NSGA2(Algorithm):
             self._ledger.note(genome)
         self._select(genomes, *self._ledger.archived(genomes, Y, violation), expected)
 
+    def plan(self, genomes: Sequence[Genome]) -> None:
+        """Let these be the next generation, whatever else would be."""
+        for genome in genomes:
+            self._ledger.note(genome)
+        self._ledger.ask(lambda: genomes)
+
     def _select(
         self, genomes: Sequence[Genome], told_Y: Floats, told_violation: Floats, expected: Floats | None
     ) -> None:
@@ -132,6 +138,10 @@ class NSGA2(Algorithm):
     def front(self) -> tuple[list[Genome], Floats]:
         """See ``Algorithm.front``."""
         return self._ledger.front()
+
+    def rungs(self) -> list[Genome]:
+        """See ``Algorithm.rungs``."""
+        return list(self._ledger.start)
 
     def state(self) -> AlgorithmState:
         """See ``Algorithm.state``."""

@@ -82,6 +82,10 @@ class RandomSearch(Algorithm):
         """See ``Algorithm.front``."""
         return self._ledger.front()
 
+    def rungs(self) -> list[Genome]:
+        """See ``Algorithm.rungs``."""
+        return list(self._ledger.start)
+
     def state(self) -> AlgorithmState:
         """See ``Algorithm.state``."""
         return self._ledger.state()

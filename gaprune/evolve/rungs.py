@@ -52,7 +52,14 @@ def bisect_level(compare: Callable[[float], float], steps: int) -> tuple[float, 
     return low, high
 
 
-def nearest(space: Space, budget: float, member: Callable[[float], Bits], *, tolerance: float = TOLERANCE) -> Bits:
+def nearest(
+    space: Space,
+    budget: float,
+    member: Callable[[float], Bits],
+    *,
+    tolerance: float = TOLERANCE,
+    within: bool = False,
+) -> Bits:
     """The repaired vector on a ladder that costs ``budget``, or as nearly as is found.
 
     Args:
@@ -60,15 +67,18 @@ def nearest(space: Space, budget: float, member: Callable[[float], Bits], *, tol
         budget: share of the whole network's FLOPs.
         member: from a level to a repaired vector.
         tolerance: difference of cost that is near enough, as a share of the budget.
+        within: whether one that costs more than that is taken only where nothing cheaper is found.
     """
     best, best_miss = member(1.0), math.inf
+    most = budget * (1 + tolerance) if within else math.inf
 
     def compare(level: float) -> float:
         nonlocal best, best_miss
         bits = member(level)
         cost = space.cost(bits)
-        if abs(cost - budget) < best_miss:
-            best, best_miss = bits, abs(cost - budget)
+        miss = abs(cost - budget) + (1.0 if cost > most else 0.0)
+        if miss < best_miss:
+            best, best_miss = bits, miss
         return 0.0 if best_miss <= tolerance * budget else cost - budget
 
     bisect_level(compare, STEPS)

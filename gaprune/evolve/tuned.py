@@ -95,7 +95,8 @@ class Tuned(Algorithm):
     """A few generations of ``CMA``, then ``NSGA2`` on the space with the ladder that was found.
 
     NSGA-II begins with the best of what CMA-ES was told as its parents; its guesses learn from all of it, and its
-    operators and profiles measure departures from the tuned ladder.
+    operators and profiles measure departures from the tuned ladder. Its first generation are that ladder's rungs, at
+    the budgets where the search began with those of the space's own.
 
     Args:
         space: what to search.
@@ -125,6 +126,7 @@ class Tuned(Algorithm):
         self._told = _Told([], np.empty((0, 2 * objectives + 1)))
         self._tilt: Floats = np.zeros(len(space.layout.sections))
         self._nsga2: NSGA2 | None = None
+        self._first: list[Genome] = []
 
     @property
     def generation(self) -> int:
@@ -155,6 +157,8 @@ class Tuned(Algorithm):
                 self._tilt = self._cma.tilt
                 self._nsga2 = self._second(self._cma.drawn_seed())
                 self._told.begin(self._nsga2)
+                self._nsga2.plan(self._cma.mean_rungs())
+                self._first = self._cma.rungs()
 
     def _second(self, seed: int) -> NSGA2:
         space = TiltedSpace.of(self._space, self._tilt)
@@ -163,6 +167,10 @@ class Tuned(Algorithm):
     def front(self) -> tuple[list[Genome], Floats]:
         """See ``Algorithm.front``."""
         return self._now.front()
+
+    def rungs(self) -> list[Genome]:
+        """See ``Algorithm.rungs``: those of the first ladder and of the tuned one."""
+        return self._cma.rungs() if self._nsga2 is None else [*self._first, *self._nsga2.rungs()]
 
     def state(self) -> AlgorithmState:
         """See ``Algorithm.state``."""
@@ -174,6 +182,7 @@ class Tuned(Algorithm):
             state.arrays["told_numbers"] = self._told.numbers.copy()
         else:
             state.arrays["tilt"] = self._tilt.copy()
+            state.arrays["first"] = pack_genomes(self._first, self._space.layout)
         return state
 
     def restore(self, state: AlgorithmState) -> None:
@@ -182,8 +191,9 @@ class Tuned(Algorithm):
             self._cma.restore(state)
             genomes = unpack_genomes(state.arrays["told_genomes"], self._space.layout)
             self._told = _Told(genomes, np.array(state.arrays["told_numbers"], dtype=np.float64))
-            self._nsga2 = None
+            self._nsga2, self._first = None, []
             return
         self._tilt = np.array(state.arrays["tilt"], dtype=np.float64)
         self._nsga2 = self._second(seed=0)  # the state brings its own generator
         self._nsga2.restore(state)
+        self._first = unpack_genomes(state.arrays["first"], self._space.layout) if "first" in state.arrays else []

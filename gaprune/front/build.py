@@ -78,7 +78,7 @@ class Builder:
         return best(found, [objective.name for objective in job.objectives if not objective.costs_only])
 
     def _built(self, genome: Genome, network: nn.Module, way: str, plain: Built | None) -> Built:
-        measured = self._job.evaluator.measure(network, self._job.splits.search)
+        measured = self._job.evaluator.searched(network)
         values, minimised, violation = self._job.evaluator.judge(genome, measured, network)
         gain = None if plain is None else measured.accuracy - plain.measured.accuracy
         return Built(network, measured, values, minimised, violation, way, gain)

@@ -17,6 +17,7 @@ Layers = Literal["all", "conv"]
 Importance = Literal["obs", "l2", "bn", "taylor", "random"]
 Compensation = Literal["taps", "channels", "none"]
 Recalibration = Literal["anchored", "plain"]
+Fitness = Literal["accuracy", "loss", "divergence"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Algorithm = Literal["auto", "nsga2", "nsga3", "cma", "tuned", "random", "rounds"]
 Tested = Literal["shown", "all"]
@@ -35,7 +36,7 @@ TEXT_MODEL = "bert"
 FORMS = ("torchvision:NAME", "timm:NAME", "package.module:factory")
 """What a network's name may be besides ``MODELS``."""
 
-OBJECTIVES = ("accuracy", "loss", "flops", "params", "size", "latency", "robustness")
+OBJECTIVES = ("accuracy", "loss", "divergence", "flops", "params", "size", "latency", "robustness")
 ROBUSTNESS = "robustness"
 UNDER_ATTACK = ("fgsm_2", "fgsm_8", "pgd_2", "pgd_8")
 """What accuracies under attack are called: the attack, and the largest change of a pixel in 255ths of its range."""

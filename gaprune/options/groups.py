@@ -11,6 +11,7 @@ from gaprune.options.choices import (
     Compensation,
     Data,
     Device,
+    Fitness,
     Genes,
     Importance,
     LatencyFrom,
@@ -26,6 +27,7 @@ from gaprune.options.choices import (
     Tested,
 )
 from gaprune.options.fields import option, seed_option
+from gaprune.options.limits import HOTTEST
 from gaprune.options.units import SHARE, TIME
 
 
@@ -117,6 +119,14 @@ class GenomeOptions:
 class FitnessOptions:
     """What a candidate is judged by."""
 
+    fitness: Fitness = option(
+        "accuracy",
+        "what stands for accuracy while it is searched: accuracy, loss, or divergence from the original's answers, "
+        "which needs no labels",
+    )
+    fitness_temperature: float = option(
+        1.0, f"that softens the answers divergence compares, above 0, at most {HOTTEST:g}", above=0, most=HOTTEST
+    )
     precision: Precision = option("auto", "of the fitness: float32, bfloat16, or auto where the hardware multiplies it")
     racing: float = option(
         1.0,
@@ -127,7 +137,7 @@ class FitnessOptions:
     )
     objectives: tuple[str, ...] = option(
         ("accuracy", "flops"),
-        "two or more of accuracy, loss, flops, params, size, latency, robustness, package.module:NAME",
+        "two or more of accuracy, loss, divergence, flops, params, size, latency, robustness, package.module:NAME",
     )
     max_flops: float | None = option(
         None,

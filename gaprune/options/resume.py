@@ -30,7 +30,14 @@ MAY_CHANGE_WITH_ITERATIONS = ("iterations", *ALWAYS)
 SETTLED = ("threads", "device", "round_to", "precision")
 """Options that a run has settled by itself where nobody said; a resumed one keeps what was settled."""
 
-OF_OLD = {"recalibration": "plain", "racing": 1.0, "tested": "all", "layers": "conv"}
+OF_OLD = {
+    "recalibration": "plain",
+    "racing": 1.0,
+    "tested": "all",
+    "layers": "conv",
+    "fitness": "accuracy",
+    "fitness_temperature": 1.0,
+}
 """What options were that a run's manifest does not name, because it was begun before they were there."""
 
 UNRECORDED = ("resume", *names_of(RecordOptions), *names_of(ScreenOptions))

@@ -92,6 +92,7 @@ class SearchOptions(Options):
         check_rule(self.run.pick)
         fitness = self.fitness
         check_limits(fitness.max_flops, fitness.max_params, fitness.max_size, fitness.min_accuracy)
+        self._check_fitness()
         check_latency(self.latency.max_latency)
         self._check_latency()
         self._check_rounds()
@@ -113,6 +114,17 @@ class SearchOptions(Options):
             from gaprune.runs import check_free
 
             check_free(self.run.output)
+
+    def _check_fitness(self) -> None:
+        """What stands for accuracy says nothing where nobody asks for accuracy."""
+        fitness, named = self.fitness.fitness, self.fitness.objectives
+        if "fitness" in self.given and "objectives" in self.given and not {"accuracy", fitness} & set(named):
+            raise OptionError(
+                f"fitness stands for accuracy, which objectives do not name, got {', '.join(named)}: add accuracy, or "
+                "leave fitness out"
+            )
+        if "fitness_temperature" in self.given and "divergence" not in (fitness, *named):
+            raise OptionError("fitness-temperature is of divergence alone: add --fitness divergence, or leave it out")
 
     def _check_latency(self) -> None:
         """What says nothing where nothing is timed."""
@@ -185,7 +197,9 @@ def settled(options: SearchOptions) -> SearchOptions:
         if "selected" not in options.given:
             changes["selected"] = max(min(options.paper_rounds.selected, options.evolution.population), 2)
         if "objectives" not in options.given:
-            changes["objectives"] = ("loss",)
+            changes["objectives"] = (options.fitness.fitness if "fitness" in options.given else "loss",)
+    if "objectives" in options.given and "fitness" not in options.given:
+        changes["fitness"] = "accuracy"  # who names it means it
     return options.but(**changes)
 
 

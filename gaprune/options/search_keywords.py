@@ -11,6 +11,7 @@ from gaprune.options.choices import (
     Backend,
     Compensation,
     Device,
+    Fitness,
     Genes,
     Importance,
     LatencyFrom,
@@ -54,6 +55,8 @@ class SearchKeywords(TypedDict, total=False):
     recalibration: Recalibration
     polish: bool
     recover: float | str | None
+    fitness: Fitness
+    fitness_temperature: float
     precision: Precision
     racing: float
     max_flops: float | str | None

@@ -107,7 +107,7 @@ def train(
 def measured(job: Job, network: nn.Module, records: list[EpochRecord]) -> Recovered:
     """What a network that some epochs have made is worth."""
     with pinned(job.threads), torch.no_grad():
-        found = job.evaluator.measure(network, job.splits.search)
+        found = job.evaluator.searched(network)
         tested = job.evaluator.measure(network, job.splits.test).accuracy
     return Recovered(found, tested, records)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gaprune.data import ImageData, ImageSet, Splits, interleaved
-from gaprune.evaluate import Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
+from gaprune.evaluate import DIVERGENCE, Answers, Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
 from gaprune.evolve import largest_cost
 from gaprune.genome import Bits
 from gaprune.options import LATENCY, Layers, SearchOptions, latency_limit
@@ -58,10 +58,12 @@ class Origin:
     Attributes:
         costs: of the network that it was at first.
         kernels: by weight name, (out, in) kernels that it has, where some are masked.
+        answers: of the network that it was at first, of the search images, where a search asks for them.
     """
 
     costs: Costs
     kernels: dict[str, Bits]
+    answers: Answers | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ def make_evaluator(
         width_costs=None if table is None else WidthSeconds(graph, table),
         price=None if table is None else table.share,
     )
+    answers = _answers(options, model, data, splits, objectives) if origin is None else origin.answers
     task = FitnessTask(
         search=splits.search,
         calibration=first(splits.calibration, options.images.calibration_size).loaded(),
@@ -175,6 +178,7 @@ def make_evaluator(
         classes=len(data.classes),
         batch_size=options.machine.batch_size,
         half=precision(options, splits.search.images.device) == "bfloat16",
+        answers=answers,
         racing=options.fitness.racing,
     )
     compensator = None
@@ -198,6 +202,16 @@ def make_evaluator(
 def _looked_up(objective: Objective) -> Objective:
     """Latency that a table tells is known before anything is built, as costs are."""
     return replace(objective, costs_only=True) if objective.name == LATENCY else objective
+
+
+def _answers(
+    options: SearchOptions, model: nn.Module, data: ImageData, splits: Splits, objectives: tuple[Objective, ...]
+) -> Answers | None:
+    """What the original says of the search images, where the divergence from it is an objective."""
+    if DIVERGENCE not in objectives:
+        return None
+    size, temperature = options.machine.batch_size, options.fitness.fitness_temperature
+    return Answers.of(model, splits.search, data.mean, data.std, batch_size=size, temperature=temperature)
 
 
 def _fair(images: ImageSet, seed: int) -> ImageSet:

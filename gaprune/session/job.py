@@ -15,7 +15,14 @@ from torch import nn
 from gaprune.baseline import Baseline, default_recipe, resolve_baseline
 from gaprune.data import ImageData, Splits, default_cache_dir, normalisation_line
 from gaprune.device import choose_device, pinned
-from gaprune.evaluate import Evaluator, Measurement, Objective, resolve_objectives, resolve_selector
+from gaprune.evaluate import (
+    Evaluator,
+    Measurement,
+    Objective,
+    judged_by,
+    resolve_objectives,
+    resolve_selector,
+)
 from gaprune.models import check_name
 from gaprune.options import LATENCY, ROUNDS, SearchOptions, record
 from gaprune.progress import Reporter
@@ -212,6 +219,7 @@ def check_names(options: SearchOptions, own: Own) -> Checked:
     reading(options)
     space_options(options, torch.device("cpu"))
     wanted = options.fitness.objectives if own.objectives is None else own.objectives
+    wanted = judged_by(wanted, options.fitness.fitness)
     objectives = (resolve_selector(wanted),) if options.evolution.algorithm == ROUNDS else resolve_objectives(wanted)
     check_latency_placed(options, objectives, placement)
     return Checked(options, own, objectives, placement)

@@ -18,6 +18,7 @@ from gaprune.runs import PARTS, STATE_NAME, RunDirectory
 from gaprune.session.backends import MakeBackend
 from gaprune.session.callbacks import Generation, tell
 from gaprune.session.engine import largest_budget
+from gaprune.session.handing_out import MEASURED, Candidate, hand_out
 from gaprune.session.job import Job
 from gaprune.session.logged import logged_outcomes
 from gaprune.session.workload import Pieces, Workload
@@ -37,18 +38,20 @@ class Found:
         outcomes: theirs, in the same order.
         evaluated: every outcome of the run, by genome key.
         generation: generations done.
+        rungs: what the search stands on, see ``Algorithm.rungs``.
     """
 
     genomes: list[Genome]
     outcomes: list[Outcome]
     evaluated: dict[str, Outcome]
     generation: int
+    rungs: list[Genome]
 
 
 def run_search(
     job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter, algorithm: Algorithm | None = None
 ) -> Found:
-    """``evolve`` on a backend of its own.
+    """``evolve`` on a backend of its own, then the choice of what is handed out.
 
     Raises:
         RunError: as ``evolve`` does, or every candidate failed, with a reason.
@@ -59,7 +62,27 @@ def run_search(
     finally:
         backend.close()
     check_found(found, run)
-    return found
+    return chosen(job, run, found, reporter)
+
+
+def chosen(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> Found:
+    """What was found, with those on its front that are handed out.
+
+    A front is chosen from where one objective is measured and the other counted, and something keeps to the
+    constraints; elsewhere all of it is handed out.
+    """
+    names = [objective.name for objective in job.objectives]
+    measured, counted = [name for name in names if name in MEASURED], [o.name for o in job.objectives if o.costs_only]
+    if len(names) != 2 or not measured or not counted or found.outcomes[0].violation > 0:
+        return found
+
+    def candidates(genomes: Sequence[Genome]) -> list[Candidate]:
+        pairs = [(genome, found.evaluated[genome.key]) for genome in genomes]
+        sound = [(g, o) for g, o in pairs if o.failure is None and not o.bound and o.violation == 0]
+        return [Candidate(g, o, o.minimised[measured[0]], o.minimised[counted[0]]) for g, o in sound]
+
+    out = hand_out(job, run, candidates(found.genomes), candidates(found.rungs), found.generation, reporter)
+    return dataclasses.replace(found, genomes=[one.genome for one in out], outcomes=[one.outcome for one in out])
 
 
 def evolve(
@@ -112,7 +135,8 @@ def evolve(
             task.advance(0, share=ahead.share(), **_figures(algorithm, known, job), **backend.figures())
             _tell(algorithm, known, job, run)
     genomes, _ = algorithm.front()
-    return Found(genomes, [known[genome.key] for genome in genomes], known, algorithm.generation)
+    outcomes = [known[genome.key] for genome in genomes]
+    return Found(genomes, outcomes, known, algorithm.generation, algorithm.rungs())
 
 
 def _tell(algorithm: Algorithm, known: dict[str, Outcome], job: Job, run: RunDirectory) -> None:

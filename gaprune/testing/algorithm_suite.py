@@ -237,6 +237,16 @@ class AlgorithmSuite(abc.ABC):
         assert algorithm.front()[0] == expected[0]
         assert np.array_equal(algorithm.front()[1], expected[1])
 
+    def test_it_stands_on_its_first_generation_and_on_what_was_told(self) -> None:
+        algorithm = self.small()
+        assert algorithm.rungs() == []
+        started, _ = generations(algorithm, 1)[0]
+        stood_on = algorithm.rungs()
+        assert stood_on in ([], started)
+        told = history(algorithm, 7)
+        assert algorithm.rungs()[: len(stood_on)] == stood_on
+        assert set(algorithm.rungs()) <= {*started, *(genome for genomes in told for genome in genomes)}
+
     def test_the_same_seed_asks_for_the_same_genomes(self) -> None:
         assert history(self.small(seed=3), 5) == history(self.small(seed=3), 5)
 
@@ -256,6 +266,7 @@ class AlgorithmSuite(abc.ABC):
         assert history(resumed, 4) == rest
         assert resumed.front()[0] == whole.front()[0]
         assert resumed.front()[1].tobytes() == whole.front()[1].tobytes()
+        assert resumed.rungs() == whole.rungs()
         assert same_state(resumed.state(), whole.state())
 
     @pytest.mark.parametrize("limit", [0.0, 0.3])

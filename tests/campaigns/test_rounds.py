@@ -382,8 +382,8 @@ def test_rounds_select_by_another_measured_objective(search: Run, tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"objectives": ("loss", "flops")}, "must be one that is measured: loss or accuracy, got loss, flops"),
-        ({"objectives": ("flops",)}, "must be one that is measured: loss or accuracy, got flops"),
+        ({"objectives": ("loss", "flops")}, "that is measured: loss, accuracy or divergence, got loss, flops"),
+        ({"objectives": ("flops",)}, "must be one that is measured: loss, accuracy or divergence, got flops"),
         ({"generations": 4}, "generations has no meaning with --algorithm rounds: use --rounds"),
         ({"genes": "both", "connection_groups": 2}, "connection-groups has no meaning with --algorithm rounds"),
         ({"max_flops": 0.5}, "max-flops has no meaning with --algorithm rounds: --round-share says"),

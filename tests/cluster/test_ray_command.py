@@ -36,7 +36,7 @@ def arguments(square_folder: Path, trained: torch.nn.Module, tmp_path: Path) -> 
         *("--model", "tiny_factory:small_residual", "--checkpoint", str(checkpoint)),
         *("--data-dir", str(square_folder), "--cache-dir", str(tmp_path / "cache"), "--device", "cpu"),
         *("--threads", "1", "--search-size", "15", "--calibration-size", "30"),
-        *("--population", "4", "--generations", "16"),
+        *("--population", "4", "--generations", "16", "--fitness", "divergence"),
     ]
 
 

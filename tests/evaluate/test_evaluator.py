@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gaprune.data.images import ImageSet, normalise
 from gaprune.evaluate import (
+    Answers,
     Candidate,
     Evaluator,
     FitnessTask,
@@ -350,3 +351,38 @@ def test_the_local_backend_pins_threads_and_puts_them_back_even_after_an_error()
     assert during == [before + 1] * 3
     assert between == [before] * 2
     assert torch.get_num_threads() == before
+
+
+def with_answers(*objectives: str, temperature: float = 1.0) -> Evaluator:
+    torch.manual_seed(0)
+    model = chain().eval()
+    answers = Answers.of(model, TASK.search, MEAN, STD, batch_size=8, temperature=temperature)
+    return made(objectives, model, replace(TASK, answers=answers))
+
+
+def test_divergence_is_measured_beside_accuracy_where_the_originals_answers_are_known() -> None:
+    evaluator = with_answers("divergence", "flops", temperature=2.0)
+    chosen = genome(evaluator.space, 1, 4, 8)
+    outcome = evaluator(chosen)
+    network = evaluator.network(chosen)
+    found = evaluator.searched(network)
+    assert found.divergence is not None
+    assert outcome.values["divergence"] == pytest.approx(found.divergence, rel=1e-4)
+    assert outcome.minimised["divergence"] == pytest.approx(found.divergence / math.log(3), rel=1e-4)
+    assert outcome.values["accuracy"] == found.accuracy
+    assert found.divergence > 0
+    assert Outcome.from_record(outcome.record()) == outcome
+    assert evaluator.judge(chosen, found)[0]["divergence"] == found.divergence
+
+
+def test_divergence_without_answers_is_a_failure_that_says_so() -> None:
+    evaluator = made(("divergence", "flops"))
+    outcome = evaluator(genome(evaluator.space, 1))
+    assert outcome.failure == "RuntimeError: divergence needs the original's answers, and the task has none"
+
+
+def test_a_bound_has_no_divergence() -> None:
+    evaluator = with_answers("accuracy", "flops")
+    outcome = evaluator(genome(evaluator.space, *range(8)), Floor(0.999))
+    assert outcome.bound
+    assert "divergence" not in outcome.values

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gaprune.data.images import ImageSet, normalise
-from gaprune.evaluate import Measurement, measure
+from gaprune.evaluate import Answers, Measurement, divergences, measure
 from gaprune.evaluate.measurement import _looks
 
 MEAN, STD = (120.0,), (60.0,)
@@ -100,3 +100,31 @@ def test_cuda_is_asked_once_halfway_and_a_cpu_after_each_batch(
 ) -> None:
     assert _looks(total, batch_size, torch.device("cpu")) == cpu
     assert _looks(total, batch_size, torch.device("cuda")) == cuda
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("batch_size", [3, 10])
+def test_divergence_is_of_the_originals_answers_image_by_image(temperature: float, batch_size: int) -> None:
+    torch.manual_seed(0)
+    original, other = (nn.Sequential(nn.Flatten(), nn.Linear(4, 5)).eval() for _ in range(2))
+    images = image_set(10)
+    answers = Answers.of(original, images, MEAN, STD, batch_size=4, temperature=temperature)
+    with torch.no_grad():
+        p, q = (F.softmax(net(normalise(images.images, MEAN, STD)) / temperature, 1) for net in (original, other))
+    each = temperature**2 * (p * (p.log() - q.log())).sum(1)
+    found = measure(other, images, MEAN, STD, batch_size=batch_size, answers=answers)
+    assert found.divergence == pytest.approx(float(each.mean()), rel=1e-4)
+    by_image = divergences(other, images, MEAN, STD, answers=answers, batch_size=batch_size)
+    assert torch.allclose(by_image, each, rtol=1e-3, atol=1e-5)
+    itself = measure(original, images, MEAN, STD, batch_size=batch_size, answers=answers)
+    assert itself.divergence == pytest.approx(0, abs=1e-6)
+    assert measure(other, images, MEAN, STD).divergence is None
+
+
+def test_divergence_of_a_bound_is_over_the_images_seen() -> None:
+    model, images = by_label(4)
+    answers = Answers(torch.log_softmax(torch.tensor([[3.0, 0.0]] * 10), 1))
+    found = measure(model, images, MEAN, STD, batch_size=5, at_least=0.95, answers=answers)
+    seen = divergences(model, images, MEAN, STD, answers=answers)[: found.seen]
+    assert found.bound
+    assert found.divergence == pytest.approx(float(seen.mean()), rel=1e-5)

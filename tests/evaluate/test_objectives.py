@@ -10,9 +10,10 @@ import pytest
 
 import gaprune
 from gaprune.errors import OptionError
-from gaprune.evaluate import Measurement, Objective, objective_names, resolve_objectives
+from gaprune.evaluate import Measurement, Objective, judged_by, objective_names, resolve_objectives
 from gaprune.prune.cut.costs import Costs
 
+AT_LEAST_TWO = "objectives must be at least two of accuracy, loss, divergence, flops, params, size, latency, got "
 SLOWEST = Objective("slowest", "a test's own", lambda c: 1.0, lambda c: 1.0)
 
 
@@ -30,7 +31,7 @@ class Judged:
 
     costs: Costs = field(default=Costs(flops=50, params=20, size=80))
     original: Costs = field(default=Costs(flops=100, params=40, size=160))
-    measured: Measurement = field(default=Measurement(correct=3, total=4, loss=0.5))
+    measured: Measurement = field(default=Measurement(correct=3, total=4, loss=0.5, divergence=0.25))
     classes: int = 10
 
 
@@ -39,6 +40,7 @@ class Judged:
     [
         ("accuracy", 0.75, 0.25),
         ("loss", 0.5, 0.5 / math.log(10)),
+        ("divergence", 0.25, 0.25 / math.log(10)),
         ("flops", 50, 0.5),
         ("params", 20, 0.5),
         ("size", 80, 0.5),
@@ -53,7 +55,7 @@ def test_objectives_report_plain_values_and_minimise_shares(name: str, value: fl
 
 
 def test_the_names_are_those_of_the_manual_in_the_order_asked_for() -> None:
-    assert objective_names() == ("accuracy", "loss", "flops", "params", "size", "latency")
+    assert objective_names() == ("accuracy", "loss", "divergence", "flops", "params", "size", "latency")
     assert [o.name for o in resolve_objectives(["flops", "accuracy"])] == ["flops", "accuracy"]
 
 
@@ -80,10 +82,10 @@ def test_a_search_for_one_class_does_not_divide_by_zero() -> None:
         (
             ["accuracy", "speed"],
             "unknown objective 'speed': "
-            "choose one of accuracy, loss, flops, params, size, latency, package.module:NAME",
+            "choose one of accuracy, loss, divergence, flops, params, size, latency, package.module:NAME",
         ),
-        (["accuracy"], "objectives must be at least two of accuracy, loss, flops, params, size, latency, got accuracy"),
-        ([], "objectives must be at least two of accuracy, loss, flops, params, size, latency, got none"),
+        (["accuracy"], f"{AT_LEAST_TWO}accuracy"),
+        ([], f"{AT_LEAST_TWO}none"),
         (["flops", "accuracy", "flops"], "objective 'flops' is given twice"),
         (["flops", "no_such_module:X"], "objective 'no_such_module:X' cannot be imported: No module named"),
         (["flops", "own_objectives:NOTHING"], "objective 'own_objectives:NOTHING' cannot be imported: "),
@@ -105,3 +107,19 @@ def test_bad_objectives_are_answered_in_one_line(wanted: list[Any], message: str
         resolve_objectives(wanted)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fitness", "found"),
+    [
+        (("accuracy", "flops"), "accuracy", ("accuracy", "flops")),
+        (("accuracy", "flops"), "loss", ("loss", "flops")),
+        (("flops", "accuracy", "size"), "divergence", ("flops", "divergence", "size")),
+        (("accuracy", "loss", "flops"), "loss", ("loss", "flops")),
+        (("loss", "flops"), "divergence", ("loss", "flops")),
+        (("accuracy", SLOWEST), "divergence", ("divergence", SLOWEST)),
+        (("accuracy", "accuracy"), "accuracy", ("accuracy", "accuracy")),
+    ],
+)
+def test_fitness_stands_for_accuracy_once(wanted: tuple[Any, ...], fitness: str, found: tuple[Any, ...]) -> None:
+    assert judged_by(wanted, fitness) == found

@@ -68,11 +68,25 @@ def test_ladders_of_a_generation_are_judged_at_the_same_budgets_and_the_mean_at_
     assert len(set(np.round(np.log(costs[27:]), 1))) == 3
 
 
-def test_budgets_move_so_that_all_are_visited() -> None:
-    search = CMA(SPACE, population=30, seed=0)
-    run(search, 12)
-    costs = np.sort([cost for cost in search.front()[1][:, 1] if cost <= 0.9])
+def test_budgets_of_the_mean_move_so_that_all_are_visited() -> None:
+    search, asked = CMA(SPACE, population=30, seed=0), []
+    for _ in range(12):
+        genomes = search.ask()
+        asked += [SPACE.cost(SPACE.layout.unpack(genome)) for genome in genomes]
+        search.tell(genomes, judged(genomes))
+    costs = np.sort([cost for cost in asked if cost <= 0.9])
     assert np.diff(np.log(costs)).max() < 0.35
+
+
+def test_ladders_are_judged_in_turns_at_the_budgets_that_people_ask_for_and_at_the_limit() -> None:
+    judged_at = set()
+    search = CMA(SPACE, population=30, seed=0, largest=0.3)
+    for _ in range(4):
+        genomes = search.ask()
+        costs = [SPACE.cost(SPACE.layout.unpack(genome)) for genome in genomes[:3]]
+        judged_at |= {round(cost, 2) for cost in costs} if search.generation else set()
+        search.tell(genomes, judged(genomes))
+    assert all(any(abs(cost - budget) <= 0.02 for cost in judged_at) for budget in (0.3, 0.25, 0.1, 0.05))
 
 
 def test_a_ladder_that_failed_teaches_nothing_and_too_few_sound_ones_move_nothing() -> None:

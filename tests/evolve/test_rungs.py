@@ -64,3 +64,11 @@ def test_a_section_whose_losses_count_more_keeps_more(tilt: float) -> None:
     assert (kept[0] > 0.5) == (tilt > 0)
     if not tilt:
         assert np.array_equal(rung, SPACE.rung(0.5))
+
+
+@pytest.mark.parametrize("budget", [0.83, 0.5, 0.25, 0.1, 0.05])
+def test_a_rung_within_its_budget_costs_no_more_where_a_cheaper_one_is_found(budget: float) -> None:
+    found = SPACE.cost(nearest(SPACE, budget, SPACE.rung, tolerance=0.001, within=True))
+    assert 0.85 * budget <= found <= 1.001 * budget
+    smallest = SPACE.cost(SPACE.rung(0.0))
+    assert SPACE.cost(nearest(SPACE, 0.5 * smallest, SPACE.rung, within=True)) < 2 * smallest

@@ -55,3 +55,26 @@ def test_a_tilted_space_differs_in_its_ladder_alone(level: float) -> None:
     assert tilted.cost(bits) == SPACE.cost(bits)
     assert tilted.layout is SPACE.layout
     assert tilted.importance is SPACE.importance
+
+
+def test_nsga2_begins_with_rungs_of_the_tuned_ladder_where_the_search_began_with_the_spaces_own() -> None:
+    search, ladders = Tuned(SPACE, population=12, seed=3, tuning=2), CMA(SPACE, population=12, seed=3)
+    for _ in range(2):
+        genomes = ladders.ask()
+        ladders.tell(genomes, judged(genomes))
+        search.tell(search.ask(), judged(genomes))
+    ladders.drawn_seed()
+    first, rungs = ladders.rungs(), ladders.mean_rungs()
+    assert search.rungs() == first
+    assert search.ask() == rungs
+    search.tell(rungs, judged(rungs))
+    assert search.rungs() == [*first, *rungs]
+    costs = [[SPACE.cost(SPACE.layout.unpack(genome)) for genome in genomes] for genomes in (first, rungs)]
+    assert sorted(costs[1])[:-1] == pytest.approx(sorted(costs[0])[:-1], rel=0.25, abs=0.02)
+
+
+def test_a_search_has_rungs_at_the_budgets_that_people_ask_for() -> None:
+    space = ToyNetwork.make((3, 256, 256, 256))
+    costs = [space.cost(space.layout.unpack(genome)) for genome in CMA(space, population=24).ask()]
+    for budget in (0.5, 0.25, 0.1, 0.05):
+        assert any(0.95 * budget <= cost <= 1.001 * budget for cost in costs)

@@ -1,0 +1,200 @@
+"""What a search hands out, chosen with the noise in mind: by images that did not choose.
+
+The best of many by some images owes part of its lead to these images. Wherever the search had a rung of a ladder, the
+best that it has found at that cost must be surely better than the rung on fresh images; else the rung is handed out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gaprune.data import ImageSet, augment
+from gaprune.device import pinned
+from gaprune.evaluate import Answers, Outcome, divergences
+from gaprune.genome import Genome
+from gaprune.progress import Reporter
+from gaprune.runs import RunDirectory
+from gaprune.session.job import Job
+
+FRESH = 1_024
+"""Calibration images, shifted and mirrored, that finalists are compared on."""
+
+SURELY = 1.0
+"""Standard errors of the paired difference by which a find must be ahead of a rung."""
+
+SAME = 0.01
+"""Difference of cost up to which rungs are at the same place, as a share of it."""
+
+SLACK = 0.0015
+"""By how much more than a rung a find of its place may cost, as a share: rungs of one budget are no nearer."""
+
+MEASURED = ("accuracy", "loss", "divergence")
+"""First objectives of searches whose fronts are chosen so, beside one of costs."""
+
+CHOSEN = "handed_out"
+"""Entry of the manifest: after how many generations what was chosen."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What may be handed out.
+
+    Attributes:
+        genome: the network.
+        outcome: its evaluation.
+        fitness: what was measured, minimised.
+        cost: what was counted, minimised.
+    """
+
+    genome: Genome
+    outcome: Outcome
+    fitness: float
+    cost: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a search had rungs of ladders of about one cost.
+
+    Attributes:
+        rungs: the most trusted first.
+        find: what was found there and seems to be better; ``None`` where nothing does.
+    """
+
+    rungs: tuple[Candidate, ...]
+    find: Candidate | None
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All of them."""
+        return self.rungs if self.find is None else (*self.rungs, self.find)
+
+
+Judge = Callable[[Candidate], Tensor]
+
+
+def hand_out(
+    job: Job, run: RunDirectory, front: Sequence[Candidate], rungs: Sequence[Candidate], generation: int, say: Reporter
+) -> list[Candidate]:
+    """One candidate for each place of a rung, the best fitness first; as before where the search has not moved.
+
+    Args:
+        job: of the search.
+        run: keeps what was chosen.
+        front: what is not dominated.
+        rungs: of the first ladder, then of a tuned one; sound, and within the constraints.
+        generation: how many are done.
+        say: told of progress.
+    """
+    known = {one.genome.key: one for one in (*rungs, *front)}
+    saved = run.manifest.get(CHOSEN) or {}
+    if saved.get("generation") == generation and set(saved["keys"]) <= set(known):
+        return [known[key] for key in saved["keys"]]
+    places = finalists(front, rungs)
+    chosen = [place.candidates[0] for place in places if len(place.candidates) == 1]
+    doubtful = [place for place in places if len(place.candidates) > 1]
+    if doubtful:
+        judge = _FreshImages(job)
+        with say.task("choosing what is handed out, on fresh images", len(doubtful)) as task:
+            for place in doubtful:
+                chosen.append(surest(place, judge))
+                task.advance(1)
+    kept = sum(one in rungs for one in chosen)
+    say.say(f"handed out: {len(chosen)} networks, {kept} of them rungs of a ladder that no find is surely better than")
+    chosen.sort(key=lambda one: one.fitness)
+    run.update_manifest(**{CHOSEN: {"generation": generation, "keys": [one.genome.key for one in chosen]}})
+    return chosen
+
+
+def finalists(front: Sequence[Candidate], rungs: Sequence[Candidate]) -> list[Place]:
+    """The places of the rungs, cheapest first, each with the best find that costs more than the place before.
+
+    A find costs no more than the place's rungs, and must be ahead of them. One that is dearer than all rungs has a
+    place of its own.
+
+    Args:
+        front: what is not dominated.
+        rungs: the most trusted first.
+    """
+    own = {one.genome for one in rungs}
+    found = [one for one in front if one.genome not in own]
+    places: list[list[Candidate]] = []
+    for rung in sorted({one.genome: one for one in rungs}.values(), key=lambda one: one.cost):
+        if places and rung.cost <= places[-1][0].cost * (1 + SAME):
+            places[-1].append(rung)
+        else:
+            places.append([rung])
+    trust = {genome: number for number, genome in enumerate(dict.fromkeys(one.genome for one in rungs))}
+    made, least = [], 0.0
+    for here in places:
+        most = max(one.cost for one in here) * (1 + SLACK)
+        within = [one for one in found if least < one.cost <= most]
+        best = min(within, key=lambda one: one.fitness, default=None)
+        ahead = best is not None and best.fitness < min(one.fitness for one in here)
+        made.append(Place(tuple(sorted(here, key=lambda one: trust[one.genome])), best if ahead else None))
+        least = most
+    return made + [Place((), one) for one in found if one.cost > least]
+
+
+def surest(place: Place, judge: Judge) -> Candidate:
+    """The first rung, unless another one is ahead of it on fresh images, or a find surely is.
+
+    Args:
+        place: with two candidates or more.
+        judge: a candidate to its (N,) divergences on fresh images.
+    """
+    best, *others = place.rungs
+    at = judge(best)
+    for other in (*others, *([] if place.find is None else [place.find])):
+        there = judge(other)
+        apart = (there - at).double()
+        error = float(apart.std(correction=0)) / math.sqrt(len(apart))
+        if float(apart.mean()) < (-SURELY * error if other is place.find else 0.0):
+            best, at = other, there
+    return best
+
+
+class _FreshImages:
+    """Divergence from the original on each of some training images as training shows them; nobody was chosen by these.
+
+    Args:
+        job: of the search.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._images, evaluator = job, fresh_images(job), job.evaluator
+        task = evaluator.task
+        self._norm = task.mean, task.std
+        with pinned(job.threads):
+            self._answers = Answers.of(
+                job.baseline.model,
+                self._images,
+                *self._norm,
+                batch_size=task.batch_size,
+                temperature=job.options.fitness.fitness_temperature,
+            )
+
+    def __call__(self, candidate: Candidate) -> Tensor:
+        """(N,) float32 of a candidate's network."""
+        job = self._job
+        with pinned(job.threads), torch.no_grad():
+            network = job.evaluator.network(candidate.genome)
+            size = job.evaluator.task.batch_size
+            return divergences(network, self._images, *self._norm, answers=self._answers, batch_size=size)
+
+
+def fresh_images(job: Job) -> ImageSet:
+    """The last of the calibration images, shifted and mirrored: batch norm is recalibrated on the first."""
+    images = job.splits.calibration
+    device = images.labels.device
+    count = min(FRESH, len(images))
+    last = images.select(torch.arange(len(images) - count, len(images), device=device)).loaded()
+    _, height, width = job.data.image_shape
+    generator = torch.Generator(device).manual_seed(job.options.evolution.seed)
+    pad = min(4, height // 8, width // 8)
+    return replace(last, images=augment(last.images[:], generator=generator, pad=pad, flip=job.data.flip))

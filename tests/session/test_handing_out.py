@@ -1,0 +1,72 @@
+"""What a search hands out: finds only where fresh images bear them out, else rungs of the ladder."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from gaprune.evaluate import Outcome
+from gaprune.genome import Genome
+from gaprune.session.handing_out import Candidate, Place, finalists, surest
+
+
+def candidate(name: int, cost: float, fitness: float) -> Candidate:
+    genome = Genome(bytes([name]))
+    return Candidate(genome, Outcome(genome.key, {}, {}, 0.0), fitness, cost)
+
+
+FIRST = [candidate(0, 0.5, 0.2), candidate(1, 0.25, 0.4), candidate(2, 0.1, 0.6)]
+TUNED = [candidate(10, 0.501, 0.19), candidate(11, 0.249, 0.39), candidate(12, 0.1, 0.61)]
+
+
+def named(places: list[Place]) -> list[list[int]]:
+    return [[one.genome.packed[0] for one in place.candidates] for place in places]
+
+
+@pytest.mark.parametrize(
+    ("front", "rungs", "found"),
+    [
+        ([], FIRST, [[2], [1], [0]]),
+        ([], [*FIRST, *TUNED], [[2, 12], [1, 11], [0, 10]]),
+        (FIRST, [*FIRST, *FIRST], [[2], [1], [0]]),
+        ([candidate(20, 0.2, 0.3)], FIRST, [[2], [1, 20], [0]]),
+        ([candidate(20, 0.2, 0.45)], FIRST, [[2], [1], [0]]),  # no better than the rung that costs more
+        ([candidate(20, 0.2, 0.3), candidate(21, 0.24, 0.25)], [*FIRST, *TUNED], [[2, 12], [1, 11, 21], [0, 10]]),
+        ([candidate(20, 0.8, 0.1)], FIRST, [[2], [1], [0], [20]]),
+        ([candidate(20, 0.05, 0.7)], FIRST, [[2], [1], [0]]),  # worse than the rung at its place
+        ([candidate(20, 0.3, 0.1)], [], [[20]]),
+    ],
+)
+def test_each_place_has_its_rungs_and_the_best_find_that_seems_better(
+    front: list[Candidate], rungs: list[Candidate], found: list[list[int]]
+) -> None:
+    assert named(finalists(front, rungs)) == found
+
+
+def told(table: dict[int, list[float]]):
+    def judge(one: Candidate) -> Tensor:
+        return torch.tensor(table[one.genome.packed[0]])
+
+    return judge
+
+
+LADDER, OTHER, FIND = FIRST[0], TUNED[0], candidate(20, 0.45, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("place", "table", "winner"),
+    [
+        (Place((LADDER,), FIND), {0: [1, 1, 1, 1], 20: [0.5, 0.6, 0.5, 0.4]}, FIND),
+        (Place((LADDER,), FIND), {0: [1, 1, 1, 1], 20: [0.0, 2.0, 0.1, 1.8]}, LADDER),  # ahead by chance alone
+        (Place((LADDER,), FIND), {0: [1, 1, 1, 1], 20: [2, 2, 2, 2]}, LADDER),
+        (Place((LADDER, OTHER), None), {0: [1, 1, 1, 1], 10: [0.0, 2.0, 0.1, 1.8]}, OTHER),  # nobody chose it
+        (Place((LADDER, OTHER), None), {0: [1, 1, 1, 1], 10: [1, 1, 1, 1]}, LADDER),
+        (Place((LADDER, OTHER), FIND), {0: [4, 4], 10: [1, 1], 20: [2, 2]}, OTHER),
+        (Place((LADDER,), FIND), {0: [1], 20: [0.5]}, FIND),
+    ],
+)
+def test_a_find_must_be_surely_better_and_a_rung_better(
+    place: Place, table: dict[int, list[float]], winner: Candidate
+) -> None:
+    assert surest(place, told(table)) is winner
