@@ -4,9 +4,10 @@ Claim: at 50%, 20% and 10% of the FLOPs, from the same checkpoint, with the same
 above the best of Torch-Pruning's.
 
 Torch-Pruning's side: every importance criterion in every scope brought to the budget (as in ``oneshot.py``), batch norm
-recalibrated; the best few on test images are fine-tuned from one seed, and the one that ends best on the test images is
-fine-tuned from the others: picked by what reports, which favours it. Ours: one NSGA-II search, compensation and polish;
-the best few within the budget on the search images are fine-tuned from one seed, and the search images pick.
+recalibrated plainly or anchored, whichever is better for it; the best few on test images are fine-tuned from one seed,
+and the one that ends best on the test images is fine-tuned from the others: picked by what reports, which favours it.
+Ours: one NSGA-II search, compensation and polish; the best few within the budget on the search images are fine-tuned
+from one seed, and the search images pick.
 
 Fine-tuning, both sides alike: all training images, distilled from the original, one-cycle SGD, averaged weights, as
 ``python -m gaprune.finetune`` does by default; in as many epochs as the settings say.
@@ -34,11 +35,19 @@ import torch
 from torch import nn
 
 from benchmarks.harness import DONE, Goal, are_shares, at_least, run
-from benchmarks.oneshot import POLISH_IMAGES, QUICK_CRITERIA, QUICK_POLISH_IMAGES, Bench, peer_sweep
+from benchmarks.oneshot import (
+    POLISH_IMAGES,
+    QUICK_CRITERIA,
+    QUICK_POLISH_IMAGES,
+    RECALIBRATED,
+    Bench,
+    peer_network,
+    peer_sweep,
+)
 from benchmarks.pictures import Curve, draw_accuracy
 from benchmarks.search import Judge, Recorder, searched
 from benchmarks.subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
-from benchmarks.torch_pruning_peer import SCOPES, criteria, pruned
+from benchmarks.torch_pruning_peer import SCOPES, criteria
 from gaprune.errors import OptionError
 from gaprune.evaluate.measurement import measure as top1
 from gaprune.evolve import NSGA2
@@ -148,13 +157,21 @@ class FineTuning:
 
 
 def peers(bench: Bench, sweep: list[Row], budgets: tuple[float, ...], count: int) -> dict[float, list[Candidate]]:
-    """The peer's best settings of each budget on the sweep's test images, batch norm recalibrated."""
+    """The peer's best settings of each budget on the sweep's test images.
+
+    Batch norm is recalibrated plainly or as ours is, whichever is better for a setting.
+    """
     found = {}
     for budget in budgets:
         done = [row for row in sweep if row["budget"] == budget and "sweep_accuracy" in row]
-        best = sorted(done, key=lambda row: -row["sweep_accuracy"]["BN"])[:count]
+        best = sorted(done, key=lambda row: -row["sweep_accuracy"][_way(row)])[:count]
         found[budget] = [
-            Candidate(PEER, f"{row['criterion']}, {row['scope']}", functools.partial(_peer, bench, row)) for row in best
+            Candidate(
+                PEER,
+                f"{row['criterion']}, {row['scope']}, {_way(row)}",
+                functools.partial(peer_network, bench, row, _way(row)),
+            )
+            for row in best
         ]
     _check_all(found)
     return found
@@ -166,9 +183,9 @@ def _check_all(found: dict[float, list[Candidate]]) -> None:
             raise OptionError(f"budgets must be shares of the FLOPs that both sides reach: {budget:g} is not")
 
 
-def _peer(bench: Bench, setting: Row) -> nn.Module:
-    network = pruned(bench.subject, bench.scores(setting["criterion"]), setting["scope"], setting["ratio"])
-    return bench.subject.recalibrate(network)
+def _way(row: Row) -> str:
+    """The recalibration that is better for a setting of the peer."""
+    return max(RECALIBRATED, key=lambda way: float(row["sweep_accuracy"][way]))
 
 
 class Own:

@@ -34,7 +34,7 @@ import torch
 from torch import nn
 
 from benchmarks.harness import DONE, Goal, at_least, run
-from benchmarks.oneshot import Bench
+from benchmarks.oneshot import PEER_VARIANTS, Bench, peer_network, settled
 from benchmarks.paired import RUNTIME, difference, packed, right, share, unpacked
 from benchmarks.pretrained_subjects import NETWORK, load_pretrained
 from benchmarks.subjects import SEED, Subject, WorkFile, code_digest, fixed_sample, study, widest_within
@@ -54,7 +54,6 @@ from gaprune.training import Distillation, Recipe, bfloat16_pays, fit
 BUDGETS = (0.9, 0.75, 0.5)
 PEER_CRITERIA = ("L2 norm", "BN scale", "Taylor")
 PEER_SCOPES = tuple(SCOPES)
-WAYS = ("as it comes", "BN", "anchored")
 SWEEP_IMAGES = 100
 QUICK_CRITERIA, QUICK_SCOPES = ("L2 norm",), ("local",)
 QUICK_POLISH = 32
@@ -208,33 +207,17 @@ def _peer_at(bench: Bench, planner: Planner, criterion: str, scope: str, budget:
     cost = bench.cost(cut)
     sweep = fixed_sample(bench.subject.splits.test, SWEEP_IMAGES)
     found = {}
-    for way in WAYS:
+    for way in PEER_VARIANTS:
         network = settled(bench.subject, cut, masks, way)
         found[way] = share(right(network, (sweep,), *bench.subject.norm)[0])
     reached = cost["flops_share"] >= (1 - TOLERANCE) * budget
     return {"budget": budget, "ratio": ratio, **cost, "within_3_percent": bool(reached), "sweep_accuracy": found}
 
 
-def settled(subject: Subject, cut: nn.Module, masks: Masks, way: str) -> nn.Module:
-    """A copy of the peer's network, its batch norm as it comes, recalibrated plainly, or anchored."""
-    network = copy.deepcopy(cut)
-    if way == "as it comes":
-        return network
-    return subject.recalibrate(network, masks if way == "anchored" else None)
-
-
-def peer_network(bench: Bench, setting: Row, way: str) -> nn.Module:
-    """The network of one row of the sweep."""
-    scores = bench.scores(setting["criterion"])
-    cut = pruned(bench.subject, scores, setting["scope"], setting["ratio"])
-    masks = Planner(bench.subject, scores, setting["scope"]).masks(setting["ratio"])
-    return settled(bench.subject, cut, masks, way)
-
-
 def peer_best(bench: Bench, sweep: list[Row], budgets: tuple[float, ...]) -> list[Row]:
     """The peer's best setting of each budget and way, on all test images."""
     rows = []
-    for budget, way in itertools.product(budgets, WAYS):
+    for budget, way in itertools.product(budgets, PEER_VARIANTS):
         done = [row for row in sweep if row["budget"] == budget and "sweep_accuracy" in row]
         if not done:
             continue

@@ -260,10 +260,6 @@ def prepare(
             options, baseline.model, data, splits, objectives, reporter, kept, threads=threads, timed=timed, left=left
         )
         original = _original(known, baseline.model, evaluator, splits, found, reporter)
-        found = judged(options, baseline.model, data, splits, reporter, settled=before is not None)
-        left = before.left if before else None
-        evaluator = make_evaluator(options, baseline.model, data, splits, objectives, reporter, kept, left=left)
-        original = measure_original(baseline.model, evaluator, splits, found, reporter)
     return Job(
         options=options,
         own=own,

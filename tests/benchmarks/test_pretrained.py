@@ -113,8 +113,8 @@ def test_the_benchmark_runs_and_keeps_every_budget(tmp_path: Path) -> None:
     assert len(result["differences"]) == 5
     assert all(row["flops_share"] <= row["budget"] for row in found)
     assert not any("failure" in row for row in result["peer_sweep"])
-    assert all(set(row["sweep_accuracy"]) == set(pretrained.WAYS) for row in result["peer_sweep"])
-    assert {row["variant"] for row in result["rows"] if row["method"] == PEER} == {*pretrained.WAYS, "trained"}
+    assert all(set(row["sweep_accuracy"]) == set(pretrained.PEER_VARIANTS) for row in result["peer_sweep"])
+    assert {row["variant"] for row in result["rows"] if row["method"] == PEER} == {*pretrained.PEER_VARIANTS, "trained"}
     assert len([row for row in result["rows"] if row["variant"] == "trained"]) == 4
     assert not list(tmp_path.glob(".*")), "the work file goes when the work is done"
 
