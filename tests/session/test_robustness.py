@@ -12,7 +12,7 @@ import gaprune
 from gaprune.commands.search import SearchResult
 from gaprune.data import ImageData
 from gaprune.options import UNDER_ATTACK
-from gaprune.runs import read_csv
+from gaprune.runs import read_csv, row_values
 
 
 def test_it_is_an_objective_whose_columns_are_those_of_a_search_that_measures_it(
@@ -28,5 +28,5 @@ def test_it_is_an_objective_whose_columns_are_those_of_a_search_that_measures_it
         assert tuple(row.attacked) == UNDER_ATTACK
         assert abs(row.objectives["robustness"] - sum(row.attacked.values()) / 4) < 1e-9
         assert json.loads((run / row.path / "metrics.json").read_text())["attacked"] == row.attacked
+        assert row_values(row, None)["under_pgd_8"] == row.attacked["pgd_8"]
     assert read_csv(run / "front.csv") == found.rows
-    assert "under_pgd_8" in found.frame().columns
