@@ -225,6 +225,7 @@ def measure(options: argparse.Namespace) -> Row:
         fixed_sample(subject.splits.train, train),
     )
     ranked, rows, correlations, races, seconds, masked = rank(space), {}, {}, {}, {}, {}
+    ladder.plain(candidates(ranked, BUDGETS[0], 1, SEED)[0])  # inverses made once a search are no candidate's
     searched = min(SEARCHED, images[-1])
     with reporter.task("genomes", count * len(BUDGETS)) as task:
         for number, budget in enumerate(BUDGETS):
@@ -249,6 +250,7 @@ def measure(options: argparse.Namespace) -> Row:
                 }
                 for kind in KINDS
                 for a, b in dict.fromkeys(pairs)
+                if a != b
             }
             rows[name] = [
                 {"key": row["key"], "flops_share": row["flops_share"], "cpu_seconds": row["cpu_seconds"]}

@@ -280,7 +280,10 @@ PAGES: dict[str, tuple[Part, ...]] = {
         Part("A BERT of the paper's size", f"{EXPERIMENTS}/text_compression-paper-shape-cpu", sizes),
     ),
     "genes": (Part(NAMES[RESNET18], f"{BENCHMARKS}/genes-{RESNET18}", genes, ("",)),),
-    "fidelity": (Part(NAMES[VGG16], f"{BENCHMARKS}/fidelity-{VGG16}", fidelity, ("",)),),
+    "fidelity": (
+        Part(NAMES[VGG16], f"{BENCHMARKS}/fidelity-{VGG16}", fidelity, ("",)),
+        Part(f"{NAMES[RESNET18]}, rungs of images", f"{BENCHMARKS}/fidelity-rungs-{RESNET18}", fidelity),
+    ),
     "throughput": (
         Part(
             NAMES[VGG16],
