@@ -227,7 +227,6 @@ def test_where_nothing_can_be_written_is_told_before_anything_is_made(
 ) -> None:
     monkeypatch.setattr(export_command, "known_images", lambda *given: pytest.fail("images were read"))
     (tmp_path / "file").write_text("")
-    (tmp_path / "a.onnx").mkdir()
     with pytest.raises(RunError, match=r"cannot write .*file/a\.onnx: .*file is a file"):
         exported(output=tmp_path / "file" / "a.onnx")
     monkeypatch.setattr(export_command.os, "access", lambda path, mode: False)
