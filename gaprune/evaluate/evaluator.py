@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from gaprune.data import ImageSet
+from gaprune.data import ImageSet, interleaved
 from gaprune.errors import first_line
 from gaprune.evaluate.attack import ATTACKED, Robustness, robustness
 from gaprune.evaluate.constraints import Constraints
@@ -275,10 +275,11 @@ class Evaluator:
         self._recalibrate(network, masks)
 
     def attack(self, network: nn.Module) -> Robustness:
-        """Accuracy of a network under attack, on the first of the search images, in float32."""
+        """Accuracy of a network under attack, on some of the search images, all classes among them, in float32."""
         task, images = self.task, self.task.search
-        few = ImageSet(images.images[:ATTACKED], images.labels[:ATTACKED])
-        return robustness(network, few, task.mean, task.std, batch_size=task.batch_size)
+        if len(images) > ATTACKED:
+            images = images.select(_few(images.labels, ATTACKED))
+        return robustness(network, images, task.mean, task.std, batch_size=task.batch_size)
 
     def _folded(self, masks: Masks) -> nn.Module:
         """The compact network in float32, batch norm recalibrated and folded."""
@@ -382,6 +383,11 @@ def raced_by(objectives: Sequence[Objective]) -> str | None:
     measured = [objective for objective in objectives if not objective.costs_only]
     alone = len(measured) == 1 < len(objectives) and measured[0] in BUILT_IN
     return measured[0].name if alone and measured[0].name in KINDS else None
+
+
+def _few(labels: Tensor, count: int) -> Tensor:
+    """(count,) places of images that hold the classes in proportion, ascending: folders stand class by class."""
+    return interleaved(labels, seed=0)[:count].sort().values.to(labels.device)
 
 
 def _refuse_to_measure() -> Measurement:

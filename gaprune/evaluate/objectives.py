@@ -42,7 +42,7 @@ class Candidate(Protocol):
 
     @property
     def robustness(self) -> Robustness:
-        """Accuracy of the compact network under attack, on the first of the search images."""
+        """Accuracy of the compact network under attack, on some of the search images."""
         ...
 
     @property
