@@ -15,7 +15,7 @@ from gaprune.errors import first_line
 from gaprune.evaluate.attack import ATTACKED, Robustness, robustness
 from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.measurement import Answers, Measurement, measure
-from gaprune.evaluate.objectives import BUILT_IN, Objective
+from gaprune.evaluate.objectives import BUILT_IN, Objective, is_timed
 from gaprune.evaluate.outcome import Outcome
 from gaprune.evaluate.racing import KINDS, UNKNOWN, Floor, Race, read_marks, write_marks
 from gaprune.genome import Genome
@@ -108,7 +108,7 @@ class Evaluator:
         self.original = original or space.costs(Masks.full(space.graph))
         self.constraints = (constraints or Constraints()).counted(self.original)
         self.clock = clock
-        self._judges_latency = self.constraints.latency is not None or any(o.name == LATENCY for o in objectives)
+        self._judges_latency = self.constraints.latency is not None or any(map(is_timed, objectives))
         self._latencies: dict[str, Latency] = {}
         looked_up = clock is not None and clock.counts
         self._timed: dict[str, Latency] = {} if looked_up else self._latencies
@@ -213,7 +213,8 @@ class Evaluator:
 
     def remember(self, outcome: Outcome) -> None:
         """Take the latency of a logged outcome for known, so that nothing is timed twice."""
-        if self.clock is not None and not self.clock.counts and LATENCY in outcome.values:
+        known = self._judges_latency and LATENCY in outcome.values
+        if self.clock is not None and not self.clock.counts and known:
             self.remember_timed(outcome.key, *(outcome.values[name] for name in LATENCY_VALUES))
 
     def remember_timed(self, key: str, seconds: float, low: float, high: float) -> None:
