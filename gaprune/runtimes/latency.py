@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +21,9 @@ from gaprune.runtimes.stopwatch import Timing, time_calls
 
 LOCK = "gaprune-latency.lock"
 """In the folder for temporary files: one measurement at a time on a machine, whoever makes it."""
+
+FOR_ALL = 0o666
+"""Mode of that file."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ class Stopwatch:
 
     def _timed(self, calls: list[Callable[[], object]]) -> list[Timing]:
         device = torch.device(self.conditions.device)
-        with FileLock(Path(tempfile.gettempdir()) / LOCK), pinned(self.conditions.threads):
+        with alone(), pinned(self.conditions.threads):
             return time_calls(calls, device)
 
     def _reference_call(self) -> Callable[[], object]:
@@ -146,3 +151,22 @@ class Stopwatch:
     def __getstate__(self) -> dict[str, Any]:
         """For a process elsewhere: sessions are made where they run."""
         return {**self.__dict__, "_call": None}
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """No other measurement on this machine meanwhile.
+
+    Where the lock's file is another user's and may not be opened, none of this user's.
+    """
+    folder, user = Path(tempfile.gettempdir()), getattr(os, "getuid", lambda: 0)()
+    lock = FileLock(folder / LOCK, mode=FOR_ALL)
+    try:
+        lock.acquire()
+    except PermissionError:
+        lock = FileLock(folder / f"{user}-{LOCK}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
