@@ -85,7 +85,7 @@ def test_a_resumed_run_finds_its_baseline_whatever_this_machine_would_train(
         (["--model", "vgg17"], "unknown model 'vgg17': choose one of vgg16, resnet18"),
         (
             ["--objectives", "accuracy,speed"],
-            "unknown objective 'speed': choose one of accuracy, loss, flops",
+            "unknown objective 'speed': choose one of accuracy, loss, divergence, flops",
         ),
         (["--objectives", "accuracy"], "objectives must be at least two of"),
         (["--data", "imagenet"], "unknown data 'imagenet': choose one of auto, cifar10, digits"),

@@ -68,7 +68,16 @@ def later_job(whole: Job, start: Start, path: Path, reporter: Reporter) -> Job:
             whole.options, network, whole.data, whole.splits, whole.objectives, reporter, kept, origin, left=left
         )
     identity = {**whole.identity, **baseline.identity, "genes": evaluator.space.layout.size}
-    return replace(whole, baseline=baseline, evaluator=evaluator, kept=kept, identity=identity, since=since)
+    original = whole.baseline.model
+    return replace(
+        whole,
+        baseline=baseline,
+        evaluator=evaluator,
+        kept=kept,
+        identity=identity,
+        since=since,
+        true_original=original,
+    )
 
 
 def open_part(path: Path, job: Job, part: dict[str, Any]) -> RunDirectory:

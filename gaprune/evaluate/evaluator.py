@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from gaprune.data import ImageSet
+from gaprune.data import ImageSet, interleaved
 from gaprune.errors import first_line
 from gaprune.evaluate.attack import ATTACKED, Robustness, robustness
 from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.measurement import Answers, Measurement, measure
-from gaprune.evaluate.objectives import BUILT_IN, Objective
+from gaprune.evaluate.objectives import BUILT_IN, Objective, is_timed
 from gaprune.evaluate.outcome import Outcome
 from gaprune.evaluate.racing import KINDS, UNKNOWN, Floor, Race, read_marks, write_marks
 from gaprune.genome import Genome
@@ -108,7 +108,7 @@ class Evaluator:
         self.original = original or space.costs(Masks.full(space.graph))
         self.constraints = (constraints or Constraints()).counted(self.original)
         self.clock = clock
-        self._judges_latency = self.constraints.latency is not None or any(o.name == LATENCY for o in objectives)
+        self._judges_latency = self.constraints.latency is not None or any(map(is_timed, objectives))
         self._latencies: dict[str, Latency] = {}
         looked_up = clock is not None and clock.counts
         self._timed: dict[str, Latency] = {} if looked_up else self._latencies
@@ -213,7 +213,8 @@ class Evaluator:
 
     def remember(self, outcome: Outcome) -> None:
         """Take the latency of a logged outcome for known, so that nothing is timed twice."""
-        if self.clock is not None and not self.clock.counts and LATENCY in outcome.values:
+        known = self._judges_latency and LATENCY in outcome.values
+        if self.clock is not None and not self.clock.counts and known:
             self.remember_timed(outcome.key, *(outcome.values[name] for name in LATENCY_VALUES))
 
     def remember_timed(self, key: str, seconds: float, low: float, high: float) -> None:
@@ -275,10 +276,11 @@ class Evaluator:
         self._recalibrate(network, masks)
 
     def attack(self, network: nn.Module) -> Robustness:
-        """Accuracy of a network under attack, on the first of the search images, in float32."""
+        """Accuracy of a network under attack, on some of the search images, all classes among them, in float32."""
         task, images = self.task, self.task.search
-        few = ImageSet(images.images[:ATTACKED], images.labels[:ATTACKED])
-        return robustness(network, few, task.mean, task.std, batch_size=task.batch_size)
+        if len(images) > ATTACKED:
+            images = images.select(_few(images.labels, ATTACKED))
+        return robustness(network, images, task.mean, task.std, batch_size=task.batch_size)
 
     def _folded(self, masks: Masks) -> nn.Module:
         """The compact network in float32, batch norm recalibrated and folded."""
@@ -382,6 +384,11 @@ def raced_by(objectives: Sequence[Objective]) -> str | None:
     measured = [objective for objective in objectives if not objective.costs_only]
     alone = len(measured) == 1 < len(objectives) and measured[0] in BUILT_IN
     return measured[0].name if alone and measured[0].name in KINDS else None
+
+
+def _few(labels: Tensor, count: int) -> Tensor:
+    """(count,) places of images that hold the classes in proportion, ascending: folders stand class by class."""
+    return interleaved(labels, seed=0)[:count].sort().values.to(labels.device)
 
 
 def _refuse_to_measure() -> Measurement:

@@ -44,6 +44,7 @@ class Floors:
         self._raced = evaluator.raced
         self._apply = self._apply or self._raced is not None
         self._racers: list[tuple[str, float]] = []
+        self._keys: list[str] = []
         self._minimised: Floats = np.empty(0)
         self._least_violation = math.inf
 
@@ -65,6 +66,7 @@ class Floors:
         name = self._raced
         if name is not None:
             self._racers += [(outcome.marks or "", outcome.values[name]) for outcome in feasible]
+            self._keys += [outcome.key for outcome in feasible]
             found = [outcome.minimised[name] if outcome.marks else np.inf for outcome in feasible]
             self._minimised = np.append(self._minimised, found)
 
@@ -90,9 +92,14 @@ class Floors:
         return Floor(float(self._accuracy[cheaper].max(initial=asked)), *self._rival(cheaper))
 
     def _rival(self, cheaper: Bits) -> tuple[str, float] | tuple[None, float]:
-        """Marks and value of the best of those that are ``cheaper``, the first of equals."""
+        """Marks and value of the best of those that are ``cheaper``; of equals by their keys.
+
+        The order in which outcomes were learnt, which is another with workers and after a resume, has no say.
+        """
         if self._raced is None:
             return None, 0.0
         among = np.where(cheaper, self._minimised, np.inf)
-        best = int(np.argmin(among)) if len(among) else -1
-        return self._racers[best] if best >= 0 and among[best] < np.inf else (None, 0.0)
+        least = among.min(initial=np.inf)
+        equals = np.flatnonzero(among == least) if least < np.inf else ()
+        best = min(equals, key=lambda place: self._keys[place], default=None)
+        return (None, 0.0) if best is None else self._racers[best]

@@ -42,7 +42,7 @@ class Candidate(Protocol):
 
     @property
     def robustness(self) -> Robustness:
-        """Accuracy of the compact network under attack, on the first of the search images."""
+        """Accuracy of the compact network under attack, on some of the search images."""
         ...
 
     @property
@@ -109,6 +109,13 @@ DIVERGENCE = Objective(
     lambda c: _divergence(c) / math.log(max(c.classes, 2)),
 )
 
+TIMED = Objective(
+    LATENCY,
+    "seconds a batch, as --latency-runtime and its sisters say",
+    lambda c: c.latency.seconds,
+    lambda c: c.latency.share,
+)
+
 BUILT_IN: tuple[Objective, ...] = (
     ACCURACY,
     Objective("loss", "mean cross-entropy on the search set, nats", lambda c: c.measured.loss, _chance_loss),
@@ -134,12 +141,7 @@ BUILT_IN: tuple[Objective, ...] = (
         lambda c: c.costs.size / c.original.size,
         costs_only=True,
     ),
-    Objective(
-        LATENCY,
-        "seconds a batch, as --latency-runtime and its sisters say",
-        lambda c: c.latency.seconds,
-        lambda c: c.latency.share,
-    ),
+    TIMED,
     Objective(
         ROBUSTNESS,
         f"mean top-1 under FGSM and PGD-10 at 2/255 and 8/255, of {ATTACKED} search images, 0 to 1, maximised",
@@ -152,6 +154,11 @@ BUILT_IN: tuple[Objective, ...] = (
 def objective_names() -> tuple[str, ...]:
     """The built-in objectives."""
     return tuple(objective.name for objective in BUILT_IN)
+
+
+def is_timed(objective: Objective) -> bool:
+    """Whether it is the latency that gaprune tells, and not a caller's own of that name."""
+    return objective.minimised is TIMED.minimised
 
 
 def judged_by(wanted: Sequence[str | Objective], fitness: str) -> tuple[str | Objective, ...]:
@@ -183,7 +190,8 @@ def resolve_selector(wanted: Sequence[str | Objective]) -> Objective:
         OptionError: an unknown name, more or less than one, or one of costs alone.
     """
     found = [_resolve(item) for item in wanted]
-    if len(found) != 1 or found[0].costs_only or found[0].name in (LATENCY, ROBUSTNESS):
+    slow = [one for one in found if one in BUILT_IN and one.name in (LATENCY, ROBUSTNESS)]
+    if len(found) != 1 or found[0].costs_only or slow:
         got = ", ".join(objective.name for objective in found) or "none"
         raise OptionError(
             f"objectives with --algorithm rounds must be one that is measured: loss, accuracy or divergence, got {got}"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gaprune.evaluate.objectives import ACCURACY
+from gaprune.evaluate.racing import KINDS
 from gaprune.genome import Floats
 
 
@@ -81,12 +82,13 @@ def violations(outcomes: Sequence[Outcome]) -> Floats:
 def expected_matrix(outcomes: Sequence[Outcome], names: Sequence[str]) -> Floats:
     """(n, m) array like ``objective_matrix``, but with the accuracy that is likely where measuring was stopped.
 
-    It is NaN where no image was seen.
+    It is NaN where no image was seen, and so is the loss.
     """
     found = objective_matrix(outcomes, names)
-    if ACCURACY.name in names:
-        column = list(names).index(ACCURACY.name)
+    for column, name in enumerate(names):
         for row, outcome in enumerate(outcomes):
-            if outcome.bound:
-                found[row, column] = np.nan if outcome.likely is None else 1.0 - outcome.likely
+            if outcome.bound and outcome.likely is None and name in KINDS:
+                found[row, column] = np.nan
+            elif outcome.bound and outcome.likely is not None and name == ACCURACY.name:
+                found[row, column] = 1.0 - outcome.likely
     return found

@@ -169,8 +169,13 @@ class Tuned(Algorithm):
         return self._now.front()
 
     def rungs(self) -> list[Genome]:
-        """See ``Algorithm.rungs``: those of the first ladder and of the tuned one."""
-        return self._cma.rungs() if self._nsga2 is None else [*self._first, *self._nsga2.rungs()]
+        """See ``Algorithm.rungs``: those of the first ladder and of the tuned one.
+
+        None where the first are not known: a search of an older version may have bred what its NSGA-II began with.
+        """
+        if self._nsga2 is None:
+            return self._cma.rungs()
+        return [*self._first, *self._nsga2.rungs()] if self._first else []
 
     def state(self) -> AlgorithmState:
         """See ``Algorithm.state``."""

@@ -21,13 +21,19 @@ def save_ladder(job: Job, run: RunDirectory) -> None:
     if (run.path / LADDER_NAME).exists() or job.options.space.genes == "connections":
         return
     rungs: dict[tuple[int, ...], float] = {}
+    whole = _flops(job, space.layout.unpack(space.full()))
     for level in np.linspace(0.0, 1.0, RUNGS):
         bits = _rung(job, float(level))
         neurons = bits[: space.graph.neurons]
         widths = tuple(int(neurons[group.slice].sum()) for group in space.graph.groups)
-        rungs.setdefault(widths, space.cost(bits))
+        rungs.setdefault(widths, _flops(job, bits) / whole)
     names = [group.name for group in space.graph.groups]
     write_ladder(run.path / LADDER_NAME, names, [(share, widths) for widths, share in rungs.items()])
+
+
+def _flops(job: Job, bits: Bits) -> int:
+    """FLOPs of repaired bits; what a space prices genomes by may be time."""
+    return job.space.costs(job.space.masks(job.space.layout.pack(bits), order=False)).flops
 
 
 def _rung(job: Job, level: float) -> Bits:

@@ -22,6 +22,9 @@ from gaprune.runtimes.stopwatch import Timing, time_calls
 LOCK = "gaprune-latency.lock"
 """In the folder for temporary files: one measurement at a time on a machine, whoever makes it."""
 
+FOR_ALL = 0o666
+"""Mode of that file."""
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -164,3 +167,22 @@ class Stopwatch:
     def __getstate__(self) -> dict[str, Any]:
         """For a process elsewhere: sessions are made where they run."""
         return {**self.__dict__, "_call": None}
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """No other measurement on this machine meanwhile.
+
+    Where the lock's file is another user's and may not be opened, none of this user's.
+    """
+    folder, user = Path(tempfile.gettempdir()), getattr(os, "getuid", lambda: 0)()
+    lock = FileLock(folder / LOCK, mode=FOR_ALL)
+    try:
+        lock.acquire()
+    except PermissionError:
+        lock = FileLock(folder / f"{user}-{LOCK}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

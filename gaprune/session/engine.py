@@ -9,10 +9,20 @@ import torch
 from torch import nn
 
 from gaprune.data import ImageData, ImageSet, Splits, interleaved
-from gaprune.evaluate import DIVERGENCE, Answers, Constraints, Evaluator, FitnessTask, Measurement, Objective, measure
+from gaprune.evaluate import (
+    DIVERGENCE,
+    Answers,
+    Constraints,
+    Evaluator,
+    FitnessTask,
+    Measurement,
+    Objective,
+    is_timed,
+    measure,
+)
 from gaprune.evolve import largest_cost
 from gaprune.genome import Bits
-from gaprune.options import LATENCY, Layers, SearchOptions, latency_limit
+from gaprune.options import Layers, SearchOptions, latency_limit
 from gaprune.progress import Reporter
 from gaprune.prune import (
     Compensator,
@@ -201,7 +211,7 @@ def make_evaluator(
 
 def _looked_up(objective: Objective) -> Objective:
     """Latency that a table tells is known before anything is built, as costs are."""
-    return replace(objective, costs_only=True) if objective.name == LATENCY else objective
+    return replace(objective, costs_only=True) if is_timed(objective) else objective
 
 
 def _answers(

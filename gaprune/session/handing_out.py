@@ -160,7 +160,7 @@ def surest(place: Place, judge: Judge) -> Candidate:
 
 
 class _FreshImages:
-    """Divergence from the original on each of some training images as training shows them; nobody was chosen by these.
+    """Divergence from the true original on each of some training images as training shows them, which chose nobody.
 
     Args:
         job: of the search.
@@ -169,10 +169,11 @@ class _FreshImages:
     def __init__(self, job: Job) -> None:
         self._job, self._images, evaluator = job, fresh_images(job), job.evaluator
         task = evaluator.task
+        original = job.baseline.model if job.true_original is None else job.true_original
         self._norm = task.mean, task.std
         with pinned(job.threads):
             self._answers = Answers.of(
-                job.baseline.model,
+                original,
                 self._images,
                 *self._norm,
                 batch_size=task.batch_size,

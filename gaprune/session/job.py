@@ -66,6 +66,7 @@ class Job:
         kept: the statistics, for the run to keep.
         identity: JSON values that a resumed run must find again: weights, images, splits, genome layout.
         since: reading of ``time.perf_counter`` when images and weights were there: the search's time begins.
+        true_original: the network that ``baseline`` was pruned from by earlier searches; ``None`` without such.
     """
 
     options: SearchOptions
@@ -81,6 +82,7 @@ class Job:
     kept: Kept
     identity: dict[str, Any]
     since: float
+    true_original: nn.Module | None = None
 
     @property
     def space(self) -> PruningSpace:

@@ -183,7 +183,8 @@ def _known(run: RunDirectory, generation: int) -> tuple[dict[str, Outcome], list
 
 
 def _check_logged(algorithm: Algorithm, known: dict[str, Outcome], run: RunDirectory) -> None:
-    lost = sum(genome.key not in known for genome in algorithm.front()[0])
+    stands_on = {genome.key for genome in (*algorithm.front()[0], *algorithm.rungs())}
+    lost = len(stands_on - set(known))
     if lost:
         advice = f"remove {run.path / STATE_NAME}, and they are made again"
         raise RunError(f"{run.log.path} lacks {lost} evaluations that the run's state rests on: {advice}")

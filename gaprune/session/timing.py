@@ -11,7 +11,7 @@ from torch import nn
 
 from gaprune.data import ImageData, Splits, normalise
 from gaprune.errors import OptionError
-from gaprune.evaluate import Objective
+from gaprune.evaluate import Objective, is_timed
 from gaprune.options import LATENCY, SearchOptions, wants_latency
 from gaprune.progress import Reporter
 from gaprune.prune import Graph, fold
@@ -46,7 +46,7 @@ def check_latency_placed(options: SearchOptions, objectives: Sequence[Objective]
 
 def judges_latency(options: SearchOptions, objectives: Sequence[Objective]) -> bool:
     """Whether every candidate is timed, and not the front alone."""
-    return options.latency.max_latency is not None or any(one.name == LATENCY for one in objectives)
+    return options.latency.max_latency is not None or any(map(is_timed, objectives))
 
 
 def make_clock(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from gaprune.data import ImageSet
 from gaprune.evaluate import ATTACKS, Attack, Evaluator, FitnessTask, resolve_objectives, robustness
-from gaprune.evaluate.attack import attacked
+from gaprune.evaluate.attack import ATTACKED, attacked
+from gaprune.evaluate.evaluator import _few
 from gaprune.genome import Genome
 from gaprune.prune import fold
 from gaprune.prune.graph.graph import build_graph
@@ -123,6 +125,19 @@ def test_as_an_objective_it_is_the_attacked_network_and_stands_beside_the_others
     values, _, _ = evaluator.judge(chosen, measured, evaluator.network(chosen))
     assert values["robustness"] == pytest.approx(outcome.values["robustness"], abs=0.06)
     assert "fgsm_2" not in made("accuracy", "flops")[0](chosen).values
+
+
+def test_of_many_search_images_some_of_every_class_are_attacked() -> None:
+    """Photographs of folders stand class by class: the first ones would be of one class alone."""
+    evaluator, chosen = made("accuracy", "robustness")
+    many = greys(*[100] * 3 * ATTACKED)
+    sorted_ = ImageSet(many.images[:, :, :1, :1].expand(-1, *SHAPE), torch.arange(3).repeat_interleave(ATTACKED))
+    evaluator.task = replace(TASK, search=sorted_, batch_size=ATTACKED)
+    network = evaluator.network(chosen)
+    found = evaluator.attack(network).right
+    assert all(len(right) == ATTACKED for right in found.values())
+    labels = sorted_.labels[_few(sorted_.labels, ATTACKED)]
+    assert [int((labels == one).sum()) for one in range(3)] in ([86, 85, 85], [85, 86, 85], [85, 85, 86])
 
 
 def test_a_network_of_any_kind_is_attacked_in_eval_mode_and_left_as_it_was() -> None:

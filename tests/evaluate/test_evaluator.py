@@ -20,13 +20,16 @@ from gaprune.evaluate import (
     LocalBackend,
     Objective,
     Outcome,
+    is_timed,
     resolve_objectives,
 )
 from gaprune.genome import Genome
+from gaprune.options import SearchOptions
 from gaprune.prune.cut.compact import Compactor
 from gaprune.prune.graph.graph import build_graph
 from gaprune.prune.norms.recalibration import kept_anchors, recalibrate, take_anchors
 from gaprune.prune.space import PruningSpace
+from gaprune.session.timing import judges_latency
 
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 50.0, 70.0)
 
@@ -386,3 +389,22 @@ def test_a_bound_has_no_divergence() -> None:
     outcome = evaluator(genome(evaluator.space, *range(8)), Floor(0.999))
     assert outcome.bound
     assert "divergence" not in outcome.values
+
+
+def test_a_callers_own_objective_may_be_called_latency_and_nothing_is_timed_for_it() -> None:
+    own = Objective("latency", "a caller's own", lambda c: 7.0, lambda c: 0.5)
+    assert [is_timed(one) for one in (*resolve_objectives(("accuracy", "latency")), own)] == [False, True, False]
+    evaluator = made(("accuracy", own))
+    outcome = evaluator(evaluator.space.full())
+    assert (outcome.failure, outcome.values["latency"], outcome.minimised["latency"]) == (None, 7.0, 0.5)
+    assert not judges_latency(SearchOptions(), evaluator.objectives)
+    clock: Any = Counting()
+    evaluator.clock = clock
+    evaluator.remember(outcome)  # of a log, where the front alone is timed
+
+
+class Counting:
+    """A clock that is not asked."""
+
+    counts = False
+    conditions = reference = __call__ = None

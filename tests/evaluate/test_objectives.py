@@ -13,7 +13,8 @@ from gaprune.errors import OptionError
 from gaprune.evaluate import Measurement, Objective, judged_by, objective_names, resolve_objectives
 from gaprune.prune.cut.costs import Costs
 
-AT_LEAST_TWO = "objectives must be at least two of accuracy, loss, divergence, flops, params, size, latency, got "
+NAMES = ("accuracy", "loss", "divergence", "flops", "params", "size", "latency", "robustness")
+AT_LEAST_TWO = f"objectives must be at least two of {', '.join(NAMES)}, got "
 SLOWEST = Objective("slowest", "a test's own", lambda c: 1.0, lambda c: 1.0)
 
 
@@ -55,7 +56,7 @@ def test_objectives_report_plain_values_and_minimise_shares(name: str, value: fl
 
 
 def test_the_names_are_those_of_the_manual_in_the_order_asked_for() -> None:
-    assert objective_names() == ("accuracy", "loss", "divergence", "flops", "params", "size", "latency")
+    assert objective_names() == NAMES
     assert [o.name for o in resolve_objectives(["flops", "accuracy"])] == ["flops", "accuracy"]
 
 
@@ -81,8 +82,7 @@ def test_a_search_for_one_class_does_not_divide_by_zero() -> None:
     [
         (
             ["accuracy", "speed"],
-            "unknown objective 'speed': "
-            "choose one of accuracy, loss, divergence, flops, params, size, latency, package.module:NAME",
+            f"unknown objective 'speed': choose one of {', '.join(NAMES)}, package.module:NAME",
         ),
         (["accuracy"], f"{AT_LEAST_TWO}accuracy"),
         ([], f"{AT_LEAST_TWO}none"),

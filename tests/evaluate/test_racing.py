@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gaprune.data.images import ImageSet
-from gaprune.evaluate import Constraints, Floor, Floors, Outcome, Race, measure, resolve_objectives
+from gaprune.evaluate import Constraints, Floor, Floors, Outcome, Race, expected_matrix, measure, resolve_objectives
 from gaprune.evaluate.evaluator import raced_by
 from gaprune.evaluate.racing import KINDS, chance_of_no_worse, read_marks, rungs, write_marks
 from gaprune.genome import Floats, Genome
@@ -175,6 +175,26 @@ def test_the_rival_is_the_best_of_those_that_cost_no_more_and_have_marks() -> No
         Floor(0.0, "a", 0.9),
         Floor(0.0, "b", 0.5),
     ]
+
+
+def test_which_of_equal_rivals_is_taken_does_not_depend_on_the_order_of_the_log() -> None:
+    """With workers the log has outcomes as they came, and what goes on reads it in that order."""
+    first, second = (outcome("accuracy", 0.9, 0.1, flops, marks=str(flops)) for flops in (0.2, 0.3))
+    found = []
+    for order in ([first, second], [second, first]):
+        evaluator: Any = Priced("accuracy")
+        floors = Floors(evaluator)
+        floors.learn(order)
+        found.append(floors([Genome(b"\x05")]))
+    assert found[0] == found[1] == [Floor(0.9, "0.2", 0.9)]
+
+
+def test_a_loss_of_which_nothing_was_seen_teaches_nothing() -> None:
+    unseen = outcome("loss", 0.0, 0.0, 0.9, bound=True)
+    lost = outcome("loss", 0.8, 0.4, 0.9, bound=True, likely=0.5)
+    told = expected_matrix([unseen, lost], ("loss", "flops"))
+    assert np.isnan(told[0, 0])
+    assert told[1].tolist() == [0.4, 0.9]
 
 
 def test_with_accuracy_there_is_a_certain_floor_beside_the_rival() -> None:

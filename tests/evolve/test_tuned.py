@@ -78,3 +78,18 @@ def test_a_search_has_rungs_at_the_budgets_that_people_ask_for() -> None:
     costs = [space.cost(space.layout.unpack(genome)) for genome in CMA(space, population=24).ask()]
     for budget in (0.5, 0.25, 0.1, 0.05):
         assert any(0.95 * budget <= cost <= 1.001 * budget for cost in costs)
+
+
+def test_a_state_of_old_that_does_not_know_its_first_rungs_takes_nothing_for_rungs() -> None:
+    """What NSGA-II began with was bred then, and must not be trusted as a ladder is."""
+    search = Tuned(SPACE, population=12, seed=1, tuning=1)
+    search.tell(search.ask(), judged(search.ask()))
+    state = search.state()
+    assert search.rungs()
+    del state.arrays["first"]
+    old = Tuned(SPACE, population=12, seed=1, tuning=1)
+    old.restore(state)
+    old.tell(old.ask(), judged(old.ask()))
+    again = Tuned(SPACE, population=12, seed=1, tuning=1)
+    again.restore(old.state())
+    assert old.rungs() == again.rungs() == []

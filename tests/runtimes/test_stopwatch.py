@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -14,6 +18,7 @@ from torch import nn
 from gaprune.errors import MethodError
 from gaprune.runtimes import Timing, check_runtime, prepared, time_calls
 from gaprune.runtimes import stopwatch as module
+from gaprune.runtimes.latency import LOCK, alone
 
 SECONDS = st.lists(st.floats(1e-6, 10), min_size=1, max_size=60)
 
@@ -89,3 +94,23 @@ def test_what_cannot_run_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", refuse)
     with pytest.raises(MethodError, match=r"^torch.compile cannot run the network: no compiler$"):
         check_runtime("compile", torch.device("cpu"))
+
+
+def test_another_users_lock_keeps_nobody_from_measuring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of two users of a machine the first one's file may be closed to the second."""
+    acquire, refused = FileLock.acquire, list[str]()
+
+    def closed(self: FileLock, *args: Any, **options: Any) -> Any:
+        if Path(self.lock_file).name == LOCK:
+            refused.append(self.lock_file)
+            raise PermissionError(13, "Permission denied", self.lock_file)
+        return acquire(self, *args, **options)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with alone(), pytest.raises(Timeout):
+        FileLock(tmp_path / LOCK).acquire(timeout=0)
+    monkeypatch.setattr(FileLock, "acquire", closed)
+    with alone():
+        (own,) = (file for file in tmp_path.iterdir() if file.name != LOCK)
+        assert own.name.endswith(LOCK)
+    assert refused == [str(tmp_path / LOCK)]

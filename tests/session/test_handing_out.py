@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gaprune.data import ImageSet
 from gaprune.evaluate import Outcome
 from gaprune.genome import Genome
-from gaprune.session.handing_out import Candidate, Place, finalists, surest
+from gaprune.options import SearchOptions
+from gaprune.session.handing_out import Candidate, Place, _FreshImages, finalists, surest
 
 
 def candidate(name: int, cost: float, fitness: float) -> Candidate:
@@ -70,3 +75,23 @@ def test_a_find_must_be_surely_better_and_a_rung_better(
     place: Place, table: dict[int, list[float]], winner: Candidate
 ) -> None:
     assert surest(place, told(table)) is winner
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_all_searches_of_a_run_compare_with_the_answers_of_the_true_original(later: bool) -> None:
+    """A later search begins with another network, whose answers are not what is asked for."""
+    torch.manual_seed(0)
+    first, second = (nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3)).eval() for _ in range(2))
+    images = ImageSet(torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8), torch.arange(20) % 3)
+    job: Any = SimpleNamespace(
+        options=SearchOptions(),
+        data=SimpleNamespace(image_shape=(3, 8, 8), flip=True),
+        splits=SimpleNamespace(calibration=images),
+        threads=1,
+        baseline=SimpleNamespace(model=second if later else first),
+        true_original=first if later else None,
+        evaluator=SimpleNamespace(
+            task=SimpleNamespace(mean=(120.0,) * 3, std=(60.0,) * 3, batch_size=8), network=lambda genome: first
+        ),
+    )
+    assert float(_FreshImages(job)(FIRST[0]).abs().max()) < 1e-6

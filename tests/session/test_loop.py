@@ -14,11 +14,12 @@ from torch import nn
 import gaprune
 from gaprune.commands.search import Interrupted, SearchResult
 from gaprune.data import ImageData
+from gaprune.errors import RunError
 from gaprune.evaluate import Evaluator, Floor, Floors, Measurement, Objective, Outcome
 from gaprune.genome import Genome
 from gaprune.progress import SILENT
 from gaprune.runs import RunDirectory
-from gaprune.session.loop import _known
+from gaprune.session.loop import _check_logged, _known
 
 SMALL: dict[str, Any] = {
     "search_size": 60,
@@ -189,3 +190,20 @@ def test_progress_shows_how_many_were_stopped_early(search: Run, tmp_path: Path)
     reporter = Listener()
     result = search(output=tmp_path / "run", reporter=reporter)
     assert reporter.figures["stopped early"] == str(len(stopped(result.path)))
+
+
+def test_a_log_must_have_the_rungs_that_a_search_hands_out_from_as_well_as_its_front(tmp_path: Path) -> None:
+    class Standing:
+        def front(self) -> tuple[list[Genome], None]:
+            return [Genome(b"\x01")], None
+
+        def rungs(self) -> list[Genome]:
+            return [Genome(b"\x01"), Genome(b"\x02")]
+
+    both: Any = {Genome(packed).key: None for packed in (b"\x01", b"\x02")}
+    algorithm: Any = Standing()
+    with RunDirectory.create(tmp_path / "run", {}) as run:
+        _check_logged(algorithm, both, run)
+        del both[Genome(b"\x02").key]
+        with pytest.raises(RunError, match="lacks 1 evaluation"):
+            _check_logged(algorithm, both, run)
