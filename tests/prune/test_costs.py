@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_networks import PRUNABLE, SHAPE, Net, conv, fits, pooled, prepared, random_masks, space_of
+from tiny_networks import PRUNABLE, SHAPE, Net, conv, fits, pooled, prepared, random_masks, space_of, tokens_first
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -155,18 +155,6 @@ def test_counting_leaves_modes_and_warnings_alone(capfd: pytest.CaptureFixture[s
     assert model.conv1.training
     assert not model.norm1.training
     assert capfd.readouterr() == ("", "")
-
-
-def tokens_first() -> nn.Module:
-    """Nine tokens, an odd number, as (tokens, images, features)."""
-
-    def run(s: Any, x: Tensor) -> Tensor:
-        x = s.conv(x).flatten(2).permute(2, 0, 1)
-        out: Tensor = s.head((x + s.second(F.relu(s.first(x)))).mean(0))
-        return out
-
-    parts = {"first": nn.Linear(6, 8), "second": nn.Linear(8, 6), "head": nn.Linear(6, 3)}
-    return Net(run, conv=conv(3, 6, 3, stride=2, padding=0), **parts)
 
 
 def mixed_by_a_constant() -> nn.Module:
