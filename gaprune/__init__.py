@@ -31,7 +31,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "GapruneError",
-    "Generation",
     "ImageData",
     "Objective",
     "Reporter",

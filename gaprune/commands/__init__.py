@@ -1,1 +1,1 @@
-"""What the user types: search, train, finetune, compare."""
+"""What the user types: search, train, finetune, report, status, compare, export."""

@@ -205,7 +205,7 @@ def _front(options: CompareOptions, own: Own) -> Front | None:
     if run is None:
         return None
     front = Front(run, own.model)
-    own.check_resume(front.manifest, run, f"{CALL}run={{path}})")
+    own.check_resume(front.manifest, run, f"{CALL}run={{path}})", searching=False)
     return front
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,7 @@ def _export(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
     which, asked = options.which, options.file
     subject = subject_of(options.run, which.pick, which.row, picked="pick" in options.given, own=own)
     path = _place(options, subject)
+    _check_place(path)
     splits = known_images(subject.manifest, reporter, own.data, options.places.data_dir, options.places.cache_dir)
     reporter.say(f"network: {subject.name}, {asked.format}{' in 8 bits' if asked.quantize else ''}")
     file = make_file(
@@ -143,6 +145,17 @@ def _place(options: ExportOptions, subject: Subject) -> Path:
     if asked.output is None:
         return subject.home / FOLDER / name
     return asked.output / name if asked.output.is_dir() else asked.output
+
+
+def _check_place(path: Path) -> None:
+    """Refuse what cannot be written, before anything slow."""
+    home = next(folder for folder in path.parents if folder.exists())
+    if path.is_dir():
+        raise RunError(f"cannot write {path}: it is a directory")
+    if not home.is_dir():
+        raise RunError(f"cannot write {path}: {home} is a file")
+    if not os.access(home, os.W_OK):
+        raise RunError(f"cannot write {path}: {home} cannot be written to")
 
 
 def _calibration(splits: Splits) -> Iterator[Tensor]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from gaprune.commands.lines import FINETUNE as PROG
 from gaprune.commands.lines import finetune_main as main
-from gaprune.commands.result import SearchResult, described, show_front
+from gaprune.commands.result import SearchResult, described, report_of, show_front
 from gaprune.data import ImageData
 from gaprune.device import card_names, neutral, pinned
 from gaprune.errors import OptionError, RunError
@@ -128,6 +128,7 @@ def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: R
     picked = next(row for row in rows if row.index == chosen[0].index) if len(chosen) == 1 else None
     draw(job, run, logged(run), rows, picked)
     _note(job, run, options)
+    report_of(run.path, reporter)
     return SearchResult.of_run(run, rows, picked, own.model, bool(run.manifest.get("satisfied", True)))
 
 

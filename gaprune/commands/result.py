@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,7 +184,8 @@ def report_of(path: Path, reporter: Reporter) -> None:
         write_report([path], path / REPORT)
     except Exception as error:  # whatever it is, the front is saved
         _log.debug("no report", exc_info=True)
-        (path / REPORT).unlink(missing_ok=True)  # an older one would be of another front
+        with suppress(OSError):
+            (path / REPORT).unlink()  # an older one would be of another front
         reporter.say(f"no report was written: {type(error).__name__}: {first_line(error)}")
 
 

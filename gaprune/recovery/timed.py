@@ -30,8 +30,8 @@ def recover_front(
 ) -> list[FrontRow]:
     """Train the members that lost accuracy, each for a time; the search images decide which network is handed out.
 
-    A member that a training was kept of, or that was trained in this way before, is left alone; a stopped training
-    goes on. How many images a time stands for is measured on the largest of these members, once a run.
+    A member that was trained in this way before is left alone, another time is another way; a stopped training goes
+    on. How many images a time stands for is measured on the largest of these members, once a run.
 
     Args:
         job: of the search.

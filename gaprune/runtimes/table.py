@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gaprune.device import pinned
 from gaprune.prune import Graph, Layer, Masks, WidthFlops
-from gaprune.runtimes.latency import Conditions, Latency, Stopwatch
+from gaprune.runtimes.latency import Conditions, Latency, Stopwatch, alone
 from gaprune.runtimes.layer_files import layer_call
 from gaprune.runtimes.prepared import COMPILE, TORCH
 from gaprune.runtimes.stopwatch import time_calls
@@ -175,7 +175,7 @@ def time_grid(shape: Shape, fixed: tuple[bool, bool], step: int, conditions: Con
     inputs = grid_widths(shape.inputs, step, fixed[0])
     outputs = (shape.outputs,) if shape.depthwise else grid_widths(shape.outputs, step, fixed[1])
     runtime = TORCH if conditions.runtime == COMPILE else conditions.runtime
-    with pinned(conditions.threads):
+    with alone(), pinned(conditions.threads):
         calls = [
             layer_call(
                 layer.to(device), torch.randn(conditions.batch, *form, device=device), runtime, conditions.threads

@@ -95,7 +95,12 @@ class Own:
                     raise OptionError(f"{name} has no meaning with {what} given as an object: leave it out")
 
     def check_resume(
-        self, manifest: dict[str, Any], path: Path, call: str = "gaprune.search({arguments}, resume={path})"
+        self,
+        manifest: dict[str, Any],
+        path: Path,
+        call: str = "gaprune.search({arguments}, resume={path})",
+        *,
+        searching: bool = True,
     ) -> None:
         """Refuse to go on with a run unless the objects that it was given are given again.
 
@@ -103,12 +108,14 @@ class Own:
             manifest: of the run.
             path: of the run.
             call: how they are given, for the message.
+            searching: whether objectives are needed, too: not by what only reads the members of a front.
 
         Raises:
             OptionError: one line that says what is missing, and how to resume.
         """
         recorded, now = manifest.get("objects", {}), self.record()
-        missing = [what for what in ("model", "data", "objectives") if recorded.get(what) and not now[what]]
+        needed = ("model", "data", *(["objectives"] if searching else []))
+        missing = [what for what in needed if recorded.get(what) and not now[what]]
         if missing:
             advice = call.format(objects=", ".join(missing), arguments=_arguments(manifest), path=f'"{path}"')
             raise OptionError(f"{path} was given its {' and '.join(missing)} as objects: go on with {advice}")

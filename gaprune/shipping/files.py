@@ -113,7 +113,8 @@ def make_file(
         return (batch if preprocessing else normalise(batch, subject.mean, subject.std),)
 
     if format == PT2:
-        return ShippedFile(format, _program(network, fed(example), known), known, preprocessing)
+        nobodys = torch.zeros_like(example)  # the file keeps what it was traced with
+        return ShippedFile(format, _program(network, fed(nobodys), known), known, preprocessing)
     proto = to_onnx(network, fed(example), (INPUT,), opset=opset)
     float_bytes = None
     if calibration is not None:
@@ -178,10 +179,19 @@ def _program(network: nn.Module, example: tuple[Tensor, ...], known: dict[str, A
         with quiet(), torch.no_grad():
             shapes = ({0: torch.export.Dim.AUTO},)
             program = torch.export.export(network, example, dynamic_shapes=shapes, strict=False)
+            _forget_where(program)
             torch.export.save(program, content, extra_files={f"{KEY}.json": json.dumps(known)})
     except Exception as error:  # the exporter meets a stranger's network, which may raise anything
         raise MethodError(f"the network cannot be exported by torch.export: {first_line(error)}") from error
     return content.getvalue()
+
+
+def _forget_where(program: Any) -> None:
+    """Take out the stack traces of the export: bytes to ship, and paths of this machine."""
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)
 
 
 def _state_dict(network: nn.Module, known: dict[str, Any]) -> bytes:

@@ -16,6 +16,9 @@ from gaprune.runs import FINETUNED, FrontRow, choose_one, member_folder, read_cs
 from gaprune.saved import CONFIG, load
 from gaprune.session import Own
 
+CALL = "gaprune.export({path}, ...) and {objects} by name"
+"""How objects are given, as far as errors tell."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -68,7 +71,7 @@ def subject_of(path: Path, pick: str, row: str | None, *, picked: bool, own: Own
     if manifest.get("kind") == KIND:
         if picked:
             raise OptionError(f"{path} is a comparison, whose rows are chains: give --row CHAIN instead of --pick")
-        return _of_row(path, manifest, row)
+        return _of_row(path, manifest, row, own)
     if row is not None:
         raise OptionError(f"{path} is a run, which has members, not rows: give --pick instead of --row")
     return _of_member(path, manifest, choose_one(_front(path, manifest), pick), own)
@@ -100,7 +103,7 @@ def _of_folder(folder: Path, own: Own) -> Subject:
 
 def _of_member(run: Path, manifest: dict[str, Any], row: FrontRow, own: Own, folder: Path | None = None) -> Subject:
     place = run / row.path if folder is None else folder
-    own.check_resume(manifest, run, "gaprune.export({path}, ...) and {objects} by name")
+    own.check_resume(manifest, run, CALL, searching=False)
     network, config = load(place, model=own.model), read_json_object(place / CONFIG)
     origin = {
         "member": row.name,
@@ -117,15 +120,16 @@ def _of_member(run: Path, manifest: dict[str, Any], row: FrontRow, own: Own, fol
     return _subject(network, run, manifest, config, f"{row.name}{tuned}", origin)
 
 
-def _of_row(path: Path, manifest: dict[str, Any], chain: str | None) -> Subject:
+def _of_row(path: Path, manifest: dict[str, Any], chain: str | None, own: Own) -> Subject:
     if manifest.get("options", {}).get("model") == TEXT_MODEL:
         raise RunError(f"{path} compares classifiers of texts: networks of images alone are exported")
     rows = saved_rows(path)
     if chain not in rows:
         told = "give --row CHAIN" if chain is None else f"no row is {chain!r}"
         raise OptionError(f"{told}: {path} has {', '.join(rows) or 'none yet'}")
+    own.check_resume(manifest, path, CALL, searching=False)
     row: Row = rows[chain]
-    runner, base = load_runner(path / row.path), read_json_object(path / row.path / "steps.json")["base"]
+    runner, base = load_runner(path / row.path, own.model), read_json_object(path / row.path / "steps.json")["base"]
     if not isinstance(runner, TorchRunner):
         raise OptionError(
             f"row {chain} is an ONNX file already, {path / row.path}: copy it, or export the row before it, "

@@ -38,7 +38,10 @@ def as_number(value: Any) -> float | None:
     """A finite number as ``float``; ``None`` for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # JSON has whole numbers of any length
+        return None
 
 
 def numbers(record: Any) -> dict[str, float]:

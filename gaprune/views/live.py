@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from gaprune.errors import GapruneError, OptionError
 from gaprune.runs import MANIFEST_NAME
@@ -86,9 +88,16 @@ def make_server(page: LivePage, port: int) -> ThreadingHTTPServer:
             """Nothing of single requests is told."""
 
     try:
-        return ThreadingHTTPServer((HOST, port), Handler)
+        return _Server((HOST, port), Handler)
     except OSError as error:
         raise OptionError(f"port {port} cannot be had: {error.strerror or error}; 0 takes one that is free") from error
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away while it is answered is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _stamp(path: Path) -> str:

@@ -70,7 +70,7 @@ def read_methods(path: Path) -> MethodsRecord:
         if name is None or accuracy is None:
             notes.append(f"{path} has a row without a name or an accuracy, which is left out")
         elif name != ORIGINAL:
-            shares = {cost: value / whole[cost] for cost, value in costs[name].items() if whole.get(cost)}
+            shares = {cost: value / whole[cost] for cost, value in costs.get(name, {}).items() if whole.get(cost)}
             found.append(Method(name, accuracy, shares))
     return MethodsRecord(path, tuple(found), tuple(notes))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import gzip
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from importlib import resources
@@ -100,8 +101,11 @@ def check_output(output: Path) -> None:
     if not output.parent.is_dir():
         raise RunError(f"cannot write {output}: there is no directory {output.parent}")
     if output.exists():
-        with output.open("rb") as file:
-            head = file.read(1024)
+        try:
+            with output.open("rb") as file:
+                head = file.read(1024)
+        except OSError as error:
+            raise RunError(f"cannot read {output}: {error.strerror or error}") from error
         if f'<meta name="generator" content="{GENERATOR} '.encode() not in head:
             raise RunError(f"{output} is no report of gaprune's: choose another file")
 
@@ -135,13 +139,22 @@ def _data(
 ) -> dict[str, Any]:
     """What the page's script draws from."""
     return {
-        "figures": [{"id": one.id, "figure": one.figure} for section in sections for one in section.figures],
-        "series": [one.values for one in series_of(records, methods)],
+        "figures": [{"id": one.id, "figure": _finite(one.figure)} for section in sections for one in section.figures],
+        "series": _finite([one.values for one in series_of(records, methods)]),
         "label": front_words(records),
         "members": _widths(records),
         "live": live,
         "every": LIVE_EVERY,
     }
+
+
+def _finite(value: Any) -> Any:
+    """With nothing for NaN and infinities, which JSON has no word for: a table of a front may hold them."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _widths(records: Sequence[RunRecord]) -> list[dict[str, Any]]:

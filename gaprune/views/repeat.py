@@ -25,7 +25,7 @@ def repeat_command(record: RunRecord) -> str | None:
     told = {
         name: value
         for name, value in options.items()
-        if name not in NOT_REPEATED and value is not None and value != defaults.get(name)
+        if name in defaults and name not in NOT_REPEATED and value is not None and value != defaults[name]
     }
     objects = fact(record.manifest, "objects", kind=dict) or {}
     if any(objects.values()):
@@ -55,9 +55,11 @@ def export_command(record: RunRecord) -> str | None:
     row = record.picked
     if row is None:
         return None
-    if fact(record.manifest, "objects", "model", kind=bool):
-        return f"gaprune.export({str(record.path)!r}, pick={row.name!r}, model=your_original_network)"
-    return f"gaprune export {shlex.quote(str(record.path))} --pick {row.name}"
+    own = {"model": "your_original_network", "data": "your_data"}
+    given = [f"{name}={words}" for name, words in own.items() if fact(record.manifest, "objects", name, kind=bool)]
+    if given:
+        return f"gaprune.export({', '.join([repr(str(record.path)), f'pick={row.name!r}', *given])})"
+    return f"gaprune export {shlex.quote(str(record.path))} --pick {shlex.quote(row.name)}"
 
 
 def _words(name: str, value: object) -> list[str]:

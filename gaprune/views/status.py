@@ -7,6 +7,7 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from gaprune.progress import duration
@@ -15,6 +16,9 @@ from gaprune.views.axes import flops_share
 from gaprune.views.facts import fact
 from gaprune.views.progress import BUDGETS
 from gaprune.views.record import RunRecord, newest_state, read_record
+
+CLOCKS_DIFFER = 60.0
+"""Seconds that the time at which a process began may be off: clocks are set while a machine runs."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,8 @@ def holder_of(path: Path) -> Holder | None:
     pid, host = fact(record, "pid", kind=int), fact(record, "host", kind=str)
     if pid is None or host is None:
         return None
-    alive = _is_alive(pid) if host == socket.gethostname() else None
-    return Holder(pid, host, fact(record, "since", kind=str) or "some time", alive)
+    since = fact(record, "since", kind=str) or "some time"
+    return Holder(pid, host, since, _is_alive(pid, since) if host == socket.gethostname() else None)
 
 
 def status_lines(path: Path) -> list[str]:
@@ -113,11 +117,25 @@ def _best(record: RunRecord) -> list[str]:
     return lines
 
 
-def _is_alive(pid: int) -> bool:
+def _is_alive(pid: int, since: str) -> bool:
+    if pid <= 0:  # these would stand for groups of processes
+        return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    return not _is_another(pid, since)
+
+
+def _is_another(pid: int, since: str) -> bool:
+    """Whether a process began only after the run was taken: its number was given away again. Known on Linux alone."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        lines = Path("/proc/stat").read_text().splitlines()
+        booted = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
+        taken = datetime.fromisoformat(since).timestamp()
+        return booted + ticks / os.sysconf("SC_CLK_TCK") > taken + CLOCKS_DIFFER
+    except (OSError, ValueError, LookupError, StopIteration):
+        return False

@@ -44,8 +44,23 @@ def dash(place: int) -> str:
     return DASHES[place % len(DASHES)]
 
 
+def plain(value: Any) -> Any:
+    """A part of a figure with its texts shown as they are: plotly.js takes tags in them for links and styles.
+
+    Example:
+        >>> plain({"name": ["<b>run</b>", 3], "hovertemplate": "%{y}<extra></extra>"})
+        {'name': ['&lt;b>run&lt;/b>', 3], 'hovertemplate': '%{y}<extra></extra>'}
+    """
+    if isinstance(value, str):
+        return value.replace("<", "&lt;").replace("&lt;extra>&lt;/extra>", "<extra></extra>")
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    return [plain(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
 def figure(data: list[dict[str, Any]], x: str, y: str, *, height: int = 460, **layout: Any) -> Figure:
     """Traces with titles of their axes, over no background of their own."""
+    data, x, y = plain(data), plain(x), plain(y)
     axis = {"gridcolor": GRID, "zeroline": False, "automargin": True}
     xaxis, yaxis = layout.pop("xaxis", {}), layout.pop("yaxis", {})
     return {

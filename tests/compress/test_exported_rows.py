@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,21 @@ def test_a_row_is_exported_as_the_network_that_the_table_measured(comparison: Pa
     assert found.images == len(task.splits.test)
     assert found.accuracy == pytest.approx(saved_rows(comparison)[chain].metrics["accuracy"])
     assert torch.isfinite(torch.tensor(found.difference))
+
+
+def test_a_row_of_a_network_that_was_an_object_is_exported_with_it(task: ImageTask, tmp_path: Path) -> None:
+    network = task.original.model
+    write_json(
+        tmp_path / "manifest.json",
+        {"kind": "comparison", "options": {"model": "auto"}, "objects": {"model": True, "objectives": []}},
+    )
+    made = Comparison(tmp_path, replace(task, model_name="Residual", own=network).work(), 1, SILENT)
+    made.row(parse_chain("none"))
+    with pytest.raises(OptionError, match="was given its model as objects: "):
+        subject_of(tmp_path, "knee", "none", picked=False, own=Own())
+    subject = subject_of(tmp_path, "knee", "none", picked=False, own=Own(model=network))
+    images = task.splits.test.images[:2].float()
+    torch.testing.assert_close(subject.network(images), network.eval()(images), rtol=1e-3, atol=1e-3)
 
 
 def test_rows_are_named(comparison: Path) -> None:

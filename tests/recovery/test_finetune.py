@@ -46,6 +46,7 @@ def test_members_are_trained_beside_what_the_search_left(
         name: content for name, content in before.items() if name != "front.csv"
     }
     assert any(row.trained_epochs for row in result.rows), "some member got better"
+    assert "before fine-tuning, search images" in (run.path / "report.html").read_text(), "the report is of this front"
     parts = split(faint, search_size=60, calibration_size=45, seed=0)
     for row in result.rows:
         found = [measure(result.load(row), part, faint.mean, faint.std).accuracy for part in (parts.search, parts.test)]

@@ -186,3 +186,10 @@ def test_how_to_resume_can_be_typed_as_it_stands(tmp_path: Path) -> None:
     manifest = {"objects": {"objectives": ["lean"]}, "options": {"model": "vgg16", "data": "digits", "data_dir": None}}
     with pytest.raises(GapruneError, match=r"search\('vgg16', 'digits', objectives=objectives, resume="):
         Own().check_resume(manifest, tmp_path)
+
+
+def test_who_only_reads_members_needs_no_objectives(tmp_path: Path) -> None:
+    manifest: dict[str, Any] = {"objects": {"objectives": ["lean"]}}
+    Own().check_resume(manifest, tmp_path, searching=False)
+    with pytest.raises(GapruneError, match="was given its model as objects: "):
+        Own().check_resume({"objects": {"model": True, "objectives": ["lean"]}}, tmp_path, searching=False)

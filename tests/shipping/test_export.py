@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,13 @@ from safetensors import safe_open
 from torch import nn
 
 import gaprune
+from gaprune.commands import export as export_command
 from gaprune.commands.export import main
 from gaprune.data import ImageData, normalise
 from gaprune.errors import GapruneError, MethodError, OptionError, RunError
 from gaprune.runs import pick, read_csv
-from gaprune.shipping import checking
+from gaprune.session import Own
+from gaprune.shipping import checking, subject_of
 from gaprune.shipping import files as shipping_files
 
 onnx = pytest.importorskip("onnx")
@@ -99,6 +103,10 @@ def test_a_program_of_torch_export_loads_by_itself(exported: Export, faint: Imag
         found = program(pixels if preprocessing else normalise(pixels, faint.mean, faint.std))
     assert found.shape == (3, 3)
     assert json.loads(files["gaprune.json"])["input"]["type"] == ("uint8" if preprocessing else "float32")
+    with zipfile.ZipFile(done.path) as packed:
+        parts = b"".join(packed.read(name) for name in packed.namelist())
+    assert str(Path(gaprune.__file__).parents[1]).encode() not in parts, "no path of this machine"
+    assert str(Path(torch.__file__).parent).encode() not in parts, "no path of this machine"
 
 
 def test_a_state_dict_fills_the_members_modules(exported: Export, run: Path, original: nn.Module) -> None:
@@ -197,3 +205,30 @@ def test_a_member_that_is_not_there_is_told(exported: Export, run: Path) -> None
         exported(pick="99")
     with pytest.raises(OptionError, match="is one network: leave pick out"):
         exported(path=run / read_csv(run / "front.csv")[0].home, pick="0")
+
+
+def test_a_run_with_objectives_of_its_own_is_exported_without_them(
+    run: Path, original: nn.Module, tmp_path: Path
+) -> None:
+    copied = Path(shutil.copytree(run, tmp_path / "run"))
+    manifest = json.loads((copied / "manifest.json").read_text())
+    manifest["objects"]["objectives"] = ["lean"]
+    (copied / "manifest.json").write_text(json.dumps(manifest))
+    own = Own(model=original)
+    with pytest.raises(OptionError, match="was given its data as objects: "):
+        subject_of(copied, "0", None, picked=True, own=own)
+    manifest["objects"]["data"] = False
+    (copied / "manifest.json").write_text(json.dumps(manifest))
+    assert subject_of(copied, "0", None, picked=True, own=own).classes
+
+
+def test_where_nothing_can_be_written_is_told_before_anything_is_made(
+    exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_command, "known_images", lambda *given: pytest.fail("images were read"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"cannot write .*file/a\.onnx: .*file is a file"):
+        exported(output=tmp_path / "file" / "a.onnx")
+    monkeypatch.setattr(export_command.os, "access", lambda path, mode: False)
+    with pytest.raises(RunError, match=r"cannot write .*new/a\.onnx: .* cannot be written to"):
+        exported(output=tmp_path / "new" / "a.onnx")

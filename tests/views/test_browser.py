@@ -6,6 +6,7 @@ Needs Chromium, as distributions package it; Playwright steers it, axe judges wh
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ import pytest
 from gaprune.views.page import read_all, report_page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+
+
+def _starts(browser: str) -> bool:
+    """Some distributions install a script of that name that only says where to get it."""
+    return subprocess.run([browser, "--version"], capture_output=True, stdin=subprocess.DEVNULL).returncode == 0
+
+
+BROWSER = next((found for name in BROWSERS if (found := shutil.which(name)) and _starts(found)), None)
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gaprune.errors import RunError
+from gaprune.views.methods import read_methods
 from gaprune.views.page import read_all, report_page
 from gaprune.views.record import read_record
 from gaprune.views.status import status_lines
@@ -137,3 +138,10 @@ def test_whatever_bytes_are_lost_nothing_raises_but_one_line(seed: int, copied: 
         status_lines(copied)
     except RunError as error:
         assert "\n" not in str(error)  # noqa: PT017 - whether it raises is the bytes' business
+
+
+def test_a_method_of_which_nothing_but_its_accuracy_is_known_is_shown_with_that(tmp_path: Path) -> None:
+    rows = [{"chain": "quantize", "metrics": {"accuracy": 0.5}}, {"chain": "none", "flops": 10**400}]
+    (tmp_path / "table.json").write_text(json.dumps({"rows": rows}))
+    (found,) = read_methods(tmp_path).methods
+    assert (found.name, found.accuracy, found.shares) == ("quantize", 0.5, {})

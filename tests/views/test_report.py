@@ -20,9 +20,11 @@ from gaprune.data import ImageData
 from gaprune.errors import OptionError, RunError
 from gaprune.runs import read_csv, read_ladder, write_csv
 from gaprune.views.axes import axes_of
+from gaprune.views.front_figure import front_figure
 from gaprune.views.page import report_page
-from gaprune.views.progress import best_accuracies, hypervolumes
+from gaprune.views.progress import best_accuracies, hypervolume_figure, hypervolumes
 from gaprune.views.record import read_record
+from gaprune.views.repeat import export_command, repeat_command
 from gaprune.views.tables import budgets_table, members_table
 
 MOST_BYTES = 5_000_000
@@ -147,6 +149,39 @@ def test_what_a_stranger_names_things_cannot_leave_the_page(copied: Path) -> Non
     text = report_page([read_record(copied)])
     assert "<script>alert" not in text
     assert "<img" not in text
+
+
+def test_what_a_stranger_names_things_is_neither_a_link_in_a_figure_nor_a_command(copied: Path) -> None:
+    named = copied.rename(copied.with_name("<a href='x'>run"))
+    manifest = json.loads((named / "manifest.json").read_text())
+    manifest["options"]["x; touch mine"] = 3
+    manifest["objects"] = {"model": False, "data": False}
+    (named / "manifest.json").write_text(json.dumps(manifest))
+    record = read_record(named)
+    shown = json.dumps([front_figure([record, record]), hypervolume_figure([record, record])])
+    assert "&lt;a href='x'>run: front" in shown
+    assert "<a " not in shown
+    assert "touch" not in str(repeat_command(record))
+    assert "%{text}<extra></extra>" in shown
+
+
+def test_a_member_is_exported_with_the_objects_that_its_search_was_given(finished: Path) -> None:
+    record = read_record(finished)
+    row = record.picked
+    assert row is not None
+    call = f"gaprune.export({str(finished)!r}, pick={row.name!r}, "
+    assert export_command(record) == f"{call}model=your_original_network, data=your_data)"
+    of_names = replace(record, manifest={**record.manifest, "objects": {}})
+    assert export_command(of_names) == f"gaprune export {finished} --pick {row.name}"
+
+
+def test_a_table_with_no_numbers_is_drawn_without_them(copied: Path) -> None:
+    rows = read_csv(copied / "front.csv")
+    write_csv([replace(rows[0], search_accuracy=float("nan")), *rows[1:]], copied / "front.csv")
+    text = report_page([read_record(copied)])
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    assert json.loads(found[1], parse_constant=pytest.fail)["figures"]
 
 
 def test_a_report_that_fails_is_told_and_takes_nothing_from_the_search(

@@ -61,6 +61,15 @@ def test_who_is_at_it_is_told_while_a_search_holds_it(copied: Path) -> None:
     assert "finished" in status_lines(copied)
 
 
+def test_a_number_that_another_process_has_by_now_is_nobody_at_work(copied: Path) -> None:
+    since = "2001-01-01 00:00:00+00:00"  # long before this process began
+    for pid in (os.getpid(), 0, -1, 10**30):
+        holder = {"pid": pid, "host": socket.gethostname(), "since": since}
+        (copied / ".lock.json").write_text(json.dumps(holder))
+        if pid != os.getpid() or Path("/proc/stat").exists():
+            assert any(f"process {pid} on " in line and " is gone" in line for line in status_lines(copied))
+
+
 def test_time_left_is_told_of_a_search_that_is_not_at_its_end(copied: Path) -> None:
     (copied / "front.csv").unlink()
     for file in (copied / "state").glob("000003.*"):
@@ -119,6 +128,19 @@ def test_a_live_page_follows_a_search_that_is_killed_and_resumed(copied: Path, t
         assert "networks on the front" in got(address)
         with pytest.raises(HTTPError, match="404"):
             got(f"{address}/etc/passwd")
+
+
+def test_a_browser_that_goes_away_is_not_told(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def gone(page: LivePage) -> str:
+        raise BrokenPipeError
+
+    with served(finished) as address:
+        monkeypatch.setattr(LivePage, "page", gone)
+        with pytest.raises(ConnectionError):
+            got(address)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_port_that_is_taken_is_one_line(finished: Path) -> None:
