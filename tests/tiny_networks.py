@@ -228,6 +228,18 @@ def unet() -> nn.Module:
     )
 
 
+def tokens_first() -> nn.Module:
+    """Nine tokens, an odd number, as (tokens, images, features)."""
+
+    def run(s: Any, x: Tensor) -> Tensor:
+        x = s.conv(x).flatten(2).permute(2, 0, 1)
+        out: Tensor = s.head((x + s.second(F.relu(s.first(x)))).mean(0))
+        return out
+
+    parts = {"first": nn.Linear(6, 8), "second": nn.Linear(8, 6), "head": nn.Linear(6, 3)}
+    return Net(run, conv=conv(3, 6, 3, stride=2, padding=0), **parts)
+
+
 PRUNABLE: dict[str, Callable[[], nn.Module]] = {
     "chain": chain,
     "residual": residual,

@@ -62,7 +62,7 @@ def later_job(whole: Job, start: Start, path: Path, reporter: Reporter) -> Job:
     answers = whole.evaluator.task.answers
     origin = Origin(whole.evaluator.original, present_kernels(whole.space.graph, masks), answers)
     layers = tuple(layer for layer, why in whole.space.graph.unpruned if why == LEFT_BEFORE)
-    left = Left(-1, layers) if layers else None
+    left = Left(None, layers) if layers else None
     with pinned(whole.threads):
         evaluator = make_evaluator(
             whole.options, network, whole.data, whole.splits, whole.objectives, reporter, kept, origin, left=left

@@ -26,7 +26,11 @@ class OpenAttention(nn.Module):
     Attributes:
         num_heads: heads that there are.
         head_dim: features of a head.
+        embed_dim: width of queries, keys and values.
     """
+
+    bias_k = bias_v = None
+    add_zero_attn = False
 
     def __init__(self, module: nn.MultiheadAttention) -> None:
         super().__init__()
@@ -36,6 +40,13 @@ class OpenAttention(nn.Module):
         self.scale = module.head_dim**-0.5
         self.dropout, self.batch_first = module.dropout, module.batch_first
         self._qkv_same_embed_dim = False  # so that torch's encoder does not pass it by
+
+    @property
+    def embed_dim(self) -> int:
+        """As ``nn.MultiheadAttention`` says it."""
+        return self.in_proj_weight.shape[1]
+
+    kdim = vdim = embed_dim
 
     def forward(
         self,

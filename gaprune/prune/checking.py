@@ -40,6 +40,7 @@ def checked_graph(
     *,
     layers: Layers = "all",
     whole: Collection[str] = (),
+    neurons: int | None = None,
 ) -> Graph:
     """The pruning graph of ``model``, less the channel groups whose removal does not work out.
 
@@ -55,10 +56,24 @@ def checked_graph(
         image_shape: (C, H, W) of one input image.
         layers: whose outputs are neurons: ``all`` that have weights, or ``conv``, convolutions alone.
         whole: layers whose groups stay whole in any case: what an earlier version left so.
+        neurons: how many there were then; where there are as many now, nothing needs to stay whole.
 
     Raises:
         ModelError: the network cannot be traced, answers at random, or nothing remains that may be removed.
     """
+    graph = None if whole and neurons is None else _checked(model, image_shape, layers, ())
+    if graph is None or (whole and graph.neurons != neurons):
+        graph = _checked(model, image_shape, layers, whole)
+    by_reason: dict[str, list[str]] = {}
+    for layer, why in graph.unpruned:
+        by_reason.setdefault(why, []).append(layer)
+    for why, found in by_reason.items():
+        more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        logger.warning("left unpruned: %s%s: %s", ", ".join(found[:NAMED]), more, why)
+    return graph
+
+
+def _checked(model: nn.Module, image_shape: tuple[int, int, int], layers: Layers, whole: Collection[str]) -> Graph:
     graph = build_graph(model, image_shape, layers=layers)
     left = {group.name: LEFT_BEFORE for group in graph.groups if not set(whole).isdisjoint(group.producers)}
     if left:
@@ -67,12 +82,6 @@ def checked_graph(
     if _Check(model, graph, example)(graph.groups) is not None:
         _check_repeats(model, example)
         graph = _without_failing(model, graph, example)
-    by_reason: dict[str, list[str]] = {}
-    for layer, why in graph.unpruned:
-        by_reason.setdefault(why, []).append(layer)
-    for why, found in by_reason.items():
-        more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-        logger.warning("left unpruned: %s%s: %s", ", ".join(found[:NAMED]), more, why)
     return graph
 
 

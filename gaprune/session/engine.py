@@ -81,11 +81,11 @@ class Left:
     """What a run that goes on could prune when it began.
 
     Attributes:
-        neurons: how many.
+        neurons: how many; ``None`` where that is not known.
         layers: those that it left whole, at least in part.
     """
 
-    neurons: int
+    neurons: int | None
     layers: tuple[str, ...]
 
 
@@ -231,10 +231,9 @@ def _fair(images: ImageSet, seed: int) -> ImageSet:
 
 def _graph(model: nn.Module, data: ImageData, layers: Layers, left: Left | None) -> Graph:
     """The pruning graph; of a run that goes on the one that it began with, whatever is understood by now."""
-    graph = checked_graph(model, data.image_shape, layers=layers)
-    if left is None or graph.neurons == left.neurons:
-        return graph
-    return checked_graph(model, data.image_shape, layers=layers, whole=left.layers)
+    if left is None:
+        return checked_graph(model, data.image_shape, layers=layers)
+    return checked_graph(model, data.image_shape, layers=layers, whole=left.layers, neurons=left.neurons)
 
 
 def largest_budget(evaluator: Evaluator) -> float:

@@ -36,7 +36,7 @@ def check_untrained(options: SearchOptions, limits: Constraints, form: SpaceOpti
     try:
         with torch.random.fork_rng(devices=[]):
             network = build(options.network.model, len(data.classes), stem=options.network.stem).eval()
-        graph = build_graph(network, data.image_shape)
+        graph = build_graph(network, data.image_shape, layers=options.space.layers)
         costs = cost_model(network, graph, data.image_shape)
     except ModelError:
         return

@@ -122,6 +122,13 @@ def test_attention_of_other_kinds_of_calls_is_the_same(batch_first: bool, need_w
             assert torch.allclose(weights, shares)
 
 
+def test_opened_attention_says_of_itself_what_torchs_does() -> None:
+    closed = nn.MultiheadAttention(8, 2)
+    opened: Any = open_attention(nn.MultiheadAttention(8, 2))
+    for name in ("embed_dim", "kdim", "vdim", "num_heads", "head_dim", "bias_k", "bias_v", "add_zero_attn"):
+        assert getattr(opened, name) == getattr(closed, name)
+
+
 def test_attention_with_widths_of_its_own_is_left_as_it_is() -> None:
     for module in (nn.MultiheadAttention(8, 2, kdim=4), nn.MultiheadAttention(8, 2, add_bias_kv=True)):
         assert open_attention(nn.Sequential(module))[0] is module

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from math import prod
@@ -13,8 +13,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_networks import PRUNABLE, SHAPE, fits, prepared, random_masks, space_of
-from torch import nn
+from tiny_networks import PRUNABLE, SHAPE, Net, conv, fits, pooled, prepared, random_masks, space_of, tokens_first
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gaprune.models import build
 from gaprune.prune.cut.compact import Compactor
@@ -154,3 +155,34 @@ def test_counting_leaves_modes_and_warnings_alone(capfd: pytest.CaptureFixture[s
     assert model.conv1.training
     assert not model.norm1.training
     assert capfd.readouterr() == ("", "")
+
+
+def mixed_by_a_constant() -> nn.Module:
+    """64 tokens mixed by a matrix that all images share."""
+
+    def run(s: Any, x: Tensor) -> Tensor:
+        return pooled(s, s.last((s.mix @ s.conv(x).flatten(2).mT).mT.unflatten(2, (8, 8))))
+
+    return Net(run, conv=conv(3, 6), mix=nn.Parameter(torch.eye(64)), last=conv(6, 5), head=nn.Linear(5, 3))
+
+
+def read_by_learned_queries() -> nn.Module:
+    """Four learned queries, expanded to the images."""
+
+    def run(s: Any, x: Tensor) -> Tensor:
+        x = s.conv(x).flatten(2).mT
+        queries = s.second(F.relu(s.first(s.learned.expand(x.shape[0], -1, -1))))
+        out: Tensor = s.head((queries @ x.mT @ x).mean(1))
+        return out
+
+    parts = {"first": nn.Linear(5, 8), "second": nn.Linear(8, 6), "head": nn.Linear(6, 3)}
+    return Net(run, conv=conv(3, 6), learned=nn.Parameter(torch.randn(1, 4, 5)), **parts)
+
+
+@pytest.mark.parametrize("make", [tokens_first, mixed_by_a_constant, read_by_learned_queries])
+def test_calls_are_counted_for_one_image_wherever_the_images_lie(make: Callable[[], nn.Module]) -> None:
+    model = prepared(make()).float()
+    graph = build_graph(model, SHAPE)
+    space = space_of(model, graph)
+    for seed in range(2):
+        assert_counted_right(model, space, random_masks(space, seed), SHAPE)

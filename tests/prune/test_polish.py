@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from tiny_networks import MEAN, PRUNABLE, SHAPE, STD, image_set, random_masks, space_of
+from tiny_networks import MEAN, PRUNABLE, SHAPE, STD, image_set, random_masks, space_of, tokens_first
 from torch import nn
 
 from gaprune.data.images import normalise
@@ -163,6 +163,16 @@ def test_grouped_and_depthwise_layers_are_solved_for_too(name: str) -> None:
     Polisher(model, graph, IMAGES, MEAN, STD, batch_size=64)(network, Masks.full(graph))
     assert not torch.equal(network.get_parameter(f"{middle}.weight"), weight)
     assert error(model, network) < 0.1 * broken
+
+
+def test_layers_whose_images_lie_on_the_second_axis_stay_where_they_came_in_batches() -> None:
+    model = tokens_first().eval()
+    graph = build_graph(model, SHAPE)
+    masks = Masks(np.arange(graph.neurons) % 2 == 0)
+    network = Compactor(model, graph)(masks)
+    before = network.get_parameter("second.weight").clone()
+    Polisher(model, graph, IMAGES, MEAN, STD, batch_size=64)(network, masks)
+    assert torch.equal(network.get_parameter("second.weight"), before)
 
 
 def test_cut_grouped_layers_are_nearer_after_the_polish() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny_networks import PRUNABLE, SHAPE, chain, prepared
+from tiny_networks import PRUNABLE, SHAPE, chain, prepared, tokens_first
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -77,6 +77,14 @@ def test_it_is_the_mean_squared_derivative_by_a_gate_on_each_neuron(name: str) -
     wanted = by_gates(model, graph, images(), 3)
     assert found.dtype == np.float64
     assert wanted.max() > 0
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-6 * wanted.max())
+
+
+def test_images_that_lie_on_the_second_axis_are_told_apart() -> None:
+    model = prepared(tokens_first()).float()
+    graph = build_graph(model, SHAPE)
+    wanted = by_gates(model, graph, images(), 3)
+    found = neuron_taylor(model, graph, images(), MEAN, STD, seed=3)
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-6 * wanted.max())
 
 

@@ -64,6 +64,10 @@ def channels_last(s: Any, x: Tensor) -> Tensor:
     return out
 
 
+def channels_last_norm(x: Tensor) -> Tensor:
+    return F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2]).permute(0, 3, 1, 2)
+
+
 LEFT: dict[str, tuple[Callable[[], nn.Module], dict[str, str]]] = {
     "an operator without a rule": (
         lambda: around(lambda s, x: torch.cummax(x, 1)[0]),
@@ -229,6 +233,10 @@ FOLLOWED: dict[str, Callable[[], nn.Module]] = {
     "instance norm with statistics": lambda: around(
         lambda s, x: s.norm(x), norm=nn.InstanceNorm2d(6, affine=True, track_running_stats=True)
     ),
+    "RMS norm": lambda: around(channels_last, norm=nn.RMSNorm(6, eps=1e-6)),
+    "norms called as functions": lambda: around(
+        lambda s, x: F.group_norm(F.instance_norm(channels_last_norm(x)), x.shape[1])
+    ),
     "a transposed convolution": lambda: around(
         lambda s, x: s.up(x), up=nn.ConvTranspose2d(6, 4, 2, stride=2), conv2=conv(4, 6)
     ),
@@ -335,3 +343,18 @@ def test_what_was_left_whole_stays_so() -> None:
     graph = checked_graph(model, SHAPE, whole=("conv1",))
     assert [group.name for group in graph.groups] == ["conv2", "conv3"]
     assert graph.unpruned == (("conv1", "it was left whole when the run began"),)
+
+
+def test_a_graph_that_has_what_it_had_leaves_nothing_whole_and_each_reason_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = prepared(PARTLY["mixing of positions"][0]())
+    graph = checked_graph(model, SHAPE)
+    caplog.clear()
+    again = checked_graph(model, SHAPE, whole=("conv1", "back"), neurons=graph.neurons)
+    assert again.groups == graph.groups
+    assert len(warnings_of(caplog)) == 1
+    caplog.clear()
+    less = checked_graph(model, SHAPE, whole=("conv1",), neurons=graph.neurons - 1)
+    assert "conv1" not in {group.name for group in less.groups}
+    assert len(warnings_of(caplog)) == len(set(warnings_of(caplog))) == 2

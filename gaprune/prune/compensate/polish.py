@@ -165,7 +165,10 @@ class _Solver:
 
     def __call__(self, module: nn.Module, inputs: Positional, keywords: Keywords) -> None:
         groups = int(getattr(module, "groups", 1))
-        x = _by_group(patches_at(module, input_of(inputs, keywords), self._positions), groups)
+        given = input_of(inputs, keywords)
+        if len(given) != len(self._positions):  # its images do not lie on the first axis, and came in several batches
+            return
+        x = _by_group(patches_at(module, given, self._positions), groups)
         constants = (
             getattr(module, "bias", None) is not None or self._norm is not None
         )  # else nothing can hold a constant

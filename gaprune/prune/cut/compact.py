@@ -73,7 +73,7 @@ class Compactor:
             if neurons is not None:
                 kept = masks.kept(neurons)
                 if not kept.all():
-                    key = neurons.tobytes() + bytes([neurons.ndim])
+                    key = str(neurons.shape).encode() + neurons.tobytes()
                     if key not in indices:
                         indices[key] = torch.from_numpy(np.flatnonzero(kept)).to(out.device)
                     out = out.index_select(axis, indices[key])

@@ -121,12 +121,14 @@ class _Norms(TorchFunctionMode):
 
 
 def _seeing(norm: MaskedNorm, kept: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
-    names = ("input", "num_groups" if norm.call == "group_norm" else "normalized_shape", "weight", "bias", "eps")
-    given = dict(zip(names, args, strict=False)) | kwargs
+    size = "num_groups" if norm.call == "group_norm" else "normalized_shape"
+    bias = () if norm.call == "rms_norm" else ("bias",)
+    given = dict(zip(("input", size, "weight", *bias, "eps"), args, strict=False)) | kwargs
     x = given["input"]
     places = torch.from_numpy(np.flatnonzero(kept)).to(x.device)
     seen = x.index_select(norm.axis, places)
-    own = {name: None if given.get(name) is None else given[name].index_select(0, places) for name in names[2:4]}
+    held = {name: given.get(name) for name in ("weight", "bias")}
+    own = {name: None if tensor is None else tensor.index_select(0, places) for name, tensor in held.items()}
     whole = [len(kept)] if norm.call == "group_norm" else list(given["normalized_shape"])
     if norm.call == "group_norm":
         groups = len(places) if norm.groups == len(kept) else norm.groups

@@ -36,10 +36,10 @@ class ChannelGroup:
     """Neurons that occur at the same axes: one section of the genome.
 
     Attributes:
-        name: path of the first convolution that produces them, numbered if it has several.
+        name: path of the first layer that produces them, numbered if it has several.
         start: index of the first neuron; a group's neurons are numbered in a row.
         size: number of neurons.
-        producers: paths of the convolutions that produce them (several where additions join them).
+        producers: paths of the layers that produce them (several where additions join them).
         consumers: paths of the layers whose inputs they are.
     """
 

@@ -28,6 +28,12 @@ PLAIN = "{} is a plain tensor, which may be cut only as a buffer: self.register_
 BATCH = 2
 """Images in the traced example; 1 would be taken for an axis that broadcasts."""
 
+FED = "fed"
+"""Under this name a node says whether it is of the images: there are as many of it, on whatever axis they lie."""
+
+MAKING = ("aten.new_", "aten.expand", "aten.repeat", "aten.tile", "aten.broadcast_to")
+"""Calls that make as many of something as there are images."""
+
 
 @dataclass(frozen=True)
 class Use:
@@ -287,6 +293,7 @@ def trace(model: nn.Module, example: Tensor, rules: dict[Any, Rule], *, linear: 
     owned = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     owned = {node: first.get(name, name) for node, name in owned.items()}
     for node in program.graph.nodes:
+        node.meta[FED] = _is_fed(node, signature.user_inputs)
         if node.op == "placeholder":
             held = signature.inputs_to_lifted_tensor_constants.get(node.name)
             _placeholder(found, node, owned.get(node.name), held)
@@ -305,6 +312,18 @@ def _placeholder(found: Trace, node: Node, name: str | None, held: str | None) -
     elif isinstance(node.meta.get("val"), Tensor):
         reason = INPUT if held is None else PLAIN.format(held, held.rpartition(".")[2])
         found.values[node] = found.fresh(node, reason)
+
+
+def _is_fed(node: Node, inputs: Sequence[Any]) -> bool:
+    """Whether a node is computed from the images, or made or expanded to be as many as they are."""
+    if node.op == "placeholder":
+        return node.name in inputs
+    name = str(node.target)
+    if "aten.new_" not in name and any(source.meta.get(FED) for source in node.all_input_nodes):
+        return True
+    firsts = {shape(source)[:1] for source in node.all_input_nodes if is_tensor(source)}
+    made = not firsts or any(word in name for word in MAKING)
+    return made and is_tensor(node) and shape(node)[:1] == (BATCH,) and (BATCH,) not in firsts
 
 
 def _call(found: Trace, node: Node, rules: dict[Any, Rule]) -> Any:

@@ -13,6 +13,7 @@ FLOPs, right after pruning, that leaves 92.6% of 97.3, equal errors per FLOP 85.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class WidthFlops:
         layers = graph.layers
         self._into = np.stack([_multiplicity(graph, layer.inputs) for layer in layers])
         self._out = np.stack([_multiplicity(graph, layer.outputs) for layer in layers])
-        scale = [layer.kernel * layer.positions / layer.groups for layer in layers]
+        scale = [layer.kernel * layer.positions * prod(map(len, layer.along)) / layer.groups for layer in layers]
         self._scale = np.array(scale)
         for index, layer in enumerate(layers):
             if layer.kind == "depthwise":

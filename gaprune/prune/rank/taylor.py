@@ -99,11 +99,11 @@ class _Watch:
         for (layer, x), gradient in zip(self._read, gradients, strict=True):
             if gradient is not None:
                 products = (x.detach() * gradient).double()
-                shaped = products.flatten(2).sum(2) if layer.convolution else products.reshape(images, -1, x.shape[-1])
+                shaped = products.flatten(2).sum(2) if layer.convolution else _by_image(products, images)
                 for column in layer.inputs.reshape(len(layer.inputs), -1).T:
                     ours = torch.from_numpy(column >= 0).to(loss.device)
                     places = torch.from_numpy(column).to(loss.device)[ours]
-                    added = (shaped if layer.convolution else shaped.sum(1))[:, ours]
+                    added = shaped[:, ours]
                     found.T.index_put_((places,), added.T, accumulate=True)  # in one order on CUDA, too
         self._read.clear()
         self._calls.clear()
@@ -119,3 +119,10 @@ class _Watch:
             return with_input(inputs, keywords, own)
 
         return read
+
+
+def _by_image(products: Tensor, images: int) -> Tensor:
+    """(images, features): sums of (images x ..., features), or of (positions, images, features), as transformers go."""
+    if products.ndim > 2 and len(products) % images and products.shape[1] == images:
+        products = products.transpose(0, 1)
+    return products.reshape(images, -1, products.shape[-1]).sum(1)

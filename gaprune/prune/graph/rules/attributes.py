@@ -49,3 +49,22 @@ def fit(found: Trace, node: Node, atoms: Atoms, *, of_heads: bool = False) -> bo
     fitting = [name for name, value in held.items() if value == len(atoms) and counts_heads(name) == of_heads]
     found.attributes += [Attribute(path, name, atoms) for name in fitting]
     return bool(fitting)
+
+
+def hold(found: Trace, node: Node, name: str, atoms: Atoms) -> None:
+    """Note the number ``name`` of the module that calls a norm, if it has it as torch's do; else what ``fit`` finds.
+
+    Args:
+        found: the walk.
+        node: the call.
+        name: of the number, or of a tuple of this one number.
+        atoms: (n,) along the axis that it counts.
+    """
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path = stack[-1][0] if stack else ""
+    held = getattr(dict(found.model.named_modules(remove_duplicate=False)).get(path), name, None)
+    number = held[0] if isinstance(held, tuple | list) and len(held) == 1 else held
+    if type(number) is int and number == len(atoms):
+        found.attributes.append(Attribute(path, name, atoms, listed=number is not held))
+    else:
+        fit(found, node, atoms)

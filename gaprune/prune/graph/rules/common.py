@@ -8,7 +8,7 @@ from typing import Any
 from torch.fx import Node
 
 from gaprune.prune.graph.atoms import Atoms
-from gaprune.prune.graph.tracing import BATCH, Axes, Trace, shape
+from gaprune.prune.graph.tracing import BATCH, FED, Axes, Trace, shape
 
 
 def arguments(node: Node) -> dict[str, Any]:
@@ -35,11 +35,15 @@ def others(labels: Axes, axis: int) -> tuple[Atoms, ...]:
     return tuple(label for label in left if label is not None)
 
 
+def images_in(*nodes: Node) -> int:
+    """Images that calls are about, wherever their axis has gone to: 1 of constants, which all images share."""
+    return BATCH if any(node.meta.get(FED) and prod(shape(node)) % BATCH == 0 for node in nodes) else 1
+
+
 def per_index(node: Node, axis: int) -> int:
-    """Elements of one image at one index of an axis, wherever the batch has gone to."""
+    """Elements of one image at one index of an axis."""
     sizes = shape(node)
-    images = 1 if sizes[0] % BATCH else BATCH  # a constant that all images share has no batch
-    return prod(sizes) // (sizes[axis] * images)
+    return prod(sizes) // (sizes[axis] * images_in(node))
 
 
 def per_indices(node: Node, axis: int, along: tuple[Atoms, ...]) -> int:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from torch.fx import Node
 
 from gaprune.prune.graph.atoms import Atoms
+from gaprune.prune.graph.rules.attributes import hold
 from gaprune.prune.graph.rules.common import arguments, others, per_indices
 from gaprune.prune.graph.rules.products import NOTHING
-from gaprune.prune.graph.tracing import Attribute, Axes, Elementwise, Masked, Trace, is_tensor, layer_of, shape
+from gaprune.prune.graph.tracing import Axes, Elementwise, Masked, Trace, is_tensor, shape
 
 AFFINE, PLAIN = 5, 4
 """FLOPs that fvcore counts for an element of these norms, with weights of their own and without."""
@@ -38,7 +39,7 @@ def group_norm(found: Trace, node: Node) -> Axes:
     atoms = data[1]
     if atoms is not None:
         if len(atoms) == groups:
-            found.attributes.append(Attribute(layer_of(node), "num_groups", atoms))
+            hold(found, node, "num_groups", atoms)
         for block in atoms.reshape(groups, -1)[1:] if len(atoms) > groups else ():
             found.atoms.unite(atoms[: len(block)], block)
         _count(found, node, source, 1, atoms)
@@ -53,7 +54,7 @@ def instance_norm(found: Trace, node: Node) -> Axes:
     data = found.axes(source)
     _meet(found, node, data[1])
     if data[1] is not None:
-        found.attributes.append(Attribute(layer_of(node), "num_features", data[1]))
+        hold(found, node, "num_features", data[1])
         _count(found, node, source, 1, data[1])
     return data
 
@@ -74,7 +75,7 @@ def _over_last(found: Trace, node: Node, call: str, *, counted: bool) -> Axes:
     seen = data[carrying[0]] if carrying else None
     found.masked.append(Masked(call, carrying[0] if carrying else -1, NOTHING if seen is None else seen, 1))
     if last == 1 and seen is not None:
-        found.attributes.append(Attribute(layer_of(node), "normalized_shape", seen, listed=True))
+        hold(found, node, "normalized_shape", seen)
     if counted:
         axis = carrying[0] if carrying else -1
         whole = data[axis]

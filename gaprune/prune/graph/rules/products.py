@@ -11,8 +11,8 @@ import numpy as np
 from torch.fx import Node
 
 from gaprune.prune.graph.atoms import Atoms
-from gaprune.prune.graph.rules.common import arguments
-from gaprune.prune.graph.tracing import BATCH, Axes, Elementwise, Masked, Trace, is_tensor, shape
+from gaprune.prune.graph.rules.common import arguments, images_in
+from gaprune.prune.graph.tracing import FED, Axes, Elementwise, Masked, Trace, is_tensor, shape
 
 NOTHING: Atoms = np.zeros(0, dtype=np.int64)
 """Stands for an axis without channels."""
@@ -77,7 +77,8 @@ def einsum(found: Trace, node: Node) -> Axes:
     for letter in sizes:
         if letter not in out:
             _contract(found, labels[letter], labels[letter])
-    _count(found, left, tuple(labels[letter] for letter in sizes), prod(sizes.values()))
+    source = left if left.meta.get(FED) else right
+    _count(found, source, tuple(labels[letter] for letter in sizes), prod(sizes.values()))
     return tuple(labels[letter] for letter in out)
 
 
@@ -106,7 +107,7 @@ def _contract(found: Trace, left: Atoms | None, right: Atoms | None) -> None:
 
 def _count(found: Trace, source: Node, axes: tuple[Atoms | None, ...], flops: int) -> None:
     """Note a product's FLOPs; of a first axis that holds the images, too, the atoms of one image count."""
-    images = 1 if shape(source)[0] % BATCH else BATCH
+    images = images_in(source)
     carrying = [axis for axis in axes if axis is not None]
     if images > 1 and axes and axes[0] is not None and len(axes[0]) == shape(source)[0]:
         carrying[0] = axes[0][: len(axes[0]) // images]
