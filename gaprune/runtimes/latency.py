@@ -100,22 +100,6 @@ class Clock(Protocol):
         ...
 
 
-@contextmanager
-def alone() -> Iterator[None]:
-    """Measure while nobody else on this machine does; where another user's lock cannot be had, nobody of this user."""
-    folder = Path(tempfile.gettempdir())
-    lock = FileLock(folder / LOCK, mode=0o666)
-    try:
-        lock.acquire()
-    except PermissionError:
-        lock = FileLock(folder / f"{os.getuid()}-{LOCK}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 class Stopwatch:
     """A clock that measures: the network and its original in turn.
 
