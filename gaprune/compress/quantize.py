@@ -47,8 +47,11 @@ class Quantize(Method):
         """See ``Method``."""
         self.check(work.outline)
         static = self.mode == EVERYTHING and CONVOLUTIONS in (work.outline.layers or ())
-        before, names, batches = exported(work), work.task.input_names, work.task.calibration()
-        after = static_int8(before, names, batches) if static else dynamic_int8(before, self._operators())
+        before, task = exported(work), work.task
+        if static:
+            after = static_int8(before, task.input_names, task.calibration())
+        else:
+            after = dynamic_int8(before, self._operators())
         counts = {"float operators": _operator_counts(before), "quantized operators": _operator_counts(after)}
         return work.run_by(OnnxRunner(after.SerializeToString()), self.text, {"calibrated": static, **counts})
 
