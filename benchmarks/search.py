@@ -186,7 +186,9 @@ class Bench:
         """The ladder's, just within a budget: a genome that searches begin with, too."""
         ranked = rank(self.space)
         wanted = budget * (1 - TOLERANCE / 2)
-        bits = nearest(ranked, wanted, lambda level: ranked.rung(level, self.space.shares), tolerance=0.001)
+        bits = nearest(
+            ranked, wanted, lambda level: ranked.rung(level, self.space.shares), tolerance=0.001, within=True
+        )
         return self.space.layout.pack(bits)
 
     def apart(self, genome: Genome) -> Tensor:
