@@ -170,17 +170,33 @@ def make_evaluator(
         options, model, graph, data, splits, objectives, pinned_threads, space_form.round_to, reporter, timed
     )
     table = clock if isinstance(clock, TableClock) else None
-    space = PruningSpace(
-        graph,
-        costs,
-        importance,
-        space_form,
-        None if origin is None else origin.kernels,
-        width_costs=None if table is None else WidthSeconds(graph, table),
-        price=None if table is None else table.share,
-    )
+    present = None if origin is None else origin.kernels
+    if table is None:
+        space = PruningSpace(graph, costs, importance, space_form, present)
+    else:
+        seconds = WidthSeconds(graph, table)
+        space = PruningSpace(graph, costs, importance, space_form, present, width_costs=seconds, price=table.share)
     answers = _answers(options, model, data, splits, objectives) if origin is None else origin.answers
-    task = FitnessTask(
+    compensator = None
+    if options.space.compensation != "none":
+        compensator = Compensator(model, graph, statistics, form=options.space.compensation)
+    evaluator = Evaluator(
+        model,
+        space,
+        _fitness_task(options, data, splits, answers),
+        objectives if table is None else tuple(_looked_up(one) for one in objectives),
+        compensator,
+        constraints(options, clock),
+        None if origin is None else origin.costs,
+        statistics.anchors if options.space.recalibration == "anchored" else None,
+        clock,
+    )
+    check_reach(space, evaluator.constraints, None if table is None else table.share)
+    return evaluator
+
+
+def _fitness_task(options: SearchOptions, data: ImageData, splits: Splits, answers: Answers | None) -> FitnessTask:
+    return FitnessTask(
         search=splits.search,
         calibration=first(splits.calibration, options.images.calibration_size).loaded(),
         mean=data.mean,
@@ -191,22 +207,6 @@ def make_evaluator(
         answers=answers,
         racing=options.fitness.racing,
     )
-    compensator = None
-    if options.space.compensation != "none":
-        compensator = Compensator(model, graph, statistics, form=options.space.compensation)
-    evaluator = Evaluator(
-        model,
-        space,
-        task,
-        objectives if table is None else tuple(_looked_up(one) for one in objectives),
-        compensator,
-        constraints(options, clock),
-        None if origin is None else origin.costs,
-        statistics.anchors if options.space.recalibration == "anchored" else None,
-        clock,
-    )
-    check_reach(space, evaluator.constraints, None if table is None else table.share)
-    return evaluator
 
 
 def _looked_up(objective: Objective) -> Objective:

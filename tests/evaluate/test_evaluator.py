@@ -375,7 +375,7 @@ def test_divergence_is_measured_beside_accuracy_where_the_originals_answers_are_
     assert outcome.values["accuracy"] == found.accuracy
     assert found.divergence > 0
     assert Outcome.from_record(outcome.record()) == outcome
-    assert evaluator.judge(chosen, found)[0]["divergence"] == found.divergence
+    assert evaluator.judge(chosen, found, network)[0]["divergence"] == found.divergence
 
 
 def test_divergence_without_answers_is_a_failure_that_says_so() -> None:

@@ -91,7 +91,9 @@ class Polisher:
                 batch = images.images[first : first + batch_size]
                 model(self._normalised(batch))
                 advance(len(batch))
-        self._targets = {w: (torch.cat(s.positions), torch.cat(s.outputs)) for w, s in samplers.items() if s.outputs}
+        # of others the images do not lie on the first axis
+        whole = {w: s for w, s in samplers.items() if sum(map(len, s.positions)) == len(images)}
+        self._targets = {w: (torch.cat(s.positions), torch.cat(s.outputs)) for w, s in whole.items()}
 
     def __call__(self, network: nn.Module, masks: Masks) -> None:
         """Re-solve a compact network in place; it is left in eval mode.
@@ -165,10 +167,7 @@ class _Solver:
 
     def __call__(self, module: nn.Module, inputs: Positional, keywords: Keywords) -> None:
         groups = int(getattr(module, "groups", 1))
-        given = input_of(inputs, keywords)
-        if len(given) != len(self._positions):  # its images do not lie on the first axis, and came in several batches
-            return
-        x = _by_group(patches_at(module, given, self._positions), groups)
+        x = _by_group(patches_at(module, input_of(inputs, keywords), self._positions), groups)
         constants = (
             getattr(module, "bias", None) is not None or self._norm is not None
         )  # else nothing can hold a constant
