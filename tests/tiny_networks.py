@@ -331,7 +331,7 @@ def masked_by_hooks(model: nn.Module, graph: Graph, masks: Masks, x: Tensor) -> 
 
 def _kept_moments(modules: dict[str, nn.Module], graph: Graph, masks: Masks) -> list[Any]:
     """Hooks that let norms over channels take the moments of the kept ones, written out."""
-    norms = {n: m for n, m in modules.items() if isinstance(m, nn.LayerNorm | nn.GroupNorm)}
+    norms = {n: m for n, m in modules.items() if isinstance(m, nn.LayerNorm | nn.GroupNorm | nn.RMSNorm)}
     assert len(norms) == len([one for one in graph.masked if one.call != "attention"])
     handles = []
     for module, norm in zip(norms.values(), graph.masked, strict=True):
@@ -346,18 +346,19 @@ def _normalise(kept: Tensor, axis: int, groups: int) -> Callable[[Any, tuple[Ten
     def hook(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         (x,) = inputs
         mask = kept.view(-1, *[1] * (-1 - axis)).expand(x.shape)
-        dims = list(range(-len(module.normalized_shape), 0)) if isinstance(module, nn.LayerNorm) else [2]
+        dims = [2] if isinstance(module, nn.GroupNorm) else list(range(-len(module.normalized_shape), 0))
         shaped, there = x, mask
         if dims == [2]:
             shaped, there = (one.reshape(len(x), groups, -1) for one in (x, mask))
         seen = there.sum(dims, keepdim=True).clamp_min(1)
-        mean = (shaped * there).sum(dims, keepdim=True) / seen
+        mean = (shaped * there).sum(dims, keepdim=True) / seen * (not isinstance(module, nn.RMSNorm))
         variance = ((shaped - mean).square() * there).sum(dims, keepdim=True) / seen
         out = ((shaped - mean) / (variance + module.eps).sqrt()).reshape(x.shape)
         if module.weight is None:
             return out
         places = [-1] if dims == [-1] else [-1, 1, 1]
-        return out * module.weight.view(places) + module.bias.view(places)
+        bias = getattr(module, "bias", None)
+        return out * module.weight.view(places) + (0 if bias is None else bias.view(places))
 
     return hook
 

@@ -234,9 +234,6 @@ FOLLOWED: dict[str, Callable[[], nn.Module]] = {
         lambda s, x: s.norm(x), norm=nn.InstanceNorm2d(6, affine=True, track_running_stats=True)
     ),
     "RMS norm": lambda: around(channels_last, norm=nn.RMSNorm(6, eps=1e-6)),
-    "norms called as functions": lambda: around(
-        lambda s, x: F.group_norm(F.instance_norm(channels_last_norm(x)), x.shape[1])
-    ),
     "a transposed convolution": lambda: around(
         lambda s, x: s.up(x), up=nn.ConvTranspose2d(6, 4, 2, stride=2), conv2=conv(4, 6)
     ),
@@ -280,6 +277,25 @@ FOLLOWED: dict[str, Callable[[], nn.Module]] = {
     ),
     "a pixel border cut off": lambda: around(lambda s, x: x[:, :, 1:-1, 1:-1]),
 }
+
+
+def test_norms_called_as_functions_are_cut_as_those_of_modules() -> None:
+    called = prepared(around(lambda s, x: F.group_norm(F.instance_norm(channels_last_norm(x)), x.shape[1])))
+    norms = {"norm": nn.LayerNorm(6, elementwise_affine=False), "instance": nn.InstanceNorm2d(6)}
+    held = prepared(
+        around(lambda s, x: s.group(s.instance(channels_last(s, x))), **norms, group=nn.GroupNorm(6, 6, affine=False))
+    )
+    held.load_state_dict(called.state_dict())
+    found = []
+    for model in (called, held):
+        graph = build_graph(model, SHAPE)
+        masks = random_masks(space_of(model, graph, genes="neurons"), 1, 0.5)
+        network = Compactor(model, graph)(masks)
+        assert cost_model(model, graph, SHAPE).flops(masks) == count_flops(network, SHAPE)
+        found.append((masks.neurons.tolist(), network(images())))
+    assert found[0][0] == found[1][0]
+    assert not all(found[0][0])
+    assert apart(found[0][1], found[1][1]) < 1e-10
 
 
 @pytest.mark.parametrize("name", FOLLOWED)
