@@ -232,6 +232,9 @@ def left_by(path: Path) -> dict[str, Any]:
     found["evaluations.jsonl"] = evaluations(path)
     manifest = json.loads(found["manifest.json"])
     del manifest["environment"]["date"], manifest["options"]["output"], manifest["wall_seconds"]
+    manifest.pop("stage_seconds", None)
     found["manifest.json"] = manifest
     found["statistics.safetensors"] = None  # the order of its header's entries is left to chance
+    if "report.html" in found:
+        found["report.html"] = None  # tells times and places
     return found
