@@ -11,7 +11,7 @@ class GapruneError(Exception):
 
     Examples:
         >>> print(GapruneError("no class named 'a\\nb'"))
-        no class named 'a\\nb'
+        no class named 'a b'
     """
 
     def __init__(self, message: str = "") -> None:
@@ -51,11 +51,12 @@ class MethodError(GapruneError):
 
 
 def one_line(text: str) -> str:
-    """A text with its line ends and other control characters escaped, as Python writes them.
+    """A text with spaces for its line ends, and other control characters escaped, as Python writes them.
 
     Args:
         text: anything.
     """
+    text = " ".join(line.strip() for line in text.splitlines()) if len(text.splitlines()) > 1 else text
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
