@@ -107,7 +107,7 @@ def test_a_resumed_run_finds_its_baseline_whatever_this_machine_would_train(
             "max-flops must be a number above 0: up to 1 a share of the original's, above 1 a count",
         ),
         (["--max-params", "-1"], "max-params must be a number above 0"),
-        (["--max-size", "nan"], "--max-size must be a number, got 'nan'"),
+        (["--max-size", "nan"], "--max-size must be a number, or such as"),
         (["--max-flops", "2"], "no network can be so small: the smallest has flops"),
         (["--min-accuracy", "90"], "min-accuracy must be a number above 0 and at most 1"),
         (["--populaton", "8"], "--population"),

@@ -155,7 +155,7 @@ def test_stopped_while_a_better_network_takes_the_place_of_an_earlier_one(
 ) -> None:
     run = searched(compensation="none")
     search = split(faint, search_size=60, calibration_size=45, seed=0).search
-    first = tune(run.path, pick="1", epochs=2).rows[1]
+    first = tune(run.path, pick="1", epochs=1).rows[1]
     other = shutil.copytree(run.path, tmp_path / "other")
     whole = tune(run.path, pick="1", epochs=8)
     assert whole.rows[1].search_accuracy > first.search_accuracy > first.untrained().search_accuracy
@@ -267,7 +267,7 @@ def test_a_longer_search_keeps_what_its_members_were_trained_to(
         ({"pick": "99"}, "the front has no member 99: its members are 0 to"),
         ({"pick": "best"}, "unknown choice 'best': choose all, an index such as 3, knee, flops<=SHARE"),
         ({"pick": "3,,5"}, "unknown choice ''"),
-        ({"pick": 3}, "pick must be a word such as knee, all or '3,7', got 3"),
+        ({"pick": 3}, "pick must be a word such as knee .*, got 3"),
         ({"checkpoint": "elsewhere"}, "checkpoint has no meaning with model given as an object: leave it out"),
         ({"pick": "flops<=0.000001"}, "no network of the front has flops<=0.000001"),
         ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),

@@ -50,10 +50,10 @@ def again(make: Callable[..., Path], original: nn.Module, faint: ImageData, tmp_
 def test_members_that_lost_accuracy_are_trained_and_the_search_images_say_what_is_handed_out(again: Again) -> None:
     before = {row.home: row for row in again().rows}
     listener = Listener()
-    result = again(recover="2s", reporter=listener)
+    result = again(recover="6s", reporter=listener)
     assert result.rows == read_csv(result.path / "front.csv")
     (line,) = [line for line in listener.lines if line.startswith("recover: ")]
-    assert "each is trained for about 2 s" in line
+    assert "each is trained for about 6 s" in line
     trained = [row for row in result.rows if row.trained_epochs]
     assert trained, "some member got better"
     original = result.original
@@ -65,7 +65,7 @@ def test_members_that_lost_accuracy_are_trained_and_the_search_images_say_what_i
         assert bool(row.trained_epochs) == (row.search_accuracy > old.search_accuracy)
         if row.trained_epochs:
             readme = (result.path / row.path / "README.md").read_text()
-            assert "about 2 s, with the original as teacher (--recover)" in readme
+            assert "about 6 s, with the original as teacher (--recover)" in readme
     assert not (result.path / "finetuning").exists()
 
 
