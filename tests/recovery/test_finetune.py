@@ -89,7 +89,13 @@ def test_the_search_set_decides_and_the_test_set_has_no_say(
     assert [one["kept"] for one in metrics(run.path / row.path)["finetuned"]] == [False, True, False]
 
 
-@pytest.mark.parametrize("options", [{"genes": "both"}, {"genes": "both", "connection_groups": 2}])
+WHOLE_FRONT = ("accuracy", "flops", "params")
+"""Objectives of which all of the front is handed out, not one network a rung."""
+
+
+@pytest.mark.parametrize(
+    "options", [{"genes": "both"}, {"genes": "both", "connection_groups": 2, "objectives": WHOLE_FRONT}]
+)
 def test_connections_that_are_gone_stay_away(
     searched: Callable[..., SearchResult], tune: Tune, options: dict[str, Any]
 ) -> None:
