@@ -68,7 +68,9 @@ def _value(entry: Entry, value: Any) -> Any:
 
 
 def _a_text(entry: Entry) -> str:
-    return "a word such as knee or 'flops<=0.3'" if entry.name == PICK else "a text"
+    if entry.name != PICK:
+        return "a text"
+    return "a word such as knee, all or '3,7'" if "all" in entry.help else "a word such as knee or 'flops<=0.3'"
 
 
 def _of_kind(entry: Entry, value: Any, kind: Any, wanted: str) -> Any:

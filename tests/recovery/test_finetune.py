@@ -273,7 +273,7 @@ def test_a_longer_search_keeps_what_its_members_were_trained_to(
         ({"pick": "99"}, "the front has no member 99: its members are 0 to"),
         ({"pick": "best"}, "unknown choice 'best': choose all, an index such as 3, knee, flops<=SHARE"),
         ({"pick": "3,,5"}, "unknown choice ''"),
-        ({"pick": 3}, "pick must be a word such as knee .*, got 3"),
+        ({"pick": 3}, "pick must be a word such as knee, all or '3,7', got 3"),
         ({"checkpoint": "elsewhere"}, "checkpoint has no meaning with model given as an object: leave it out"),
         ({"pick": "flops<=0.000001"}, "no network of the front has flops<=0.000001"),
         ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
