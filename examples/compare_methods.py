@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from gaprune import compare
+from gaprune.compare import main as compare
 
 METHODS = "none,quantize,tucker:size=0.2:raw,prune:l1:keep=0.5:raw"
 
@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--output", default="comparisons/example", help="a new directory")
     options, others = parser.parse_known_args()
     chosen = ("--model", options.model, "--methods", options.methods, "--output", options.output)
-    return compare.main(("--data", "digits", *chosen, *others))
+    return compare(("--data", "digits", *chosen, *others))
 
 
 if __name__ == "__main__":

