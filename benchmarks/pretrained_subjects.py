@@ -1,9 +1,10 @@
-"""Networks with pretrained weights, and the images that they are pruned for: subjects of ``pretrained.py``."""
+"""Networks with depthwise convolutions, and the images that they are pruned for: subjects of ``pretrained.py``."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import io
 from pathlib import Path
 
@@ -12,17 +13,18 @@ import torch
 from torch import nn
 
 from benchmarks.subjects import SEED, Subject, fixed_sample, made_subject
-from gaprune.baseline import Baseline
-from gaprune.data import ImageData, ImageSet, load_data, split
+from gaprune.baseline import Baseline, resolve_baseline
+from gaprune.data import ImageData, ImageSet, default_cache_dir, load_data, split
 from gaprune.device import choose_device
 from gaprune.errors import OptionError
 from gaprune.progress import Reporter
 from gaprune.training import Recipe, fit
 from gaprune.training.digest import digest_tensors
 
-NETWORK = "efficientnet-lite0"
+NETWORK, MOBILENET = "efficientnet-lite0", "mobilenetv2"
+NETWORKS = (NETWORK, MOBILENET)
 SIZE = 160
-SEARCH_IMAGES = 300
+SEARCH_IMAGES, CIFAR_SEARCH_IMAGES = 300, 2_000
 QUICK_SEARCH, QUICK_RECALIBRATION = 120, 64
 MEAN, STD = (127.0,) * 3, (128.0,) * 3
 """What EfficientNet-Lite was trained with: (pixel - 127) / 128."""
@@ -111,11 +113,28 @@ def inverted_residuals(classes: int) -> nn.Module:
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, classes))
 
 
+def mobilenet(classes: int) -> nn.Module:
+    """MobileNetV2 (Sandler et al. 2018) at half its width, whose stem does not halve 32 x 32 images."""
+    from torchvision.models import mobilenet_v2
+
+    model = mobilenet_v2(num_classes=classes, width_mult=0.5)
+    model.features[0][0].stride = (1, 1)
+    return model  # type: ignore[no-any-return]
+
+
+TRAINING = Recipe(epochs=10, batch_size=128, lr=0.2, weight_decay=1e-4)
+"""Of the MobileNetV2."""
+
+
 def load_pretrained(options: argparse.Namespace, reporter: Reporter) -> Subject:
     """The network and its images; small ones on digits with ``--quick``."""
     device = choose_device("auto")
     if options.quick:
         return _small(device)
+    return (_on_cifar if options.network == MOBILENET else _on_photographs)(options, device, reporter)
+
+
+def _on_photographs(options: argparse.Namespace, device: torch.device, reporter: Reporter) -> Subject:
     if options.data_dir is None:
         raise OptionError("data-dir must be given: Imagenette's folder, with train/ and test/")
     with contextlib.redirect_stdout(io.StringIO()):  # its package prints
@@ -130,6 +149,31 @@ def load_pretrained(options: argparse.Namespace, reporter: Reporter) -> Subject:
         std=STD,
     )
     return _subject(NETWORK, model, data, SEARCH_IMAGES, options.recalibration_images)
+
+
+def _on_cifar(options: argparse.Namespace, device: torch.device, reporter: Reporter) -> Subject:
+    """Trained once, on the images that the search set leaves; short trainings see as many of them as photographs."""
+    data = load_data("auto", data_dir=options.data_dir, reporter=reporter)
+    splits = split(data, search_from="train", search_size=CIFAR_SEARCH_IMAGES, calibration_size=8_192, seed=SEED)
+    baseline = resolve_baseline(
+        f"{__name__}:{mobilenet.__name__}",
+        "cifar",
+        data,
+        train=splits.train.to(device),
+        validate=splits.search.to(device),
+        cache_dir=default_cache_dir(),
+        device=device,
+        recipe=TRAINING,
+        reporter=reporter,
+    )
+    fewer = dataclasses.replace(
+        splits,
+        train=fixed_sample(splits.train, options.train_images),
+        test=fixed_sample(splits.test, options.test_images),
+    )
+    images = {"train_images": len(fewer.train), "test_images": len(fewer.test)}
+    baseline = dataclasses.replace(baseline, identity=baseline.identity | images)
+    return made_subject(f"{MOBILENET}-{data.name}", MOBILENET, baseline, data, fewer, options.recalibration_images)
 
 
 def _small(device: torch.device) -> Subject:

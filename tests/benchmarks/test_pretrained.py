@@ -21,16 +21,17 @@ from benchmarks.pretrained import (
     AT_LEAST,
     AT_MOST,
     BUDGETS,
-    NETWORK,
+    NETWORKS,
     OURS,
     PEER,
     WHOLE,
     differences,
     figures_of,
 )
-from benchmarks.pretrained_subjects import CLASSES, photographs
+from benchmarks.pretrained_subjects import CLASSES, mobilenet, photographs
 from gaprune.errors import OptionError
 from gaprune.progress import SILENT
+from gaprune.prune.checking import checked_graph
 
 IMAGES = 1_000
 
@@ -80,8 +81,13 @@ def test_what_was_not_trained_has_no_figure() -> None:
 
 
 def test_every_goal_speaks_of_a_figure_that_a_run_makes() -> None:
-    made = figures_of(NETWORK, ORIGINAL, rows(BUDGETS, trained=True), IMAGES)
-    assert {goal.name for goal in pretrained.GOALS} <= set(made)
+    made = [figures_of(network, ORIGINAL, rows(BUDGETS, trained=True), IMAGES) for network in NETWORKS]
+    assert {goal.name for goal in pretrained.GOALS} <= {name for figures in made for name in figures}
+
+
+def test_the_network_of_inverted_residuals_is_pruned_on_small_images() -> None:
+    graph = checked_graph(mobilenet(10).eval(), (3, 32, 32))
+    assert len(graph.groups) >= 24  # of 17 blocks the expansions, and the streams between them
 
 
 def test_photographs_of_any_size_are_cropped_in_the_middle_and_alike_of_each_class(tmp_path: Path) -> None:
