@@ -32,7 +32,8 @@ def list_csv(path: Path) -> Listing:
     ``test`` rows those of ``val`` report.
 
     Raises:
-        DataError: the file cannot be read, lacks a column or a part, or a row names no image file below its folder.
+        DataError: the file cannot be read, lacks a column or a part, a row names no image file below its folder, or a
+            file is listed in two parts or classes. Twice in one is as if it had a copy.
     """
     root = path.parent
     rows = _rows(path)
@@ -48,6 +49,7 @@ def list_csv(path: Path) -> Listing:
         raise DataError(f"{path} lists training images of {len(classes)} class: at least 2 are needed")
     known = {name: number for number, name in enumerate(classes)}
     files = [_file(path, root, row, known) for row in rows]
+    _check_once(path, rows, files)
     order = (TRAIN, TEST, VALIDATION)
     return Listing(root, path, classes, tuple(sorted(files, key=lambda file: order.index(file.part))), names)
 
@@ -100,6 +102,16 @@ def _file(path: Path, root: Path, row: Row, known: dict[str, int]) -> ImageFile:
     if label not in known:
         raise DataError(f"{path} line {line}: class {label!r} has no training image")
     return ImageFile.at(Path(os.path.normpath(root)), place, part, known[label])
+
+
+def _check_once(path: Path, rows: Sequence[Row], files: Sequence[ImageFile]) -> None:
+    """Refuse an image of two parts, which would report on what was trained with, or of two classes."""
+    first: dict[str, tuple[int, ImageFile]] = {}
+    for (line, *_), file in zip(rows, files, strict=True):
+        before, other = first.setdefault(file.name, (line, file))
+        if (file.part, file.label) != (other.part, other.label):
+            what = "part" if file.part != other.part else "class"
+            raise DataError(f"{path} line {line}: {file.name} is listed in line {before} with another {what}")
 
 
 def _sorted(labels: Iterable[str]) -> tuple[str, ...]:

@@ -68,6 +68,10 @@ def test_without_parts_a_share_is_split_off(table: Callable[[str], Path]) -> Non
     assert (len(data.train), len(data.test)) == (9, 3)
 
 
+def test_an_image_listed_twice_alike_counts_twice(table: Callable[[str], Path]) -> None:
+    assert len(load(table(rows() + "\nimages/7.png,dog,train")).train) == 9
+
+
 def test_numbers_are_sorted_as_numbers(table: Callable[[str], Path]) -> None:
     text = rows().replace("cat", "10").replace("dog", "9")
     assert load(table(text)).classes == ("9", "10")
@@ -85,6 +89,8 @@ def test_numbers_are_sorted_as_numbers(table: Callable[[str], Path]) -> None:
         (rows().replace("4.png", "40.png"), "line 6: no such file: .*40.png"),
         (rows().replace("images/4.png", "notes.txt"), r"line 6: 'notes.txt' is no name of an image \(.bmp"),
         (rows().replace("images/4.png", "../../4.png"), "line 6: ../../4.png lies outside"),
+        (rows() + "\nimages/../images/4.png,cat,train", "line 14: images/4.png is listed in line 6 with another part"),
+        (rows() + "\nimages/7.png,cat,train", "line 14: images/7.png is listed in line 9 with another class"),
         (rows().replace("images/4.png,cat", "images/4.png,cow"), "line 6: class 'cow' has no training image"),
     ],
 )
