@@ -106,6 +106,7 @@ class Tuner:
         lesson: what is learnt.
         method: in words, for tables and folders.
         reporter: told how it goes.
+        advice: what to try after a training that did no good; none is fine-tuning's options.
     """
 
     job: Job
@@ -114,6 +115,7 @@ class Tuner:
     lesson: Lesson
     method: str
     reporter: Reporter
+    advice: str | None = None
 
     def __call__(self, row: FrontRow) -> None:
         """Train a member, unless it was trained in this very way before; a stopped training goes on."""
@@ -228,6 +230,8 @@ def keep(tuner: Tuner, member: Member, made: Recovered, fingerprint: str) -> Non
 
 def _advice(tuner: Tuner, made: Recovered) -> str:
     """What to try after a training that did a member no good: longer where it still rose, else gentler."""
+    if tuner.advice is not None:
+        return tuner.advice
     epochs, course = tuner.recipe.epochs, [record.accuracy for record in made.records]
     if len(course) < 2 or course[-1] > course[0]:
         return f"train longer (--epochs {2 * epochs} or more), or on more images (--epoch-images)"

@@ -23,6 +23,7 @@ from gaprune.options.cli import parse
 from gaprune.recovery import timed
 from gaprune.recovery.timed import paces
 from gaprune.runs import RunDirectory, read_csv
+from gaprune.training import Recipe
 
 Again = Callable[..., SearchResult]
 
@@ -103,6 +104,17 @@ def test_what_a_time_stands_for_is_measured_on_the_network(again: Again, monkeyp
         for training in metrics(result.path / row.home).get("finetuned", []):
             assert training["epochs"] == settled["epochs"]
             assert training["recipe"]["epoch_images"] == settled["epoch_images"]
+
+
+def test_what_to_do_about_a_training_that_did_no_good_is_said_in_options_of_the_search(
+    again: Again, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = Listener()
+    monkeypatch.setattr(timed, "gentle_recipe", lambda *_: Recipe(epochs=1, epoch_images=8, batch_size=4, lr=1e-9))
+    again(recover=2, reporter=listener)
+    lines = [line for line in listener.lines if "not kept" in line]
+    assert lines
+    assert all(line.endswith("not kept: give it more time (--recover 20s)") for line in lines)
 
 
 def test_where_no_member_lost_accuracy_nothing_is_trained(again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
