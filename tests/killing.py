@@ -1,32 +1,22 @@
-"""Searches in processes of their own that die, are stopped, or find the disk full, at a chosen point.
-
-The processes are forked from one that has imported everything, so that a start costs a fraction of a second. They are
-real all the same: what is not on disk when one is killed is lost.
-"""
+"""Searches in processes of their own that die, are stopped, or find the disk full, at a chosen point."""
 
 from __future__ import annotations
 
 import fnmatch
 import importlib
 import json
-import multiprocessing
 import os
 import resource
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
-from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-import pytest
-from patience import PATIENCE
-
-TESTS = Path(__file__).parent
+import forked
 
 POPULATION, GENERATIONS = 5, 4
 """Of the search that these tests disturb."""
@@ -178,23 +168,12 @@ def _limit(size: int) -> Iterator[None]:
 
 def start(argv: Sequence[str], output: Path, fault: Stop | Full | None = None) -> ForkServerProcess:
     """Start ``python -m gaprune.search`` with these arguments; all it says is appended to ``output``."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["killing_preload"])
-    with pytest.MonkeyPatch.context() as patch:  # the server of Python 3.11 is not told where modules are
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent)]))
-        forkserver.ensure_running()
-    process = context.Process(target=_search, args=(list(argv), str(output), fault))
-    process.start()
-    return process
+    return forked.start(_search, list(argv), output, fault)
 
 
 def status(process: ForkServerProcess) -> int:
     """The exit status when it has ended, negative where a signal has ended it."""
-    process.join(PATIENCE)
-    code = process.exitcode
-    assert code is not None, "the search did not end"
-    process.close()
-    return code
+    return forked.status(process)
 
 
 def search(argv: Sequence[str], output: Path, fault: Stop | Full | None = None) -> int:
@@ -202,20 +181,13 @@ def search(argv: Sequence[str], output: Path, fault: Stop | Full | None = None) 
     return status(start(argv, output, fault))
 
 
-def _search(argv: list[str], output: str, fault: Stop | Full | None) -> None:
-    assert "killing_preload" in sys.modules  # the server would pass over what it cannot import
+def _search(argv: list[str], output: Path, fault: Stop | Full | None) -> int:
     from gaprune.commands.search import main
 
-    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    forked.say_into(output, output)
     if fault is not None:
         fault.install()
-    code = main(argv)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    sys.exit(code)
+    return main(argv)
 
 
 def evaluations(path: Path) -> list[dict[str, Any]]:

@@ -3,11 +3,10 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked import run_script
 
 from benchmarks import compare_methods
 from benchmarks.compare_methods import FASTER, MATCHED, QUANTIZED, WINS, figures_of
@@ -64,8 +63,7 @@ def test_results_are_called_after_the_runs_network(tmp_path: Path, model: str, s
 
 @pytest.mark.slow
 def test_the_benchmark_runs_and_keeps_every_row(tmp_path: Path) -> None:
-    command = [sys.executable, compare_methods.__file__, "--quick", "--output", str(tmp_path)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    made = run_script(compare_methods.__file__, "--quick", "--output", str(tmp_path))
     assert made.returncode == 0, made.stderr
     result = json.loads((tmp_path / "compare_methods-small-digits-cpu-quick.json").read_text())
     chains = [row["chain"] for row in result["rows"]]

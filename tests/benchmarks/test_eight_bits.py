@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from forked import run_script
 
 from benchmarks import eight_bits
 
@@ -12,9 +11,7 @@ SCRIPT = Path(eight_bits.__file__)
 
 
 def test_the_benchmark_has_the_original_the_same_in_onnx_runtime_and_in_8_bits(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--quick", "--output", str(tmp_path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    made = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    made = run_script(SCRIPT, "--quick", "--output", str(tmp_path))
     assert made.returncode == 0, made.stderr
     (file,) = tmp_path.iterdir()
     result = json.loads(file.read_text())

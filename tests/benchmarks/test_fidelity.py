@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import run_script
 from scipy import stats
 
 from benchmarks import fidelity, rungs
@@ -56,8 +55,7 @@ def test_a_space_without_so_many_candidates_says_so(subject: Subject) -> None:
 
 @pytest.mark.slow
 def test_the_rungs_are_measured_with_every_figure_that_goals_speak_of(tmp_path: Path) -> None:
-    command = [sys.executable, fidelity.__file__, "--rungs", "all", "--quick", "--output", str(tmp_path)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    made = run_script(fidelity.__file__, "--rungs", "all", "--quick", "--output", str(tmp_path))
     assert made.returncode == 0, made.stderr
     (file,) = tmp_path.glob("fidelity-rungs-*-quick.json")
     result = json.loads(file.read_text())
@@ -69,8 +67,7 @@ def test_the_rungs_are_measured_with_every_figure_that_goals_speak_of(tmp_path: 
 
 @pytest.mark.slow
 def test_the_benchmark_runs_with_every_figure_that_its_goals_speak_of(tmp_path: Path) -> None:
-    command = [sys.executable, fidelity.__file__, "--quick", "--output", str(tmp_path)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    made = run_script(fidelity.__file__, "--quick", "--output", str(tmp_path))
     assert made.returncode == 0, made.stderr
     (file,) = tmp_path.glob("fidelity-*-quick.json")
     result = json.loads(file.read_text())

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from forked import run_script
 from scripts import load_script
 
 from benchmarks.subjects import Subject
@@ -69,8 +68,7 @@ def test_every_finalist_is_tuned_once_and_the_best_from_every_seed(finetuned: Mo
 
 
 def test_the_benchmark_compares_both_sides_at_every_budget(finetuned: ModuleType, tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--quick", "--output", str(tmp_path)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    made = run_script(SCRIPT, "--quick", "--output", str(tmp_path))
     assert made.returncode == 0, made.stderr
     (file,) = tmp_path.glob("finetuned-*-quick.json")
     assert file.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"

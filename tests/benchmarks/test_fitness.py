@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from forked import run_script
 
 from benchmarks import fitness
 from benchmarks.subjects import Subject, study
@@ -40,8 +39,7 @@ def test_a_fitness_that_ranks_as_the_test_images_do_correlates_wholly() -> None:
 
 
 def test_the_benchmark_runs_and_keeps_what_it_has_measured(tmp_path: Path) -> None:
-    command = [sys.executable, fitness.__file__, "--quick", "--output", str(tmp_path)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    made = run_script(fitness.__file__, "--quick", "--output", str(tmp_path))
     assert made.returncode == 0, made.stderr
     (file,) = tmp_path.glob("fitness-*-quick.json")
     result = json.loads(file.read_text())

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked import run_script
 
 from benchmarks import genes
 from benchmarks.genes import thinned, within_latency
@@ -30,8 +29,7 @@ def test_within_a_latency_the_search_images_choose_and_the_test_images_report() 
 
 @pytest.mark.slow
 def test_the_benchmark_runs_with_every_figure_that_its_goals_speak_of(tmp_path: Path) -> None:
-    command = [sys.executable, genes.__file__, "--quick", "--output", str(tmp_path)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    made = run_script(genes.__file__, "--quick", "--output", str(tmp_path))
     assert made.returncode == 0, made.stderr
     (file,) = tmp_path.glob("genes-*-quick.json")
     result = json.loads(file.read_text())

@@ -3,11 +3,11 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import run_script
 
 from benchmarks.harness import are_shares, at_least
 from gaprune.errors import OptionError
@@ -36,7 +36,7 @@ def script(tmp_path: Path) -> Path:
 
 
 def run(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(path), *arguments], capture_output=True, text=True, check=False)
+    return run_script(path, *arguments)
 
 
 def test_a_result_says_how_it_was_made_and_the_check_counts_the_goals_held(script: Path, tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import run_script
 
 pytest.importorskip("torch_pruning")
 
@@ -64,8 +63,7 @@ def test_a_search_on_other_images_is_refused(subject: Subject, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_the_benchmark_runs_and_keeps_every_budget(tmp_path: Path) -> None:
-    command = [sys.executable, oneshot.__file__, "--quick", "--output", str(tmp_path)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    made = run_script(oneshot.__file__, "--quick", "--output", str(tmp_path))
     assert made.returncode == 0, made.stderr
     (file,) = tmp_path.glob("oneshot-*-quick.json")
     result = json.loads(file.read_text())

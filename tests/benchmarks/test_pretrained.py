@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from forked import run_script
 from PIL import Image
 
 pytest.importorskip("torch_pruning")
@@ -108,8 +107,7 @@ def test_photographs_of_any_size_are_cropped_in_the_middle_and_alike_of_each_cla
 
 
 def test_the_benchmark_runs_and_keeps_every_budget(tmp_path: Path) -> None:
-    command = [sys.executable, pretrained.__file__, "--quick", "--epochs", "1", "--output", str(tmp_path)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    made = run_script(pretrained.__file__, "--quick", "--epochs", "1", "--output", str(tmp_path))
     assert made.returncode == 0, made.stderr
     (file,) = tmp_path.glob("pretrained-*-quick.json")
     result = json.loads(file.read_text())
@@ -126,7 +124,7 @@ def test_the_benchmark_runs_and_keeps_every_budget(tmp_path: Path) -> None:
 
 
 def test_without_photographs_it_says_what_it_needs() -> None:
-    made = subprocess.run([sys.executable, pretrained.__file__], capture_output=True, text=True, check=False)
+    made = run_script(pretrained.__file__)
     assert made.returncode == 2
     assert made.stderr == (
         "python benchmarks/pretrained.py: error: data-dir must be given: Imagenette's folder, with train/ and test/\n"

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked import run_script
 
 from benchmarks import quantizers
 
@@ -14,9 +12,7 @@ SCRIPT = Path(quantizers.__file__)
 
 
 def test_the_benchmark_times_every_side_on_the_same_ids(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--quick", "--output", str(tmp_path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    made = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    made = run_script(SCRIPT, "--quick", "--output", str(tmp_path))
     assert made.returncode == 0, made.stderr
     (file,) = tmp_path.glob("quantizers-*-quick.json")
     rows = json.loads(file.read_text())["rows"]

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from forked import run_script
 from scripts import load_script
 
 from benchmarks.paired import unpacked
@@ -77,7 +76,7 @@ def test_which_images_are_right_comes_back_as_it_was(subject: Subject) -> None:
 
 def test_the_benchmark_runs_and_says_how_far_each_method_is_over_the_ladder(search: ModuleType, tmp_path: Path) -> None:
     arguments = ["--quick", "--seeds", "1", "--methods", "tuned", "nsga2", "bits", "--output", str(tmp_path)]
-    made = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False)
+    made = run_script(SCRIPT, *arguments)
     assert made.returncode == 0, made.stderr
     (file,) = tmp_path.glob("search-*-quick.json")
     result = json.loads(file.read_text())

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from forked import run_script
 from scripts import load_script
 
 from gaprune.errors import OptionError
@@ -42,9 +40,7 @@ def test_members_are_spread_over_the_front(shared: ModuleType, count: int, expec
 
 @pytest.mark.slow
 def test_the_benchmark_trains_a_front_both_ways(shared: ModuleType, tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--quick", "--output", str(tmp_path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    made = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    made = run_script(SCRIPT, "--quick", "--output", str(tmp_path))
     assert made.returncode == 0, made.stderr
     (file,) = tmp_path.glob("shared-*-quick.json")
     result = json.loads(file.read_text())

@@ -1,20 +1,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked import run_script
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "throughput.py"
 
 
 @pytest.mark.slow
 def test_the_benchmark_of_throughput_runs_and_all_sides_judge_the_same_candidates(tmp_path: Path) -> None:
-    made = subprocess.run(
-        [sys.executable, str(SCRIPT), "--quick", "--output", str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    made = run_script(SCRIPT, "--quick", "--output", str(tmp_path))
     assert made.returncode == 0, made.stderr
     (file,) = tmp_path.glob("throughput-*-quick.json")
     result = json.loads(file.read_text())

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from forked import run_script
 from torch import nn
 
 ROOT = Path(__file__).parents[2]
@@ -96,9 +95,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def example(name: str, folder: Path, *arguments: str) -> str:
     """What an example prints; it must end well."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GAPRUNE_CACHE": str(folder / "cache")}
-    command = [sys.executable, str(EXAMPLES / name), *arguments]
-    made = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    made = run_script(EXAMPLES / name, *arguments, cwd=folder, env={"GAPRUNE_CACHE": str(folder / "cache")})
     assert made.returncode == 0, made.stdout + made.stderr
     return made.stdout
 

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from forked import run_script
 from scripts import load_script
 from tiny_texts import write_encoder, write_tsv
 
@@ -125,7 +124,7 @@ def test_the_experiment_runs(tmp_path: Path, script: ModuleType) -> None:
     encoder = write_encoder(tmp_path / "encoder")
     words = ["--data", str(write_tsv(tmp_path / "reviews.tsv")), "--encoder", str(encoder), "--threads", "1"]
     words += ["--work", str(tmp_path / "work"), "--output", str(tmp_path / "results"), "--quick"]
-    made = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, check=False)
+    made = run_script(SCRIPT, *words)
     assert made.returncode == 0, made.stderr
     (file,) = (tmp_path / "results").glob("text_compression-reviews-*-quick.json")
     result = json.loads(file.read_text())
@@ -138,7 +137,7 @@ def test_the_experiment_runs(tmp_path: Path, script: ModuleType) -> None:
     assert set(rows) == set(script.QUICK)
     assert all(row["size"] > 0 and len(row["by seed"]) == 1 for row in rows.values())
     words[words.index(str(encoder))] = str(write_encoder(tmp_path / "other", seed=1))
-    other = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, check=False)
+    other = run_script(SCRIPT, *words)
     assert other.returncode == 2
     assert "was made with other weights, data or device: encoder: " in other.stderr
 

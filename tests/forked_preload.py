@@ -1,10 +1,12 @@
-"""What every process of ``killing`` needs, imported once, by a search: tracing alone loads half of torch."""
+"""What every forked process needs, imported once, by a search: tracing alone loads half of torch."""
 
 from __future__ import annotations
 
 import tempfile
 
+import matplotlib.pyplot  # noqa: F401
 import torch
+import torch_pruning  # noqa: F401
 from tiny_factory import small_residual
 
 import gaprune
