@@ -12,7 +12,8 @@ from scripts import load_script
 
 from benchmarks.paired import unpacked
 from benchmarks.search import points_apart, right
-from benchmarks.search_methods import LADDER, OURS, TUNED, climb_ladder, paper_rounds
+from benchmarks.search_figures import GOALS, TUNED_CHOSEN, figures_of
+from benchmarks.search_methods import BITS, LADDER, OURS, TUNED, climb_ladder, paper_rounds
 from benchmarks.subjects import Subject
 from gaprune.testing import ToyNetwork
 
@@ -81,13 +82,11 @@ def test_the_benchmark_runs_and_says_how_far_each_method_is_over_the_ladder(sear
     (file,) = tmp_path.glob("search-*-quick.json")
     result = json.loads(file.read_text())
     rows = {row["method"]: row for row in result["rows"]}
-    assert {LADDER, search.TUNED_CHOSEN, f"{TUNED}, divergence: best by fitness", f"{OURS}, accuracy: chosen"} <= set(
-        rows
-    )
+    assert {LADDER, TUNED_CHOSEN, f"{TUNED}, divergence: best by fitness", f"{OURS}, accuracy: chosen"} <= set(rows)
     for row in rows.values():
         assert all(entry["flops_share"] <= float(budget[:-1]) / 100 for budget, entry in row["budgets"].items())
     assert rows[LADDER]["budgets"]["50%"]["over the ladder"]["points"] == 0
-    assert rows[search.TUNED_CHOSEN]["budgets"]["50%"]["trained"]["over the ladder"]["interval"]
+    assert rows[TUNED_CHOSEN]["budgets"]["50%"]["trained"]["over the ladder"]["interval"]
     assert any("search less test accuracy" in name for name in result["figures"])
     assert list(tmp_path.glob("search-*-quick.png"))
     assert not list(tmp_path.glob(".*")), "the work file goes when the work is done"
@@ -100,12 +99,12 @@ def test_goals_are_figures_of_the_rows_that_gaprune_hands_out(search: ModuleType
         budgets = {"50%": entry, "25%": entry, "20%": entry, "10%": entry, "5%": entry}
         return {"method": method, "budgets": budgets, "hypervolume": [0.1, 0.5, 0.6]}
 
-    rows = [row(search.TUNED_CHOSEN, 1.0), row(search.TUNED_CHOSEN, 3.0), row(f"{search.BITS}, accuracy", 9.0)]
+    rows = [row(TUNED_CHOSEN, 1.0), row(TUNED_CHOSEN, 3.0), row(f"{BITS}, accuracy", 9.0)]
     rows[2]["hypervolume"] = [0.0, 0.4, 0.45]
-    figures = search.figures_of("resnet18-imagenet", rows, 0.8)
-    assert set(figures) == {goal.name for goal in search.GOALS if goal.name.startswith("resnet18")}
+    figures = figures_of("resnet18-imagenet", rows, 0.8)
+    assert set(figures) == {goal.name for goal in GOALS if goal.name.startswith("resnet18")}
     assert figures["resnet18-imagenet: over the ladder, polished, 10%, mean of seeds"] == 2.0
     assert figures["resnet18-imagenet: over the ladder, trained, 10%, lowest end of an interval"] == 0.0
     assert figures["resnet18-imagenet: loss at 10%"] == pytest.approx(10.0)
     assert figures["resnet18-imagenet: search less test accuracy of what is handed out"] == pytest.approx(1.0)
-    assert figures[f"resnet18-imagenet: evaluations to the last of {search.BITS}, worst seed"] == 2
+    assert figures[f"resnet18-imagenet: evaluations to the last of {BITS}, worst seed"] == 2
