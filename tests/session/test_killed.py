@@ -16,7 +16,7 @@ KILLED = -9
 def go_on(argv: list[str], path: Path) -> list[str]:
     """What to start after a kill: the same again until the run is there, and then to go on with it."""
     if (path / "manifest.json").exists():
-        return ["--resume", str(path), "--generations", str(GENERATIONS)]
+        return ["--trust", "--resume", str(path), "--generations", str(GENERATIONS)]
     return [*argv, "--generations", str(GENERATIONS), "--output", str(path)]
 
 
