@@ -25,7 +25,17 @@ from gaprune.runs.inside import check_links
 from gaprune.runs.lock import HOLDER_NAME, LOCK_NAME, DirectoryLock
 from gaprune.runs.log import EvaluationLog
 from gaprune.runs.reading import read_json_object
-from gaprune.runs.sealing import CHECKSUMS, Seal, altered, digest, read_seal, seal_folder, settle, write_file
+from gaprune.runs.sealing import (
+    CHECKSUMS,
+    Seal,
+    altered,
+    check_folder,
+    digest,
+    read_seal,
+    seal_folder,
+    settle,
+    write_file,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +82,7 @@ class RunDirectory:
         Raises:
             RunError: the directory is in use, not empty, or cannot be written. Nothing is left behind.
         """
-        made, manifest = _make_folders(path), {**manifest, SEALED: True}
+        made = _make_folders(path)
         try:
             lock = _start(path, manifest)
         except BaseException:
@@ -92,13 +102,14 @@ class RunDirectory:
         lock = DirectoryLock(path)
         lock.acquire()
         try:
-            manifest = read_manifest(path)
+            manifest, sealed = _read(path)
             remove_temporary_files(path)
             remove_temporary_files(path / STATE_NAME)
             settle(path)
+            check_folder(path)
             run = cls(path, manifest, lock)
             run.log.load()
-            if SEALED not in manifest:
+            if not sealed:
                 run._seal()
         except BaseException:
             lock.release()
@@ -182,7 +193,7 @@ class RunDirectory:
                 seal_folder(self.path, names, self.log.whole(), made_with=made_with(self._manifest))
             except OSError as error:
                 raise _cannot_write(self.path, error) from error
-        self.update_manifest(**{SEALED: True})
+        self.update_manifest()
 
     def close(self) -> None:
         """Give the directory up. Harmless when done twice."""
@@ -224,6 +235,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         RunError: ``path`` is not a run directory, or its manifest is damaged.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], bool]:
+    """The manifest of a run, and whether the run has checksums."""
     file = path / MANIFEST_NAME
     try:
         manifest = read_json_object(file, _changed)
@@ -234,9 +250,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise RunError(f"cannot read {file}: {error.strerror or error}") from error
     except ValueError as error:
         raise RunError(f"{file} is damaged: {error}") from error
-    if SEALED in manifest and read_seal(path) is None:
+    sealed = manifest.pop(SEALED, False) is not False
+    if sealed and read_seal(path) is None:
         raise altered(path, CHECKSUMS, "is gone")
-    return manifest
+    return manifest, sealed
 
 
 def _changed(seal: Seal, content: bytes) -> str:
@@ -279,7 +296,7 @@ def _start(path: Path, manifest: dict[str, Any]) -> DirectoryLock:
 def _begin(path: Path, manifest: dict[str, Any]) -> None:
     """Write the first manifest; the checksums come first, so that it never lacks them."""
     try:
-        Seal({MANIFEST_NAME: [None, digest(json_bytes(manifest))]}, made_with=made_with(manifest)).write(path)
+        Seal({MANIFEST_NAME: [None, digest(_content(manifest))]}, made_with=made_with(manifest)).write(path)
     except OSError as error:
         raise _cannot_write(path, error) from error
     try:
@@ -291,9 +308,13 @@ def _begin(path: Path, manifest: dict[str, Any]) -> None:
 
 def _write_manifest(path: Path, manifest: dict[str, Any], log: tuple[int, str] | None = None) -> None:
     try:
-        write_file(path, MANIFEST_NAME, json_bytes(manifest), log=log, made_with=made_with(manifest))
+        write_file(path, MANIFEST_NAME, _content(manifest), log=log, made_with=made_with(manifest))
     except OSError as error:
         raise _cannot_write(path, error) from error
+
+
+def _content(manifest: dict[str, Any]) -> bytes:
+    return json_bytes({**manifest, SEALED: True})
 
 
 def made_with(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -304,4 +304,4 @@ def check_folder(folder: Path, *, but: Iterable[str] = ()) -> None:
 
 
 def _own(body: Mapping[str, Any]) -> str:
-    return digest(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
+    return digest(json.dumps(body, separators=(",", ":")).encode())

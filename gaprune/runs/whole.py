@@ -18,7 +18,7 @@ from gaprune.runs.inside import check_links
 from gaprune.runs.lock import LOCK_NAME, DirectoryLock
 from gaprune.runs.log import NO_LINE, EvaluationLog, signed, unsigned
 from gaprune.runs.reading import json_object
-from gaprune.runs.sealing import CHECKSUMS, check_file, file_digest, read_seal, seal_folder
+from gaprune.runs.sealing import CHECKSUMS, altered, check_file, file_digest, read_seal, seal_folder
 
 SUFFIXES = (".json", ".csv", ".safetensors", ".onnx")
 """Of files that get a checksum where their folder's checksums are lost."""
@@ -40,7 +40,10 @@ def differing(folder: Path) -> tuple[int, list[str]]:
         except RunError as error:
             lines.append(str(error))
             continue
-        for name in [] if seal is None else seal.files:
+        if seal is None:
+            lines.append(str(altered(place, CHECKSUMS, "is gone")))
+            continue
+        for name in seal.files:
             count += 1
             try:
                 with suppress(FileNotFoundError):

@@ -74,9 +74,11 @@ def read_log(path: Path) -> tuple[list[Evaluated], list[str]]:
         except OSError as error:
             notes.append(f"{file.name} cannot be read: {error.strerror or error}")
             continue
-        known, _ = (0, "") if seal is None or seal.log is None else seal.log
+        known: float
+        known, wanted = (0, "") if seal is None or seal.log is None else seal.log
+        known = math.inf if seal is None else known
         damaged, number = [], 0
-        for number, one in enumerate(_parsed(content, part, math.inf if seal is None else known), start=1):
+        for number, one in enumerate(_parsed(content, part, known, wanted), start=1):
             if one is None:
                 damaged.append(number)
             else:
@@ -85,15 +87,18 @@ def read_log(path: Path) -> tuple[list[Evaluated], list[str]]:
             lines = "1 line is" if len(damaged) == 1 else f"{len(damaged)} lines are"
             where = f"{file.relative_to(path)}, the first is line {damaged[0]}"
             notes.append(f"{lines} not as written and left out: {where}")
-        if number < known:
+        if number < known < math.inf:
             notes.append(
                 f"{file.relative_to(path)} ends after line {number}, and {known} were written: some are left out"
             )
     return found, notes
 
 
-def _parsed(content: bytes, part: str, known: float) -> Iterator[Evaluated | None]:
-    """What each whole line says; ``None`` where it is not as it was written. So many lines may lack a checksum."""
+def _parsed(content: bytes, part: str, known: float, wanted: str) -> Iterator[Evaluated | None]:
+    """What each whole line says; ``None`` where it is not as it was written.
+
+    So many lines as are ``known`` may lack a checksum of their own; ``wanted`` is that of them all.
+    """
     last, signed = NO_LINE, False
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         body, found = unsigned(line)
@@ -104,6 +109,7 @@ def _parsed(content: bytes, part: str, known: float) -> Iterator[Evaluated | Non
         whole = found == line_sum(last, body) if found is not None else not signed and number <= known
         last = found or line_sum(last, body)
         signed = signed or found is not None
+        whole = whole and (number != known or last == wanted)
         yield _evaluated(record, part) if whole else None
 
 

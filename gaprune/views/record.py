@@ -140,6 +140,8 @@ def read_record(path: Path) -> RunRecord:
     ladder = _kept(notes, damage, path / LADDER_NAME, read_ladder, None, "")
     evaluated, damaged = read_log(path)
     if not manifest and not rows and not evaluated:
+        if damage or damaged:
+            raise RunError(f"nothing of {path} is whole: {(*damage, *damaged)[0]}")
         raise RunError(f"{path} is not a run directory: it has no {MANIFEST_NAME}, {TABLE} or {LOG_NAME} to read")
     if not evaluated:
         notes.append(f"there is no evaluation in {LOG_NAME}: no candidates, progress or failures")
