@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,7 @@ def test_checksums_that_are_gone_are_missed(whole: Whole, copied: Copy) -> None:
         (run / name).unlink()
         assert any(name in line for line in differing(run)[1]), kind
         if kind != "finetuned checksums":
-            assert "checksums.json is gone" in str(refusal(lambda: gaprune.Run(run))), kind
+            assert "checksums.json is gone" in str(refusal(partial(gaprune.Run, run))), kind
     run = copied()
     name = whole.files()["checksums of a member"]
     (run / name).unlink()
