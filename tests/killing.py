@@ -221,7 +221,7 @@ def _search(argv: list[str], output: str, fault: Stop | Full | None) -> None:
 def evaluations(path: Path) -> list[dict[str, Any]]:
     """The log of a run without the seconds, and the checksums that tell of them."""
     lines = [json.loads(line) for line in (path / "evaluations.jsonl").read_text().splitlines()]
-    return [{**line, "seconds": 0, "sum": ""} for line in lines]
+    return [{name: value for name, value in line.items() if name != "sum"} | {"seconds": 0} for line in lines]
 
 
 def left_by(path: Path) -> dict[str, Any]:

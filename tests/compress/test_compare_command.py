@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from resealing import resealed
 from safetensors.torch import save_file
 
 import gaprune
@@ -158,6 +159,7 @@ def test_a_member_is_written_by_its_index_whatever_named_it(
     manifest = json.loads((run / "manifest.json").read_text())
     other = next(row.index for row in front.rows if row.index != int(picked))
     (run / "manifest.json").write_text(json.dumps({**manifest, "picked": other}))
+    resealed(run)
     capsys.readouterr()
     assert main(["--trust", "--resume", str(output), "--methods", "ours:raw"]) == 0
     printed = capsys.readouterr().out
@@ -172,6 +174,7 @@ def test_a_run_that_trained_between_its_searches_is_refused(
     manifest = json.loads((run / "manifest.json").read_text())
     manifest["options"][name] = value
     (run / "manifest.json").write_text(json.dumps(manifest))
+    resealed(run)
     assert "trained networks between its searches" in error_of(["--trust", "--run", str(run)], capsys)
 
 
@@ -260,6 +263,7 @@ def test_a_run_of_objects_is_refused_on_resume_too(
     assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps({**manifest, "objects": {"model": True, "data": False}}))
+    resealed(run)
     line = error_of(["--trust", "--resume", str(output), "--run", str(run), "--methods", "ours:00"], capsys)
     assert f'was given its model as objects: go on with gaprune.compare(model, run="{run}")' in line
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from damages import MODEL, Whole, commands, damages, loads, one_line, refusal
+from resealing import unsealed
 
 import gaprune
 from gaprune.commands.lines import finetune_main, search_main, status_main
@@ -185,7 +186,7 @@ def test_a_comparison_names_its_damaged_files(whole: Whole, tmp_path: Path) -> N
 
 def test_a_run_without_checksums_is_of_an_earlier_version_and_gets_them(copied: Copy) -> None:
     run = copied()
-    aged(run)
+    unsealed(run)
     assert gaprune.Run(run).rows
     assert read_seal(run) is None
     member = next(one for one in (run / "front").iterdir() if one.is_dir())
@@ -197,22 +198,8 @@ def test_a_run_without_checksums_is_of_an_earlier_version_and_gets_them(copied: 
     assert "evaluations.jsonl" in str(refusal(lambda: gaprune.Run(run)))
 
 
-def aged(run: Path) -> None:
-    """Make a run what an earlier version would have written."""
-    for file in list(run.rglob("checksums.json")):
-        file.unlink()
-    for file in [run / "manifest.json", *run.rglob("config.json")]:
-        record = json.loads(file.read_text())
-        del record["checksums"]
-        file.write_text(json.dumps(record))
-    lines = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
-    for line in lines:
-        del line["sum"]
-    (run / "evaluations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
 def test_an_old_run_is_gone_on_with(copied: Copy) -> None:
     run = copied()
-    aged(run)
+    unsealed(run)
     assert search_main(["--trust", "--resume", str(run), "--quiet"]) == 0
     assert status_main([str(run), "--check"]) == 0

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 from damages import MODEL, Whole, commands, one_line, refusal
+from resealing import resealed
 
 import gaprune
 from gaprune.commands.lines import compare_main, export_main, finetune_main, search_main
 from gaprune.compress.storage import load_runner
 from gaprune.errors import CheckpointError
 from gaprune.options import imports, named_again, students_of
-from gaprune.runs import RunDirectory, accept, inside, read_csv
+from gaprune.runs import RunDirectory, inside, read_csv
 from gaprune.text.encoder import check_encoder
 
 Copy = Callable[[], Path]
@@ -41,13 +42,6 @@ def rewritten(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
     record = json.loads(file.read_text())
     change(record)
     file.write_text(json.dumps(record))
-
-
-def resealed(run: Path) -> None:
-    """What somebody does who knows the format: every checksum fits."""
-    for file in run.rglob("checksums.json"):
-        file.unlink()
-    accept(run)
 
 
 def test_names_of_modules_are_told_from_built_in_ones() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from listener import Listener
+from resealing import resealed
 from safetensors.torch import load_file, save_file
 from stopping import interrupted_after
 from torch import nn
@@ -317,6 +318,7 @@ def test_a_damaged_member_is_named(searched: Callable[..., SearchResult], tune: 
     run = searched(generations=1)
     genome = run.path / run.rows[0].home / "genome.json"
     genome.write_text(genome.read_text().replace('"genes": 12', '"genes": 11'))
+    resealed(run.path)
     with pytest.raises(GapruneError, match=rf"{run.rows[0].home}/genome.json has other sections"):
         tune(run.path, pick="0")
 

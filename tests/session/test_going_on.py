@@ -11,7 +11,9 @@ from pathlib import Path
 import killing
 import pytest
 from killing import GENERATIONS, OLD, Stop, evaluations, left_by
+from resealing import resealed
 
+from gaprune.commands.lines import status_main
 from gaprune.commands.search import main
 from gaprune.runs.lock import HOLDER_NAME, DirectoryLock
 
@@ -79,6 +81,7 @@ def test_a_log_that_goes_beyond_the_state_changes_nothing(whole: Path, part: Pat
                 shutil.copy(file, run / "state")
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps({**manifest, "generations_done": None}))
+    resealed(run)
     before = (run / "evaluations.jsonl").read_bytes()
     assert any(line["bound"] for line in evaluations(run) if line["generation"] == GENERATIONS - 1)
     go_on(run)
@@ -104,6 +107,10 @@ def test_a_log_that_lacks_what_a_state_rests_on_is_named_and_can_be_made_again(
     part: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (part / "evaluations.jsonl").unlink()
+    assert main(["--trust", "--resume", str(part)]) == 2
+    assert f"{part / 'evaluations.jsonl'} ends after line 0, and " in capsys.readouterr().err
+    assert status_main([str(part), "--accept"]) == 0
+    capsys.readouterr()
     assert main(["--trust", "--resume", str(part)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert f"{part / 'evaluations.jsonl'} lacks" in line
