@@ -123,8 +123,8 @@ def keyword_modules() -> Iterator[tuple[Path, str]]:
 
     package = ROOT / "gaprune"
     search = keywords("gaprune.search", "SearchKeywords", SearchOptions, ("model", "data", "objectives"))
-    finetune = keywords("gaprune.finetune", "FinetuneKeywords", FinetuneOptions, ("run",))
-    export = keywords("gaprune.export", "ExportKeywords", ExportOptions, ("run",))
+    finetune = keywords("gaprune.finetune", "FinetuneKeywords", FinetuneOptions, ("run", "model"))
+    export = keywords("gaprune.export", "ExportKeywords", ExportOptions, ("run", "model"))
     yield package / "options" / "export_keywords.py", export
     yield package / "options" / "search_keywords.py", search
     yield package / "options" / "finetune_keywords.py", finetune

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from gaprune.progress import duration
-from gaprune.runs.files import read_json_object, write_json
+from gaprune.runs.files import write_json
+from gaprune.runs.reading import read_json_object
 
 STATUS, LOG = "status.json", "log.txt"
 POLL_SECONDS = 0.2

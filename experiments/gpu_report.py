@@ -19,7 +19,8 @@ from experiments.gpu_here import RESULT
 from experiments.gpu_plan import DONE, STATUS
 from gaprune.progress import duration
 from gaprune.runs import read_csv
-from gaprune.runs.files import atomic_write, read_json_object, write_json
+from gaprune.runs.files import atomic_write, write_json
+from gaprune.runs.reading import read_json_object
 
 Found = dict[str, Any]
 

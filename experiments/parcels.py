@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from gaprune.errors import RunError
-from gaprune.runs.files import atomic_write, read_json_object, write_json
+from gaprune.runs.files import atomic_write, write_json
+from gaprune.runs.reading import read_json_object
 
 PIECE = 15 * 2**20
 """Bytes of a piece at most."""

@@ -37,7 +37,8 @@ from gaprune.errors import RunError
 from gaprune.options.fields import names_of
 from gaprune.progress import make_reporter
 from gaprune.runs.directory import MANIFEST_NAME
-from gaprune.runs.files import atomic_write, read_json_object
+from gaprune.runs.files import atomic_write
+from gaprune.runs.reading import read_json_object
 from gaprune.runs.tables import MEGABYTE
 from gaprune.text.compare import compare, figures_of
 from gaprune.text.encoder import PAPER

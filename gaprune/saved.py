@@ -7,6 +7,7 @@ holds the cut tensors. Loading builds the original's module tree and puts the te
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from torch.nn.modules.conv import _ConvNd
 from gaprune.device import neutral
 from gaprune.errors import CheckpointError, ModelError, RunError
 from gaprune.genome import Genome, Layout
-from gaprune.kinds import PATH, check
+from gaprune.kinds import PATH, SWITCH, check
 from gaprune.models import build
+from gaprune.options import check_trusted
 from gaprune.prune import (
     GroupedConvolution,
     copied,
@@ -34,11 +36,26 @@ from gaprune.prune import (
     place_grouped,
     state_tensors,
 )
-from gaprune.runs import atomic_write, member_folder, read_json_object, write_json
+from gaprune.runs import (
+    CHECKSUMS,
+    altered,
+    atomic_write,
+    check_file,
+    json_bytes,
+    member_folder,
+    read_json_object,
+    read_seal,
+    seal_folder,
+    write_file,
+    write_json,
+)
 
 FORMAT = "gaprune-compact-1"
 MOST_NAMED = 6
 """Members that an error names."""
+
+SEALED = "checksums"
+"""Of a configuration: whether there are checksums, which are missed then if they are gone."""
 
 CONFIG, GENOME, WEIGHTS, METRICS = "config.json", "genome.json", "model.safetensors", "metrics.json"
 
@@ -73,7 +90,7 @@ class Config:
 
 
 def save_compact(directory: Path, network: nn.Module, config: Config, metrics: dict[str, Any]) -> None:
-    """Write a compact network; the directory is made.
+    """Write a compact network, with checksums of its files; the directory is made.
 
     Args:
         directory: where to.
@@ -85,9 +102,11 @@ def save_compact(directory: Path, network: nn.Module, config: Config, metrics: d
         OSError: it cannot be written.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / CONFIG, asdict(config) | structure(network))
+    (directory / CHECKSUMS).unlink(missing_ok=True)
+    write_json(directory / CONFIG, asdict(config) | structure(network) | {SEALED: True})
     write_json(directory / METRICS, metrics)
     atomic_write(directory / WEIGHTS, save(stored_tensors(network), metadata={"format": FORMAT}))
+    seal_folder(directory, (CONFIG, METRICS, WEIGHTS))
 
 
 def read_metrics(directory: Path, *needed: str) -> dict[str, Any]:
@@ -102,6 +121,7 @@ def read_metrics(directory: Path, *needed: str) -> dict[str, Any]:
     """
     file = directory / METRICS
     try:
+        check_sealed(directory, read_json_object(directory / CONFIG) if (directory / CONFIG).exists() else {})
         found = read_json_object(file)
     except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read: {error}") from error
@@ -141,7 +161,7 @@ def save_genome(directory: Path, genome: Genome, layout: Layout) -> None:
         }
         for section in layout.sections
     ]
-    write_json(directory / GENOME, {"key": genome.key, "sections": sections})
+    write_file(directory, GENOME, json_bytes({"key": genome.key, "sections": sections}))
 
 
 def load_genome(directory: Path, layout: Layout) -> Genome:
@@ -160,6 +180,8 @@ def load_genome(directory: Path, layout: Layout) -> Genome:
         bits = [np.unpackbits(one, count=size) for one, (_, _, size) in zip(packed, sections, strict=True)]
         genome = layout.pack(np.concatenate(bits).astype(np.bool_))
         key = record["key"]
+    except RunError as error:
+        raise CheckpointError(str(error)) from error
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
     if key != genome.key:
@@ -168,35 +190,46 @@ def load_genome(directory: Path, layout: Layout) -> Genome:
 
 
 @neutral()
-def load(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
+def load(path: str | Path, *, model: nn.Module | str | None = None, trust: bool = False) -> nn.Module:
     """Load a compact network, such as ``runs/.../front/3fa9c2e1``, in eval mode on the CPU.
 
     Args:
         path: a directory that a search wrote. A member's name is that of one network for ever; an index such as
             ``front/08`` stands for whichever member is there now, and a logged warning says which.
-        model: the original network, when the search was given it as an object; it is copied, never changed.
+        model: the original network, when the search was given it as an object; it is copied, never changed. Or the
+            name that it is built by, ``package.module:factory``: the file's own is not imported.
+        trust: import the ``package.module:factory`` that the directory itself names.
 
     Raises:
-        CheckpointError: the directory holds no compact network, is damaged, needs ``model``, or was of a member that
-            a longer search has taken from the front.
+        CheckpointError: the directory holds no compact network, is damaged, needs ``model`` or ``trust``, or was of a
+            member that a longer search has taken from the front.
         ModelError: the original cannot be built by its name.
     """
-    check({"path": (path, PATH)}, CheckpointError)
-    directory = member_folder(Path(path))
+    check({"path": (path, PATH), "trust": (trust, SWITCH)}, CheckpointError)
+    directory = _folder(Path(path))
     config = _config(directory)
     if model is None and config["model"] is None:
         raise CheckpointError(f"{directory} was cut from a network object: pass it as load(path, model=...)")
+    if model is None:
+        check_trusted([config["model"]], directory / CONFIG, "model", trust=trust, error=CheckpointError)
     tensors = _tensors(directory / WEIGHTS)
     try:
-        if model is not None:
+        if model is not None and not isinstance(model, str):
             network = copied(_network(model)).cpu()
         else:
             with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to use up
-                network = build(config["model"], num_classes=len(config["classes"]), stem=config["stem"])
+                network = build(model or config["model"], num_classes=len(config["classes"]), stem=config["stem"])
         fill_structure(network, config, tensors)
     except (LookupError, AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{directory} does not fit the network that it was cut from: {error}") from error
     return network.eval()
+
+
+def _folder(path: Path) -> Path:
+    try:
+        return member_folder(path)
+    except RunError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _network(model: object) -> nn.Module:
@@ -211,6 +244,9 @@ def _config(directory: Path) -> dict[str, Any]:
         raise CheckpointError(f"{directory} holds no compact network: {_instead(directory)}")
     try:
         config = read_json_object(directory / CONFIG)
+        check_sealed(directory, config)
+    except RunError as error:
+        raise CheckpointError(str(error)) from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{directory} holds no compact network: {CONFIG}: {error}") from error
     if config.get("format") != FORMAT:
@@ -220,6 +256,12 @@ def _config(directory: Path) -> dict[str, Any]:
     if lacking:
         raise CheckpointError(f"{directory / CONFIG} is damaged: it lacks {', '.join(lacking)}")
     return config
+
+
+def check_sealed(directory: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a folder whose checksums are gone: its configuration says that there are some."""
+    if config.get(SEALED) and read_seal(directory) is None:
+        raise altered(directory, CHECKSUMS, "is gone")
 
 
 def _instead(directory: Path) -> str:
@@ -233,7 +275,10 @@ def _instead(directory: Path) -> str:
 
 def _tensors(file: Path) -> dict[str, Tensor]:
     try:
+        check_file(file.parent, file.name)
         return load_file(file)
+    except RunError as error:
+        raise CheckpointError(str(error)) from error
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
 

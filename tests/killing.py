@@ -191,9 +191,9 @@ def _search(argv: list[str], output: Path, fault: Stop | Full | None) -> int:
 
 
 def evaluations(path: Path) -> list[dict[str, Any]]:
-    """The log of a run without the seconds."""
+    """The log of a run without the seconds, and the checksums that tell of them."""
     lines = [json.loads(line) for line in (path / "evaluations.jsonl").read_text().splitlines()]
-    return [{**line, "seconds": 0} for line in lines]
+    return [{name: value for name, value in line.items() if name != "sum"} | {"seconds": 0} for line in lines]
 
 
 def left_by(path: Path) -> dict[str, Any]:
@@ -207,6 +207,7 @@ def left_by(path: Path) -> dict[str, Any]:
     manifest.pop("stage_seconds", None)
     found["manifest.json"] = manifest
     found["statistics.safetensors"] = None  # the order of its header's entries is left to chance
+    found["checksums.json"] = None  # of times, too
     if "report.html" in found:
         found["report.html"] = None  # tells times and places
     return found

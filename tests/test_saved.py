@@ -237,13 +237,16 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_a_name_of_a_factory_is_called_again(tmp_path: Path) -> None:
+def test_a_factory_is_called_again_where_the_caller_names_it_or_trusts_the_folder(tmp_path: Path) -> None:
     """``tiny_factory`` stands for a user's own module."""
     model = build("tiny_factory:small_residual", 3)
     graph = build_graph(model, SHAPE)
     network = Compactor(model, graph)(random_masks(space_of(model, graph), 0))
     save_compact(tmp_path, network, config("tiny_factory:small_residual"), {})
-    assert_same(load(tmp_path), network.eval())
+    assert_same(load(tmp_path, trust=True), network.eval())
+    assert_same(load(tmp_path, model="tiny_factory:small_residual"), network.eval())
+    with pytest.raises(CheckpointError, match="names tiny_factory:small_residual, and nothing is imported because"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("options", OPTIONS)

@@ -60,11 +60,13 @@ def test_the_command_ends_with_a_table_and_a_network_to_load(
     assert f"run: {path}" in out
     assert sum(f"{TINY}" in line for line in out.splitlines()) == 1, "the network is named once"
     line = next(line for line in out.splitlines() if line.startswith("picked (flops<=0.6)"))
-    network = gaprune.load(line.split('gaprune.load("')[1].rstrip('")'))
+    path_and_model = line.split("gaprune.load(")[1].rstrip(")")
+    assert path_and_model == f"\"{path / gaprune.Run(path).record.picked.path}\", model='{TINY}'"
+    network = gaprune.load(*path_and_model.split('"')[1:2], model=TINY)
     assert network(torch.zeros(1, 3, 8, 8)).shape == (1, 3)
-    assert main(["--resume", str(path)]) == 0
+    assert main(["--trust", "--resume", str(path)]) == 0
     assert line in capsys.readouterr().out.splitlines()
-    assert main(["--resume", str(path), "--quiet", "--log-level", "error"]) == 0
+    assert main(["--trust", "--resume", str(path), "--quiet", "--log-level", "error"]) == 0
     assert capsys.readouterr() == (f"{path}\n", ""), "a script reads where the run is"
 
 
@@ -75,7 +77,7 @@ def test_a_resumed_run_finds_its_baseline_whatever_this_machine_would_train(
     assert main([*arguments[:at], *arguments[at + 2 :], "--output", str(path)]) == 0
     assert "training tiny_factory:small_residual on" in capsys.readouterr().out
     monkeypatch.setattr("gaprune.training.subject.bfloat16_pays", lambda device: not bfloat16_pays(device))
-    assert main(["--resume", str(path)]) == 0
+    assert main(["--trust", "--resume", str(path)]) == 0
     assert "training tiny_factory" not in capsys.readouterr().out
 
 
@@ -157,8 +159,8 @@ def test_a_network_with_a_script_s_checkpoint_for_other_classes_is_searched_resu
     assert main([*arguments, "--head", "new", "--output", str(path)]) == 0
     assert "a new head in place of one for 7 classes; fitted to " in capsys.readouterr().out
     assert json.loads((path / "manifest.json").read_text())["original"]["search_accuracy"] > 0.6
-    assert main(["--resume", str(path), "--generations", "3"]) == 0
-    assert gaprune.load(path / "front" / "00")(torch.zeros(1, 3, 8, 8)).shape == (1, 3)
+    assert main(["--trust", "--resume", str(path), "--generations", "3"]) == 0
+    assert gaprune.load(path / "front" / "00", model=TINY)(torch.zeros(1, 3, 8, 8)).shape == (1, 3)
 
 
 def test_a_foreign_checkpoint_is_refused_by_name(
@@ -213,7 +215,7 @@ def test_a_directory_in_use_is_refused_before_any_work(
     lock.acquire()
     try:
         capsys.readouterr()
-        assert main([*arguments, "--resume", str(path)]) == 2
+        assert main([*arguments, "--trust", "--resume", str(path)]) == 2
         assert f"in use by process {os.getpid()}" in capsys.readouterr().err
     finally:
         lock.release()
@@ -256,7 +258,7 @@ def test_a_killed_run_resumes_to_the_front_of_an_undisturbed_one(
         again = errors.splitlines()[-1].split("go on with: ")[1]
     else:
         assert process.returncode == -signal.SIGKILL
-        again = f"python -m gaprune.search --resume '{killed}'"
+        again = f"python -m gaprune.search --resume '{killed}' --model {TINY}"
     assert not (killed / "front.csv").exists()
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
@@ -280,7 +282,7 @@ def test_rounds_killed_in_the_second_resume_to_the_end_of_undisturbed_ones(
         wait_for_lines(killed / "round-2" / "evaluations.jsonl", 6, process)
         process.kill()
     assert not (killed / "front.csv").exists()
-    assert main(["--resume", str(killed)]) == 0
+    assert main(["--trust", "--resume", str(killed)]) == 0
     assert main([*rounds, "--output", str(whole)]) == 0
     assert "| 01 |" in capsys.readouterr().out
     weights = [f"{row.path}/model.safetensors" for row in read_csv(whole / "front.csv")]

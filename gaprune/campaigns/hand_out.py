@@ -12,7 +12,16 @@ import numpy as np
 from gaprune.evolve import is_efficient
 from gaprune.front import FRONT, distinct, member_readme, new_front, replace_front
 from gaprune.genome import Genome
-from gaprune.runs import FrontRow, RunDirectory, atomic_write, member_name, write_indices, write_json
+from gaprune.runs import (
+    FrontRow,
+    RunDirectory,
+    atomic_write,
+    check_folder,
+    json_bytes,
+    member_name,
+    write_file,
+    write_indices,
+)
 from gaprune.saved import METRICS, read_metrics, save_genome
 from gaprune.session import Job
 
@@ -81,10 +90,12 @@ def hand_out(
 
 
 def _copy(job: Job, kind: str, network: PartNetwork, row: FrontRow, folder: Path) -> None:
+    check_folder(network.source)
     shutil.copytree(network.source, folder)
     metrics = read_metrics(network.source)
     untold = ("index", "path", *(("latency", "latency_share") if row.latency is None else ()))
     own = {name: value for name, value in vars(row).items() if name not in untold}
-    write_json(folder / METRICS, {**metrics, **own, "widths": list(row.widths), kind: network.number})
+    told = {**metrics, **own, "widths": list(row.widths), kind: network.number}
+    write_file(folder, METRICS, json_bytes(told))
     save_genome(folder, network.genome, job.space.layout)
     atomic_write(folder / "README.md", member_readme(job, row, network.made).encode())

@@ -18,11 +18,11 @@ from gaprune.campaigns.policy import Policy, Searched
 from gaprune.campaigns.records import RESULT, START, Iteration, NextStart, read_record, to_record
 from gaprune.campaigns.training import STATES, TRAINED, open_network, save_trained, train_on
 from gaprune.errors import TrainingError
-from gaprune.front import CSV, member_row
+from gaprune.front import member_row
 from gaprune.options import SearchOptions
 from gaprune.prune import present_kernels
 from gaprune.recovery import distillation
-from gaprune.runs import FrontRow, RunDirectory, read_csv
+from gaprune.runs import FrontRow, RunDirectory, read_front
 from gaprune.saved import read_metrics
 from gaprune.training import SEED_STRIDE, Distillation
 
@@ -84,7 +84,7 @@ class IterationsPolicy(Policy[Iteration]):
         """The most accurate member of an iteration within ``--iteration-share`` of what it started from itself."""
         earlier = self._started_from(last.number)
         largest = self.job.options.again.iteration_share * (1.0 if earlier is None else earlier.flops_share)
-        within = [row for row in read_csv(self.path(last.number) / CSV) if row.flops_share <= largest]
+        within = [row for row in read_front(self.path(last.number)) if row.flops_share <= largest]
         if not within:
             self.reporter.say(
                 f"iteration {last.number} left no member within {largest:.1%} of the FLOPs (and the constraints) "
@@ -126,7 +126,7 @@ class IterationsPolicy(Policy[Iteration]):
         path, number = self.path(iteration.number), iteration.number
         after = "" if number == 1 else f", from what iteration {number - 1} left, trained on"
         found = []
-        for own, genome in zip(read_csv(path / CSV), iteration.genomes, strict=True):
+        for own, genome in zip(read_front(path), iteration.genomes, strict=True):
             metrics = read_metrics(path / own.path, "made", "minimised", "violation")
             made = f"in iteration {number}{after}, without training since: {metrics['made']}"
             row = member_row(self.job, genome, own.objectives, own.search_accuracy, own.test_accuracy)

@@ -11,7 +11,7 @@ from gaprune.campaigns.hand_out import PartNetwork
 from gaprune.campaigns.records import Iteration, NextStart
 from gaprune.evolve import hypervolume
 from gaprune.progress import duration
-from gaprune.runs import FLOPS_NOTE, atomic_write, cell, csv_table, markdown
+from gaprune.runs import FLOPS_NOTE, atomic_write, cell, csv_table, markdown, write_file
 from gaprune.session import FLOPS_LEVELS, Job
 
 TABLE = "iterations.csv"
@@ -86,7 +86,7 @@ def write_tables(job: Job, path: Path, lines: Sequence[Line]) -> None:
     Raises:
         OSError: they cannot be written; old ones stay.
     """
-    atomic_write(path / TABLE, csv_table(list(lines[0]), [list(line.values()) for line in lines]).encode())
+    write_file(path, TABLE, csv_table(list(lines[0]), [list(line.values()) for line in lines]).encode())
     atomic_write(path / READABLE, _readable(job, lines).encode())
 
 

@@ -52,7 +52,7 @@ def later_job(whole: Job, start: Start, path: Path, reporter: Reporter) -> Job:
         GapruneError: anything else that the user can mend.
     """
     since = time.perf_counter()
-    network = load(start.place, model=whole.own.model).to(whole.device)
+    network = load(start.place, model=whole.form).to(whole.device)
     weights = {"weights_sha256": digest_tensors(network.state_dict())}
     baseline = replace(
         whole.baseline, model=network, source=start.source, identity={**whole.baseline.identity, **weights}

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from gaprune.errors import RunError
 from gaprune.genome import Genome
-from gaprune.runs import MANIFEST_NAME, read_manifest
+from gaprune.runs import MANIFEST_NAME, inside, read_manifest
 
 RESULT, START = "result", "next_start"
 """Entries of a part's manifest: what it has found, and what the part after it starts from."""
@@ -133,6 +133,7 @@ def _as_it_is(value: Any) -> Any:
 
 _READ: dict[str, Callable[[Any], Any]] = {
     "genome": Genome.of_text,
+    "place": inside,
     "genomes": lambda texts: tuple(Genome.of_text(text) for text in texts),
     "before": tuple,
     "trained": tuple,

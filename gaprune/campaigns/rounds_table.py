@@ -8,7 +8,7 @@ from pathlib import Path
 from gaprune.campaigns.records import Round
 from gaprune.front import member_row
 from gaprune.prune import Masks
-from gaprune.runs import FLOPS_NOTE, FrontRow, atomic_write, cell, csv_table, markdown
+from gaprune.runs import FLOPS_NOTE, FrontRow, atomic_write, cell, csv_table, markdown, write_file
 from gaprune.session import Job
 
 TABLE = "rounds.csv"
@@ -35,7 +35,7 @@ def write_tables(job: Job, path: Path, done: Sequence[Round]) -> None:
     widths = [convolution_widths(job, job.space.masks(one.genome)) for one in rounds]
     headings = [*lines[0], *(f"neurons_{name}" for name in widths[0])]
     cells = [[*line.values(), *kept.values()] for line, kept in zip(lines, widths, strict=True)]
-    atomic_write(path / TABLE, csv_table(headings, cells).encode())
+    write_file(path, TABLE, csv_table(headings, cells).encode())
     atomic_write(path / READABLE, _readable(job, lines, widths).encode())
 
 

@@ -22,7 +22,7 @@ TRAINED, STATES = "trained", "training"
 
 def open_network(job: Job, place: Path) -> nn.Module:
     """The network in a folder, on the job's device."""
-    return load(place, model=job.own.model).to(job.device)
+    return load(place, model=job.form).to(job.device)
 
 
 def train_on(

@@ -39,13 +39,14 @@ from gaprune.options import (
     CompareOptions,
     Interrupted,
     SearchOptions,
+    check_trusted,
     from_keywords,
     options_from_record,
     record,
     with_known_data,
 )
 from gaprune.progress import Reporter, heard, make_reporter
-from gaprune.runs import RunDirectory, check_free, default_run_path, environment
+from gaprune.runs import RunDirectory, check_free, default_run_path, environment, fact
 from gaprune.session import (
     Own,
     check_kinds,
@@ -206,7 +207,11 @@ def _front(options: CompareOptions, own: Own) -> Front | None:
         return None
     front = Front(run, own.model)
     own.check_resume(front.manifest, run, f"{CALL}run={{path}})", searching=False)
-    return front
+    if own.model is not None:
+        return front
+    name = fact(front.manifest, "options", "model", kind=str) or options.network.model
+    check_trusted([name], run, "model", trust=options.table.trust or name == options.network.model)
+    return Front(run, name)
 
 
 def _go(options: CompareOptions, own: Own, directory: RunDirectory, reporter: Reporter) -> list[Row]:

@@ -19,8 +19,8 @@ from gaprune.kinds import PATH, REPORTER
 from gaprune.kinds import check as check_arguments
 from gaprune.options import SUFFIXES, ExportKeywords, ExportOptions, from_keywords
 from gaprune.progress import Reporter, heard, make_reporter
-from gaprune.runs import MEGABYTE, atomic_write
-from gaprune.session import Own, check_kinds, first
+from gaprune.runs import MEGABYTE, atomic_write, check_links
+from gaprune.session import Own, check_kinds, first, named_or_given
 from gaprune.shipping import Check, ShippedFile, Subject, check, known_images, make_file, runtime_of, subject_of
 
 __all__ = ["ExportOptions", "Exported", "command", "export", "main"]
@@ -58,7 +58,7 @@ class Exported:
 def export(
     run: str | Path,
     *,
-    model: nn.Module | None = None,
+    model: nn.Module | str | None = None,
     data: ImageData | None = None,
     reporter: Reporter | None = None,
     **options: Unpack[ExportKeywords],
@@ -67,7 +67,7 @@ def export(
 
     Args:
         run: a run, one of its members' folders, or a comparison.
-        model: the network, where the search was given it as an object.
+        model: the network, where the search was given it as an object, or as ``package.module:factory``: its name.
         data: the data, where the search was given it as an object.
         reporter: where progress goes; by default as the command shows it.
         **options: any other option of the command, by its name with underscores (``format="pt2"``).
@@ -78,12 +78,13 @@ def export(
     Raises:
         GapruneError: anything that the caller can mend, in one line. Nothing is written then.
     """
-    check_kinds(model, data, by_name=False)
+    network, named = named_or_given(model)
+    check_kinds(network, data, by_name=False)
     check_arguments({"run": (run, PATH), "reporter": (reporter, REPORTER.or_none())})
-    typed = from_keywords(ExportOptions, options, ("run",))
+    typed = from_keywords(ExportOptions, options, ("run", "model")) | named
     made = ExportOptions.of(run=Path(run), **typed, given=frozenset(typed))
     made.check()
-    return _shown(made, Own(model, data), make_reporter() if reporter is None else reporter)
+    return _shown(made, Own(network, data), make_reporter() if reporter is None else reporter)
 
 
 def command(options: ExportOptions) -> None:
@@ -107,8 +108,10 @@ def _shown(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
 @neutral()
 def _export(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
     which, asked = options.which, options.file
-    subject = subject_of(options.run, which.pick, which.row, picked="pick" in options.given, own=own)
+    subject = subject_of(options.run, which.pick, which.row, picked="pick" in options.given, own=own, code=options.code)
     path = _place(options, subject)
+    if options.file.output is None:
+        check_links(subject.home)
     _check_place(path)
     splits = known_images(subject.manifest, reporter, own.data, options.places.data_dir, options.places.cache_dir)
     reporter.say(f"network: {subject.name}, {asked.format}{' in 8 bits' if asked.quantize else ''}")

@@ -24,6 +24,7 @@ from gaprune.options import (
     FinetuneOptions,
     Interrupted,
     ScreenOptions,
+    TrustOptions,
     from_keywords,
     names_of,
     options_record,
@@ -37,7 +38,7 @@ from gaprune.runs import (
     choose,
     environment,
 )
-from gaprune.session import Job, Own, check_kinds
+from gaprune.session import Job, Own, check_kinds, named_or_given
 from gaprune.training import Recipe
 
 __all__ = ["FinetuneOptions", "command", "finetune", "main"]
@@ -46,7 +47,7 @@ __all__ = ["FinetuneOptions", "command", "finetune", "main"]
 def finetune(
     run: str | Path,
     *,
-    model: nn.Module | None = None,
+    model: nn.Module | str | None = None,
     data: ImageData | None = None,
     objectives: Sequence[str | Objective] | None = None,
     reporter: Reporter | None = None,
@@ -56,7 +57,7 @@ def finetune(
 
     Args:
         run: the run directory.
-        model: the network, where the search was given it as an object.
+        model: the network, where the search was given it as an object, or as ``package.module:factory``: its name.
         data: the data, where the search was given it as an object.
         objectives: names and objects, where the search was given some as objects.
         reporter: where progress goes; by default as the command shows it.
@@ -68,12 +69,13 @@ def finetune(
     Raises:
         GapruneError: anything that the caller can mend, in one line.
     """
-    check_kinds(model, data, by_name=False)
+    network, named = named_or_given(model)
+    check_kinds(network, data, by_name=False)
     check({"run": (run, PATH), "reporter": (reporter, REPORTER.or_none())})
-    typed = from_keywords(FinetuneOptions, options, ("run",))
+    typed = from_keywords(FinetuneOptions, options, ("run", "model")) | named
     made = FinetuneOptions.of(run=Path(run), **typed, given=frozenset(typed)).settled()
     made.check()
-    return _shown(made, Own(model, data, objectives), make_reporter() if reporter is None else reporter)
+    return _shown(made, Own(network, data, objectives), make_reporter() if reporter is None else reporter)
 
 
 def command(options: FinetuneOptions) -> None:
@@ -117,7 +119,7 @@ def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: R
         raise OptionError(SHARED_NEEDS)
     own.check_options(options.given)
     own.check_resume(run.manifest, run.path, "gaprune.finetune({path}, ...) and {objects} by name")
-    job = reopened(run, own, _anew(options), reporter)
+    job = reopened(run, own, _anew(options), reporter, options.code)
     lesson = distillation(job, temperature=options.training.temperature, weight=options.training.distill)
     tuner = Tuner(job, run, _recipe(options, job), lesson, _method(options), reporter)
     if options.members.shared:
@@ -129,7 +131,7 @@ def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: R
     draw(job, run, logged(run), rows, picked)
     _note(job, run, options)
     report_of(run.path, reporter)
-    return SearchResult.of_run(run, rows, picked, own.model, bool(run.manifest.get("satisfied", True)))
+    return SearchResult.of_run(run, rows, picked, job.form, bool(run.manifest.get("satisfied", True)))
 
 
 def _alone(tuner: Tuner, rows: Sequence[FrontRow]) -> None:
@@ -146,7 +148,8 @@ def _alone(tuner: Tuner, rows: Sequence[FrontRow]) -> None:
 
 def _note(job: Job, run: RunDirectory, options: FinetuneOptions) -> None:
     """Write in the manifest how members were trained, unless it stands there."""
-    recorded = {name: value for name, value in options_record(options).items() if name not in names_of(ScreenOptions)}
+    unrecorded = (*names_of(ScreenOptions), *names_of(TrustOptions))
+    recorded = {name: value for name, value in options_record(options).items() if name not in unrecorded}
     made_with = {"options": recorded, "device": str(job.device)}
     earlier = run.manifest.get("finetune", [])
     if any(all(one.get(name) == value for name, value in made_with.items()) for one in earlier):

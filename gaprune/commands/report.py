@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from gaprune.errors import OptionError
+from gaprune.errors import OptionError, RunError
 from gaprune.options import ReportOptions
 from gaprune.progress import make_reporter
 from gaprune.views import REPORT, LivePage, make_server, write_report
@@ -23,8 +23,10 @@ def report(options: ReportOptions) -> None:
         return
     alone = len(options.runs) == 1
     output = options.page.output or (options.runs[0] / REPORT if alone else Path(REPORT))
-    write_report(options.runs, output)
+    damage = write_report(options.runs, output)
     make_reporter().say(f"report: {output}")
+    if damage:
+        raise RunError(f"the report shows what is whole: {damage[0]}")
 
 
 def _serve(options: ReportOptions) -> None:

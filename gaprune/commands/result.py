@@ -13,7 +13,7 @@ from torch import nn
 
 from gaprune.errors import OptionError, first_line
 from gaprune.front import CSV, PICTURE
-from gaprune.options import LATENCY
+from gaprune.options import LATENCY, imports
 from gaprune.progress import Reporter, duration, show
 from gaprune.runs import (
     MEGABYTE,
@@ -51,7 +51,7 @@ class SearchResult:
         path: the run directory.
         rows: the front, fewest FLOPs first: accuracies, FLOPs, parameters, place on disk.
         picked: the row that ``pick`` marks; ``None`` when no row satisfies it.
-        model: the network that was given as an object, if it was.
+        model: the network that was given as an object, or the ``package.module:factory`` that was named, if either was.
         satisfied: whether the rows keep to the constraints; if not, they are what comes nearest.
         original: what the network reaches and costs that was searched; ``None`` where that is not known.
         seconds: wall time of the search over all sessions; ``None`` where it is not known.
@@ -62,7 +62,7 @@ class SearchResult:
     path: Path
     rows: list[FrontRow]
     picked: FrontRow | None
-    model: nn.Module | None = None
+    model: nn.Module | str | None = None
     satisfied: bool = True
     original: Original | None = None
     seconds: float | None = None
@@ -71,14 +71,15 @@ class SearchResult:
 
     @classmethod
     def of_run(
-        cls, run: RunDirectory, rows: list[FrontRow], picked: FrontRow | None, model: nn.Module | None, satisfied: bool
+        cls, run: RunDirectory, rows: list[FrontRow], picked: FrontRow | None, form: nn.Module | str, satisfied: bool
     ) -> SearchResult:
-        """With what the manifest of a run says."""
+        """With what the manifest of a run says, and what its members are loaded onto."""
         manifest = run.manifest
         original, seconds, candidates = (manifest.get(name) for name in ("original", SECONDS, "evaluations"))
         known = None if original is None else Original(**original)
         how = manifest.get(LATENCY)
         timed = None if how is None else Timed(in_words(how), float(how[SECONDS_OF_ORIGINAL]))
+        model = form if not isinstance(form, str) or imports(form) else None
         return cls(run.path, rows, picked, model, satisfied, known, seconds, candidates, timed)
 
     def load(self, row: FrontRow | int | str | None = None) -> nn.Module:
@@ -174,7 +175,8 @@ def described(result: SearchResult, row: FrontRow) -> str:
         parts.append(f"{change} with {share_left(row.flops_share)}% of the FLOPs")
     if row.latency is not None and row.latency_share is not None:
         parts.append(f"takes {1e3 * row.latency:.3g} ms, {share_left(row.latency_share)}% of the time")
-    model = ", model=model" if result.model is not None else ""
+    named = repr(result.model) if isinstance(result.model, str) else "model"
+    model = f", model={named}" if result.model is not None else ""
     return ", ".join([*parts, f'gaprune.load("{result.path / row.path}"{model})'])
 
 

@@ -29,6 +29,7 @@ from gaprune.options import (
     SearchKeywords,
     SearchOptions,
     from_keywords,
+    named_again,
     record,
     resumed_options,
     settled,
@@ -107,7 +108,7 @@ def _shown(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult
     level = options.screen.log_level if "log_level" in options.given else None
     with heard(reporter, quiet=options.screen.quiet, log_level=level) as told, boards(options) as writers:
         result = _run(options, replace(own, callbacks=(*own.callbacks, *writers)), told)
-        with _stoppable(result.path, own):
+        with _stoppable(result.path, own, options):
             show_result(result, told, every=options.screen.all)
     return result
 
@@ -154,7 +155,7 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
             with open_backend(checked.placement, reporter) as make_backend:
                 job = prepare(checked, reporter, run.path, Before.of(run.manifest))
                 check_identity(job, run)
-                with _stoppable(run.path, own):
+                with _stoppable(run.path, own, options):
                     return _finish_run(job, run, make_backend, reporter)
     options = settled(options)
     checked = check_names(options, own)
@@ -164,19 +165,19 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
         job = prepare(checked, reporter)
         make_backend = started(make_backend, job)
         path = options.run.output or default_run_path(RUNS, job.model_name, job.data.name)
-        with RunDirectory.create(path, job.manifest()) as run, _stoppable(path, own):
+        with RunDirectory.create(path, job.manifest()) as run, _stoppable(path, own, options):
             return _finish_run(job, run, make_backend, reporter)
 
 
 @contextmanager
-def _stoppable(path: Path, own: Own) -> Iterator[None]:
+def _stoppable(path: Path, own: Own, options: SearchOptions) -> Iterator[None]:
     """Let Ctrl-C or a lost cluster say how to resume the run at ``path``; a full disk is one line."""
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped; nothing is lost, go on with: {_resume_command(path, own)}") from None
+        raise Interrupted(f"stopped; nothing is lost, go on with: {_resume_command(path, own, options)}") from None
     except BackendError as error:
-        advice = f"nothing is lost, go on with: {_resume_command(path, own)}"
+        advice = f"nothing is lost, go on with: {_resume_command(path, own, options)}"
         raise BackendError(f"{error}; {advice}") from error
     except BrokenPipeError:
         raise
@@ -201,7 +202,7 @@ def _finish_run(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter
         satisfied=satisfied,
     )
     report_of(run.path, reporter)
-    return SearchResult.of_run(run, rows, picked, job.own.model, satisfied)
+    return SearchResult.of_run(run, rows, picked, job.form, satisfied)
 
 
 def _run_searches(
@@ -222,12 +223,12 @@ def _run_searches(
     return found.evaluated, rows
 
 
-def _resume_command(path: Path, own: Own) -> str:
-    """What to type to go on with a run."""
+def _resume_command(path: Path, own: Own, options: SearchOptions) -> str:
+    """What to type to go on with a run; what a module gave is named again, for a directory is not trusted with that."""
     if any(own.record().values()):
         objectives = ", objectives=objectives" if own.record()["objectives"] else ""
         return f'gaprune.search(model, data{objectives}, resume="{path}")'
-    return f"{PROG} --resume {shlex.quote(str(path))}"
+    return " ".join([f"{PROG} --resume {shlex.quote(str(path))}", *named_again(record(options))])
 
 
 def _satisfied(job: Job, rows: list[FrontRow], reporter: Reporter) -> bool:

@@ -105,6 +105,11 @@ class ImageTask(Task):
         """The original."""
         return Work.of(self.original.model, self, self.base())
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """See ``Task``."""
+        return (self.model_name,)
+
     def base(self, **more: Any) -> dict[str, Any]:
         """What ``build_network`` makes the untrained original from."""
         return {

@@ -52,6 +52,11 @@ class Task(Protocol):
     varying: Mapping[str, Mapping[int, str]]
     own: nn.Module | None
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Networks that the user has named, whose modules may be imported."""
+        ...
+
     def inputs(self, count: int) -> Inputs:
         """Real inputs of ``count`` samples on the CPU: for timing, tracing and export."""
         ...

@@ -13,7 +13,7 @@ from gaprune.compress.method import CONVOLUTIONS, Method, Outline, Session, Work
 from gaprune.compress.prune import train_on
 from gaprune.compress.words import OURS, RAW, flag, method_text
 from gaprune.errors import MethodError, OptionError, RunError
-from gaprune.runs import FrontRow, is_member, members, pick, read_csv, read_manifest
+from gaprune.runs import FrontRow, is_member, members, pick, read_front, read_manifest
 from gaprune.saved import load
 from gaprune.training import digest_json
 
@@ -65,18 +65,19 @@ class Front:
 
     Args:
         run: its directory.
-        model: the network, where the search was given it as an object.
+        model: the network, where the search was given it as an object, or the name that it is built by; a module that
+            the run alone names is not imported.
 
     Raises:
         RunError: it is none, or not finished.
     """
 
-    def __init__(self, run: Path, model: nn.Module | None = None) -> None:
+    def __init__(self, run: Path, model: nn.Module | str | None = None) -> None:
         self.run, self._model = run, model
         self.manifest = read_manifest(run)
         if not (run / FRONT).exists():
             raise RunError(f"{run} has no front yet: finish it with python -m gaprune.search --resume {run}")
-        self.rows = [row for row in read_csv(run / FRONT) if row.path]
+        self.rows = [row for row in read_front(run) if row.path]
         if not self.rows:
             raise RunError(f"the front of {run} has no saved member")
         asked = self.manifest.get("options", {})

@@ -12,7 +12,9 @@ from gaprune.options import (
     AUTO,
     TEXT_MODEL,
     UNRECORDED,
+    check_run_trusted,
     differences,
+    named_again,
     options_from_record,
     options_record,
     typed_command,
@@ -49,6 +51,7 @@ def resumed_options(
     record = directory.manifest.get("options")
     if not isinstance(record, dict) or directory.manifest.get("kind") != KIND:
         raise RunError(f"{directory.path} is no comparison: go on with a search by python -m gaprune.search --resume")
+    check_run_trusted(record, directory.path, typed.given, trust=getattr(typed, "trust", False))
     record = _settled(record, directory.manifest)
     given = [name for name in typed.given if name not in UNRECORDED and (name, getattr(typed, name)) != ("data", AUTO)]
     now = {name: value for name, value in options_record(options).items() if name in given and name not in may_change}
@@ -86,7 +89,9 @@ def again_command(options: Any, path: Path | None) -> str:
     if options.table.resume is not None:
         return typed_command(PROG, options.but(given=options.given | {"resume"}))
     known = path is not None and path.exists()
-    return f"{PROG} --resume {shlex.quote(str(path))}" if known else typed_command(PROG, options)
+    if not known:
+        return typed_command(PROG, options)
+    return " ".join([f"{PROG} --resume {shlex.quote(str(path))}", *named_again({"model": options.network.model})])
 
 
 def check_identity(directory: RunDirectory, identity: dict[str, Any], later: Collection[str] = ()) -> None:

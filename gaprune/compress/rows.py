@@ -25,8 +25,9 @@ from gaprune.compress.storage import is_saved, load_work, save_work, shipped_byt
 from gaprune.compress.timing import BATCHES
 from gaprune.compress.words import OURS
 from gaprune.errors import CheckpointError, RunError, first_line
+from gaprune.options import students_of
 from gaprune.progress import Reporter
-from gaprune.runs import MEGABYTE, read_json_object, write_json
+from gaprune.runs import MEGABYTE, inside, json_bytes, json_object, read_file, remove_file, write_file
 
 WORKS, ROWS, TRAINING = "works", "rows", "training"
 
@@ -122,15 +123,15 @@ class Comparison:
             RunError: the run directory cannot be written.
         """
         file = self._folder / ROWS / f"{slug(chain.text)}.json"
-        kept = _read(file)
+        kept = _read(self._folder, file.name)
         if kept is not None and is_saved(self._folder / kept.path):
             return kept
         work, place = self._made(chain)
         row = self._measured(chain, work, place)
         try:
-            (self._folder / TIMES).unlink(missing_ok=True)
+            remove_file(self._folder, TIMES)
             file.parent.mkdir(exist_ok=True)
-            write_json(file, dataclasses.asdict(row))
+            write_file(self._folder, f"{ROWS}/{file.name}", json_bytes(dataclasses.asdict(row)))
         except OSError as error:
             raise RunError(f"cannot write {file}: {error.strerror or error}") from error
         return row
@@ -171,15 +172,15 @@ class Comparison:
         beginnings = [Chain(chain.methods[:count]) for count in range(len(chain.methods) + 1)]
         places = [self._place(beginning, chain.share) for beginning in beginnings]
         for count in reversed(range(len(places))):
-            work = self._loaded(places[count])
+            work = self._loaded(places[count], chain)
             if work is not None:
                 break
         else:
-            count, work = 0, self._kept(self._original, places[0])
+            count, work = 0, self._kept(self._original, places[0], chain)
         for method, place in zip(chain.methods[count:], places[count + 1 :], strict=True):
             self._reporter.say(f"{chain.text}: {method.text}")
             session = Session(chain.share, place / TRAINING, self._reporter)
-            work = self._kept(method.apply(work, session), place)
+            work = self._kept(method.apply(work, session), place, chain)
             shutil.rmtree(place / TRAINING, ignore_errors=True)
         return work, places[-1]
 
@@ -188,15 +189,15 @@ class Comparison:
         trains = any(method.trains for method in beginning.methods)
         return self._folder / WORKS / slug(beginning.text + (f"@{share:.3g}" if trains and share < 1 else ""))
 
-    def _kept(self, work: Work, place: Path) -> Work:
+    def _kept(self, work: Work, place: Path, chain: Chain) -> Work:
         save_work(place, work)
-        return load_work(place, self._original.task)
+        return load_work(place, self._original.task, students_of(chain.text))
 
-    def _loaded(self, place: Path) -> Work | None:
+    def _loaded(self, place: Path, chain: Chain) -> Work | None:
         if not is_saved(place):
             return None
         try:
-            return load_work(place, self._original.task)
+            return load_work(place, self._original.task, students_of(chain.text))
         except CheckpointError as error:
             self._reporter.say(f"{error}; it is made again")
             return None
@@ -214,7 +215,7 @@ def saved_rows(folder: Path) -> dict[str, Row]:
     Args:
         folder: of the comparison.
     """
-    found = (_read(file) for file in sorted((folder / ROWS).glob("*.json")))
+    found = (_read(folder, file.name) for file in sorted((folder / ROWS).glob("*.json")))
     return {row.chain: row for row in found if row is not None and is_saved(folder / row.path)}
 
 
@@ -235,7 +236,9 @@ def _cpu(work: Work) -> Any:
     return torch.device("cpu")
 
 
-def _read(file: Path) -> Row | None:
+def _read(folder: Path, name: str) -> Row | None:
+    """A row as it was written; ``None`` where there is none, or one of an earlier version is damaged."""
     with suppress(OSError, ValueError, TypeError):
-        return Row(**read_json_object(file))
+        row = Row(**json_object(read_file(folder, f"{ROWS}/{name}")))
+        return dataclasses.replace(row, path=inside(row.path))
     return None

@@ -12,7 +12,7 @@ from gaprune.compress.method import Work
 from gaprune.compress.timing import seconds_of, timed_devices
 from gaprune.errors import CheckpointError, MethodError, TrainingError, first_line
 from gaprune.progress import Reporter
-from gaprune.runs import read_json_object, write_json
+from gaprune.runs import json_bytes, read_json_object, write_file
 
 OF_A_ROW = (MethodError, TrainingError, CheckpointError, RuntimeError, MemoryError)
 """What costs one row only; torch tells of memory that is used up, and of what kernels refuse, by ``RuntimeError``."""
@@ -50,7 +50,7 @@ class Sitting:
         Raises:
             OSError: it cannot be written.
         """
-        write_json(folder / TIMES, {"rounds": self.rounds})
+        write_file(folder, TIMES, json_bytes({"rounds": self.rounds}))
 
     @classmethod
     def load(cls, folder: Path) -> Sitting:

@@ -12,7 +12,7 @@ from typing import Any
 from gaprune.compress.chain import ORIGINAL
 from gaprune.compress.rows import Row, unmatched
 from gaprune.compress.sitting import TURNS
-from gaprune.runs import atomic_write, plain_number, tables, write_json
+from gaprune.runs import atomic_write, json_bytes, plain_number, tables, write_file
 
 DASH = "-"
 MARKDOWN, CSV, JSON = "table.md", "table.csv", "table.json"
@@ -81,9 +81,9 @@ def write_tables(
     notes = [*verdict(rows), *(f"`{chain}` has no row: {reason}" for chain, reason in failures.items())]
     text = markdown(rows, notes=notes, threads=threads, sizes=sizes, processor=processor)
     atomic_write(folder / MARKDOWN, text.encode())
-    atomic_write(folder / CSV, _csv(rows).encode())
+    write_file(folder, CSV, _csv(rows).encode())
     record = {"rows": [dataclasses.asdict(row) for row in rows], "failures": dict(failures), **about}
-    write_json(folder / JSON, record)
+    write_file(folder, JSON, json_bytes(record))
     return text
 
 

@@ -1,6 +1,6 @@
 """The members of a front on disk: built, measured, saved, opened again, drawn."""
 
-from gaprune.front.finetuned import current_row, handed_out, in_words, note_training, trainings
+from gaprune.front.finetuned import current_row, hand_over, handed_out, in_words, note_training, trainings
 from gaprune.front.ladder import save_ladder
 from gaprune.front.members import (
     CSV,
@@ -27,6 +27,7 @@ __all__ = [
     "distinct",
     "draw",
     "finished_front",
+    "hand_over",
     "handed_out",
     "in_words",
     "logged",

@@ -7,14 +7,25 @@ is better on the search images; ``metrics.json`` lists every training with its s
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gaprune.errors import RunError
-from gaprune.runs import FINETUNED, PARTS, FrontRow, put_back, write_json
+from gaprune.runs import (
+    CHECKSUMS,
+    FINETUNED,
+    PARTS,
+    FrontRow,
+    check_file,
+    file_digest,
+    json_bytes,
+    put_back,
+    replacing,
+    write_file,
+)
 from gaprune.saved import METRICS, read_metrics
 
 
@@ -31,7 +42,7 @@ def trainings(home: Path) -> list[dict[str, Any]]:
 def note_training(home: Path, record: dict[str, Any]) -> None:
     """Add a training to a member's metrics; one that is kept takes the place of an earlier one."""
     earlier = [{**one, "kept": one["kept"] and not record["kept"]} for one in trainings(home)]
-    write_json(home / METRICS, {**read_metrics(home), FINETUNED: [*earlier, record]})
+    write_file(home, METRICS, json_bytes({**read_metrics(home), FINETUNED: [*earlier, record]}))
 
 
 def handed_out(home: Path) -> dict[str, Any]:
@@ -41,6 +52,8 @@ def handed_out(home: Path) -> dict[str, Any]:
         RunError: the folder's metrics are missing or damaged.
     """
     place = home / FINETUNED
+    with suppress(FileNotFoundError):
+        check_file(home, f"{FINETUNED}/{CHECKSUMS}")
     found: dict[str, Any] = read_metrics(place, "training")["training"] if place.is_dir() else {}
     return found
 
@@ -98,9 +111,21 @@ def carry_over(old: Path, new: Path, rows: Sequence[FrontRow]) -> None:
         target = new / Path(row.home).name
         if _origin(target) in homes:
             source = homes[_origin(target)]
-            write_json(target / METRICS, {**read_metrics(target), FINETUNED: trainings(source)})
+            write_file(target, METRICS, json_bytes({**read_metrics(target), FINETUNED: trainings(source)}))
             if (source / FINETUNED).is_dir():
-                shutil.copytree(source / FINETUNED, target / FINETUNED)
+                hand_over(target, source / FINETUNED, shutil.copytree)
+
+
+def hand_over(home: Path, new: Path, take: Callable[[Path, Path], object]) -> None:
+    """Let a folder become a member's ``finetuned/``.
+
+    Args:
+        home: the member's folder.
+        new: the folder.
+        take: what copies or moves the one to the other place.
+    """
+    seal = {f"{FINETUNED}/{CHECKSUMS}": file_digest(new / CHECKSUMS)}
+    replacing(home, seal, lambda: take(new, home / FINETUNED))
 
 
 def _origin(home: Path) -> tuple[str, ...]:

@@ -23,23 +23,30 @@ from gaprune.front.build import Builder, Built
 from gaprune.front.finetuned import carry_over, current_row, handed_out, in_words
 from gaprune.front.reported import reported
 from gaprune.genome import Genome
+from gaprune.options import imports
 from gaprune.progress import Reporter
 from gaprune.prune import Masks, count_flops
 from gaprune.runs import (
+    CHECKSUMS,
     MEGABYTE,
     SHORT,
     FrontRow,
     RunDirectory,
     atomic_write,
+    file_digest,
     member_name,
     put_back,
     read_csv,
+    read_front,
+    remove_file,
+    replacing,
+    seal_folder,
     sync_folder,
     take_place,
     write_csv,
     write_indices,
 )
-from gaprune.saved import Config, save_compact, save_genome
+from gaprune.saved import CONFIG, Config, save_compact, save_genome
 from gaprune.session import Found, Job, Pieces, Workload
 
 FRONT = "front"
@@ -92,7 +99,7 @@ def saved_front(run: RunDirectory, marks: Mapping[str, Any]) -> list[FrontRow] |
     """
     table, manifest = run.path / CSV, {**OF_OLD, **run.manifest}
     same = all(manifest.get(name) == value for name, value in marks.items())
-    return read_csv(table) if same and table.exists() else None
+    return read_front(run.path) if same and table.exists() else None
 
 
 @contextmanager
@@ -120,13 +127,16 @@ def replace_front(job: Job, run: RunDirectory, rows: list[FrontRow], marks: Mapp
     """
     try:
         carry_over(run.path / FRONT, run.path / PARTIAL, rows)
+        indices = (file.name for file in (run.path / PARTIAL).iterdir() if file.is_file())
+        seal_folder(run.path / PARTIAL, [*indices, *(f"{Path(row.home).name}/{CONFIG}" for row in rows)])
         sync_folder(run.path / PARTIAL)
         run.update_manifest(**dict.fromkeys(marks))
     except BaseException:
         drop_partial(run)
         raise
-    (run.path / CSV).unlink(missing_ok=True)
-    take_place(run.path / PARTIAL, run.path / FRONT)
+    remove_file(run.path, CSV)
+    seal = {f"{FRONT}/{CHECKSUMS}": file_digest(run.path / PARTIAL / CHECKSUMS)}
+    replacing(run.path, seal, lambda: take_place(run.path / PARTIAL, run.path / FRONT))
     rows = [current_row(run.path, row) for row in rows]
     for row in rows:
         if row.trained_epochs:  # its number may be another by now
@@ -330,7 +340,9 @@ def _metrics(row: FrontRow, built: Built, flops_counted: int) -> dict[str, Any]:
 
 def member_readme(job: Job, row: FrontRow, made: str) -> str:
     """What stands beside a member; ``made`` says how it came about."""
-    own = ", model=your_original_network" if member_config(job).model is None else ""
+    named = job.options.network.model
+    own = f", model={named!r}" if imports(named) else ""
+    own = ", model=your_original_network" if member_config(job).model is None else own
     groups = job.space.graph.groups
     widths = "\n".join(f"| {g.name} | {g.size} | {w} |" for g, w in zip(groups, row.widths, strict=True))
     return f"""# {job.model_name} on {job.data.name}, member {row.index} of the front: {row.name}

@@ -8,9 +8,9 @@ from typing import Any
 
 from gaprune.errors import RunError
 from gaprune.front.members import CSV, remember_times
-from gaprune.options import PLACES, SearchOptions, differences, resumed_options
+from gaprune.options import PLACES, SearchOptions, TrustOptions, differences, resumed_options
 from gaprune.progress import Reporter
-from gaprune.runs import PARTS, FrontRow, RunDirectory, read_csv
+from gaprune.runs import PARTS, FrontRow, RunDirectory, read_front
 from gaprune.session import Before, Job, Own, check_names, logged_outcomes, prepare
 
 SEARCH = "python -m gaprune.search"
@@ -39,10 +39,12 @@ def finished_front(run: RunDirectory) -> list[FrontRow]:
     if not (run.path / CSV).exists() or all(manifest.get(name) is None for name in DONE):
         command = f"{SEARCH} --resume {shlex.quote(str(run.path))}"
         raise RunError(f"{run.path} has no front yet: its search is not finished, go on with: {command}")
-    return read_csv(run.path / CSV)
+    return read_front(run.path)
 
 
-def reopened(run: RunDirectory, own: Own, anew: Mapping[str, Any], reporter: Reporter) -> Job:
+def reopened(
+    run: RunDirectory, own: Own, anew: Mapping[str, Any], reporter: Reporter, code: TrustOptions | None = None
+) -> Job:
     """The job of a finished search, for work on its members: nothing is evaluated, so no statistics are collected.
 
     Args:
@@ -50,6 +52,7 @@ def reopened(run: RunDirectory, own: Own, anew: Mapping[str, Any], reporter: Rep
         own: objects that the search was given.
         anew: options of the search that are given anew: where data and weights lie, the device, threads.
         reporter: told what is used.
+        code: the network's name once more, or that the run is trusted, where modules must be imported.
 
     Raises:
         RunError: the original's weights or the images are not those of the search.
@@ -64,7 +67,10 @@ def reopened(run: RunDirectory, own: Own, anew: Mapping[str, Any], reporter: Rep
         "precision": "float32",
         "polish": False,
     }
-    options = resumed_options(SearchOptions.of(resume=run.path), run.manifest)
+    code = TrustOptions() if code is None else code
+    again = {} if code.model is None else {"model": code.model}
+    asked = SearchOptions.of(resume=run.path, trust=code.trust, **again, given=frozenset(again))
+    options = resumed_options(asked, run.manifest)
     there = {"search_from": run.manifest["data"]["splits"]["search_from"]}  # where a checkpoint given anew has no say
     options = options.but(**{**local, **light, **there, **anew, "given": frozenset()})
     job = prepare(check_names(options, own), reporter, before=Before.of(run.manifest))

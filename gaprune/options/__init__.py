@@ -52,6 +52,7 @@ from gaprune.options.groups import (
     RoundOptions,
     RunOptions,
     ScreenOptions,
+    TrustOptions,
 )
 from gaprune.options.keywords import from_keywords
 from gaprune.options.limits import (
@@ -69,6 +70,7 @@ from gaprune.options.resume import AUTO, PLACES, UNRECORDED, record, resumed_opt
 from gaprune.options.search import LATENCY, ROUNDS, SearchOptions, settled, wants_latency
 from gaprune.options.search_keywords import SearchKeywords
 from gaprune.options.train import TrainOptions
+from gaprune.options.trust import check_run_trusted, check_trusted, imports, named_again, students_of
 
 __all__ = [
     "AUTO",
@@ -124,15 +126,20 @@ __all__ = [
     "TimingOptions",
     "TrainOptions",
     "TrainingOptions",
+    "TrustOptions",
     "check_fields",
     "check_groups",
     "check_latency",
     "check_limits",
+    "check_run_trusted",
+    "check_trusted",
     "differences",
     "fail",
     "from_keywords",
     "group",
+    "imports",
     "latency_limit",
+    "named_again",
     "names",
     "names_of",
     "option",
@@ -145,6 +152,7 @@ __all__ = [
     "run_command",
     "seed_option",
     "settled",
+    "students_of",
     "typed_command",
     "unknown_model",
     "wants_latency",

@@ -10,6 +10,7 @@ from gaprune.options.choices import TEXT_MODEL, Data, Device, SearchFrom, Stem
 from gaprune.options.fields import Options, check_fields, group, option, seed_option
 from gaprune.options.groups import LoudnessOptions, ReadingOptions
 from gaprune.options.models import check_model
+from gaprune.options.trust import TRUST
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class TableOptions:
 
     output: Path | None = option(None, "directory; none is comparisons/<model>-<data>-<date>", metavar="DIR")
     resume: Path | None = option(None, "go on with this comparison; --methods adds rows to it", metavar="DIR")
+    trust: bool = option(False, TRUST)
     cache_dir: Path | None = option(None, "where data and baselines are kept", metavar="DIR")
 
 

@@ -34,6 +34,7 @@ class CompareKeywords(TypedDict, total=False):
     device: Device
     output: Path | str | None
     resume: Path | str | None
+    trust: bool
     cache_dir: Path | str | None
     quiet: bool
     log_level: LogLevel

@@ -9,7 +9,7 @@ from typing import ClassVar
 from gaprune.errors import OptionError
 from gaprune.options.choices import Format, Integers
 from gaprune.options.fields import Options, argument, check_fields, group, option
-from gaprune.options.groups import LoudnessOptions
+from gaprune.options.groups import LoudnessOptions, TrustOptions
 
 SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "state-dict": ".safetensors"}
 """Of the file of each format."""
@@ -67,6 +67,7 @@ class ExportOptions(Options):
     which: WhichOptions = group(WhichOptions, "network")
     file: FileOptions = group(FileOptions, "file")
     places: PlaceOptions = group(PlaceOptions, "check")
+    code: TrustOptions = group(TrustOptions, "code of modules")
     screen: LoudnessOptions = group(LoudnessOptions, "screen")
     given: frozenset[str] = field(default=frozenset(), compare=False)
 

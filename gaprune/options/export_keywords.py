@@ -21,5 +21,6 @@ class ExportKeywords(TypedDict, total=False):
     data_dir: Path | str | None
     cache_dir: Path | str | None
     threads: int | None
+    trust: bool
     quiet: bool
     log_level: LogLevel

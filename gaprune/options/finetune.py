@@ -9,7 +9,7 @@ from typing import ClassVar
 from gaprune.errors import OptionError
 from gaprune.options.choices import Device
 from gaprune.options.fields import Options, argument, check_fields, group, option, seed_option
-from gaprune.options.groups import ScreenOptions
+from gaprune.options.groups import ScreenOptions, TrustOptions
 from gaprune.options.limits import HOTTEST, SHARED_NEEDS
 
 
@@ -82,6 +82,7 @@ class FinetuneOptions(Options):
     training: TrainingOptions = group(TrainingOptions, "training")
     machine: MachineOptions = group(MachineOptions, "device")
     places: PlaceOptions = group(PlaceOptions, "places")
+    code: TrustOptions = group(TrustOptions, "code of modules")
     screen: ScreenOptions = group(ScreenOptions, "screen")
     given: frozenset[str] = field(default=frozenset(), compare=False)
 

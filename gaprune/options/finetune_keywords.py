@@ -26,6 +26,7 @@ class FinetuneKeywords(TypedDict, total=False):
     checkpoint: Path | str | None
     data_dir: Path | str | None
     cache_dir: Path | str | None
+    trust: bool
     quiet: bool
     log_level: LogLevel
     all: bool

@@ -28,6 +28,7 @@ from gaprune.options.choices import (
 )
 from gaprune.options.fields import option, seed_option
 from gaprune.options.limits import HOTTEST
+from gaprune.options.trust import TRUST
 from gaprune.options.units import SHARE, TIME
 
 
@@ -261,9 +262,18 @@ class RunOptions:
     )
     output: Path | None = option(None, "run directory; none is runs/<model>-<data>-<date>", metavar="DIR")
     resume: Path | None = option(None, "go on with this run", metavar="DIR")
+    trust: bool = option(False, TRUST)
     cache_dir: Path | None = option(
         None, "where data and baselines are kept; none is $GAPRUNE_CACHE or the user's cache folder", metavar="DIR"
     )
+
+
+@dataclass(frozen=True)
+class TrustOptions:
+    """What is imported for a run whose network or objectives are of a module."""
+
+    model: str | None = option(None, "the search's network once more, where it is package.module:factory")
+    trust: bool = option(False, TRUST)
 
 
 @dataclass(frozen=True)

@@ -69,3 +69,5 @@ class StatusOptions(Options):
     EXAMPLES: ClassVar[tuple[str, ...]] = ("python -m gaprune.status runs/half",)
 
     run: Path = argument("a run directory, whether or not a search is at it", metavar="RUN")
+    check: bool = option(False, "read every file, networks too, and say what is not as it was written")
+    accept: bool = option(False, "take the files as they are by now, though they are not as they were written")

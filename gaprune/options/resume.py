@@ -11,6 +11,7 @@ from gaprune.options.cli import differences
 from gaprune.options.fields import Options, names_of, options_from_record, options_record
 from gaprune.options.groups import ClusterOptions, RecordOptions, ScreenOptions
 from gaprune.options.search import ROUNDS, SearchOptions
+from gaprune.options.trust import check_run_trusted
 
 PLACES = names_of(ClusterOptions)
 """Options that say where candidates are evaluated, on which results do not depend."""
@@ -40,7 +41,7 @@ OF_OLD = {
 }
 """What options were that a run's manifest does not name, because it was begun before they were there."""
 
-UNRECORDED = ("resume", *names_of(RecordOptions), *names_of(ScreenOptions))
+UNRECORDED = ("resume", "trust", *names_of(RecordOptions), *names_of(ScreenOptions))
 """Options of which a run knows nothing."""
 
 AUTO = "auto"
@@ -65,6 +66,7 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     saved, settled, typed = manifest.get("options"), manifest.get("identity"), options_record(given)
     if not isinstance(saved, dict) or not isinstance(settled, dict) or not set(SETTLED) <= set(settled):
         raise RunError(f"the manifest of {given.run.resume} has no options: it is no run of this version")
+    check_run_trusted(saved, given.run.resume, given.given, trust=given.run.trust)
     saved = with_known_data({**OF_OLD, **saved, **{name: settled[name] for name in SETTLED}}, manifest)
     changed = {name: typed[name] for name in typed if name in given.given and name not in UNRECORDED}
     may_change = _may_change(saved)

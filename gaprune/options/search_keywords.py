@@ -96,6 +96,7 @@ class SearchKeywords(TypedDict, total=False):
     tested: Tested
     output: Path | str | None
     resume: Path | str | None
+    trust: bool
     cache_dir: Path | str | None
     log: Log
     quiet: bool

@@ -20,6 +20,7 @@ from gaprune.front import (
     CSV,
     current_row,
     finished_front,
+    hand_over,
     handed_out,
     in_words,
     member_config,
@@ -91,7 +92,7 @@ def open_member(job: Job, run: RunDirectory, row: FrontRow) -> Member:
     genome = load_genome(home, job.space.layout)
     if genome.key != row.key:
         raise RunError(f"{home} holds the genome {genome.key}, the front's table says {row.key}")
-    network = load(home, model=job.own.model).to(job.device)
+    network = load(home, model=job.form).to(job.device)
     return Member(row, genome, network, present_kernels(job.space.graph, job.space.masks(genome, order=False)))
 
 
@@ -265,7 +266,7 @@ def _hand_out(tuner: Tuner, member: Member, record: dict[str, Any]) -> None:
     save_genome(home / PARTIAL, member.genome, job.space.layout)
     readme = member_readme(job, trained, f"by a search, then {metrics['made']}")
     atomic_write(home / PARTIAL / "README.md", readme.encode())
-    take_place(home / PARTIAL, home / FINETUNED)
+    hand_over(home, home / PARTIAL, take_place)
 
 
 def _flops(row: FrontRow) -> int:

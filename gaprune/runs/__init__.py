@@ -21,7 +21,8 @@ from gaprune.runs.display import (
     points_lost,
     share_left,
 )
-from gaprune.runs.files import atomic_write, put_back, read_json_object, sync_folder, take_place, write_json
+from gaprune.runs.facts import as_number, fact, numbers
+from gaprune.runs.files import atomic_write, json_bytes, put_back, sync_folder, take_place, write_json
 from gaprune.runs.frames import frame, row_values
 from gaprune.runs.front import (
     FINETUNED,
@@ -33,19 +34,38 @@ from gaprune.runs.front import (
     member_folder,
     member_name,
     read_csv,
+    read_front,
     write_csv,
     write_indices,
 )
+from gaprune.runs.inside import check_links, inside
 from gaprune.runs.ladder import LADDER_NAME, LadderTable, read_ladder, write_ladder
 from gaprune.runs.lock import HOLDER_NAME, DirectoryLock
-from gaprune.runs.log import EvaluationLog
+from gaprune.runs.log import NO_LINE, EvaluationLog, line_sum, unsigned
 from gaprune.runs.manifest import environment, processor
 from gaprune.runs.picking import check_choice, check_one, check_rule, choose, choose_one, is_member, members, pick
+from gaprune.runs.reading import json_object, read_json_object
+from gaprune.runs.sealing import (
+    CHECKSUMS,
+    altered,
+    check_file,
+    check_folder,
+    digest,
+    file_digest,
+    read_file,
+    read_seal,
+    remove_file,
+    replacing,
+    seal_folder,
+    write_file,
+)
 from gaprune.runs.states import State, latest_state, save_state
 from gaprune.runs.tables import MEGABYTE, cell, csv_table, markdown
 from gaprune.runs.timed import RUNTIMES, in_words
+from gaprune.runs.whole import accept, differing
 
 __all__ = [
+    "CHECKSUMS",
     "FINETUNED",
     "FLOPS_NOTE",
     "HOLDER_NAME",
@@ -53,6 +73,7 @@ __all__ = [
     "LOG_NAME",
     "MANIFEST_NAME",
     "MEGABYTE",
+    "NO_LINE",
     "PARTS",
     "RUNTIMES",
     "SECONDS",
@@ -67,26 +88,41 @@ __all__ = [
     "RunDirectory",
     "State",
     "Timed",
+    "accept",
+    "altered",
+    "as_number",
     "atomic_write",
     "cell",
     "check_choice",
+    "check_file",
+    "check_folder",
     "check_free",
+    "check_links",
     "check_one",
     "check_rule",
     "choose",
     "choose_one",
     "csv_table",
     "default_run_path",
+    "differing",
+    "digest",
     "environment",
+    "fact",
+    "file_digest",
     "frame",
     "front_table",
     "in_words",
+    "inside",
     "is_member",
+    "json_bytes",
+    "json_object",
     "latest_state",
+    "line_sum",
     "markdown",
     "member_folder",
     "member_name",
     "members",
+    "numbers",
     "over_budgets",
     "pick",
     "plain_number",
@@ -96,15 +132,23 @@ __all__ = [
     "processor",
     "put_back",
     "read_csv",
+    "read_file",
+    "read_front",
     "read_json_object",
     "read_ladder",
     "read_manifest",
+    "read_seal",
+    "remove_file",
+    "replacing",
     "row_values",
     "save_state",
+    "seal_folder",
     "share_left",
     "sync_folder",
     "take_place",
+    "unsigned",
     "write_csv",
+    "write_file",
     "write_indices",
     "write_json",
     "write_ladder",

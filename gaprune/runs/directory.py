@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import math
 import re
@@ -17,10 +18,24 @@ from typing import Any
 from numpy.typing import NDArray
 
 from gaprune.errors import RunError
+from gaprune.options import differences
 from gaprune.runs import states
-from gaprune.runs.files import read_json_object, remove_temporary_files, write_json
+from gaprune.runs.files import json_bytes, remove_temporary_files
+from gaprune.runs.inside import check_links
 from gaprune.runs.lock import HOLDER_NAME, LOCK_NAME, DirectoryLock
 from gaprune.runs.log import EvaluationLog
+from gaprune.runs.reading import read_json_object
+from gaprune.runs.sealing import (
+    CHECKSUMS,
+    Seal,
+    altered,
+    check_folder,
+    digest,
+    read_seal,
+    seal_folder,
+    settle,
+    write_file,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +49,14 @@ SECONDS = "wall_seconds"
 STAGES = "stage_seconds"
 """Of the manifest: what the stages of a search have taken, by name."""
 
-_LEFTOVER = re.compile(rf"\.({re.escape(MANIFEST_NAME)}|{re.escape(HOLDER_NAME)})\.\d+\.tmp")
+SEALED = "checksums"
+"""Of the manifest: whether there are checksums, which are missed then if they are gone."""
+MADE_WITH = ("options", "objects", "objectives", "identity")
+"""Of the manifest: what nothing but the run itself changes."""
+ALSO_SEALED = ("front.csv", "ladder.csv")
+"""Files of a run of an earlier version that get a checksum when it is gone on with."""
+
+_LEFTOVER = re.compile(rf"\.({'|'.join(map(re.escape, (MANIFEST_NAME, HOLDER_NAME, CHECKSUMS)))})\.\d+\.tmp")
 """What a process leaves that is killed while it starts a run."""
 
 
@@ -73,19 +95,26 @@ class RunDirectory:
         """Own an existing run, to go on with it.
 
         Raises:
-            RunError: it is not a run directory, its manifest is damaged, or it is in use.
+            RunError: it is not a run directory, its manifest is damaged, a link leads out of it, or it is in use.
         """
         read_manifest(path)
+        check_links(path)
         lock = DirectoryLock(path)
         lock.acquire()
         try:
-            manifest = read_manifest(path)
+            manifest, sealed = _read(path)
             remove_temporary_files(path)
             remove_temporary_files(path / STATE_NAME)
+            settle(path)
+            check_folder(path)
+            run = cls(path, manifest, lock)
+            run.log.load()
+            if not sealed:
+                run._seal()
         except BaseException:
             lock.release()
             raise
-        return cls(path, manifest, lock)
+        return run
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -99,7 +128,7 @@ class RunDirectory:
             RunError: it cannot be written; the old one stays.
         """
         manifest = {**self._manifest, **values}
-        _write_manifest(self.path, manifest)
+        _write_manifest(self.path, manifest, self.log.written)
         self._manifest = copy.deepcopy(manifest)
 
     def note_seconds(self, since: float, **values: Any) -> None:
@@ -156,6 +185,16 @@ class RunDirectory:
             _log.warning(message)
         return None if state is None else (state.number, state.arrays, state.meta)
 
+    def _seal(self) -> None:
+        """Give the directory of an earlier version checksums of what lies there."""
+        if read_seal(self.path) is None:
+            try:
+                names = (MANIFEST_NAME, *ALSO_SEALED)
+                seal_folder(self.path, names, self.log.whole(), made_with=made_with(self._manifest))
+            except OSError as error:
+                raise _cannot_write(self.path, error) from error
+        self.update_manifest()
+
     def close(self) -> None:
         """Give the directory up. Harmless when done twice."""
         try:
@@ -196,9 +235,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         RunError: ``path`` is not a run directory, or its manifest is damaged.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], bool]:
+    """The manifest of a run, and whether the run has checksums."""
     file = path / MANIFEST_NAME
     try:
-        return read_json_object(file)
+        manifest = read_json_object(file, _changed)
     except (FileNotFoundError, NotADirectoryError):
         reason = f"it has no {MANIFEST_NAME}" if path.is_dir() else "there is no such directory"
         raise RunError(f"{path} is not a run directory: {reason}") from None
@@ -206,6 +250,20 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise RunError(f"cannot read {file}: {error.strerror or error}") from error
     except ValueError as error:
         raise RunError(f"{file} is damaged: {error}") from error
+    sealed = manifest.pop(SEALED, False) is not False
+    if sealed and read_seal(path) is None:
+        raise altered(path, CHECKSUMS, "is gone")
+    return manifest, sealed
+
+
+def _changed(seal: Seal, content: bytes) -> str:
+    """Which of the things that a run was made with a manifest says differently, in words."""
+    try:
+        found = json.loads(content.decode())
+        apart = differences(seal.made_with, {name: found.get(name) for name in seal.made_with})
+    except (ValueError, AttributeError, RecursionError):
+        return ""
+    return f" ({'; '.join(apart)})" if apart else ""
 
 
 def default_run_path(root: Path, model: str, data: str) -> Path:
@@ -228,18 +286,40 @@ def _start(path: Path, manifest: dict[str, Any]) -> DirectoryLock:
     try:
         _check_empty(path)
         remove_temporary_files(path)
-        _write_manifest(path, manifest)
+        _begin(path, manifest)
     except BaseException:
         lock.withdraw()
         raise
     return lock
 
 
-def _write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+def _begin(path: Path, manifest: dict[str, Any]) -> None:
+    """Write the first manifest; the checksums come first, so that it never lacks them."""
     try:
-        write_json(path / MANIFEST_NAME, manifest)
+        Seal({MANIFEST_NAME: [None, digest(_content(manifest))]}, made_with=made_with(manifest)).write(path)
     except OSError as error:
         raise _cannot_write(path, error) from error
+    try:
+        _write_manifest(path, manifest)
+    except BaseException:
+        (path / CHECKSUMS).unlink(missing_ok=True)
+        raise
+
+
+def _write_manifest(path: Path, manifest: dict[str, Any], log: tuple[int, str] | None = None) -> None:
+    try:
+        write_file(path, MANIFEST_NAME, _content(manifest), log=log, made_with=made_with(manifest))
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _content(manifest: dict[str, Any]) -> bytes:
+    return json_bytes({**manifest, SEALED: True})
+
+
+def made_with(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What nothing but the run itself changes in its manifest."""
+    return {name: manifest[name] for name in MADE_WITH if name in manifest}
 
 
 def _cannot_write(path: Path, error: OSError) -> RunError:
@@ -254,7 +334,8 @@ def _check_empty(path: Path) -> None:
     if MANIFEST_NAME in names:
         advice = f"continue it with --resume {path}, or choose another directory"
         raise RunError(f"{path} already holds a run: {advice}")
-    foreign = [name for name in names if name not in (LOCK_NAME, HOLDER_NAME) and not _LEFTOVER.fullmatch(name)]
+    ours = (LOCK_NAME, HOLDER_NAME, CHECKSUMS)
+    foreign = [name for name in names if name not in ours and not _LEFTOVER.fullmatch(name)]
     if foreign:
         raise RunError(f"{path} is not empty (it has {foreign[0]}): choose a new or empty directory")
 

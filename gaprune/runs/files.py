@@ -60,19 +60,6 @@ def write_json(path: Path, value: Any) -> None:
     atomic_write(path, json_bytes(value))
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is not UTF-8, not JSON, or not an object.
-    """
-    value = json.loads(path.read_bytes().decode())
-    if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, found {type(value).__name__}")
-    return value
-
-
 def take_place(new: Path, place: Path) -> None:
     """Rename a folder to ``place``; what was there stays, under another name, until that is done."""
     put_back(place)

@@ -5,16 +5,33 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gaprune.errors import RunError
+from gaprune.errors import RunError, first_line
 from gaprune.runs.files import atomic_write
+from gaprune.runs.inside import NAME, inside
+from gaprune.runs.sealing import (
+    ATTEMPTS,
+    CHECKSUMS,
+    PAUSE,
+    altered,
+    check_file,
+    check_folder,
+    read_file,
+    read_seal,
+    write_file,
+)
 
 _log = logging.getLogger(__name__)
 
 FLOPS_NOTE = "FLOPs as fvcore counts them: a multiply-accumulate is one; masked kernels are left out."
+
+CSV, FRONT = "front.csv", "front"
+"""The table of a front, and the folder of its members."""
 
 FINETUNED = "finetuned"
 """Folder in a member's own folder: the same network after fine-tuning."""
@@ -172,13 +189,27 @@ def member_folder(path: Path) -> Path:
 
     Args:
         path: such as ``front/3fa9c2e1``, ``front/08`` or ``front/08/finetuned``.
+
+    Raises:
+        RunError: what an index says is no member's name.
     """
     for part in (path, path.parent):
         if part.name.isdecimal() and part.is_file():
-            name = part.read_text().strip()
+            name = _indexed(part)
             _log.warning("%s is member %s now: a longer search may change that, the member's name stays", part, name)
             return part.with_name(name) / path.relative_to(part)
     return path
+
+
+def _indexed(file: Path) -> str:
+    """The name of a member that an index holds."""
+    try:
+        name = read_file(file.parent, file.name).decode().strip()
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read: {first_line(error)}") from error
+    if not NAME.fullmatch(name):
+        raise RunError(f"{file} is damaged: expected the name of a member, found {name[:40]!r}")
+    return name
 
 
 def write_csv(rows: list[FrontRow], path: Path) -> None:
@@ -199,7 +230,7 @@ def write_csv(rows: list[FrontRow], path: Path) -> None:
         objectives = (repr(float(row.objectives[name])) for name in names)
         others = (*(getattr(row, name) for name in further), *(row.attacked.get(name) for name in attacks))
         writer.writerow([*_fields(row), *objectives, *map(_plain, others)])
-    atomic_write(path, text.getvalue().encode())
+    write_file(path.parent, path.name, text.getvalue().encode())
 
 
 def read_csv(path: Path) -> list[FrontRow]:
@@ -209,7 +240,7 @@ def read_csv(path: Path) -> list[FrontRow]:
         RunError: the file is missing or damaged (the line is named).
     """
     try:
-        text = path.read_bytes().decode()
+        text = read_file(path.parent, path.name).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"cannot read {path}: {error}") from error
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
@@ -222,6 +253,43 @@ def read_csv(path: Path) -> list[FrontRow]:
     except (ValueError, TypeError, csv.Error) as error:
         raise RunError(f"{path} is damaged at line {reader.line_num}: {error}") from error
     return rows
+
+
+def read_front(run: Path) -> list[FrontRow]:
+    """The rows of a run's front, once it is known that its members are all there.
+
+    Raises:
+        RunError: the table is missing or damaged, or a member is gone or another's.
+    """
+    table = run / CSV
+    for _ in range(ATTEMPTS):
+        rows, seal = read_csv(table), read_seal(run)
+        try:
+            _check_members(run, rows)
+        except RunError:
+            if seal == read_seal(run):
+                raise
+            time.sleep(PAUSE)  # somebody is replacing the front
+            continue
+        break
+    return rows
+
+
+def _check_members(run: Path, rows: Sequence[FrontRow]) -> None:
+    """Raise ``RunError`` where what ``front/`` holds is not what was written with the table."""
+    listed = f"{FRONT}/{CHECKSUMS}"
+    seal = read_seal(run)
+    if seal is None or seal.files.get(listed, [None]) == [None]:
+        return  # of an earlier version
+    check_file(run, listed)
+    check_folder(run / FRONT)
+    for row in rows:
+        home = run / row.home
+        if row.path and home.is_dir() and read_seal(home) is None:
+            raise altered(run, f"{row.home}/{CHECKSUMS}", "is gone")
+        if row.path != row.home:
+            with suppress(FileNotFoundError):
+                check_file(home, f"{FINETUNED}/{CHECKSUMS}")
 
 
 def _fields(row: FrontRow) -> list[str]:
@@ -267,7 +335,7 @@ def _row(record: dict[str, str]) -> FrontRow:
         params=int(record["params"]),
         params_share=float(record["params_share"]),
         size_mb=float(record["size_mb"]),
-        path=record["path"],
+        path=inside(record["path"]),
         widths=tuple(int(width) for width in record["widths"].split()),
         trained_epochs=int(record.get(_TRAINED[0], "0")),
         search_accuracy_before=_fraction(record.get(_TRAINED[1], "")),

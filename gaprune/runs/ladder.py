@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gaprune.errors import RunError
-from gaprune.runs.files import atomic_write
+from gaprune.runs.sealing import read_file, write_file
 from gaprune.runs.tables import csv_table
 
 LADDER_NAME = "ladder.csv"
@@ -55,7 +55,7 @@ def write_ladder(path: Path, groups: Sequence[str], rungs: Sequence[tuple[float,
         OSError: it cannot be written; an old one stays.
     """
     rows = [[repr(float(share)), *widths] for share, widths in sorted(rungs, key=lambda rung: rung[0])]
-    atomic_write(path, csv_table([_SHARE, *groups], rows).encode())
+    write_file(path.parent, path.name, csv_table([_SHARE, *groups], rows).encode())
 
 
 def read_ladder(path: Path) -> LadderTable:
@@ -65,7 +65,8 @@ def read_ladder(path: Path) -> LadderTable:
         RunError: the file is missing or damaged.
     """
     try:
-        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline=""), strict=True))
+        text = read_file(path.parent, path.name).decode()
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
         head, body = rows[0], rows[1:]
         shares = tuple(float(row[0]) for row in body)
         widths = tuple(tuple(int(cell) for cell in row[1:]) for row in body)

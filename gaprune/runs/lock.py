@@ -13,7 +13,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gaprune.errors import RunError
-from gaprune.runs.files import read_json_object, write_json
+from gaprune.runs.files import write_json
+from gaprune.runs.reading import json_object
 
 LOCK_NAME = ".lock"
 HOLDER_NAME = ".lock.json"
@@ -75,7 +76,7 @@ def _this_process() -> dict[str, Any]:
 
 def _in_use(directory: Path) -> RunError:
     try:
-        holder = read_json_object(directory / HOLDER_NAME)
+        holder = json_object((directory / HOLDER_NAME).read_bytes())
         who = f"process {holder['pid']} on host {holder['host']} since {holder['since']}"
     except (OSError, ValueError, KeyError):
         who = "another process"

@@ -1,15 +1,25 @@
-"""The log of evaluations: one JSON line each, on disk before the next begins."""
+"""The log of evaluations: one JSON line each, with a checksum, on disk before the next begins."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from gaprune.errors import RunError
 from gaprune.runs.files import sync_folder
+from gaprune.runs.sealing import altered, read_seal
+
+SUM = "sum"
+"""The last entry of a line: its checksum."""
+NO_LINE = "0" * 16
+"""What stands for the checksum of the line before the first."""
+
+_SIGNED = re.compile(rb'(\{(?:.*(?=, "sum))?)(?:, )?"sum": "([0-9a-f]{16})"\}', re.DOTALL)
 
 
 class EvaluationLog:
@@ -24,16 +34,27 @@ class EvaluationLog:
         self.path = path
         self._sync_every = sync_every
         self._unsynced = 0
-        self._size = 0
+        self._size = self._count = 0
+        self._last = NO_LINE
         self._file: FileIO | None = None
 
     def load(self) -> list[dict[str, Any]]:
         """All whole records, oldest first; none when there is no file yet.
 
         Raises:
-            RunError: a line before the last is damaged (its number is named), or the file cannot be read.
+            RunError: a line is not as it was written (its number is named), or the file cannot be read.
         """
         return self._read()[0]
+
+    @property
+    def written(self) -> tuple[int, str] | None:
+        """Lines that are on disk, and the checksum of the last; ``None`` before the first ``append``."""
+        return None if self._file is None or self._unsynced else (self._count, self._last)
+
+    def whole(self) -> tuple[int, str]:
+        """The whole lines of the log as it is, and the checksum of the last. Raises as ``load`` does."""
+        records, _, last = self._read()
+        return len(records), last
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one record.
@@ -42,9 +63,9 @@ class EvaluationLog:
             RunError: the disk is full or the file cannot be written; the records before stay whole.
             ValueError: the record holds NaN or an infinity.
         """
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        body = json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
         try:
-            self._write(line)
+            self._write(body)
         except OSError as error:
             raise self._cannot_write(error) from error
 
@@ -66,8 +87,10 @@ class EvaluationLog:
     def _cannot_write(self, error: OSError) -> RunError:
         return RunError(f"cannot write {self.path}: {error.strerror or error}")
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, body: bytes) -> None:
         file = self._file = self._file or self._open()
+        line, last = signed(self._last, body)
+        line += b"\n"
         try:
             rest = memoryview(line)
             while rest:
@@ -80,42 +103,80 @@ class EvaluationLog:
             file.truncate(self._size)
             raise
         self._size += len(line)
+        self._count, self._last = self._count + 1, last
 
     def _open(self) -> FileIO:
-        _, self._size = self._read()
+        records, self._size, self._last = self._read()
+        self._count = len(records)
         file = FileIO(self.path, "ab")
         file.truncate(self._size)
         sync_folder(self.path.parent)
         return file
 
-    def _read(self) -> tuple[list[dict[str, Any]], int]:
-        """The whole records, and how many bytes they take."""
+    def _read(self) -> tuple[list[dict[str, Any]], int, str]:
+        """The whole records, how many bytes they take, and the checksum of the last."""
+        seal = read_seal(self.path.parent)
+        known, wanted = (0, NO_LINE) if seal is None or seal.log is None else seal.log
         try:
             lines = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
-            return [], 0
+            lines = [b""]
         except OSError as error:
             raise RunError(f"cannot read {self.path}: {error.strerror or error}") from error
         records: list[dict[str, Any]] = []
-        size = 0
+        size, last, signed = 0, NO_LINE, seal is not None and known == 0
         for number, line in enumerate(lines[:-1], start=1):
-            record = _parsed(line)
-            if record is None:
-                if number == len(lines) - 1 and not lines[-1]:
-                    break
-                raise RunError(f"{self.path} is damaged at line {number}: {_excerpt(line)}")
+            body, found = unsigned(line)
+            record = _parsed(body)
+            if record is None or (signed and found is None):
+                if number == len(lines) - 1 and not lines[-1] and number > known:
+                    break  # torn
+                raise self._altered(f"is damaged at line {number}: {_excerpt(line)}")
+            if found not in (None, line_sum(last, body)):
+                raise self._altered(f"is not as it was written at line {number}")
+            last, signed = found or line_sum(last, body), signed or found is not None or number == known
+            if number == known and last != wanted:
+                raise self._altered(f"is not as it was written before line {number + 1}")
             records.append(record)
             size += len(line) + 1
-        return records, size
+        if len(records) < known:
+            raise self._altered(f"ends after line {len(records)}, and {known} were written")
+        return records, size, last
+
+    def _altered(self, what: str) -> RunError:
+        return altered(self.path.parent, self.path.name, what)
+
+
+def line_sum(before: str, body: bytes) -> str:
+    """The checksum of a line: of what it says and of the line before, so that none can be changed, lost or moved.
+
+    Args:
+        before: the checksum of the line before, ``NO_LINE`` for the first.
+        body: the JSON object.
+    """
+    return hashlib.sha256(before.encode() + body).hexdigest()[: len(NO_LINE)]
+
+
+def signed(before: str, body: bytes) -> tuple[bytes, str]:
+    """A line with its checksum as the last entry, and the checksum."""
+    found = line_sum(before, body)
+    comma = b"" if body == b"{}" else b", "
+    return body[:-1] + comma + f'"{SUM}": "{found}"}}'.encode(), found
+
+
+def unsigned(line: bytes) -> tuple[bytes, str | None]:
+    """What a line says, and its checksum; ``None`` where it has none, as those of earlier versions."""
+    match = _SIGNED.fullmatch(line)
+    return (line, None) if match is None else (match[1] + b"}", match[2].decode())
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(line.decode())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
 def _excerpt(line: bytes) -> str:
-    return f"expected a JSON object, found {line[:40].decode(errors='replace')!r}"
+    return f"expected a JSON object with its checksum, found {line[:40].decode(errors='replace')!r}"

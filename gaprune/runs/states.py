@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from gaprune.runs.files import atomic_write, read_json_object, sync_folder, write_json
+from gaprune.runs.files import atomic_write, sync_folder, write_json
+from gaprune.runs.reading import json_object
 
 KEPT = 3
 
@@ -89,9 +90,21 @@ def latest_state(folder: Path) -> tuple[State | None, list[str]]:
     return None, messages
 
 
+def check_state(index: Path) -> None:
+    """Refuse a state that is not as it was written.
+
+    Args:
+        index: its JSON file.
+
+    Raises:
+        OSError, ValueError, SafetensorError: what is wrong with it.
+    """
+    _load(index.parent, int(index.stem))
+
+
 def _load(folder: Path, number: int) -> State:
     tensors, index = _files(folder, number)
-    record = read_json_object(index)
+    record = json_object(index.read_bytes())
     meta, content = record.get("meta"), tensors.read_bytes()
     if record.get("number") != number or not isinstance(meta, dict) or record.get("meta_sha256") != _hash(meta):
         raise ValueError(f"{index.name} does not match its hash")

@@ -85,6 +85,11 @@ class Job:
     true_original: nn.Module | None = None
 
     @property
+    def form(self) -> nn.Module | str:
+        """What members are loaded onto: the caller's network, or the name that was told; never what a file names."""
+        return self.options.network.model if self.own.model is None else self.own.model
+
+    @property
     def space(self) -> PruningSpace:
         """The genomes of the network."""
         return self.evaluator.space

@@ -128,6 +128,11 @@ def data_options(data: object) -> dict[str, Any]:
     return {"data": data} if isinstance(data, str) else {}
 
 
+def named_or_given(model: object) -> tuple[Any, dict[str, Any]]:
+    """A network that is an object, or nothing; and the option that one stands for which is a name."""
+    return (None, {"model": model}) if isinstance(model, str) else (model, {})
+
+
 def check_kinds(model: object, data: object, *, by_name: bool, optional: bool = False) -> None:
     """Refuse arguments of another kind at once; none of them ever becomes a default.
 

@@ -11,10 +11,12 @@ from torch import nn
 from gaprune.compress import KIND, Row, TorchRunner, load_runner, saved_rows
 from gaprune.errors import OptionError, RunError
 from gaprune.front import CSV, DONE, FRONT, part_of
-from gaprune.options import TEXT_MODEL
-from gaprune.runs import FINETUNED, FrontRow, choose_one, member_folder, read_csv, read_json_object, read_manifest
+from gaprune.options import TEXT_MODEL, TrustOptions
+from gaprune.runs import FINETUNED, FrontRow, choose_one, member_folder, read_front, read_json_object, read_manifest
 from gaprune.saved import CONFIG, load
 from gaprune.session import Own
+
+NOTHING = TrustOptions()
 
 CALL = "gaprune.export({path}, ...) and {objects} by name"
 """How objects are given, as far as errors tell."""
@@ -47,7 +49,9 @@ class Subject:
     origin: dict[str, Any] = field(default_factory=dict)
 
 
-def subject_of(path: Path, pick: str, row: str | None, *, picked: bool, own: Own) -> Subject:
+def subject_of(
+    path: Path, pick: str, row: str | None, *, picked: bool, own: Own, code: TrustOptions = NOTHING
+) -> Subject:
     """The network that a path and a choice name.
 
     Args:
@@ -56,6 +60,7 @@ def subject_of(path: Path, pick: str, row: str | None, *, picked: bool, own: Own
         row: which row of a comparison.
         picked: whether somebody has said ``pick``.
         own: objects that the search was given.
+        code: the network's name once more, or that the path is trusted, where modules must be imported.
 
     Raises:
         OptionError: there is no such member or row, or the choice is not for such a path.
@@ -66,15 +71,15 @@ def subject_of(path: Path, pick: str, row: str | None, *, picked: bool, own: Own
     if (folder / CONFIG).is_file():
         if picked or row is not None:
             raise OptionError(f"{path} is one network: leave {'pick' if picked else 'row'} out")
-        return _of_folder(folder, own)
+        return _of_folder(folder, own, code)
     manifest = read_manifest(path)
     if manifest.get("kind") == KIND:
         if picked:
             raise OptionError(f"{path} is a comparison, whose rows are chains: give --row CHAIN instead of --pick")
-        return _of_row(path, manifest, row, own)
+        return _of_row(path, manifest, row, own, code)
     if row is not None:
         raise OptionError(f"{path} is a run, which has members, not rows: give --pick instead of --row")
-    return _of_member(path, manifest, choose_one(_front(path, manifest), pick), own)
+    return _of_member(path, manifest, choose_one(_front(path, manifest), pick), own, code)
 
 
 def _front(path: Path, manifest: dict[str, Any]) -> list[FrontRow]:
@@ -84,10 +89,10 @@ def _front(path: Path, manifest: dict[str, Any]) -> list[FrontRow]:
         raise RunError(f"{path} is {part} of a run: give {path.parent}")
     if not (path / CSV).exists() or all(manifest.get(name) is None for name in DONE):
         raise RunError(f"{path} has no front yet: finish it with python -m gaprune.search --resume {path}")
-    return read_csv(path / CSV)
+    return read_front(path)
 
 
-def _of_folder(folder: Path, own: Own) -> Subject:
+def _of_folder(folder: Path, own: Own, code: TrustOptions) -> Subject:
     """The network in a member's folder, or in the ``finetuned`` in it, whatever the table hands out."""
     tuned = folder.name == FINETUNED
     home = folder.parent if tuned else folder
@@ -98,13 +103,16 @@ def _of_folder(folder: Path, own: Own) -> Subject:
     row = next((one for one in _front(run, manifest) if Path(one.home).name == home.name), None)
     if row is None:
         raise RunError(f"{folder} is no member of the front of {run}")
-    return _of_member(run, manifest, row if tuned else row.untrained(), own, folder)
+    return _of_member(run, manifest, row if tuned else row.untrained(), own, code, folder)
 
 
-def _of_member(run: Path, manifest: dict[str, Any], row: FrontRow, own: Own, folder: Path | None = None) -> Subject:
+def _of_member(
+    run: Path, manifest: dict[str, Any], row: FrontRow, own: Own, code: TrustOptions, folder: Path | None = None
+) -> Subject:
     place = run / row.path if folder is None else folder
     own.check_resume(manifest, run, CALL, searching=False)
-    network, config = load(place, model=own.model), read_json_object(place / CONFIG)
+    network = load(place, model=own.model or code.model, trust=code.trust)
+    config = read_json_object(place / CONFIG)
     origin = {
         "member": row.name,
         "genome": row.key,
@@ -120,7 +128,7 @@ def _of_member(run: Path, manifest: dict[str, Any], row: FrontRow, own: Own, fol
     return _subject(network, run, manifest, config, f"{row.name}{tuned}", origin)
 
 
-def _of_row(path: Path, manifest: dict[str, Any], chain: str | None, own: Own) -> Subject:
+def _of_row(path: Path, manifest: dict[str, Any], chain: str | None, own: Own, code: TrustOptions) -> Subject:
     if manifest.get("options", {}).get("model") == TEXT_MODEL:
         raise RunError(f"{path} compares classifiers of texts: networks of images alone are exported")
     rows = saved_rows(path)
@@ -129,7 +137,9 @@ def _of_row(path: Path, manifest: dict[str, Any], chain: str | None, own: Own) -
         raise OptionError(f"{told}: {path} has {', '.join(rows) or 'none yet'}")
     own.check_resume(manifest, path, CALL, searching=False)
     row: Row = rows[chain]
-    runner, base = load_runner(path / row.path, own.model), read_json_object(path / row.path / "steps.json")["base"]
+    named = () if code.model is None else (code.model,)
+    runner = load_runner(path / row.path, own.model, named, trust=code.trust)
+    base = read_json_object(path / row.path / "steps.json")["base"]
     if not isinstance(runner, TorchRunner):
         raise OptionError(
             f"row {chain} is an ONNX file already, {path / row.path}: copy it, or export the row before it, "

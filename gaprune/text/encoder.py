@@ -58,6 +58,19 @@ def check_encoder(encoder: str) -> None:
                 f"save them as {_SAFE[0]}"
             )
         raise CheckpointError(f"{folder} has no weights: expected {_SAFE[0]}")
+    if not (folder / _SAFE[0]).is_file():
+        _check_shards(folder / _SAFE[1])
+
+
+def _check_shards(index: Path) -> None:
+    """Refuse an index of shards that names pickles, or files elsewhere."""
+    try:
+        shards = set(read_json_object(index)["weight_map"].values())
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{index} cannot be read: {first_line(error)}") from error
+    for shard in shards:
+        if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise CheckpointError(f"{index} names {shard!r}: expected a .safetensors file beside it")
 
 
 def _check_vocabulary(file: Path) -> None:

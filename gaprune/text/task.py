@@ -167,6 +167,11 @@ class TextTask:
     def settle(self, model: nn.Module, before: nn.Module) -> None:
         """Nothing: there is no batch norm."""
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """See ``Task``: none is of a module."""
+        return ()
+
     def students(self) -> tuple[str, ...]:
         """See ``gaprune.compress.Task``."""
         return STUDENTS

@@ -2,14 +2,17 @@
 
 from gaprune.views.live import LivePage, make_server
 from gaprune.views.page import REPORT, write_report
+from gaprune.views.record import read_record
 from gaprune.views.run import Run
-from gaprune.views.status import status_lines
+from gaprune.views.status import standing, status_lines
 
 __all__ = [
     "REPORT",
     "LivePage",
     "Run",
     "make_server",
+    "read_record",
+    "standing",
     "status_lines",
     "write_report",
 ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gaprune.runs import LOG_NAME, PARTS
-from gaprune.views.facts import as_number, fact, numbers
+from gaprune.errors import RunError
+from gaprune.runs import LOG_NAME, NO_LINE, PARTS, as_number, fact, json_object, line_sum, numbers, read_seal, unsigned
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,19 @@ def read_log(path: Path) -> tuple[list[Evaluated], list[str]]:
         part = "" if folder == path else folder.name
         file = folder / LOG_NAME
         try:
-            content = file.read_bytes()
-        except FileNotFoundError:
+            seal = read_seal(folder)
+            content = file.read_bytes() if file.exists() else b""
+        except RunError as error:
+            notes.append(f"{file.relative_to(path)} is left out: {error}")
             continue
         except OSError as error:
             notes.append(f"{file.name} cannot be read: {error.strerror or error}")
             continue
-        damaged = []
-        for number, one in enumerate(_parsed(content, part), start=1):
+        known: float
+        known, wanted = (0, "") if seal is None or seal.log is None else seal.log
+        known = math.inf if seal is None else known
+        damaged, number = [], 0
+        for number, one in enumerate(_parsed(content, part, known, wanted), start=1):
             if one is None:
                 damaged.append(number)
             else:
@@ -81,17 +86,31 @@ def read_log(path: Path) -> tuple[list[Evaluated], list[str]]:
         if damaged:
             lines = "1 line is" if len(damaged) == 1 else f"{len(damaged)} lines are"
             where = f"{file.relative_to(path)}, the first is line {damaged[0]}"
-            notes.append(f"{lines} no evaluation and left out: {where}")
+            notes.append(f"{lines} not as written and left out: {where}")
+        if number < known < math.inf:
+            notes.append(
+                f"{file.relative_to(path)} ends after line {number}, and {known} were written: some are left out"
+            )
     return found, notes
 
 
-def _parsed(content: bytes, part: str) -> Iterator[Evaluated | None]:
-    for line in content.split(b"\n")[:-1]:
+def _parsed(content: bytes, part: str, known: float, wanted: str) -> Iterator[Evaluated | None]:
+    """What each whole line says; ``None`` where it is not as it was written.
+
+    So many lines as are ``known`` may lack a checksum of their own; ``wanted`` is that of them all.
+    """
+    last, signed = NO_LINE, False
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        body, found = unsigned(line)
         try:
-            record = json.loads(line.decode())
+            record = json_object(body)
         except ValueError:
-            record = None
-        yield _evaluated(record, part)
+            record = {}
+        whole = found == line_sum(last, body) if found is not None else not signed and number <= known
+        last = found or line_sum(last, body)
+        signed = signed or found is not None
+        whole = whole and (number != known or last == wanted)
+        yield _evaluated(record, part) if whole else None
 
 
 def _evaluated(record: Any, part: str) -> Evaluated | None:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gaprune.errors import RunError
-from gaprune.runs import read_json_object
-from gaprune.views.facts import as_number, fact, numbers
+from gaprune.runs import as_number, fact, numbers, read_json_object
 
 TABLE = "table.json"
 ORIGINAL = "none"

@@ -75,8 +75,11 @@ def report_page(records: Sequence[RunRecord], methods: Sequence[MethodsRecord] =
     )
 
 
-def write_report(paths: Sequence[Path], output: Path) -> None:
+def write_report(paths: Sequence[Path], output: Path) -> list[str]:
     """Write the report of some runs and comparisons.
+
+    Returns:
+        What of them is not as it was written, a line each; the report shows the rest.
 
     Raises:
         RunError: a directory holds no run, or the file is somebody else's or cannot be written; an old one stays.
@@ -88,6 +91,7 @@ def write_report(paths: Sequence[Path], output: Path) -> None:
         atomic_write(output, page.encode())
     except OSError as error:
         raise RunError(f"cannot write {output}: {error.strerror or error}") from error
+    return [f"{record.path}: {line}" for record in found[0] for line in record.damage]
 
 
 def check_output(output: Path) -> None:

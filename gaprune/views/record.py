@@ -17,11 +17,13 @@ from gaprune.runs import (
     Baseline,
     FrontRow,
     LadderTable,
-    read_csv,
+    fact,
+    read_front,
     read_json_object,
     read_ladder,
+    read_manifest,
+    read_seal,
 )
-from gaprune.views.facts import fact
 from gaprune.views.log import Evaluated, part_folders, read_log
 
 TABLE = "front.csv"
@@ -50,6 +52,7 @@ class RunRecord:
         layers: of the original, in the order of the rows' widths; empty where nothing says them.
         ladder: that the search began with, where it is kept.
         notes: what cannot be shown and why, a line each.
+        damage: those of the notes that tell of files which are not as they were written.
     """
 
     path: Path
@@ -59,6 +62,7 @@ class RunRecord:
     layers: tuple[Layer, ...]
     ladder: LadderTable | None
     notes: tuple[str, ...]
+    damage: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -130,11 +134,14 @@ def read_record(path: Path) -> RunRecord:
     notes: list[str] = []
     nothing: dict[str, Any] = {}
     none: list[FrontRow] = []
-    manifest = _kept(notes, path / MANIFEST_NAME, read_json_object, nothing, "settings, original and identity")
-    rows = _kept(notes, path / TABLE, read_csv, none, "members with test accuracy and widths")
-    ladder = _kept(notes, path / LADDER_NAME, read_ladder, None, "")
+    damage: list[str] = []
+    manifest = _kept(notes, damage, path / MANIFEST_NAME, _manifest, nothing, "settings, original and identity")
+    rows = _kept(notes, damage, path / TABLE, _front, none, "members with test accuracy and widths")
+    ladder = _kept(notes, damage, path / LADDER_NAME, read_ladder, None, "")
     evaluated, damaged = read_log(path)
     if not manifest and not rows and not evaluated:
+        if damage or damaged:
+            raise RunError(f"nothing of {path} is whole: {(*damage, *damaged)[0]}")
         raise RunError(f"{path} is not a run directory: it has no {MANIFEST_NAME}, {TABLE} or {LOG_NAME} to read")
     if not evaluated:
         notes.append(f"there is no evaluation in {LOG_NAME}: no candidates, progress or failures")
@@ -146,6 +153,7 @@ def read_record(path: Path) -> RunRecord:
         layers=_layers(path, rows, ladder),
         ladder=ladder,
         notes=(*notes, *damaged),
+        damage=(*damage, *damaged),
     )
 
 
@@ -155,18 +163,36 @@ def newest_state(path: Path) -> int | None:
     return max(numbers, default=None)
 
 
-def _kept(notes: list[str], file: Path, read: Callable[[Path], T], instead: T, what: str) -> T:
+def _manifest(file: Path) -> dict[str, Any]:
+    return read_manifest(file.parent)
+
+
+def _front(file: Path) -> list[FrontRow]:
+    return read_front(file.parent)
+
+
+def _kept(notes: list[str], damage: list[str], file: Path, read: Callable[[Path], T], instead: T, what: str) -> T:
     """What a file holds; a note where it is missing or damaged, and what is not shown for it."""
     lost = f": {what} are not shown" if what else ""
-    if not file.exists():
+    if not file.exists() and not _is_missed(file):
         if what:
             notes.append(f"there is no {file.name}{lost}")
         return instead
     try:
         return read(file)
     except (GapruneError, OSError, ValueError) as error:
-        notes.append(f"{file.name} is not whole ({error}){lost}")
+        damage.append(f"{file.name} is not whole ({error}){lost}")
+        notes.append(damage[-1])
         return instead
+
+
+def _is_missed(file: Path) -> bool:
+    """Whether a file that is not there should be."""
+    try:
+        seal = read_seal(file.parent)
+    except RunError:
+        return True
+    return seal is not None and None not in seal.files.get(file.name, [None])
 
 
 def _layers(path: Path, rows: list[FrontRow], ladder: LadderTable | None) -> tuple[Layer, ...]:
@@ -177,7 +203,7 @@ def _layers(path: Path, rows: list[FrontRow], ladder: LadderTable | None) -> tup
         try:
             sections = read_json_object(path / row.home / GENOME)["sections"]
             found = tuple(Layer(str(one["name"]), int(one["genes"])) for one in sections if one["kind"] == "neurons")
-        except (OSError, ValueError, LookupError, TypeError):
+        except (GapruneError, OSError, ValueError, LookupError, TypeError):
             continue
         if len(found) == len(row.widths):
             return found

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from gaprune.options import SearchOptions
+from gaprune.options import SearchOptions, imports, named_again
 from gaprune.options import record as recorded
-from gaprune.views.facts import fact
+from gaprune.runs import fact
 from gaprune.views.record import RunRecord
 
 SEARCH = "python -m gaprune.search"
@@ -38,7 +38,7 @@ def resume_command(record: RunRecord) -> str:
     objects = fact(record.manifest, "objects", kind=dict) or {}
     if any(objects.values()):
         return f"gaprune.search(model, data, resume={str(record.path)!r})"
-    return f"{SEARCH} --resume {shlex.quote(str(record.path))}"
+    return " ".join([f"{SEARCH} --resume {shlex.quote(str(record.path))}", *named_again(record.options)])
 
 
 def load_code(record: RunRecord) -> str | None:
@@ -46,7 +46,9 @@ def load_code(record: RunRecord) -> str | None:
     row = record.picked
     if row is None:
         return None
-    own = ", model=your_original_network" if fact(record.manifest, "objects", "model", kind=bool) else ""
+    named = record.options.get("model")
+    own = f", model={named!r}" if imports(named) else ""
+    own = ", model=your_original_network" if fact(record.manifest, "objects", "model", kind=bool) else own
     return f"import gaprune\nnetwork = gaprune.load({str(record.path / row.path)!r}{own})"
 
 
@@ -59,7 +61,9 @@ def export_command(record: RunRecord) -> str | None:
     given = [f"{name}={words}" for name, words in own.items() if fact(record.manifest, "objects", name, kind=bool)]
     if given:
         return f"gaprune.export({', '.join([repr(str(record.path)), f'pick={row.name!r}', *given])})"
-    return f"gaprune export {shlex.quote(str(record.path))} --pick {shlex.quote(row.name)}"
+    model = record.options.get("model")
+    named = f" --model {shlex.quote(str(model))}" if imports(model) else ""
+    return f"gaprune export {shlex.quote(str(record.path))} --pick {shlex.quote(row.name)}{named}"
 
 
 def _words(name: str, value: object) -> list[str]:

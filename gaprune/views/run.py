@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gaprune.kinds import PATH, check
+from gaprune.errors import RunError
+from gaprune.kinds import PATH, SWITCH, check
 from gaprune.runs import FrontRow, frame, row_values
 from gaprune.views.attainment import attainment_figure, bands
 from gaprune.views.front_figure import front_figure
@@ -22,19 +23,22 @@ class Run:
 
     Args:
         path: the run directory.
+        damaged: take what is whole of a run that is not as it was written.
 
     Raises:
-        RunError: there is nothing of a run in it.
+        RunError: there is nothing of a run in it, or a file is not as it was written.
 
     Attributes:
         path: the run directory.
         record: what was read, when this was made.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        check({"path": (path, PATH)})
+    def __init__(self, path: str | Path, *, damaged: bool = False) -> None:
+        check({"path": (path, PATH), "damaged": (damaged, SWITCH)})
         self.path = Path(path)
         self.record: RunRecord = read_record(self.path)
+        if self.record.damage and not damaged:
+            raise RunError(f"{self.path}: {self.record.damage[0]} (Run(path, damaged=True) takes what is whole)")
 
     @property
     def rows(self) -> list[FrontRow]:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gaprune.options import LATENCY
-from gaprune.runs import FLOPS_NOTE, FrontRow, points_lost, share_left
+from gaprune.runs import FLOPS_NOTE, FrontRow, fact, points_lost, share_left
 from gaprune.views.attainment import attainment_figure, bands
-from gaprune.views.facts import fact
 from gaprune.views.front_figure import front_figure
 from gaprune.views.layers import map_figure, shown_members, shrinking, widths_figure
 from gaprune.views.methods import MethodsRecord

@@ -11,9 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from gaprune.progress import duration
-from gaprune.runs import HOLDER_NAME, LOG_NAME, SECONDS, read_json_object, share_left
+from gaprune.runs import HOLDER_NAME, LOG_NAME, SECONDS, fact, json_object, share_left
 from gaprune.views.axes import flops_share
-from gaprune.views.facts import fact
 from gaprune.views.progress import BUDGETS
 from gaprune.views.record import RunRecord, newest_state, read_record
 
@@ -41,7 +40,7 @@ class Holder:
 def holder_of(path: Path) -> Holder | None:
     """Who has a run; ``None`` where nobody does."""
     try:
-        record = read_json_object(path / HOLDER_NAME)
+        record = json_object((path / HOLDER_NAME).read_bytes())
     except (OSError, ValueError):
         return None
     pid, host = fact(record, "pid", kind=int), fact(record, "host", kind=str)
@@ -52,19 +51,24 @@ def holder_of(path: Path) -> Holder | None:
 
 
 def status_lines(path: Path) -> list[str]:
-    """Where a run stands, in a few lines.
+    """Where a run stands, in a few lines, and what of it is damaged.
 
     Raises:
         RunError: there is nothing of a run in the directory.
     """
     record = read_record(path)
+    return [*standing(record), *record.damage]
+
+
+def standing(record: RunRecord) -> list[str]:
+    """Where a run stands, as far as it can be read, in a few lines."""
+    path = record.path
     lines = [f"{path}: {record.title}", _who(path, record), *_how_far(path, record), *_best(record)]
     failed = sum(one.failure is not None for one in record.evaluated)
     stopped = sum(one.bound for one in record.evaluated)
     if record.evaluated:
         lines.append(f"candidates: {len(record.evaluated):,}, {stopped:,} stopped early, {failed:,} failed")
-    damaged = [note for note in record.notes if "is not whole" in note or "left out" in note]
-    return [*lines, *damaged]
+    return lines
 
 
 def _who(path: Path, record: RunRecord) -> str:

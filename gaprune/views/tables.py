@@ -9,9 +9,8 @@ from typing import Any
 
 from gaprune.options import LATENCY, ROBUSTNESS, UNDER_ATTACK, SearchOptions
 from gaprune.options import record as recorded
-from gaprune.runs import SECONDS, STAGES, FrontRow, in_words, plain_number, points_lost, share_left
+from gaprune.runs import SECONDS, STAGES, FrontRow, fact, in_words, numbers, plain_number, points_lost, share_left
 from gaprune.views.axes import attack_words
-from gaprune.views.facts import fact, numbers
 from gaprune.views.layers import shrinking
 from gaprune.views.methods import MethodsRecord
 from gaprune.views.progress import BUDGETS, generation_times

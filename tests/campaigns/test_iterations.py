@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from listener import Listener
+from resealing import resealed
 from stopping import interrupted_after
 from torch import nn
 
@@ -359,6 +360,7 @@ def test_a_damaged_manifest_of_an_iteration_is_named(search: Run, tmp_path: Path
     search(output=tmp_path / "run")
     manifest = tmp_path / "run" / "iteration-1" / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "result": {"number": 1}}))
+    resealed(tmp_path / "run")
     with pytest.raises(RunError, match=rf"{manifest} is damaged"):
         search(resume=tmp_path / "run")
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from listener import Listener
+from resealing import resealed
 from stopping import interrupted_after
 from tiny_factory import small_residual
 from torch import nn
@@ -291,6 +292,7 @@ def test_a_round_of_a_version_that_kept_no_wall_time_has_none(search: Run, resum
     manifest = json.loads(file.read_text())
     del manifest["result"]["wall_seconds"]
     file.write_text(json.dumps(manifest))
+    resealed(tmp_path / "run")
     assert [row["wall_seconds"] for row in table(resume(tmp_path / "run").path)] == ["0.0", ""]
 
 

@@ -141,7 +141,10 @@ def test_a_search_whose_driver_is_killed_leaves_no_process_and_goes_on_to_the_sa
     for agent in agents(family):
         os.kill(agent, signal.SIGKILL)
     resumed = subprocess.run(
-        command("--resume", str(broken), "--backend", "local"), env=environment(), capture_output=True, text=True
+        command("--trust", "--resume", str(broken), "--backend", "local"),
+        env=environment(),
+        capture_output=True,
+        text=True,
     )
     assert resumed.returncode == 0, resumed.stderr
     assert (broken / "front.csv").read_text() == (whole / "front.csv").read_text()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from resealing import resealed
 from safetensors.torch import save_file
 
 import gaprune
@@ -24,6 +25,7 @@ from gaprune.progress import SILENT
 from gaprune.runs import read_csv, write_csv
 
 TESTS = Path(__file__).parents[1]
+TINY = "--model tiny_factory:small_residual"
 FAST = ["--device", "cpu", "--threads", "1", "--search-size", "15"]
 
 
@@ -34,7 +36,7 @@ def arguments(
     monkeypatch.syspath_prepend(str(TESTS))
     save_file(trained.state_dict(), tmp_path / "trained.safetensors")
     places = ["--data-dir", str(square_folder), "--cache-dir", str(tmp_path / "cache")]
-    network = ["--model", "tiny_factory:small_residual", "--checkpoint", str(tmp_path / "trained.safetensors")]
+    network = [*TINY.split(), "--checkpoint", str(tmp_path / "trained.safetensors")]
     return [*network, *places, *FAST]
 
 
@@ -76,7 +78,7 @@ def test_one_command_makes_the_table_and_the_pictures(
     ]
     before = {file.name: file.read_text() for file in (output / "rows").iterdir()}
     more = [*methods.split(","), "distill:thin=0.5"]
-    assert main(["--resume", str(output), "--methods", "distill:thin=0.5,none"]) == 0
+    assert main(["--trust", "--resume", str(output), "--methods", "distill:thin=0.5,none"]) == 0
     rows = json.loads((output / "table.json").read_text())["rows"]
     kept = {name: (output / "rows" / name).read_text() for name in before}
     assert kept == before, "rows that are there stay, and are not made again"
@@ -95,10 +97,10 @@ def test_a_chain_that_cannot_be_is_not_added_to_the_list(
     assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
     capsys.readouterr()
     before = (output / "manifest.json").read_text()
-    assert main(["--resume", str(output), "--quiet", "--log-level", "error"]) == 0
+    assert main(["--trust", "--resume", str(output), "--quiet", "--log-level", "error"]) == 0
     assert capsys.readouterr().out == f"{output}\n"
     assert (output / "manifest.json").read_text() == before
-    line = error_of(["--resume", str(output), "--methods", "quantize:embeddings"], capsys)
+    line = error_of(["--trust", "--resume", str(output), "--methods", "quantize:embeddings"], capsys)
     assert "applies to embeddings, and the network has none" in line
     assert (output / "manifest.json").read_text() == before
     fresh = tmp_path / "fresh"
@@ -110,7 +112,9 @@ def test_members_of_a_run_stand_beside_the_others(run: Path, tmp_path: Path, arg
     front = Front(run)
     smallest = front.spread(2)[0]
     methods = ("none", f"ours:{smallest}:raw", f"ours:{smallest}+tucker:size=0.8", f"distill:ours:{smallest}")
-    options = CompareOptions.of(run=run, methods=methods, epochs=2, device="cpu", threads=1, output=tmp_path / "table")
+    options = CompareOptions.of(
+        run=run, trust=True, methods=methods, epochs=2, device="cpu", threads=1, output=tmp_path / "table"
+    )
     rows = {row.chain: row for row in compare_as(options)}
     original, raw, factored, distilled = (rows[chain] for chain in methods)
     member = next(row for row in front.rows if row.index == int(smallest))
@@ -132,13 +136,13 @@ def test_members_of_another_front_are_not_added_to_a_table(
 ) -> None:
     output = tmp_path / "table"
     fast = ["--device", "cpu", "--threads", "1"]
-    assert main(["--run", str(run), "--methods", "none,ours:00:raw", *fast, "--output", str(output)]) == 0
+    assert main(["--trust", "--run", str(run), "--methods", "none,ours:00:raw", *fast, "--output", str(output)]) == 0
     moved = shutil.copytree(run, tmp_path / "moved")
-    assert main(["--resume", str(output), "--run", str(moved)]) == 0
+    assert main(["--trust", "--resume", str(output), "--run", str(moved)]) == 0
     rows = read_csv(moved / "front.csv")
     write_csv([replace(row, key=row.key[::-1]) for row in rows], moved / "front.csv")
     capsys.readouterr()
-    line = error_of(["--resume", str(output), "--run", str(moved), "--methods", "ours:01:raw"], capsys)
+    line = error_of(["--trust", "--resume", str(output), "--run", str(moved), "--methods", "ours:01:raw"], capsys)
     assert f"compares members of another front than that of {moved}" in line
 
 
@@ -151,12 +155,13 @@ def test_a_member_is_written_by_its_index_whatever_named_it(
     assert front.canonical("distill:ours:knee+quantize") == f"distill:ours:{knee}+quantize"
     assert front.canonical("tucker:size=0.5+quantize") == "tucker:size=0.5+quantize"
     fast = ["--device", "cpu", "--threads", "1"]
-    assert main(["--run", str(run), "--methods", "none,ours:raw", *fast, "--output", str(output)]) == 0
+    assert main(["--trust", "--run", str(run), "--methods", "none,ours:raw", *fast, "--output", str(output)]) == 0
     manifest = json.loads((run / "manifest.json").read_text())
     other = next(row.index for row in front.rows if row.index != int(picked))
     (run / "manifest.json").write_text(json.dumps({**manifest, "picked": other}))
+    resealed(run)
     capsys.readouterr()
-    assert main(["--resume", str(output), "--methods", "ours:raw"]) == 0
+    assert main(["--trust", "--resume", str(output), "--methods", "ours:raw"]) == 0
     printed = capsys.readouterr().out
     assert f"| ours:{picked}:raw |" in printed, "what was measured stays what it was"
     assert f"| ours:{other:02d}:raw |" in printed
@@ -169,11 +174,12 @@ def test_a_run_that_trained_between_its_searches_is_refused(
     manifest = json.loads((run / "manifest.json").read_text())
     manifest["options"][name] = value
     (run / "manifest.json").write_text(json.dumps(manifest))
-    assert "trained networks between its searches" in error_of(["--run", str(run)], capsys)
+    resealed(run)
+    assert "trained networks between its searches" in error_of(["--trust", "--run", str(run)], capsys)
 
 
 def test_a_run_that_held_out_other_images_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = error_of(["--run", str(run), "--methods", "none", "--seed", "1"], capsys)
+    line = error_of(["--trust", "--run", str(run), "--methods", "none", "--seed", "1"], capsys)
     assert f"{run} held out other train and search images: compare with its --seed" in line
 
 
@@ -184,7 +190,7 @@ def test_another_machine_is_refused(
     assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
     monkeypatch.setattr("gaprune.commands.compare.environment", lambda names: {"cpu": "another", "cuda_devices": []})
     capsys.readouterr()
-    assert "hardware.cpu: " in error_of(["--resume", str(output), "--methods", "onnx"], capsys)
+    assert "hardware.cpu: " in error_of(["--trust", "--resume", str(output), "--methods", "onnx"], capsys)
 
 
 def test_default_chains_can_be_and_are_written_once(run: Path) -> None:
@@ -215,8 +221,8 @@ def test_ctrl_c_prints_the_command_that_goes_on(
         patched.setattr(Comparison, "row", interrupted)
         assert main([*arguments, "--methods", "none", "--output", str(output)]) == 130
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.endswith(f"stopped; nothing is lost, go on with: python -m gaprune.compare --resume {output}")
-    assert main(["--resume", str(output)]) == 0
+    assert line.endswith(f"stopped; nothing is lost, go on with: python -m gaprune.compare --resume {output} {TINY}")
+    assert main(["--trust", "--resume", str(output)]) == 0
 
 
 def test_a_resume_that_is_stopped_early_is_typed_again_with_its_new_rows(
@@ -228,10 +234,10 @@ def test_a_resume_that_is_stopped_early_is_typed_again_with_its_new_rows(
     output = tmp_path / "table"
     assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
     monkeypatch.setattr("gaprune.commands.compare.load_images", interrupted)
-    assert main(["--resume", str(output), "--methods", "prune:l1:raw"]) == 130
+    assert main(["--trust", "--resume", str(output), "--methods", "prune:l1:raw"]) == 130
     words = shlex.split(capsys.readouterr().err.splitlines()[-1].split("go on with: ")[1])
     assert words[:3] == ["python", "-m", "gaprune.compare"]
-    assert sorted(words[3:]) == sorted(["--resume", str(output), "--methods", "prune:l1:raw"])
+    assert sorted(words[3:]) == sorted(["--trust", "--resume", str(output), "--methods", "prune:l1:raw"])
 
 
 def test_a_resumed_comparison_keeps_the_threads_that_it_found(
@@ -243,9 +249,11 @@ def test_a_resumed_comparison_keeps_the_threads_that_it_found(
     made = json.loads((output / "manifest.json").read_text())
     assert made["options"]["threads"] == made["identity"]["threads"] == torch.get_num_threads()
     monkeypatch.setattr("torch.get_num_threads", lambda: 99)
-    assert main(["--resume", str(output)]) == 0
-    assert main(["--resume", str(output), "--threads", str(made["threads"])]) == 0
-    assert "cannot change on resume: threads" in error_of(["--resume", str(output), "--threads", "98"], capsys)
+    assert main(["--trust", "--resume", str(output)]) == 0
+    assert main(["--trust", "--resume", str(output), "--threads", str(made["threads"])]) == 0
+    assert "cannot change on resume: threads" in error_of(
+        ["--trust", "--resume", str(output), "--threads", "98"], capsys
+    )
 
 
 def test_a_run_of_objects_is_refused_on_resume_too(
@@ -255,7 +263,8 @@ def test_a_run_of_objects_is_refused_on_resume_too(
     assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps({**manifest, "objects": {"model": True, "data": False}}))
-    line = error_of(["--resume", str(output), "--run", str(run), "--methods", "ours:00"], capsys)
+    resealed(run)
+    line = error_of(["--trust", "--resume", str(output), "--run", str(run), "--methods", "ours:00"], capsys)
     assert f'was given its model as objects: go on with gaprune.compare(model, run="{run}")' in line
 
 
@@ -296,7 +305,7 @@ def test_a_wrong_student_is_told_before_data_is_read(
 ) -> None:
     monkeypatch.setattr("gaprune.commands.compare.load_images", _no_data)
     assert "unknown student 'gru'" in error_of([*arguments, "--methods", "none,distill:gru"], capsys)
-    line = error_of(["--run", str(run), "--methods", "distill:ours:99"], capsys)
+    line = error_of(["--trust", "--run", str(run), "--methods", "distill:ours:99"], capsys)
     assert "has no member 99" in line
 
 
@@ -306,20 +315,20 @@ def test_a_run_of_other_weights_is_refused(
     other = {name: tensor + 0 for name, tensor in trained.state_dict().items()}
     other["head.bias"] += 1
     save_file(other, tmp_path / "other.safetensors")
-    given = ["--run", str(run), "--checkpoint", str(tmp_path / "other.safetensors"), "--methods", "none"]
+    given = ["--trust", "--run", str(run), "--checkpoint", str(tmp_path / "other.safetensors"), "--methods", "none"]
     assert "searched another network" in error_of(given, capsys)
 
 
 def test_resume_goes_on_with_a_comparison_only_and_as_it_was_begun(
     run: Path, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "is no comparison" in error_of(["--resume", str(run)], capsys)
+    assert "is no comparison" in error_of(["--trust", "--resume", str(run)], capsys)
     nowhere = tmp_path / "nowhere"
     assert f"{nowhere} is not a run directory: there is no such" in error_of([f"--resume={nowhere}"], capsys)
     output = tmp_path / "table"
     assert main([*arguments, "--methods", "none", "--output", str(output)]) == 0
     capsys.readouterr()
-    line = error_of(["--resume", str(output), "--epochs", "7"], capsys)
+    line = error_of(["--trust", "--resume", str(output), "--epochs", "7"], capsys)
     assert "cannot change on resume: epochs: 10 -> 7" in line
     assert f"{output} already holds a run" in error_of(
         [*arguments, "--methods", "none", "--output", str(output)], capsys
@@ -328,7 +337,7 @@ def test_resume_goes_on_with_a_comparison_only_and_as_it_was_begun(
 
 def test_a_member_that_is_not_there_is_told_with_those_that_are(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     indices = [row.index for row in Front(run).rows]
-    line = error_of(["--run", str(run), "--methods", "ours:99"], capsys)
+    line = error_of(["--trust", "--run", str(run), "--methods", "ours:99"], capsys)
     assert f"has no member 99: choose {min(indices)} to {max(indices)}" in line
 
 
@@ -356,7 +365,7 @@ def test_from_python_a_callers_own_network_and_data_are_compared(
     more = gaprune.compare(trained, square_data, resume=output, methods=["tucker:size=0.6:raw"], reporter=SILENT)
     assert [row.chain for row in more] == [*(row.chain for row in rows), "tucker:size=0.6:raw"]
     wanted = f'was given its model and data as objects: go on with gaprune.compare(model, data, resume="{output}")'
-    assert wanted in error_of(["--resume", str(output)], capsys)
+    assert wanted in error_of(["--trust", "--resume", str(output)], capsys)
     wanted = f'go on with gaprune.compare(model, data, run="{searched.path}")'
     assert wanted in error_of(["--run", str(searched.path)], capsys)
     with pytest.raises(OptionError, match=r"was given its data as objects: go on with gaprune.compare\(data, run="):

@@ -37,7 +37,7 @@ search(genes="all")  # wrong
     ("function", "keywords", "options", "own"),
     [
         (search, SearchKeywords, SearchOptions, {"model", "data", "objectives"}),
-        (finetune, FinetuneKeywords, FinetuneOptions, {"run"}),
+        (finetune, FinetuneKeywords, FinetuneOptions, {"run", "model"}),
     ],
 )
 def test_the_keywords_are_the_options(function: Any, keywords: Any, options: type[Any], own: set[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from listener import Listener
+from resealing import resealed
 from safetensors.torch import load_file, save_file
 from stopping import interrupted_after
 from torch import nn
@@ -317,6 +318,7 @@ def test_a_damaged_member_is_named(searched: Callable[..., SearchResult], tune: 
     run = searched(generations=1)
     genome = run.path / run.rows[0].home / "genome.json"
     genome.write_text(genome.read_text().replace('"genes": 12', '"genes": 11'))
+    resealed(run.path)
     with pytest.raises(GapruneError, match=rf"{run.rows[0].home}/genome.json has other sections"):
         tune(run.path, pick="0")
 
@@ -342,20 +344,22 @@ def test_the_command_trains_shows_and_goes_on_with_what_ctrl_c_prints(
     def stop(*arguments: Any) -> Any:
         raise KeyboardInterrupt
 
-    tuned = [str(path), "--pick", "0,knee", "--epochs", "2", "--device", "cpu", "--threads", "1"]
+    tuned = [str(path), *command_line[:2], "--pick", "0,knee", "--epochs", "2", "--device", "cpu", "--threads", "1"]
     with monkeypatch.context() as patch:
         patch.setattr(training_loop, "train_step", stop)
         patch.setattr("gaprune.recovery.members.estimate_seconds", lambda *_, **__: 1.0)
         assert main(tuned) == 130
     (line,) = capsys.readouterr().err.strip().splitlines()
-    options = "--pick 0,knee --epochs 2 --device cpu --threads 1"
+    options = f"--pick 0,knee --epochs 2 --device cpu --threads 1 {' '.join(command_line[:2])}"
     assert line.endswith(f"go on with: python -m gaprune.finetune '{path}' {options}")
     assert main(tuned) == 0
     out = capsys.readouterr().out
     assert "about" in out
     assert "before search %" in out or "not kept" in out
     assert json.loads((path / "manifest.json").read_text())["finetune"][0]["options"]["epochs"] == 2
-    assert search_main(["--resume", str(path), "--pick", "flops<=1"]) == 0, "a search goes on with a trained front"
+    assert search_main(["--trust", "--resume", str(path), "--pick", "flops<=1"]) == 0, (
+        "a search goes on with a trained front"
+    )
 
 
 @pytest.mark.parametrize(

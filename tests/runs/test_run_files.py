@@ -11,11 +11,11 @@ from gaprune.runs.files import (
     atomic_write,
     json_bytes,
     put_back,
-    read_json_object,
     remove_temporary_files,
     take_place,
     write_json,
 )
+from gaprune.runs.reading import read_json_object
 
 
 def full_disk(*args: object) -> None:

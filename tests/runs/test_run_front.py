@@ -41,7 +41,7 @@ rows_strategy = st.lists(
         params=st.integers(0, 10**12),
         params_share=shares,
         size_mb=st.floats(0, 1e6),
-        path=st.text('abc/,"é ', max_size=8),
+        path=st.sampled_from(["", "front/3fa9c2e1", "front/3fa9c2e1-polished/finetuned", "works/tucker+q-size=0.5@1"]),
         widths=st.lists(st.integers(1, 2048), max_size=4).map(tuple),
         trained_epochs=st.just(0),
     ),

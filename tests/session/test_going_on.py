@@ -11,7 +11,9 @@ from pathlib import Path
 import killing
 import pytest
 from killing import GENERATIONS, OLD, Stop, evaluations, left_by
+from resealing import resealed
 
+from gaprune.commands.lines import status_main
 from gaprune.commands.search import main
 from gaprune.runs.lock import HOLDER_NAME, DirectoryLock
 
@@ -21,7 +23,7 @@ MORE = ["--generations", str(GENERATIONS)]
 def go_on(path: Path, *options: str) -> str:
     """Go on with a run in a process of its own; what that says."""
     output = path.with_name("output")
-    assert killing.search(["--resume", str(path), *options], output) == 0, output.read_text()
+    assert killing.search(["--trust", "--resume", str(path), *options], output) == 0, output.read_text()
     return output.read_text()
 
 
@@ -79,6 +81,7 @@ def test_a_log_that_goes_beyond_the_state_changes_nothing(whole: Path, part: Pat
                 shutil.copy(file, run / "state")
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps({**manifest, "generations_done": None}))
+    resealed(run)
     before = (run / "evaluations.jsonl").read_bytes()
     assert any(line["bound"] for line in evaluations(run) if line["generation"] == GENERATIONS - 1)
     go_on(run)
@@ -104,7 +107,11 @@ def test_a_log_that_lacks_what_a_state_rests_on_is_named_and_can_be_made_again(
     part: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (part / "evaluations.jsonl").unlink()
-    assert main(["--resume", str(part)]) == 2
+    assert main(["--trust", "--resume", str(part)]) == 2
+    assert f"{part / 'evaluations.jsonl'} ends after line 0, and " in capsys.readouterr().err
+    assert status_main([str(part), "--accept"]) == 0
+    capsys.readouterr()
+    assert main(["--trust", "--resume", str(part)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert f"{part / 'evaluations.jsonl'} lacks" in line
     assert f"remove {part / 'state'}" in line
@@ -136,7 +143,7 @@ def test_a_changed_option_is_shown_as_a_difference_and_refused(
     old: Path, capsys: pytest.CaptureFixture[str], options: str, difference: str
 ) -> None:
     before = left_by(old)
-    assert main(["--resume", str(old), *options.split()]) == 2
+    assert main(["--trust", "--resume", str(old), *options.split()]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = captured.err.strip().splitlines()
@@ -158,7 +165,7 @@ def test_a_second_process_is_refused_and_told_who_goes_on(part: Path, capsys: py
     lock = DirectoryLock(part)
     lock.acquire()
     output = part.with_name("output")
-    for argv in (["--resume", str(part)], ["--output", str(part)]):
+    for argv in (["--trust", "--resume", str(part)], ["--output", str(part)]):
         assert killing.search(argv, output) == 2
         line = output.read_text().splitlines()[-1]
         assert f"{part} is in use by process {os.getpid()} on host" in line
@@ -189,7 +196,7 @@ def test_a_longer_search_replaces_the_old_front_whole(old: Path, whole: Path) ->
 )
 def test_a_polished_front_never_passes_for_the_plain_one(whole: Path, tmp_path: Path, kill: Stop) -> None:
     run = shutil.copytree(whole, tmp_path / "run")
-    assert killing.search(["--resume", str(run), "--polish"], tmp_path / "output", kill) == -9
+    assert killing.search(["--trust", "--resume", str(run), "--polish"], tmp_path / "output", kill) == -9
     go_on(run, "--no-polish")
     assert left_by(run) == left_by(whole)
 

@@ -16,7 +16,7 @@ KILLED = -9
 def go_on(argv: list[str], path: Path) -> list[str]:
     """What to start after a kill: the same again until the run is there, and then to go on with it."""
     if (path / "manifest.json").exists():
-        return ["--resume", str(path), "--generations", str(GENERATIONS)]
+        return ["--trust", "--resume", str(path), "--generations", str(GENERATIONS)]
     return [*argv, "--generations", str(GENERATIONS), "--output", str(path)]
 
 
@@ -39,6 +39,8 @@ IN_THE_SEARCH = [
     Stop("before", "os.replace", "*/state/000003.json"),
     Stop("after", "os.replace", "*/state/000003.json"),
     Stop("after", "os.unlink", "*/state/000001.json"),
+    Stop("before", "os.replace", "*/run/checksums.json", 2),
+    Stop("after", "os.replace", "*/run/checksums.json"),
 ]
 
 IN_A_NEW_FRONT = [
@@ -53,6 +55,8 @@ IN_A_NEW_FRONT = [
     Stop("before", "os.replace", "*/front.csv"),
     Stop("after", "os.replace", "*/front.csv"),
     Stop("after", "os.replace", "*/manifest.json", 3),
+    Stop("before", "os.replace", "*/checksums.json", 9),
+    Stop("after", "os.replace", "*/front.partial/checksums.json"),
     Stop("before", "os.replace", "*/front.png"),
     Stop("after", "os.replace", "*/front.png"),
     Stop("after", "os.replace", "*/manifest.json", 2),

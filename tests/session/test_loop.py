@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from listener import Listener
+from resealing import resealed
 from torch import nn
 
 import gaprune
@@ -135,6 +136,7 @@ def test_wherever_state_and_log_end_each_candidate_is_given_the_floor_that_it_wa
             if int(file.stem) > state:
                 file.unlink()
         (path / "evaluations.jsonl").write_text("".join(log[:logged]))
+        resealed(path)
         given.clear()
         search(resume=path)
         assert given == {line["key"]: expected[line["key"]] for line in lines(whole)[logged:]}

@@ -25,7 +25,9 @@ def rows_of(path: Path) -> list[FrontRow]:
 
 def longer(path: Path) -> None:
     output = path.with_name("output")
-    assert killing.search(["--resume", str(path), "--generations", str(GENERATIONS)], output) == 0, output.read_text()
+    assert killing.search(["--trust", "--resume", str(path), "--generations", str(GENERATIONS)], output) == 0, (
+        output.read_text()
+    )
 
 
 def state(path: Path) -> dict[str, torch.Tensor]:

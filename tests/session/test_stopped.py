@@ -50,14 +50,14 @@ def test_the_command_that_a_stop_prints_goes_on_until_the_run_is_finished(
                 assert not run.exists()
             else:
                 assert "nothing is lost" in line
-                assert argv == ["--resume", str(run)]
+                assert argv == ["--resume", str(run), *arguments[:2]], "with the network that is of a module"
                 assert not (run / "front.partial").exists()
     assert killing.search(argv, output) == 0, output.read_text()
     assert left_by(run) == left_by(whole)
 
 
 def test_a_resume_that_is_stopped_in_its_preparation_repeats_what_was_typed(part: Path, tmp_path: Path) -> None:
-    output, argv = tmp_path / "output", ["--resume", str(part), "--generations", "7", "--pick", "flops<=0.3"]
+    output, argv = tmp_path / "output", ["--trust", "--resume", str(part), "--generations", "7", "--pick", "flops<=0.3"]
     stop = Stop("before", "gaprune.session.job.make_evaluator", sign=signal.SIGINT)
     assert killing.search(argv, output, stop) == 130
     assert sorted(command_in(last_line(output))) == sorted(argv)
@@ -78,7 +78,7 @@ FULL = [
 
 def test_a_full_disk_is_one_line_and_what_was_there_stays(whole: Path, old: Path) -> None:
     """One full disk after the other while a run goes on that has an old front."""
-    output, argv = old.with_name("output"), ["--resume", str(old), "--generations", str(GENERATIONS)]
+    output, argv = old.with_name("output"), ["--trust", "--resume", str(old), "--generations", str(GENERATIONS)]
     (old / "statistics.safetensors").unlink()
     for full in FULL:
         before = left_by(old)

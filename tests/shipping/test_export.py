@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from resealing import resealed
 from safetensors import safe_open
 from torch import nn
 
@@ -214,11 +215,13 @@ def test_a_run_with_objectives_of_its_own_is_exported_without_them(
     manifest = json.loads((copied / "manifest.json").read_text())
     manifest["objects"]["objectives"] = ["lean"]
     (copied / "manifest.json").write_text(json.dumps(manifest))
+    resealed(copied)
     own = Own(model=original)
     with pytest.raises(OptionError, match="was given its data as objects: "):
         subject_of(copied, "0", None, picked=True, own=own)
     manifest["objects"]["data"] = False
     (copied / "manifest.json").write_text(json.dumps(manifest))
+    resealed(copied)
     assert subject_of(copied, "0", None, picked=True, own=own).classes
 
 

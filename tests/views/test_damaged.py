@@ -59,7 +59,7 @@ def gone(name: str) -> Callable[[Path], None]:
     [
         (unfinished, "there is no front.csv: members with test accuracy and widths are not shown"),
         (torn, ""),
-        (scribbled, "2 lines are no evaluation and left out: evaluations.jsonl, the first is line 2"),
+        (scribbled, "2 lines are not as written and left out: evaluations.jsonl, the first is line 2"),
         (rewritten("manifest.json", "{"), "manifest.json is not whole ("),
         (rewritten("manifest.json", '{"options": 3, "original": [], "data": null}'), ""),
         (gone("manifest.json"), "there is no manifest.json: settings, original and identity are not shown"),
