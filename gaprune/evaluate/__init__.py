@@ -1,10 +1,11 @@
 """From genomes to numbers: objectives, the evaluator, and where it runs. Knows nothing of evolution."""
 
 from gaprune.evaluate.attack import ATTACKS, Attack, Robustness, robustness, under_attack
-from gaprune.evaluate.backend import Backend, LocalBackend
+from gaprune.evaluate.backend import GIVE_BACK, Backend, LocalBackend
 from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.evaluator import Evaluator, FitnessTask
 from gaprune.evaluate.floors import Floors
+from gaprune.evaluate.limit import TimeLimit, too_long
 from gaprune.evaluate.measurement import Answers, Measurement, divergences, measure
 from gaprune.evaluate.objectives import (
     DIVERGENCE,
@@ -22,6 +23,7 @@ from gaprune.evaluate.racing import UNKNOWN, Floor, Race, rungs
 __all__ = [
     "ATTACKS",
     "DIVERGENCE",
+    "GIVE_BACK",
     "UNKNOWN",
     "Answers",
     "Attack",
@@ -38,6 +40,7 @@ __all__ = [
     "Outcome",
     "Race",
     "Robustness",
+    "TimeLimit",
     "divergences",
     "expected_matrix",
     "is_timed",
@@ -49,6 +52,7 @@ __all__ = [
     "resolve_selector",
     "robustness",
     "rungs",
+    "too_long",
     "under_attack",
     "violations",
 ]

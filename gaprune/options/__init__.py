@@ -20,8 +20,10 @@ from gaprune.options.choices import (
 )
 from gaprune.options.cli import (
     BAD_INPUT,
+    HUNG,
     Interrupted,
     differences,
+    end_at_once,
     fail,
     options_from_record,
     options_record,
@@ -76,6 +78,7 @@ __all__ = [
     "COSTS",
     "FORMS",
     "HOTTEST",
+    "HUNG",
     "LARGEST_SEED",
     "LATENCY",
     "LATENCY_RULE",
@@ -129,6 +132,7 @@ __all__ = [
     "check_latency",
     "check_limits",
     "differences",
+    "end_at_once",
     "fail",
     "from_keywords",
     "group",
