@@ -19,10 +19,13 @@ from gaprune.cluster.parcel import Parcel, pack, unpack
 from gaprune.cluster.session import Needs
 from gaprune.device import Numerics, give_back_memory, pinned
 from gaprune.errors import BackendError, first_line
-from gaprune.evaluate import GIVE_BACK, UNKNOWN, Backend, Floor, Outcome, TimeLimit, too_long
+from gaprune.evaluate import UNKNOWN, Backend, Floor, Outcome, TimeLimit, too_long
 from gaprune.genome import Genome
 
 Evaluate = Callable[[Genome, Floor], Outcome]
+
+GIVE_BACK = 16
+"""Candidates after which a worker gives memory back to the system."""
 
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 """Failures that may be a neighbour's fault: workers share a GPU or a node."""

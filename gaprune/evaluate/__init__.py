@@ -1,7 +1,7 @@
 """From genomes to numbers: objectives, the evaluator, and where it runs. Knows nothing of evolution."""
 
 from gaprune.evaluate.attack import ATTACKS, Attack, Robustness, robustness, under_attack
-from gaprune.evaluate.backend import GIVE_BACK, Backend, LocalBackend
+from gaprune.evaluate.backend import Backend, LocalBackend
 from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.evaluator import Evaluator, FitnessTask
 from gaprune.evaluate.floors import Floors
@@ -23,7 +23,6 @@ from gaprune.evaluate.racing import UNKNOWN, Floor, Race, rungs
 __all__ = [
     "ATTACKS",
     "DIVERGENCE",
-    "GIVE_BACK",
     "UNKNOWN",
     "Answers",
     "Attack",

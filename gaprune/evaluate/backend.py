@@ -5,14 +5,11 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterator, Sequence
 
-from gaprune.device import give_back_memory, pinned
+from gaprune.device import pinned
 from gaprune.evaluate.limit import TimeLimit
 from gaprune.evaluate.outcome import Outcome
 from gaprune.evaluate.racing import UNKNOWN, Floor
 from gaprune.genome import Genome
-
-GIVE_BACK = 16
-"""Candidates after which memory that lies between what is in use goes back to the system."""
 
 
 class Backend(abc.ABC):
@@ -71,7 +68,6 @@ class LocalBackend(Backend):
     ) -> None:
         self._evaluate = evaluate
         self._threads = threads
-        self._done = 0
         self.limit = limit
 
     def evaluate(
@@ -81,9 +77,6 @@ class LocalBackend(Backend):
         for index, genome in enumerate(genomes):
             with pinned(self._threads):
                 outcome = self._evaluate(genome, UNKNOWN if floors is None else floors[index])
-            self._done += 1
-            if self._done % GIVE_BACK == 0:
-                give_back_memory()
             yield index, outcome
 
     def close(self) -> None:

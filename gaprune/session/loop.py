@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gaprune.device import give_back_memory
 from gaprune.errors import RunError
 from gaprune.evaluate import Backend, Floors, Outcome, expected_matrix, objective_matrix, violations
 from gaprune.evolve import Algorithm, AlgorithmState, hypervolume, make_algorithm
@@ -135,6 +136,7 @@ def evolve(
             state = algorithm.state()
             run.save_state(algorithm.generation, state.arrays, state.meta)
             run.note_seconds(job.since)
+            give_back_memory()
             task.advance(0, share=ahead.share(), **_figures(algorithm, known, job), **backend.figures())
             _tell(algorithm, known, job, run)
     genomes, _ = algorithm.front()
