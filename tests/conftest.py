@@ -46,6 +46,16 @@ def same_each_time() -> None:
     torch.manual_seed(0)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long suite of faults runs where it is asked for by its name."""
+    if "faults_long" in config.option.markexpr:
+        return
+    long = [item for item in items if item.get_closest_marker("faults_long")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> RayTogether:
     return RayTogether(config, log)

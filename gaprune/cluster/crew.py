@@ -143,6 +143,12 @@ class RayCrew:
             time.sleep(seconds)
         return self._event(self._answered.popleft()) if self._answered else None
 
+    def dismiss(self, worker: int, reason: str) -> Lost:
+        """Kill a worker's process."""
+        self._forget(worker)
+        logger.warning("worker %d is ended: %s", worker, reason)
+        return Lost(worker, reason)
+
     def trouble(self) -> str:
         """What was asked for, and what there is."""
         return f"each needs {self.needs}, Ray has {described()}"
@@ -207,11 +213,15 @@ class RayCrew:
             self._false_starts = 0
         return Ready(worker) if kind == READY else Done(worker, *answer)
 
-    def _lost(self, worker: int, error: RayError) -> Lost:
+    def _forget(self, worker: int) -> None:
+        """End a worker, and hear no answer of it any more."""
         ray.kill(self._actors.pop(worker), no_restart=True)
-        del self._owed[worker]
+        self._owed.pop(worker, None)
         self._waiting = {reference: owner for reference, owner in self._waiting.items() if owner != worker}
         self._answered = deque(reference for reference in self._answered if reference in self._waiting)
+
+    def _lost(self, worker: int, error: RayError) -> Lost:
+        self._forget(worker)
         if worker in self._starting:
             self._starting.discard(worker)
             self._false_starts += 1

@@ -81,14 +81,26 @@ class Crew(Protocol):
         """What has happened next; ``None`` when nothing did for so long."""
         ...
 
+    def dismiss(self, worker: int, reason: str) -> Lost:
+        """End a worker, whatever it does; nothing is heard of it any more."""
+        ...
+
     def trouble(self) -> str:
         """Why there may be no worker, in words."""
+        ...
+
+    def close(self) -> None:
+        """End all workers. Harmless when done twice."""
+        ...
+
+    def __len__(self) -> int:
+        """How many workers there are."""
         ...
 
 
 @dataclass(frozen=True)
 class GivenUp:
-    """A job whose workers died, more often than it may be tried again."""
+    """A job whose workers died or were dismissed, more often than it may be tried again."""
 
     reason: str
 
@@ -149,8 +161,9 @@ class Dispatcher:
     The longest job goes first, to whoever is idle, and otherwise stays here until somebody is: where the costs are
     true to time, this ends at most a third later than the best possible schedule (Graham 1969). Short jobs, whose way
     to a worker and back would count, are handed to the worker that is expected to be done first while it still works.
-    A worker that is lost costs the job that it worked on one try. Idle workers must then answer before they are given
-    anything, so that a node which takes several workers with it takes no more than one try of a job.
+    A worker that is lost, or is dismissed because it takes too long, costs the job that it worked on one try. Idle
+    workers must then answer before they are given anything, so that a node which takes several workers with it takes no
+    more than one try of a job.
 
     Attributes:
         crew: the workers.
@@ -158,6 +171,7 @@ class Dispatcher:
         again: why a result should not stand yet (the node's memory ran out, say); ``None`` where it should.
         ahead: seconds that a job may be expected to take and still wait at a worker; 0 lets none wait.
         patience: seconds without any worker after which to give up.
+        limit: seconds that a job may take at a worker by now, and what is said of one that takes longer.
         clock: seconds that never run backwards.
         use: of the workers' time so far.
     """
@@ -167,6 +181,7 @@ class Dispatcher:
     again: Callable[[Any], str | None] = lambda result: None
     ahead: float = AHEAD_SECONDS
     patience: float = PATIENCE_SECONDS
+    limit: Callable[[], tuple[float, str]] = lambda: (math.inf, "")
     clock: Callable[[], float] = time.monotonic
     use: Use = field(default_factory=Use)
     _idle: list[int] = field(default_factory=list)
@@ -174,6 +189,7 @@ class Dispatcher:
     _doing: dict[int, deque[int | None]] = field(default_factory=dict)
     _until: dict[int, float] = field(default_factory=dict)
     _since: dict[int, float] = field(default_factory=dict)
+    _began: dict[int, float] = field(default_factory=dict)
     _pace: Pace = field(default_factory=Pace)
 
     def muster(self, most: int) -> None:
@@ -204,7 +220,7 @@ class Dispatcher:
             while left:
                 self.crew.recruit(left)
                 self._hand_out(queue, jobs, costs)
-                event = self.crew.wait(POLL_SECONDS)
+                event = self.crew.wait(POLL_SECONDS) or self._dismiss_one()
                 last_seen = self._check_patience(last_seen)
                 ended, waiting = self._take_note(event)
                 queue.extendleft(reversed(waiting))
@@ -232,6 +248,7 @@ class Dispatcher:
                 return
             index = queue.popleft()
             self._doing.setdefault(worker, deque()).append(index)
+            self._began.setdefault(worker, self.clock())
             self._until[worker] = max(self._until.get(worker, 0.0), self.clock()) + expected
             self.crew.hand(worker, jobs[index])
 
@@ -251,6 +268,7 @@ class Dispatcher:
         had = self._doing.get(worker, deque())
         index = had.popleft() if had else None
         self._asked.discard(worker)
+        self._began.pop(worker, None)
         if isinstance(event, Lost):
             self._doing.pop(worker, None)
             self._until.pop(worker, None)
@@ -264,12 +282,21 @@ class Dispatcher:
             self._doing.pop(worker, None)
             self._until.pop(worker, None)
             self._idle.append(worker)
+        else:
+            self._began[worker] = self.clock()
         if isinstance(event, Done):
             self.use.busy += event.seconds
             return None if index is None else Ended(index, event.result, self.again(event.result)), []
         if isinstance(event, Raised) and index is not None:
             raise event.error
         return None, []
+
+    def _dismiss_one(self) -> Lost | None:
+        """Let a worker go that has taken too long; looked at when nothing else has happened for a while."""
+        seconds, told = self.limit()
+        now = self.clock()
+        late = next((worker for worker, began in self._began.items() if now - began > seconds), None)
+        return None if late is None else self.crew.dismiss(late, told)
 
     def _verify_idle(self) -> None:
         for worker in self._idle:

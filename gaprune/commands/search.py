@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, NoReturn, Unpack
 
 from torch import nn
 
@@ -24,10 +24,12 @@ from gaprune.evaluate import Objective, Outcome
 from gaprune.front import check_identity, draw, part_of, save_front, save_ladder
 from gaprune.kinds import REPORTER, check
 from gaprune.options import (
+    HUNG,
     ROUNDS,
     Interrupted,
     SearchKeywords,
     SearchOptions,
+    end_at_once,
     from_keywords,
     named_again,
     record,
@@ -38,7 +40,7 @@ from gaprune.options import (
 from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.prune import Costs
 from gaprune.recovery import recover_front
-from gaprune.runs import MEGABYTE, FrontRow, RunDirectory, check_free, default_run_path, pick
+from gaprune.runs import MEGABYTE, FrontRow, RunDirectory, check_free, default_run_path, pick, read_manifest
 from gaprune.session import (
     Before,
     Callback,
@@ -133,7 +135,7 @@ def command(options: SearchOptions) -> None:
     """
     reporter = make_reporter()
     try:
-        result = _shown(options, Own(), reporter)
+        result = _shown(options, Own(end=_end), reporter)
     except Interrupted:
         raise
     except KeyboardInterrupt:
@@ -141,6 +143,13 @@ def command(options: SearchOptions) -> None:
         raise Interrupted(f"stopped {where}; go on with: {typed_command(PROG, options)}") from None
     if options.screen.quiet:
         reporter.say(str(result.path))
+
+
+def _end(line: str, folder: Path) -> NoReturn:
+    """End this process, whose candidate hangs; ``folder`` is the search's, or that of a part of it."""
+    path = folder.parent if part_of(read_manifest(folder)) else folder
+    advice = f"nothing is lost, go on with: {_resume_command(path, Own())} (it is tried there in a process of its own)"
+    end_at_once(f"{PROG}: error: {line}; {advice}", HUNG)
 
 
 @neutral()

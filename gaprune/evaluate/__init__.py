@@ -5,6 +5,7 @@ from gaprune.evaluate.backend import Backend, LocalBackend
 from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.evaluator import Evaluator, FitnessTask
 from gaprune.evaluate.floors import Floors
+from gaprune.evaluate.limit import TimeLimit, too_long
 from gaprune.evaluate.measurement import Answers, Measurement, divergences, measure
 from gaprune.evaluate.objectives import (
     DIVERGENCE,
@@ -38,6 +39,7 @@ __all__ = [
     "Outcome",
     "Race",
     "Robustness",
+    "TimeLimit",
     "divergences",
     "expected_matrix",
     "is_timed",
@@ -49,6 +51,7 @@ __all__ = [
     "resolve_selector",
     "robustness",
     "rungs",
+    "too_long",
     "under_attack",
     "violations",
 ]

@@ -6,13 +6,22 @@ import abc
 from collections.abc import Callable, Iterator, Sequence
 
 from gaprune.device import pinned
+from gaprune.evaluate.limit import TimeLimit
 from gaprune.evaluate.outcome import Outcome
 from gaprune.evaluate.racing import UNKNOWN, Floor
 from gaprune.genome import Genome
 
 
 class Backend(abc.ABC):
-    """Carries genomes out and outcomes back; knows neither networks nor evolution."""
+    """Carries genomes out and outcomes back; knows neither networks nor evolution.
+
+    Attributes:
+        limit: how long a candidate may take, where that is bounded; who uses the backend tells it of outcomes.
+        one_by_one: whether a candidate is begun when the one before is done.
+    """
+
+    limit: TimeLimit | None = None
+    one_by_one: bool = False
 
     def start(self, candidates: int) -> None:
         """Make ready for so many candidates at a time, so that what cannot work is told before a run begins.
@@ -49,11 +58,17 @@ class LocalBackend(Backend):
     Args:
         evaluate: genome and what is known of it before, to outcome.
         threads: torch threads during an evaluation, pinned because results depend on them in the last digits.
+        limit: how long a candidate may take, for who watches this process; nothing here ends one.
     """
 
-    def __init__(self, evaluate: Callable[[Genome, Floor], Outcome], *, threads: int) -> None:
+    one_by_one = True
+
+    def __init__(
+        self, evaluate: Callable[[Genome, Floor], Outcome], *, threads: int, limit: TimeLimit | None = None
+    ) -> None:
         self._evaluate = evaluate
         self._threads = threads
+        self.limit = limit
 
     def evaluate(
         self, genomes: Sequence[Genome], floors: Sequence[Floor] | None = None

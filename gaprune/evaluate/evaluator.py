@@ -114,7 +114,7 @@ class Evaluator:
         self._timed: dict[str, Latency] = {} if looked_up else self._latencies
 
     def __call__(self, genome: Genome, floor: Floor = UNKNOWN) -> Outcome:
-        """Evaluate one genome. A candidate that raises or yields NaN becomes a failed outcome.
+        """Evaluate one genome. A candidate that raises, asks to exit or yields NaN becomes a failed outcome.
 
         Args:
             genome: a repaired genome.
@@ -128,7 +128,9 @@ class Evaluator:
             candidate = self._candidate(genome, lambda: self.fitness(masks, floor))
             candidate.attack = lambda: self.attack(self._folded(masks))
             values, minimised, violation = self._judge(candidate)
-        except Exception as error:  # a foreign network or objective may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a foreign network or objective may raise anything, or ask to exit
             reason = first_line(error)
             return Outcome(genome.key, {}, {}, time.perf_counter() - start, f"{type(error).__name__}: {reason}")
         bad = [name for name, value in (*values.items(), *minimised.items()) if not math.isfinite(value)]

@@ -86,7 +86,9 @@ class Floors:
         asked = constraints.accuracy or 0.0
         try:
             prices = self._evaluator.prices(genome)
-        except Exception:  # a foreign objective may raise anything; evaluating the genome will say so
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # a foreign objective may raise anything; evaluating the genome will say so
             return Floor(asked)
         cheaper: Bits = np.all(self._costs <= np.array([prices[name] for name in self._names]), axis=1)
         return Floor(float(self._accuracy[cheaper].max(initial=asked)), *self._rival(cheaper))

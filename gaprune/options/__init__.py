@@ -20,8 +20,10 @@ from gaprune.options.choices import (
 )
 from gaprune.options.cli import (
     BAD_INPUT,
+    HUNG,
     Interrupted,
     differences,
+    end_at_once,
     fail,
     options_from_record,
     options_record,
@@ -78,6 +80,7 @@ __all__ = [
     "COSTS",
     "FORMS",
     "HOTTEST",
+    "HUNG",
     "LARGEST_SEED",
     "LATENCY",
     "LATENCY_RULE",
@@ -134,6 +137,7 @@ __all__ = [
     "check_run_trusted",
     "check_trusted",
     "differences",
+    "end_at_once",
     "fail",
     "from_keywords",
     "group",

@@ -38,9 +38,11 @@ from gaprune.options.units import number_in
 __all__ = [
     "BAD_INPUT",
     "GIVEN",
+    "HUNG",
     "Interrupted",
     "argument",
     "differences",
+    "end_at_once",
     "fail",
     "option",
     "options_from_record",
@@ -56,6 +58,8 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
 TERMINATED = 143
+HUNG = 124
+"""Of a command that a candidate has hung, as ``timeout`` has it."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -126,6 +130,13 @@ def run_command(
 def fail(prog: str, error: GapruneError) -> int:
     """Say in one line on standard error what the user can mend; the exit status of that."""
     return _fail(f"{prog}: error: {_one_line(error)}", BAD_INPUT)
+
+
+def end_at_once(line: str, status: int) -> NoReturn:
+    """Say a line on standard error and end this process, from any thread, whatever the others do."""
+    with suppress(OSError, ValueError):
+        os.write(2, f"{line}\n".encode(errors="replace"))
+    os._exit(status)
 
 
 @contextmanager

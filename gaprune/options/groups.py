@@ -249,6 +249,18 @@ class ClusterOptions:
     workers: int | None = option(None, "Ray workers at most; none is as many as the nodes hold", least=1)
     gpus_per_worker: float | None = option(None, "GPUs of a Ray worker, 0.25 puts four on one; none is 1 on CUDA")
     max_retries: int = option(2, "times that a candidate is tried again when its worker dies", least=0)
+    isolate: bool = option(
+        False, "without Ray, evaluate in a process beside this one, which a candidate may end without harm"
+    )
+    candidate_timeout: float | None = option(
+        None,
+        "time (90s, 5m) after which a candidate is given up; none is ten times the slowest so far and at least a "
+        "minute, 0 is no limit",
+        metavar="TIME",
+        least=0,
+        units=TIME,
+        auto=True,
+    )
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,8 @@ class SearchKeywords(TypedDict, total=False):
     workers: int | None
     gpus_per_worker: float | None
     max_retries: int
+    isolate: bool
+    candidate_timeout: float | str | None
     pick: str
     tested: Tested
     output: Path | str | None

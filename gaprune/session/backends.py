@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from gaprune.evaluate import Backend, LocalBackend
+from gaprune.evaluate import Backend, LocalBackend, TimeLimit
 from gaprune.progress import Reporter
+from gaprune.session.guard import TRIES
 from gaprune.session.job import Job
 from gaprune.session.placement import Placement
 
@@ -26,29 +27,62 @@ def open_backend(placement: Placement, reporter: Reporter) -> Iterator[MakeBacke
     Raises:
         GapruneError: no cluster can be joined, in one line.
     """
+    if not placement.ray and not placement.isolate:
+        yield lambda job: LocalBackend(job.evaluator, threads=job.threads, limit=_limit(job))
+        return
     if not placement.ray:
-        yield lambda job: LocalBackend(job.evaluator, threads=job.threads)
+        with _one_at_a_time(isolated) as make_backend:
+            yield make_backend
         return
     from gaprune.cluster import session as cluster  # Ray is imported by those who use it
 
     session = cluster.connect(placement.address, cluster.Needs(placement.threads, placement.gpus), placement.workers)
-    made: list[Backend] = []
+    try:
+        reporter.say(_welcome(placement, session))
+        with _one_at_a_time(lambda job: _ray_backend(job, placement)) as make_backend:
+            yield make_backend
+    finally:
+        session.close()
 
-    def make_backend(job: Job) -> Backend:
-        close_all()  # one at a time: what it has shipped leaves the object store with it
-        made.append(_ray_backend(job, placement))
-        return made[-1]
+
+@contextmanager
+def _one_at_a_time(make: MakeBackend) -> Iterator[MakeBackend]:
+    """The same, but a backend is closed when the next is made: what it has shipped leaves memory with it."""
+    made: list[Backend] = []
 
     def close_all() -> None:
         while made:
             made.pop().close()
 
+    def make_backend(job: Job) -> Backend:
+        close_all()
+        made.append(make(job))
+        return made[-1]
+
     try:
-        reporter.say(_welcome(placement, session))
         yield make_backend
     finally:
         close_all()
-        session.close()
+
+
+def isolated(job: Job, tried: int = 0) -> Backend:
+    """A process beside this one for a job's candidates, one after the other.
+
+    Args:
+        job: the search.
+        tried: how often they have been tried before.
+
+    Raises:
+        BackendError: the network or an objective cannot be sent there.
+    """
+    from gaprune.cluster import IsolatedBackend  # which imports Ray
+
+    tries = max(TRIES - tried, 1)
+    return IsolatedBackend(job.evaluator, threads=job.threads, tries=tries, tried=tried, limit=_limit(job))
+
+
+def _limit(job: Job) -> TimeLimit:
+    return TimeLimit(job.options.cluster.candidate_timeout)
 
 
 def started(make_backend: MakeBackend, job: Job) -> MakeBackend:
@@ -73,6 +107,7 @@ def _ray_backend(job: Job, placement: Placement) -> Backend:
         workers=placement.workers,
         max_retries=job.options.cluster.max_retries,
         cost=lambda genome: evaluator.costs(genome).flops,
+        limit=_limit(job),
         private=chain(model.parameters(), model.buffers()),
     )
 

@@ -9,15 +9,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gaprune.device import give_back_memory
 from gaprune.errors import RunError
 from gaprune.evaluate import Backend, Floors, Outcome, expected_matrix, objective_matrix, violations
 from gaprune.evolve import Algorithm, AlgorithmState, hypervolume, make_algorithm
 from gaprune.genome import Genome
 from gaprune.progress import Reporter, Task
-from gaprune.runs import PARTS, STATE_NAME, RunDirectory
-from gaprune.session.backends import MakeBackend
+from gaprune.runs import PARTS, STAGES, STATE_NAME, RunDirectory
+from gaprune.session.backends import MakeBackend, isolated
 from gaprune.session.callbacks import Generation, tell
 from gaprune.session.engine import largest_budget
+from gaprune.session.guard import guarded
 from gaprune.session.handing_out import MEASURED, Candidate, hand_out
 from gaprune.session.job import Job
 from gaprune.session.logged import logged_outcomes
@@ -56,7 +58,7 @@ def run_search(
     Raises:
         RunError: as ``evolve`` does, or every candidate failed, with a reason.
     """
-    backend = make_backend(job)
+    backend = guarded(make_backend(job), run.path, lambda tried: isolated(job, tried), job.own.end)
     try:
         found = evolve(job, run, backend, reporter, algorithm)
     finally:
@@ -111,8 +113,10 @@ def evolve(
     )
     _restore(algorithm, run)
     known, earlier = _known(run, algorithm.generation)
+    _expect(backend, job, run)
     for outcome in known.values():
         job.evaluator.remember(outcome)
+        _note(backend, outcome)
     _check_logged(algorithm, known, run)
     floors = Floors(job.evaluator)
     floors.learn(earlier)
@@ -132,6 +136,7 @@ def evolve(
             state = algorithm.state()
             run.save_state(algorithm.generation, state.arrays, state.meta)
             run.note_seconds(job.since)
+            give_back_memory()
             task.advance(0, share=ahead.share(), **_figures(algorithm, known, job), **backend.figures())
             _tell(algorithm, known, job, run)
     genomes, _ = algorithm.front()
@@ -219,9 +224,22 @@ def _evaluate(
         run.log.append({"generation": generation, **outcome.record()})
         _log.debug("generation %d: %s", generation, outcome)
         known[outcome.key] = outcome
+        _note(backend, outcome)
         ahead.remember(outcome)
         ahead.done(outcome)
         task.advance(1, share=ahead.share(), generation=str(generation))
+
+
+def _expect(backend: Backend, job: Job, run: RunDirectory) -> None:
+    """Let the backend know what the search's preparation took, in this process or when the run began."""
+    if backend.limit is not None:
+        now, begun = time.perf_counter() - job.since, sum(run.manifest.get(STAGES, {}).values())
+        backend.limit.expect(max(now, begun))
+
+
+def _note(backend: Backend, outcome: Outcome) -> None:
+    if backend.limit is not None:
+        backend.limit.note(outcome)
 
 
 def _new(genomes: Sequence[Genome], known: dict[str, Outcome]) -> list[Genome]:

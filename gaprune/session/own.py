@@ -17,6 +17,7 @@ from gaprune.evaluate import Objective
 from gaprune.progress import Reporter
 from gaprune.prune import Probe, plain, probe, unwrapped
 from gaprune.session.callbacks import Callback
+from gaprune.session.watchdog import End
 
 WITHOUT_MEANING = {"model": ("checkpoint", "stem", "head"), "data": ("data_dir", "test_share", "image_size", "resize")}
 """Options that say nothing where the object itself is given."""
@@ -66,12 +67,15 @@ class Own:
         data: data instead of ``--data``.
         objectives: names and objects instead of ``--objectives``; ``None`` leaves it to the option.
         callbacks: told of every generation; nothing that a run depends on.
+        end: ends this process where a candidate hangs that cannot be interrupted; ``None`` where the process is
+            the caller's.
     """
 
     model: nn.Module | None = None
     data: ImageData | None = None
     objectives: Sequence[str | Objective] | None = None
     callbacks: tuple[Callback, ...] = field(default=(), compare=False)
+    end: End | None = field(default=None, compare=False)
 
     @property
     def model_name(self) -> str:

@@ -27,6 +27,7 @@ class Placement:
         workers: how many at most; ``None`` is as many as there is room for.
         threads: CPU threads of an evaluation; results depend on them in the last digits.
         gpus: GPUs of a worker.
+        isolate: whether, without Ray, in a process beside this one.
     """
 
     ray: bool
@@ -34,6 +35,7 @@ class Placement:
     workers: int | None
     threads: int
     gpus: float
+    isolate: bool = False
 
 
 def place(options: SearchOptions) -> Placement:
@@ -56,6 +58,7 @@ def place(options: SearchOptions) -> Placement:
         workers=options.cluster.workers,
         threads=_threads(options) or (1 if ray else torch.get_num_threads()),
         gpus=_gpus(options, device) if ray else 0.0,
+        isolate=options.cluster.isolate and not ray,  # workers of Ray are processes already
     )
 
 

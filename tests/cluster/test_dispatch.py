@@ -73,8 +73,21 @@ class Simulated:
             self.alive.discard(event.worker)
         return event
 
+    def dismiss(self, worker: int, reason: str) -> Lost:
+        self.alive.discard(worker)
+        self._coming = [one for one in self._coming if one[2].worker != worker]
+        heapq.heapify(self._coming)
+        self._busy_until.pop(worker, None)
+        return Lost(worker, reason)
+
     def trouble(self) -> str:
         return "there is no room"
+
+    def close(self) -> None:
+        self.alive.clear()
+
+    def __len__(self) -> int:
+        return len(self.alive)
 
     def _later(self, seconds: float, event: Event) -> None:
         heapq.heappush(self._coming, (self.now + seconds, next(self._ties), event))
@@ -143,6 +156,33 @@ def test_a_job_that_kills_its_workers_is_given_up_after_its_retries_and_the_othe
     found = run(dispatcher(crew, retries=2), [9.0, 1.0])
     assert found == {0: GivenUp("killed"), 1: "1 done"}
     assert crew.order == [0, 0, 0, 1]
+
+
+def hangs(crew: Simulated, limit: float, retries: int, **options: Any) -> Dispatcher:
+    return dispatcher(crew, retries, limit=lambda: (limit, "too long"), **options)
+
+
+def test_a_job_that_takes_too_long_is_given_up_after_its_retries_and_the_others_go_on() -> None:
+    crew = Simulated(2)
+    found = run(hangs(crew, 60.0, retries=1), [1e9, 2.0, 50.0])
+    assert found == {0: GivenUp("too long"), 1: "1 done", 2: "2 done"}
+    assert crew.order.count(0) == 2
+    assert 120 <= crew.now <= 125, "the limit is that of each try"
+
+
+def test_the_limit_begins_when_a_worker_begins_a_job_and_not_when_it_waits_there() -> None:
+    crew = Simulated(1)
+    made = hangs(crew, 60.0, retries=0, ahead=ALWAYS)
+    run(made, [1.0])
+    assert run(made, [50.0, 50.0]) == {0: "0 done", 1: "1 done"}
+    assert made.use.lost == 0
+
+
+def test_a_job_that_waits_at_a_worker_that_is_dismissed_has_lost_no_try() -> None:
+    crew = Simulated(1)
+    made = hangs(crew, 60.0, retries=0, ahead=ALWAYS)
+    run(made, [1.0])
+    assert run(made, [1e9, 50.0]) == {0: GivenUp("too long"), 1: "1 done"}
 
 
 def test_workers_that_left_between_two_runs_cost_a_job_one_try_at_most() -> None:

@@ -152,6 +152,31 @@ def test_a_node_that_leaves_and_one_that_joins_in_the_middle_of_a_generation(
         assert dict(made.run([(20, 0), (21, 0)], [1.0, 1.0])) == {0: 20, 1: 21}
 
 
+def test_a_worker_that_takes_too_long_is_ended_and_its_job_given_up(tmp_path: Path) -> None:
+    place = str(tmp_path)
+
+    def make() -> Callable[[Any], Any]:
+        import os
+        import time
+        from pathlib import Path
+
+        def work(number: int) -> int:
+            (Path(place) / f"{number}-{os.getpid()}").touch()
+            while number == 0:
+                time.sleep(1)
+            return number
+
+        return work
+
+    with crew(make, workers=2) as workers:
+        made = dispatcher(workers, retries=1)
+        made.limit = lambda: (2.0, "took longer than 2 s")
+        found = dict(made.run([0, 1, 2, 3], [1.0] * 4))
+    assert found == {0: GivenUp("took longer than 2 s"), 1: 1, 2: 2, 3: 3}
+    assert tries(tmp_path, 0) == 2
+    wait_for(lambda: not alive(pids(tmp_path)))
+
+
 def test_a_module_that_workers_lack_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("only_in_the_driver")
     exec("def make():\n    return lambda job: job", module.__dict__)

@@ -12,31 +12,11 @@ from pathlib import Path
 
 import killing
 import pytest
-import torch
 from killing import GENERATIONS, OLD, POPULATION, Stop
-from safetensors.torch import save_file
-from tiny_factory import small_residual
-
-from gaprune.data import load_data
-from gaprune.training import Recipe, fit
+from subject import arguments_of
 
 NETWORKS = range(12)
 """More than half of them will do."""
-
-
-def arguments_of(place: Path, number: int) -> list[str]:
-    """All but ``--output`` and ``--generations``: the digits, and a small residual network that has learnt them."""
-    checkpoint, data = place / f"trained-{number}.safetensors", load_data("digits", cache_dir=place / "cache")
-    torch.manual_seed(number)
-    model = small_residual(len(data.classes))
-    recipe = Recipe(epochs=6, batch_size=50, lr=0.1, pad=1)
-    fit(model, data.train, data.test, mean=data.mean, std=data.std, flip=False, recipe=recipe)
-    save_file(model.state_dict(), checkpoint)
-    network = ["--model", "tiny_factory:small_residual", "--checkpoint", str(checkpoint)]
-    images = ["--data", "digits", "--cache-dir", str(place / "cache"), "--search-size", "60"]
-    sizes = ["--calibration-size", "60", "--statistics-size", "60", "--batch-size", "10"]
-    pinned = ["--device", "cpu", "--threads", "1", "--precision", "float32", "--round-to", "1"]
-    return [*network, *images, *sizes, *pinned, "--population", str(POPULATION)]
 
 
 def searched(arguments: list[str], generations: int, path: Path, *options: str, fault: Stop | None = None) -> int:
