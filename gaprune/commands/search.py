@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -148,7 +148,8 @@ def command(options: SearchOptions) -> None:
 def _end(line: str, folder: Path) -> NoReturn:
     """End this process, whose candidate hangs; ``folder`` is the search's, or that of a part of it."""
     path = folder.parent if part_of(read_manifest(folder)) else folder
-    advice = f"nothing is lost, go on with: {_resume_command(path, Own())} (it is tried there in a process of its own)"
+    again = _resume_command(path, Own(), read_manifest(path)["options"])
+    advice = f"nothing is lost, go on with: {again} (it is tried there in a process of its own)"
     end_at_once(f"{PROG}: error: {line}; {advice}", HUNG)
 
 
@@ -184,9 +185,11 @@ def _stoppable(path: Path, own: Own, options: SearchOptions) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped; nothing is lost, go on with: {_resume_command(path, own, options)}") from None
+        raise Interrupted(
+            f"stopped; nothing is lost, go on with: {_resume_command(path, own, record(options))}"
+        ) from None
     except BackendError as error:
-        advice = f"nothing is lost, go on with: {_resume_command(path, own, options)}"
+        advice = f"nothing is lost, go on with: {_resume_command(path, own, record(options))}"
         raise BackendError(f"{error}; {advice}") from error
     except BrokenPipeError:
         raise
@@ -232,12 +235,12 @@ def _run_searches(
     return found.evaluated, rows
 
 
-def _resume_command(path: Path, own: Own, options: SearchOptions) -> str:
+def _resume_command(path: Path, own: Own, saved: Mapping[str, Any]) -> str:
     """What to type to go on with a run; what a module gave is named again, for a directory is not trusted with that."""
     if any(own.record().values()):
         objectives = ", objectives=objectives" if own.record()["objectives"] else ""
         return f'gaprune.search(model, data{objectives}, resume="{path}")'
-    return " ".join([f"{PROG} --resume {shlex.quote(str(path))}", *named_again(record(options))])
+    return " ".join([f"{PROG} --resume {shlex.quote(str(path))}", *named_again(saved)])
 
 
 def _satisfied(job: Job, rows: list[FrontRow], reporter: Reporter) -> bool:
