@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,7 @@ def _front(path: Path, manifest: dict[str, Any]) -> list[FrontRow]:
 
 def _of_folder(folder: Path, own: Own, code: TrustOptions) -> Subject:
     """The network in a member's folder, or in the ``finetuned`` in it, whatever the table hands out."""
+    folder = Path(os.path.abspath(folder))  # ``.`` has no parent
     tuned = folder.name == FINETUNED
     home = folder.parent if tuned else folder
     run = home.parent.parent

@@ -135,6 +135,16 @@ def test_a_fine_tuned_member_is_what_its_row_hands_out_and_its_folders_are_what_
     assert plain.path.read_bytes() != tuned.path.read_bytes()
 
 
+def test_the_member_in_whose_folder_one_is_is_exported(
+    run: Path, original: nn.Module, faint: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = pick([row.untrained() for row in read_csv(run / "front.csv")], "knee")
+    monkeypatch.chdir(run / row.home)
+    done = gaprune.export(".", model=original, data=faint, format="state-dict", output=tmp_path / "member.safetensors")
+    assert done.path == tmp_path / "member.safetensors"
+    assert done.path.is_file()
+
+
 def test_a_file_that_answers_otherwise_is_not_written(
     exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
