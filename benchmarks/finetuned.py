@@ -309,7 +309,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     subject = load_subject(options, reporter)
     asked = (EVALUATIONS, POPULATION, options.epochs, options.seeds, options.finalists, tuple(options.budgets))
     settings: Row = dict(zip(QUICK, QUICK.values() if options.quick else asked, strict=True))
-    usual = default_recipe(subject.network, subject.data, subject.device)
+    usual = default_recipe(subject.model, subject.data, subject.device)
     recipe = dataclasses.replace(
         usual, epochs=settings["epochs"], epoch_images=options.epoch_images, lr=GENTLER * usual.lr
     )

@@ -50,7 +50,8 @@ from gaprune.prune.norms.folding import fold
 from gaprune.prune.norms.restating import restate_norms
 from gaprune.prune.space import PruningSpace
 from gaprune.session.engine import first
-from gaprune.training import Distillation, Recipe, bfloat16_pays, fit
+from gaprune.training import Distillation, Recipe, fit
+from gaprune.training.recipe import trains_faster_in_bfloat16
 
 BUDGETS = (0.9, 0.75, 0.5)
 PEER_CRITERIA = ("L2 norm", "BN scale", "Taylor")
@@ -264,6 +265,7 @@ def trained_rows(bench: Bench, own: Own, rows: list[Row], budget: float, epochs:
 
 def _trained(bench: Bench, made: Made, side: str, budget: float, epochs: int) -> Row:
     subject, (network, name) = bench.subject, made
+    amp = trains_faster_in_bfloat16(network, subject.device)
     teacher = copy.deepcopy(subject.model).eval().requires_grad_(False)
     fold(teacher, subject.graph.norms)
     restate_norms(network, subject.recalibration, *subject.norm)  # as the engine does before any training
@@ -274,7 +276,7 @@ def _trained(bench: Bench, made: Made, side: str, budget: float, epochs: int) ->
         mean=subject.data.mean,
         std=subject.data.std,
         flip=subject.data.flip,
-        recipe=Recipe(epochs=epochs, batch_size=64, lr=0.02, ema_decay=0.99, pad=4, amp=bfloat16_pays(subject.device)),
+        recipe=Recipe(epochs=epochs, batch_size=64, lr=0.02, ema_decay=0.99, pad=4, amp=amp),
         lesson=Distillation(teacher.to(memory_format=torch.channels_last)),
         directory=bench.work.beside(f"{side}-{budget}-{epochs}"),
     )

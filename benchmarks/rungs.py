@@ -15,6 +15,7 @@ import copy
 import functools
 import itertools
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -32,7 +33,7 @@ from gaprune.evaluate import Evaluator, FitnessTask, Race, resolve_objectives
 from gaprune.evaluate.racing import rungs
 from gaprune.evolve.ranked import rank
 from gaprune.genome import Floats, Genome
-from gaprune.progress import make_reporter
+from gaprune.progress import Task, make_reporter
 from gaprune.prune import Polisher, fold
 from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.space import PruningSpace
@@ -205,7 +206,7 @@ def speed_ups(seconds: dict[str, float], races: Row, searched: int, measured: in
 
 def measure(options: argparse.Namespace) -> Row:
     """All genomes of both budgets on all rungs."""
-    from benchmarks.fidelity import BUDGETS, candidates, interval, spearman
+    from benchmarks.fidelity import BUDGETS, candidates
 
     reporter = make_reporter()
     subject = load_subject(options, reporter)
@@ -215,54 +216,23 @@ def measure(options: argparse.Namespace) -> Row:
         options.output / f".rungs-{subject.name}.jsonl", subject.identity | settings | {"code": code_digest()}
     )
     found, space = study(subject, reporter)
-    compensator = Compensator(subject.model, subject.graph, found)
     ladder = Ladder(
         subject,
         space,
-        compensator,
+        Compensator(subject.model, subject.graph, found),
         pool_of(subject, images[-1]),
         first(subject.splits.calibration, polish),
         fixed_sample(subject.splits.train, train),
     )
-    ranked, rows, correlations, races, seconds, masked = rank(space), {}, {}, {}, {}, {}
+    ranked, budgets = rank(space), {}
     ladder.plain(candidates(ranked, BUDGETS[0], 1, SEED)[0])  # inverses made once a search are no candidate's
-    searched = min(SEARCHED, images[-1])
     with reporter.task("genomes", count * len(BUDGETS)) as task:
         for number, budget in enumerate(BUDGETS):
-            here, name = [], f"{budget:.0%}"
-            for genome in candidates(ranked, budget, count, SEED + number):
-                row = work.row(f"{budget} {genome.key}", functools.partial(ladder.plain, genome))
-                if options.rungs == "all":
-                    more = work.row(f"{budget} {genome.key} after", functools.partial(ladder.after, genome))
-                    row = row | more | {"cpu_seconds": row["cpu_seconds"] | more["cpu_seconds"]}
-                here.append(row)
-                if len(here) <= PLAIN:
-                    how = functools.partial(ladder.masked, genome, searched)
-                    masked.setdefault(name, []).append(work.row(f"{budget} {genome.key} masked", how))
-                task.advance(1)
-            by_rung = scores(here, images)
-            names = list(by_rung)
-            pairs = [*itertools.pairwise(names), (names[0], names[-1]), (names[2], names[-1])]
-            correlations[name] = {
-                f"{kind}: {a} to {b}": {
-                    "spearman": round(float(spearman(by_rung[a][kind], by_rung[b]["accuracy"])), 4),
-                    "95%": interval(by_rung[a][kind], by_rung[b]["accuracy"]),
-                }
-                for kind in KINDS
-                for a, b in dict.fromkeys(pairs)
-                if a != b
-            }
-            rows[name] = [
-                {"key": row["key"], "flops_share": row["flops_share"], "cpu_seconds": row["cpu_seconds"]}
-                | {rung: {k: round(float(by_rung[rung][k][i]), 5) for k in KINDS} for rung in names}
-                for i, row in enumerate(here)
-            ]
-            races[name] = raced(here, searched)
-            seconds[name] = {
-                part: round(float(np.mean([row["cpu_seconds"][part] for row in here])), 3)
-                for part in here[0]["cpu_seconds"]
-            } | {"plain way": round(float(np.mean(masked[name])), 3)}
-            races[name]["times the plain way"] = speed_ups(seconds[name], races[name], searched, images[-1])
+            genomes = candidates(ranked, budget, count, SEED + number)
+            whole = options.rungs == "all"
+            budgets[f"{budget:.0%}"] = _of_budget(ladder, work, budget, genomes, images, whole=whole, task=task)
+    correlations = {name: one["correlations"] for name, one in budgets.items()}
+    names = next(iter(budgets.values()))["rungs"]
     return {
         "data": f"rungs-{subject.name}",
         "device": subject.device.type,
@@ -270,14 +240,84 @@ def measure(options: argparse.Namespace) -> Row:
         "threads": torch.get_num_threads(),
         "settings": settings | {"network": subject.identity, "confidence": CONFIDENCE},
         "figures": {
-            f"{names[i]} with {names[i + 1]}, {budget}": kinds[f"accuracy: {names[i]} to {names[i + 1]}"]["spearman"]
+            f"{a} with {b}, {budget}": kinds[f"accuracy: {a} to {b}"]["spearman"]
             for budget, kinds in correlations.items()
-            for i in range(len(names) - 1)
+            for a, b in itertools.pairwise(names)
         },
         "correlations": correlations,
+        "races": {name: one["races"] for name, one in budgets.items()},
+        "cpu_seconds": {name: one["cpu_seconds"] for name, one in budgets.items()},
+        "rows": [{"budget": name, **row} for name, one in budgets.items() for row in one["rows"]],
+    }
+
+
+def _of_budget(
+    ladder: Ladder,
+    work: WorkFile,
+    budget: float,
+    genomes: Sequence[Genome],
+    images: tuple[int, ...],
+    *,
+    whole: bool,
+    task: Task,
+) -> Row:
+    """The genomes of one budget: rows, correlations between rungs, races, CPU seconds.
+
+    Args:
+        ladder: measures a genome.
+        work: keeps what was measured.
+        budget: share of the FLOPs.
+        genomes: of about that cost.
+        images: of each rung that is measured as cut.
+        whole: whether they are polished and trained, too.
+        task: told of each genome.
+    """
+    searched = min(SEARCHED, images[-1])
+    here: list[Row] = []
+    masked: list[float] = []
+    for genome in genomes:
+        row = work.row(f"{budget} {genome.key}", functools.partial(ladder.plain, genome))
+        if whole:
+            more = work.row(f"{budget} {genome.key} after", functools.partial(ladder.after, genome))
+            row = row | more | {"cpu_seconds": row["cpu_seconds"] | more["cpu_seconds"]}
+        here.append(row)
+        if len(here) <= PLAIN:
+            how = functools.partial(ladder.masked, genome, searched)
+            masked.append(work.row(f"{budget} {genome.key} masked", how))
+        task.advance(1)
+    by_rung = scores(here, images)
+    races = raced(here, searched)
+    seconds = {
+        part: round(float(np.mean([row["cpu_seconds"][part] for row in here])), 3) for part in here[0]["cpu_seconds"]
+    } | {"plain way": round(float(np.mean(masked)), 3)}
+    races["times the plain way"] = speed_ups(seconds, races, searched, images[-1])
+    return {
+        "rungs": list(by_rung),
+        "correlations": _correlations(by_rung),
         "races": races,
         "cpu_seconds": seconds,
-        "rows": [{"budget": budget, **row} for budget, found in rows.items() for row in found],
+        "rows": [
+            {"key": row["key"], "flops_share": row["flops_share"], "cpu_seconds": row["cpu_seconds"]}
+            | {rung: {kind: round(float(by_rung[rung][kind][i]), 5) for kind in KINDS} for rung in by_rung}
+            for i, row in enumerate(here)
+        ],
+    }
+
+
+def _correlations(by_rung: Row) -> Row:
+    """How well each rung ranks candidates as the next one's accuracy does, and the first and third as the last's."""
+    from benchmarks.fidelity import interval, spearman
+
+    names = list(by_rung)
+    pairs = [*itertools.pairwise(names), (names[0], names[-1]), (names[2], names[-1])]
+    return {
+        f"{kind}: {a} to {b}": {
+            "spearman": round(float(spearman(by_rung[a][kind], by_rung[b]["accuracy"])), 4),
+            "95%": interval(by_rung[a][kind], by_rung[b]["accuracy"]),
+        }
+        for kind in KINDS
+        for a, b in dict.fromkeys(pairs)
+        if a != b
     }
 
 

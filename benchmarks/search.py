@@ -195,7 +195,7 @@ class Bench:
 
         def measured() -> Row:
             subject, count = self.subject, self.settings["train_images"]
-            usual = default_recipe(subject.network, subject.data, subject.device)
+            usual = default_recipe(subject.model, subject.data, subject.device)
             recipe = dataclasses.replace(usual, epochs=1, epoch_images=count, lr=GENTLER * usual.lr)
             network = self.polished(genome).requires_grad_(True)
             few = first(subject.splits.search, 64)  # watched by nobody

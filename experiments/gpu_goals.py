@@ -87,7 +87,7 @@ def subject_of(here: Setting) -> Subject:
 
 def recipe_of(subject: Subject, epochs: int) -> Recipe:
     """The default recipe, for so many epochs."""
-    return dataclasses.replace(default_recipe(subject.model_name, subject.data, subject.device), epochs=epochs)
+    return dataclasses.replace(default_recipe(new_network(subject, 0), subject.data, subject.device), epochs=epochs)
 
 
 def forecast(subject: Subject, settings: Row, members: int, training: bool) -> str:

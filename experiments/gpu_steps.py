@@ -105,7 +105,7 @@ def _trained(here: Here, subject: Wanted, name: str) -> dict[str, Any]:
 
 
 def _baseline_recipe(here: Here, subject: Wanted) -> Recipe:
-    recipe = default_recipe(subject.model_name, subject.data, subject.device)
+    recipe = default_recipe(new_network(subject, 0), subject.data, subject.device)
     if here.quick:
         return dataclasses.replace(recipe, epochs=3, pad=1)
     recipe = dataclasses.replace(recipe, cutout=CUTOUT)
@@ -211,9 +211,8 @@ def _distilled_epochs(here: Here, name: str, networks: int, *, least: int, most:
     parts = split(data, search_size=held_out_size(data), calibration_size=1, seed=0)
     subject = Wanted(name, "cifar", data, parts.train, parts.search, device)
     lesson = Distillation(load_baseline(subject, here.weights(name)).model)
-    each = _epoch_seconds(
-        subject, new_network(subject, 0).to(device), default_recipe(name, data, device), lesson=lesson
-    )
+    network = new_network(subject, 0).to(device)
+    each = _epoch_seconds(subject, network, default_recipe(network, data, device), lesson=lesson)
     return _epochs(here.seconds / networks, each, least=least, most=most)
 
 

@@ -89,6 +89,7 @@ def resolve_baseline(
     device: torch.device,
     checkpoint: Path | None = None,
     recipe: Recipe | None = None,
+    seed: int = 0,
     head: str | None = None,
     wanted: str | None = None,
     search_from: str = "train",
@@ -110,6 +111,7 @@ def resolve_baseline(
         checkpoint: file of weights that goes before everything else; ``pretrained`` for torchvision's or timm's own.
         head: what becomes of its head where that has other classes, as ``HeadRule`` reads it.
         recipe: how to train; ``default_recipe`` by default.
+        seed: of that.
         wanted: ``weights_sha256`` of the network that a run was made with: it is found, whatever recipe made it, and
             none is trained in its place.
         search_from: ``train`` or ``test``, where the search set is held out.
@@ -133,7 +135,8 @@ def resolve_baseline(
             return found
     if wanted is not None:
         return load_baseline(subject, _cached(cache_dir, wanted))
-    recipe = default_recipe(model_name, data, device) if recipe is None else recipe
+    if recipe is None:
+        recipe = default_recipe(new_network(subject, seed), data, device, seed=seed)
     directory = baseline_directory(cache_dir, subject, recipe)
     _say_passed_over(subject, shipped, reporter)
     path = train_baseline(subject, recipe, directory, reporter, advice=_advice(subject))

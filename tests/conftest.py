@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forked import unsynced
 from hypothesis import settings
 from PIL import Image
 from scheduling import RayTogether
@@ -36,6 +37,7 @@ def pytest_configure() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["HF_HUB_OFFLINE"] = "1"
     torch.set_num_threads(1)
+    unsynced()
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,14 @@ import tempfile
 import matplotlib.pyplot  # noqa: F401
 import torch
 import torch_pruning  # noqa: F401
+from forked import unsynced
 from tiny_factory import small_residual
 
 import gaprune
 from gaprune.progress import SILENT
 
 torch.set_num_threads(1)
+unsynced()
 with tempfile.TemporaryDirectory() as folder:
     gaprune.search(
         small_residual(10),

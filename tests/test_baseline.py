@@ -32,6 +32,7 @@ from gaprune.progress import SILENT
 from gaprune.runs.lock import DirectoryLock
 from gaprune.session.images import normalised
 from gaprune.training import Recipe, given, produce
+from gaprune.training import recipe as recipe_module
 from gaprune.training import subject as subject_module
 from gaprune.training.head import fit_head
 
@@ -478,8 +479,8 @@ def data_of(count: int, size: int, name: str = "images") -> ImageData:
 def test_recipes_suit_the_data(
     data: ImageData, device: str, expected: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subject_module, "bfloat16_pays", lambda device: device.type == "cuda")
-    recipe = default_recipe("vgg16", data, torch.device(device), seed=7)
+    monkeypatch.setattr(recipe_module, "bfloat16_pays", lambda device: device.type == "cuda")
+    recipe = default_recipe(nn.Conv2d(3, 8, 3), data, torch.device(device), seed=7)
     assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.pad) == expected
     assert recipe.seed == 7
     assert recipe.amp is (device == "cuda")

@@ -27,7 +27,7 @@ from gaprune.models import check_name, shipped_weights, stem_of
 from gaprune.options import Interrupted, ReadingOptions, SearchOptions, TrainOptions, names_of, options_record
 from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.session import in_hand, load_images, reading, search_size
-from gaprune.training import Recipe
+from gaprune.training import Recipe, new_network
 
 __all__ = ["main", "train"]
 
@@ -81,7 +81,7 @@ def _train(options: TrainOptions, reporter: Reporter) -> Path:
     drawn = split(data, search_from=held_out_of, search_size=size, calibration_size=1, seed=seed)
     parts, _ = in_hand(drawn, cache_dir, device, reporter)
     subject = Subject(options.network.model, stem, data, parts.train, parts.search, device)
-    recipe = _recipe(options, default_recipe(options.network.model, data, device, seed=seed))
+    recipe = _recipe(options, default_recipe(new_network(subject, seed), data, device, seed=seed))
     directory = options.places.output or baseline_directory(cache_dir, subject, recipe)
     path = train_baseline(subject, recipe, directory, reporter)
     _report(load_baseline(subject, path), parts, device, reporter)

@@ -171,7 +171,7 @@ class ImageTask(Task):
 
     def recipe(self, fresh: bool, share: float) -> Recipe:
         """How a network is trained that may spend a share of the passes: one at least."""
-        usual = default_recipe(self.model_name, self.data, self.device, seed=self.seed)
+        usual = default_recipe(self.original.model, self.data, self.device, seed=self.seed)
         epochs, rate = max(1, round(self.epochs * share)), usual.lr * (1 if fresh else GENTLER)
         return replace(usual, epochs=epochs, epoch_images=self.epoch_images, lr=rate)
 

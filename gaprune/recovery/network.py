@@ -114,7 +114,7 @@ def measured(job: Job, network: nn.Module, records: list[EpochRecord]) -> Recove
 
 def gentle_recipe(job: Job, epochs: int, epoch_images: int | None) -> Recipe:
     """The default recipe for the data, gentler and for so many epochs, of so many images if not of all."""
-    usual = default_recipe(job.model_name, job.data, job.device, seed=job.options.evolution.seed)
+    usual = default_recipe(job.baseline.model, job.data, job.device, seed=job.options.evolution.seed)
     return replace(usual, epochs=epochs, epoch_images=epoch_images, lr=GENTLER * usual.lr)
 
 

@@ -146,7 +146,8 @@ def plot_front(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(7, 4.5))  # margins that are looked for take as long as the drawing
+    figure.subplots_adjust(left=0.1, right=0.97, bottom=0.12, top=0.92)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     _draw_points(axes, rows, baseline, picked, evaluated)
@@ -217,9 +218,9 @@ def _frame(axes: Any, rows: list[FrontRow], baseline: Baseline, title: str) -> N
     axes.set_xlabel("FLOPs left (%), counted as fvcore does")
     axes.set_ylabel("accuracy (%)")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="lower right")
     if title:
-        axes.set_title(title)
+        axes.set_title(title, fontsize="medium")
 
 
 def _is_trained(rows: Sequence[FrontRow]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gaprune.baseline import Baseline, default_recipe, resolve_baseline
+from gaprune.baseline import Baseline, resolve_baseline
 from gaprune.data import ImageData, Splits, default_cache_dir, normalisation_line
 from gaprune.device import choose_device, pinned
 from gaprune.evaluate import (
@@ -386,7 +386,7 @@ def find_baseline(
         device=device,
         checkpoint=options.network.checkpoint,
         head=options.network.head,
-        recipe=default_recipe(options.network.model, data, device, seed=options.evolution.seed),
+        seed=options.evolution.seed,
         wanted=wanted,
         search_from=str(splits.record["search_from"]),
         reporter=reporter,

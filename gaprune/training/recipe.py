@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 WARM_UP_SHARE = 0.25
 START_DIVISOR = 25.0
@@ -95,6 +96,20 @@ def bfloat16_pays(device: torch.device) -> bool:
         return False
     capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # newer than torch 2.10
     return bool(capabilities.get("amx_bf16", False))
+
+
+def trains_faster_in_bfloat16(network: nn.Module, device: torch.device) -> bool:
+    """Whether ``bfloat16_pays`` in the training of a network, too.
+
+    Not on a CPU where convolutions are depthwise, whose gradients have no fast kernel: MobileNetV2 and EfficientNet-B0
+    train half as fast so (57 for 102, 26 for 60 images a second at 64 x 64 on one core with AMX), though they answer
+    faster.
+    """
+    return bfloat16_pays(device) and not (device.type == "cpu" and any(map(_is_depthwise, network.modules())))
+
+
+def _is_depthwise(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and module.groups == module.in_channels > 1
 
 
 def _cosine(a: float, b: float, share: float) -> float:

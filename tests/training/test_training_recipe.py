@@ -4,8 +4,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from gaprune.training.recipe import Recipe, bfloat16_pays, ema_decay, learning_rate, steps_per_epoch
+from gaprune.training.recipe import (
+    Recipe,
+    bfloat16_pays,
+    ema_decay,
+    learning_rate,
+    steps_per_epoch,
+    trains_faster_in_bfloat16,
+)
 
 totals = st.integers(1, 5000)
 
@@ -49,3 +57,20 @@ def test_bfloat16_pays_only_where_the_processor_says_so(monkeypatch: pytest.Monk
     assert not bfloat16_pays(cpu)
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert not bfloat16_pays(cpu)
+
+
+@pytest.mark.parametrize(
+    ("layer", "device", "faster"),
+    [
+        (nn.Conv2d(8, 8, 3), "cpu", True),
+        (nn.Conv2d(8, 8, 3, groups=2), "cpu", True),
+        (nn.Conv2d(1, 8, 3), "cpu", True),
+        (nn.Conv2d(8, 16, 3, groups=8), "cpu", False),
+        (nn.Conv2d(8, 16, 3, groups=8), "cuda", True),
+    ],
+)
+def test_depthwise_convolutions_train_in_single_precision_on_a_processor(
+    layer: nn.Module, device: str, faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gaprune.training.recipe.bfloat16_pays", lambda device: True)
+    assert trains_faster_in_bfloat16(nn.Sequential(layer, nn.ReLU()), torch.device(device)) is faster
