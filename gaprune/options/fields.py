@@ -274,6 +274,10 @@ def _wrong(entry: Entry, value: Any, nouns: bool) -> str | None:
         return _wrong_count(entry, value, nouns)
     if entry.kind is float:
         return _wrong_number(entry, value, nouns)
+    if entry.kind is str and not isinstance(value, str):
+        return f"a text, got {shown(value)}"
+    if entry.kind == tuple[str, ...] and not all(isinstance(one, str) for one in value):
+        return f"names, got {shown(value)}"
     if entry.kind == tuple[float, ...]:
         if not isinstance(value, tuple) or not value:
             return f"one number or more, got {value!r}"
@@ -335,7 +339,13 @@ def options_from_record(options_class: type[Made], record: dict[str, Any]) -> Ma
     foreign = [name for name in record if name not in known]
     if foreign:
         raise OptionError(f"recorded option {foreign[0]!r} is not one of this version's: {', '.join(known)}")
-    return made_of(options_class, {name: _from_jsonable(value, known[name].kind) for name, value in record.items()})
+    values = {}
+    for name, value in record.items():
+        try:
+            values[name] = _from_jsonable(value, known[name].kind)
+        except TypeError:
+            raise OptionError(f"recorded option {name} has a value of another kind: {shown(value)}") from None
+    return made_of(options_class, values)
 
 
 def _without_none(hint: Any) -> Any:

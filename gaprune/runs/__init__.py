@@ -57,8 +57,10 @@ from gaprune.runs.sealing import (
     remove_file,
     replacing,
     seal_folder,
+    settle,
     write_file,
 )
+from gaprune.runs.shape import CONFIG_FORMS, METRICS_FORMS, misshapen
 from gaprune.runs.states import State, latest_state, save_state
 from gaprune.runs.tables import MEGABYTE, cell, csv_table, markdown
 from gaprune.runs.timed import RUNTIMES, in_words
@@ -66,6 +68,7 @@ from gaprune.runs.whole import accept, differing
 
 __all__ = [
     "CHECKSUMS",
+    "CONFIG_FORMS",
     "FINETUNED",
     "FLOPS_NOTE",
     "HOLDER_NAME",
@@ -73,6 +76,7 @@ __all__ = [
     "LOG_NAME",
     "MANIFEST_NAME",
     "MEGABYTE",
+    "METRICS_FORMS",
     "NO_LINE",
     "PARTS",
     "RUNTIMES",
@@ -122,6 +126,7 @@ __all__ = [
     "member_folder",
     "member_name",
     "members",
+    "misshapen",
     "numbers",
     "over_budgets",
     "pick",
@@ -143,6 +148,7 @@ __all__ = [
     "row_values",
     "save_state",
     "seal_folder",
+    "settle",
     "share_left",
     "sync_folder",
     "take_place",

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from gaprune.errors import RunError, first_line
@@ -78,6 +78,14 @@ class Baseline:
     flops: int
     params: int
     size_mb: float
+
+    @classmethod
+    def of(cls, record: object) -> Baseline | None:
+        """What a manifest says of the original, where it says all."""
+        names = {one.name for one in fields(cls)}
+        if not isinstance(record, dict) or set(record) != names:
+            return None
+        return cls(**record)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 
 from gaprune.errors import RunError
 from gaprune.runs import RunDirectory
-from gaprune.runs.files import take_place
+from gaprune.runs.files import put_back, take_place
 from gaprune.runs.sealing import (
     CHECKSUMS,
     Seal,
@@ -100,8 +100,10 @@ def test_a_kill_at_any_step_leaves_what_is_allowed(
     with suppress(KilledError), killed(nth, moment):
         change(folder)
     check_folder(folder)
+    put_back(folder / "inner")
     settle(folder)
     check_folder(folder)
+    check_folder(folder / "inner")
     seal = read_seal(folder)
     assert seal is not None
     assert all(len(found) == 1 for found in seal.files.values())
