@@ -44,7 +44,7 @@ from gaprune.runs.lock import HOLDER_NAME, DirectoryLock
 from gaprune.runs.log import NO_LINE, EvaluationLog, line_sum, unsigned
 from gaprune.runs.manifest import environment, processor
 from gaprune.runs.picking import check_choice, check_one, check_rule, choose, choose_one, is_member, members, pick
-from gaprune.runs.reading import json_object, read_json_object
+from gaprune.runs.reading import json_object, json_value, read_json_object
 from gaprune.runs.sealing import (
     CHECKSUMS,
     altered,
@@ -120,6 +120,7 @@ __all__ = [
     "is_member",
     "json_bytes",
     "json_object",
+    "json_value",
     "latest_state",
     "line_sum",
     "markdown",
