@@ -251,7 +251,8 @@ def check_fields(options: Options) -> None:
         value = entry.of(options)
         if value is None and type(None) in typing.get_args(entry.hint):
             continue
-        _check_words(entry, value)
+        if value is not None:
+            _check_words(entry, value)
         told = _wrong(entry, value, options.NOUNS)
         if told is not None:
             name = entry.flag if options.DASHES else entry.name.replace("_", "-")
@@ -276,7 +277,7 @@ def _wrong(entry: Entry, value: Any, nouns: bool) -> str | None:
         return _wrong_number(entry, value, nouns)
     if entry.kind is str and not isinstance(value, str):
         return f"a text, got {shown(value)}"
-    if entry.kind == tuple[str, ...] and not all(isinstance(one, str) for one in value):
+    if entry.kind == tuple[str, ...] and not (isinstance(value, tuple) and all(isinstance(one, str) for one in value)):
         return f"names, got {shown(value)}"
     if entry.kind == tuple[float, ...]:
         if not isinstance(value, tuple) or not value:
@@ -300,7 +301,8 @@ def _wrong_count(entry: Entry, value: Any, nouns: bool) -> str | None:
 def _wrong_number(entry: Entry, value: Any, nouns: bool) -> str | None:
     least, most, above, below = (entry.bound(which) for which in ("least", "most", "above", "below"))
     if least is None and most is None and above is None and below is None:
-        return None  # a limit says by itself what it takes
+        told = f"a number, got {shown(value)}"
+        return None if isinstance(value, (int, float, str)) else told  # a limit says by itself what it takes
     real = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     inside = (
         real
