@@ -159,6 +159,14 @@ def test_damaged_checksums_are_named(folder: Path, content: bytes) -> None:
         read_file(folder, "table.csv")
 
 
+def test_a_changed_hash_is_damage_of_the_list_and_not_of_the_file(folder: Path) -> None:
+    text = (folder / CHECKSUMS).read_text()
+    known = str(file_digest(folder / "table.csv"))
+    (folder / CHECKSUMS).write_text(text.replace(known, known[::-1]))
+    with pytest.raises(RunError, match=r"checksums\.json is not as it was written"):
+        read_file(folder, "table.csv")
+
+
 def test_no_reader_takes_a_file_that_is_being_replaced_for_damage(tmp_path: Path) -> None:
     with RunDirectory.create(tmp_path / "run", {"options": {}}) as run:
         stop, alarms = threading.Event(), list[Exception]()
