@@ -118,6 +118,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     table = work / "table"
     given = CompareOptions.of(
         run=path,
+        trust=options.quick,  # whose network is of this module
         data_dir=options.data_dir,
         methods=QUICK_METHODS if options.quick else default_methods(Front(path)),
         epochs=1 if options.quick else options.epochs,

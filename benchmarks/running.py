@@ -94,7 +94,13 @@ class Setting:
         names = ("data_dir", "cache_dir", "checkpoint", "device", "threads")
         places = {name: self.options[name] for name in names if name in self.options}
         found: SearchResult = gaprune.finetune(
-            run.path, pick=choice, epoch_images=self.epoch_images, reporter=self.reporter, **places, **options
+            run.path,
+            pick=choice,
+            epoch_images=self.epoch_images,
+            trust=True,  # the run is this folder's own
+            reporter=self.reporter,
+            **places,
+            **options,
         )
         return found
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -24,6 +25,9 @@ from gaprune.options.fields import Entry, entries
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 OPTIONS = ROOT / "docs" / "reference" / "options.md"
+RELIABILITY = ROOT / "docs" / "explanation" / "reliability.md"
+COUNTS = ROOT / "tests" / "faults" / "counts.json"
+COUNTS_START, COUNTS_END = "<!-- counts: python docs/generate.py -->\n", "<!-- end of counts -->\n"
 START, END = "<!-- results: python docs/generate.py -->\n", "<!-- end of results -->\n"
 
 KINDS = {
@@ -64,6 +68,7 @@ def pages() -> Iterator[tuple[Path, str]]:
         yield folder / f"{name}.md", results_page(name)
     yield ROOT / "docs" / "reference" / "networks.md", networks_page()
     yield README, with_table(README.read_text(encoding="utf-8"))
+    yield RELIABILITY, with_counts(RELIABILITY.read_text(encoding="utf-8"))
 
 
 def with_table(readme: str) -> str:
@@ -71,6 +76,17 @@ def with_table(readme: str) -> str:
     before, _, rest = readme.partition(START)
     _, _, after = rest.partition(END)
     return f"{before}{START}{readme_table()}{END}{after}"
+
+
+def with_counts(page: str) -> str:
+    """The page on reliability with the counts that the long suite has committed."""
+    before, _, rest = page.partition(COUNTS_START)
+    _, _, after = rest.partition(COUNTS_END)
+    counts = json.loads(COUNTS.read_text(encoding="utf-8")) if COUNTS.exists() else {}
+    header = ("kind of file", "damages", "through commands as well", "unnoticed")
+    found = [(kind, one["cases"], one["through commands"], one["unnoticed"]) for kind, one in counts.items()]
+    total = ("all", *(sum(row[column] for row in found) for column in (1, 2, 3)))
+    return f"{before}{COUNTS_START}{table(header, [*found, total])}{COUNTS_END}{after}"
 
 
 def options_page() -> str:

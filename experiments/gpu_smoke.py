@@ -207,8 +207,9 @@ def limits_and_other_algorithms(bench: Bench) -> str:
 def members_are_trained_on(bench: Bench) -> str:
     """Alone, together, and handed out; a member loads on the device."""
     result = bench.search("finetuned")
-    gaprune.finetune(result.path, pick="0", epochs=2, reporter=SILENT)
-    gaprune.finetune(result.path, pick="all", shared=True, epochs=1, polish_epochs=1, reporter=SILENT)
+    gaprune.finetune(result.path, model=QUICK_NETWORK, pick="0", epochs=2, reporter=SILENT)
+    together: dict[str, Any] = {"shared": True, "epochs": 1, "polish_epochs": 1}
+    gaprune.finetune(result.path, model=QUICK_NETWORK, pick="all", reporter=SILENT, **together)
     network = result.load(0).to(bench.device)
     shown = network(torch.zeros((2, *bench.data.image_shape), device=bench.device))
     return f"{tuple(shown.shape)} on {shown.device}"
@@ -230,6 +231,7 @@ def methods_are_compared(bench: Bench) -> str:
     rows = compare_as(
         CompareOptions.of(
             run=result.path,
+            model=QUICK_NETWORK,
             methods=methods,
             epochs=1,
             epoch_images=128,

@@ -181,7 +181,8 @@ def members(here: Here, name: str) -> None:
     epochs = 1 if here.quick else _distilled_epochs(here, name, len(indices), least=5, most=60)
     rows: dict[str, Any] = {}
     for budget, member in chosen.items():
-        tuned = gaprune.finetune(path, pick=str(member.index), epochs=epochs, reporter=here.reporter, **places)
+        given: dict[str, Any] = {**places, "trust": here.quick}
+        tuned = gaprune.finetune(path, pick=str(member.index), epochs=epochs, reporter=here.reporter, **given)
         after = next(row for row in tuned.rows if row.index == member.index)
         rows[f"{budget:g}"] = {"before": _row(member.untrained()), "after": _row(after)}
         here.write(network=name, epochs=epochs, rows=rows, original=_original(path))

@@ -108,7 +108,10 @@ def latency(here: Here, name: str) -> None:
     networks: dict[str, tuple[float, nn.Module]] = {"original": (1.0, baseline.model)}
     for budget, member in within(read_csv(path / CSV)).items():
         if member is not None:
-            networks[f"{budget:g}"] = (member.flops_share, gaprune.load(path / member.home).to(device))
+            networks[f"{budget:g}"] = (
+                member.flops_share,
+                gaprune.load(path / member.home, trust=here.quick).to(device),
+            )
     shape, rows = baseline.data.image_shape, []
     for compiled in (False, True):
         for label, (share, network) in networks.items():
@@ -159,6 +162,7 @@ def compared(here: Here, name: str) -> None:
     rows = compare_as(
         CompareOptions.of(
             run=path,
+            trust=here.quick,
             methods=methods,
             epochs=1,
             epoch_images=64 if here.quick else 512,

@@ -38,11 +38,14 @@ from gaprune.prune import (
 )
 from gaprune.runs import (
     CHECKSUMS,
+    CONFIG_FORMS,
+    METRICS_FORMS,
     altered,
     atomic_write,
     check_file,
     json_bytes,
     member_folder,
+    misshapen,
     read_json_object,
     read_seal,
     seal_folder,
@@ -128,6 +131,9 @@ def read_metrics(directory: Path, *needed: str) -> dict[str, Any]:
     for name in needed:
         if name not in found:
             raise RunError(f"{file} is damaged: it has no {name}")
+    told = misshapen(found, METRICS_FORMS)
+    if told is not None:
+        raise RunError(f"{file} is damaged: {told}")
     return found
 
 
@@ -255,6 +261,9 @@ def _config(directory: Path) -> dict[str, Any]:
     lacking = [entry.name for entry in fields(Config) if entry.name not in config]
     if lacking:
         raise CheckpointError(f"{directory / CONFIG} is damaged: it lacks {', '.join(lacking)}")
+    told = misshapen(config, CONFIG_FORMS)
+    if told is not None:
+        raise CheckpointError(f"{directory / CONFIG} is damaged: {told}")
     return config
 
 
@@ -300,6 +309,8 @@ def fill_structure(network: nn.Module, config: dict[str, Any], tensors: dict[str
     for path, module in network.named_modules():
         if isinstance(module, _ConvNd):
             module.groups = config["convolution_groups"].get(path, 1)
+            if module.groups < 1 or len(module.weight) % module.groups:
+                raise ValueError(f"{path} has {len(module.weight)} outputs, which {module.groups} groups do not share")
     fit_attributes(network)
     numbers = config.get("numbers", {}).items()
     as_held = {

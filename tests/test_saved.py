@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from resealing import unsealed
 from tiny_networks import PRUNABLE, SHAPE, conv, prepared, random_masks, space_of
 from torch import nn
 
@@ -112,7 +113,9 @@ def test_the_callers_network_is_copied_never_changed(tmp_path: Path) -> None:
 
 def test_the_directory_holds_no_pickle_and_says_what_it_is(tmp_path: Path) -> None:
     saved(tmp_path, genes="both", connection_groups=2)
-    assert {file.name for file in tmp_path.iterdir()} == {"config.json", "metrics.json", "model.safetensors"}
+    assert {file.name for file in tmp_path.iterdir()} == {
+        *("config.json", "metrics.json", "model.safetensors", "checksums.json")
+    }
     record = json.loads((tmp_path / "config.json").read_text())
     assert record["format"] == "gaprune-compact-1"
     assert record["classes"] == ["0", "1", "2"]
@@ -185,11 +188,19 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "another program's config": (write("config.json", b'{"model_type": "bert"}'), "has format None"),
     "a lacking entry": (drop("classes"), "is damaged: it lacks classes"),
     "a lacking model": (drop("model"), "is damaged: it lacks model"),
-    "classes that are no list": (edit(model="resnet18", classes=3), "does not fit"),
-    "groups that are no table": (edit(convolution_groups=[2]), "does not fit"),
-    "grouped layers that are no list": (edit(grouped=5), "does not fit"),
+    "classes that are no list": (edit(model="resnet18", classes=3), "classes must be a list of texts, got 3"),
+    "groups that are no table": (
+        edit(convolution_groups=[2]),
+        "convolution_groups must be an object of whole numbers above 0",
+    ),
+    "grouped layers that are no list": (edit(grouped=5), "grouped must be a list of texts, got 5"),
+    "no group at all": (edit(convolution_groups={"f.0": 0}), "must be an object of whole numbers above 0"),
+    "groups that do not divide": (edit(convolution_groups={"conv1": 1000}), "which 1000 groups do not share"),
+    "an image of no size": (edit(image_shape=[3, 0, 8]), "image_shape must be three whole numbers above 0"),
+    "means that are no numbers": (edit(mean=["1"]), "mean must be a list of numbers"),
+    "a configuration nested too deep": (write("config.json", b'{"a": ' + b"[" * 100_000), "it is nested too deep"),
     "a grouped layer that is not there": (edit(grouped=["conv9"]), "does not fit"),
-    "a model that is no name": (edit(model=5), "does not fit"),
+    "a model that is no name": (edit(model=5), "model must be a text, got 5"),
     "weights cut short": (cut, "model.safetensors cannot be read"),
     "weights of zeros": (write("model.safetensors", b"\0" * 64), "model.safetensors cannot be read"),
     "a pickle for weights": (write("model.safetensors", b"\x80\x04K\x01."), "model.safetensors cannot be read"),
@@ -200,6 +211,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
 def test_a_damaged_or_foreign_directory_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
     model, _ = saved(tmp_path, "chain", genes="neurons")
     damage, message = DAMAGE[name]
+    unsealed(tmp_path)
     damage(tmp_path)
     by_name = name in ("classes that are no list", "a model that is no name")
     with pytest.raises(CheckpointError) as caught:
@@ -232,6 +244,7 @@ def test_another_network_than_the_original_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
     saved(tmp_path)
+    unsealed(tmp_path)
     edit(model="vgg99")(tmp_path)
     with pytest.raises(OptionError, match="unknown model 'vgg99': choose one of vgg16, resnet18"):
         load(tmp_path)

@@ -71,11 +71,11 @@ def test_a_run_directory_holds_what_the_design_promises(
     trained: nn.Module, square_data: ImageData, tmp_path: Path
 ) -> None:
     result = run(trained, square_data, tmp_path / "run")
-    expected = {"manifest.json", "evaluations.jsonl", "state", "front", "front.csv", "front.png"}
+    expected = {"manifest.json", "checksums.json", "evaluations.jsonl", "state", "front", "front.csv", "front.png"}
     expected |= {"ladder.csv", "report.html"}
     assert expected <= {entry.name for entry in result.path.iterdir()}
     member = result.path / result.rows[0].path
-    names = {"config.json", "genome.json", "model.safetensors", "metrics.json", "README.md"}
+    names = {"config.json", "genome.json", "model.safetensors", "metrics.json", "checksums.json", "README.md"}
     assert {entry.name for entry in member.iterdir()} == names
     manifest = json.loads((result.path / "manifest.json").read_text())
     assert manifest["options"]["population"] == 6

@@ -76,7 +76,7 @@ class SearchResult:
         """With what the manifest of a run says, and what its members are loaded onto."""
         manifest = run.manifest
         original, seconds, candidates = (manifest.get(name) for name in ("original", SECONDS, "evaluations"))
-        known = None if original is None else Original(**original)
+        known = Original.of(original)
         how = manifest.get(LATENCY)
         timed = None if how is None else Timed(in_words(how), float(how[SECONDS_OF_ORIGINAL]))
         model = form if not isinstance(form, str) or imports(form) else None

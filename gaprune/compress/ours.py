@@ -13,7 +13,7 @@ from gaprune.compress.method import CONVOLUTIONS, Method, Outline, Session, Work
 from gaprune.compress.prune import train_on
 from gaprune.compress.words import OURS, RAW, flag, method_text
 from gaprune.errors import MethodError, OptionError, RunError
-from gaprune.runs import FrontRow, is_member, members, pick, read_front, read_manifest
+from gaprune.runs import FrontRow, fact, is_member, members, pick, read_front, read_manifest
 from gaprune.saved import load
 from gaprune.training import digest_json
 
@@ -80,8 +80,8 @@ class Front:
         self.rows = [row for row in read_front(run) if row.path]
         if not self.rows:
             raise RunError(f"the front of {run} has no saved member")
-        asked = self.manifest.get("options", {})
-        if asked.get("iterations", 1) > 1 or asked.get("round_epochs", 0) > 0:
+        again, epochs = (fact(self.manifest, "options", name, kind=int) for name in ("iterations", "round_epochs"))
+        if (again or 1) > 1 or (epochs or 0) > 0:
             raise RunError(
                 f"{run} trained networks between its searches, in passes that no other row has: "
                 "compare a run without --iterations and --round-epochs"

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from gaprune.runs import atomic_write
+from gaprune.runs import atomic_write, json_value
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ def fetch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         with safe_open(path, framework="pt") as file:
             record = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if json.loads(record["checksums"]) == checksums(tensors):
-            return tensors, json.loads(record["meta"])
+        if json_value(record["checksums"]) == checksums(tensors):
+            return tensors, json_value(record["meta"])
         reason = "its checksums do not match"
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         reason = str(error)

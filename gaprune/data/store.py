@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gaprune.data.lazy import Indices, LazyImages
-from gaprune.runs import atomic_write
+from gaprune.runs import atomic_write, json_value
 
 _LOGGER = logging.getLogger(__name__)
 _BLOCK = 1 << 24
@@ -164,7 +164,7 @@ def read_images(path: Path) -> tuple[StoredImages, dict[str, Any]] | None:
     if not path.is_file() or not _beside(path).is_file():
         return None
     try:
-        record = json.loads(_beside(path).read_bytes())
+        record = json_value(_beside(path).read_bytes())
         found = StoredImages(path)
         if (record["images"], record["bytes"]) == (len(found), path.stat().st_size) and (
             record["crc32"] == _checksum(path)

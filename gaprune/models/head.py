@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from gaprune.errors import CheckpointError, OptionError
+from gaprune.runs import json_value
 
 KINDS = ("keep", "cut", "new")
 HOW = "keep, cut:CLASS_FILE or new"
@@ -133,7 +133,7 @@ def read_classes(path: Path, outputs: int) -> list[list[str]]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        found = _from_json(json.loads(text)) if path.suffix == ".json" else _from_lines(text, outputs)
+        found = _from_json(json_value(text)) if path.suffix == ".json" else _from_lines(text, outputs)
     except (OSError, ValueError, LookupError, TypeError) as error:
         wanted = f"one name a line for {outputs} outputs, or lines NAME INDEX or INDEX NAME"
         raise CheckpointError(f"{path} is no list of a head's classes ({error}): expected {wanted}") from error

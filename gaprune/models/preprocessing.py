@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+
+from gaprune.runs import json_value
 
 WHITE = 255.0
 
@@ -75,7 +76,7 @@ def of_weights(weights: Any) -> Preprocessing | None:
 def of_metadata(metadata: Mapping[str, str], name: str) -> Preprocessing | None:
     """From the metadata of a safetensors file: ``mean`` and ``std`` as JSON lists, of 0..1 or 0..255 pixels."""
     try:
-        return _made(json.loads(metadata["mean"]), json.loads(metadata["std"]), f"the metadata of {name}", None, None)
+        return _made(json_value(metadata["mean"]), json_value(metadata["std"]), f"the metadata of {name}", None, None)
     except (KeyError, ValueError):
         return None
 

@@ -70,6 +70,8 @@ def _loaded(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise OptionError(f"cannot read {path}: {error.strerror or error}") from error
+    except RecursionError:
+        raise OptionError(f"{path} is no TOML file of options: it is nested too deep") from None
     except ValueError as error:  # of TOML and of UTF-8
         raise OptionError(f"{path} is no TOML file: {error}") from error
 

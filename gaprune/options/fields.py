@@ -251,7 +251,8 @@ def check_fields(options: Options) -> None:
         value = entry.of(options)
         if value is None and type(None) in typing.get_args(entry.hint):
             continue
-        _check_words(entry, value)
+        if value is not None:
+            _check_words(entry, value)
         told = _wrong(entry, value, options.NOUNS)
         if told is not None:
             name = entry.flag if options.DASHES else entry.name.replace("_", "-")
@@ -274,6 +275,10 @@ def _wrong(entry: Entry, value: Any, nouns: bool) -> str | None:
         return _wrong_count(entry, value, nouns)
     if entry.kind is float:
         return _wrong_number(entry, value, nouns)
+    if entry.kind is str and not isinstance(value, str):
+        return f"a text, got {shown(value)}"
+    if entry.kind == tuple[str, ...] and not (isinstance(value, tuple) and all(isinstance(one, str) for one in value)):
+        return f"names, got {shown(value)}"
     if entry.kind == tuple[float, ...]:
         if not isinstance(value, tuple) or not value:
             return f"one number or more, got {value!r}"
@@ -296,7 +301,8 @@ def _wrong_count(entry: Entry, value: Any, nouns: bool) -> str | None:
 def _wrong_number(entry: Entry, value: Any, nouns: bool) -> str | None:
     least, most, above, below = (entry.bound(which) for which in ("least", "most", "above", "below"))
     if least is None and most is None and above is None and below is None:
-        return None  # a limit says by itself what it takes
+        told = f"a number, got {shown(value)}"
+        return None if isinstance(value, (int, float, str)) else told  # a limit says by itself what it takes
     real = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     inside = (
         real
@@ -335,7 +341,13 @@ def options_from_record(options_class: type[Made], record: dict[str, Any]) -> Ma
     foreign = [name for name in record if name not in known]
     if foreign:
         raise OptionError(f"recorded option {foreign[0]!r} is not one of this version's: {', '.join(known)}")
-    return made_of(options_class, {name: _from_jsonable(value, known[name].kind) for name, value in record.items()})
+    values = {}
+    for name, value in record.items():
+        try:
+            values[name] = _from_jsonable(value, known[name].kind)
+        except TypeError:
+            raise OptionError(f"recorded option {name} has a value of another kind: {shown(value)}") from None
+    return made_of(options_class, values)
 
 
 def _without_none(hint: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from gaprune.errors import OptionError, RunError
 from gaprune.options.choices import Data, names
 from gaprune.options.cli import differences
-from gaprune.options.fields import Options, names_of, options_from_record, options_record
+from gaprune.options.fields import Options, check_fields, names_of, options_from_record, options_record
 from gaprune.options.groups import ClusterOptions, RecordOptions, ScreenOptions
 from gaprune.options.search import ROUNDS, SearchOptions
 from gaprune.options.trust import check_run_trusted
@@ -68,6 +68,7 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
         raise RunError(f"the manifest of {given.run.resume} has no options: it is no run of this version")
     check_run_trusted(saved, given.run.resume, given.given, trust=given.run.trust)
     saved = with_known_data({**OF_OLD, **saved, **{name: settled[name] for name in SETTLED}}, manifest)
+    check_fields(options_from_record(SearchOptions, saved))
     changed = {name: typed[name] for name in typed if name in given.given and name not in UNRECORDED}
     may_change = _may_change(saved)
     refused = {name: value for name, value in changed.items() if name not in may_change}

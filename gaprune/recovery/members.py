@@ -39,6 +39,7 @@ from gaprune.runs import (
     atomic_write,
     put_back,
     read_json_object,
+    settle,
     take_place,
     write_csv,
 )
@@ -89,6 +90,7 @@ def open_member(job: Job, run: RunDirectory, row: FrontRow) -> Member:
     """
     home = run.path / row.home
     put_back(home / FINETUNED)
+    settle(home)
     genome = load_genome(home, job.space.layout)
     if genome.key != row.key:
         raise RunError(f"{home} holds the genome {genome.key}, the front's table says {row.key}")

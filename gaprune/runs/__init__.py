@@ -44,7 +44,7 @@ from gaprune.runs.lock import HOLDER_NAME, DirectoryLock
 from gaprune.runs.log import NO_LINE, EvaluationLog, line_sum, unsigned
 from gaprune.runs.manifest import environment, processor
 from gaprune.runs.picking import check_choice, check_one, check_rule, choose, choose_one, is_member, members, pick
-from gaprune.runs.reading import json_object, read_json_object
+from gaprune.runs.reading import json_object, json_value, read_json_object
 from gaprune.runs.sealing import (
     CHECKSUMS,
     altered,
@@ -57,8 +57,10 @@ from gaprune.runs.sealing import (
     remove_file,
     replacing,
     seal_folder,
+    settle,
     write_file,
 )
+from gaprune.runs.shape import CONFIG_FORMS, METRICS_FORMS, misshapen
 from gaprune.runs.states import State, latest_state, save_state
 from gaprune.runs.tables import MEGABYTE, cell, csv_table, markdown
 from gaprune.runs.timed import RUNTIMES, in_words
@@ -66,6 +68,7 @@ from gaprune.runs.whole import accept, differing
 
 __all__ = [
     "CHECKSUMS",
+    "CONFIG_FORMS",
     "FINETUNED",
     "FLOPS_NOTE",
     "HOLDER_NAME",
@@ -73,6 +76,7 @@ __all__ = [
     "LOG_NAME",
     "MANIFEST_NAME",
     "MEGABYTE",
+    "METRICS_FORMS",
     "NO_LINE",
     "PARTS",
     "RUNTIMES",
@@ -116,12 +120,14 @@ __all__ = [
     "is_member",
     "json_bytes",
     "json_object",
+    "json_value",
     "latest_state",
     "line_sum",
     "markdown",
     "member_folder",
     "member_name",
     "members",
+    "misshapen",
     "numbers",
     "over_budgets",
     "pick",
@@ -143,6 +149,7 @@ __all__ = [
     "row_values",
     "save_state",
     "seal_folder",
+    "settle",
     "share_left",
     "sync_folder",
     "take_place",

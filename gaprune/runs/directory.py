@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from gaprune.errors import RunError
 from gaprune.options import differences
 from gaprune.runs import states
-from gaprune.runs.files import json_bytes, remove_temporary_files
+from gaprune.runs.files import json_bytes, put_back, remove_temporary_files
+from gaprune.runs.front import CSV, FRONT
 from gaprune.runs.inside import check_links
 from gaprune.runs.lock import HOLDER_NAME, LOCK_NAME, DirectoryLock
 from gaprune.runs.log import EvaluationLog
@@ -36,6 +37,7 @@ from gaprune.runs.sealing import (
     settle,
     write_file,
 )
+from gaprune.runs.shape import misshapen_manifest
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ SEALED = "checksums"
 """Of the manifest: whether there are checksums, which are missed then if they are gone."""
 MADE_WITH = ("options", "objects", "objectives", "identity")
 """Of the manifest: what nothing but the run itself changes."""
-ALSO_SEALED = ("front.csv", "ladder.csv")
+ALSO_SEALED = (CSV, "ladder.csv")
 """Files of a run of an earlier version that get a checksum when it is gone on with."""
 
 _LEFTOVER = re.compile(rf"\.({'|'.join(map(re.escape, (MANIFEST_NAME, HOLDER_NAME, CHECKSUMS)))})\.\d+\.tmp")
@@ -105,6 +107,7 @@ class RunDirectory:
             manifest, sealed = _read(path)
             remove_temporary_files(path)
             remove_temporary_files(path / STATE_NAME)
+            put_back(path / FRONT)  # before the checksums settle for what is there
             settle(path)
             check_folder(path)
             run = cls(path, manifest, lock)
@@ -229,13 +232,21 @@ def check_free(path: Path) -> None:
     _check_empty(path)
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path, *, shaped: bool = True) -> dict[str, Any]:
     """The manifest of a run, without owning it.
+
+    Args:
+        path: of the run.
+        shaped: whether what it says must be of the kinds that are read; else it is taken as it is.
 
     Raises:
         RunError: ``path`` is not a run directory, or its manifest is damaged.
     """
-    return _read(path)[0]
+    manifest = _read(path)[0]
+    told = misshapen_manifest(manifest) if shaped else None
+    if told is not None:
+        raise RunError(f"{path / MANIFEST_NAME} is damaged: {told}")
+    return manifest
 
 
 def _read(path: Path) -> tuple[dict[str, Any], bool]:

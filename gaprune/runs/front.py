@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from gaprune.errors import RunError, first_line
@@ -78,6 +78,14 @@ class Baseline:
     flops: int
     params: int
     size_mb: float
+
+    @classmethod
+    def of(cls, record: object) -> Baseline | None:
+        """What a manifest says of the original, where it says all."""
+        names = {one.name for one in fields(cls)}
+        if not isinstance(record, dict) or set(record) != names:
+            return None
+        return cls(**record)
 
 
 @dataclass(frozen=True)
@@ -244,7 +252,7 @@ def read_csv(path: Path) -> list[FrontRow]:
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"cannot read {path}: {error}") from error
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    if reader.fieldnames is None or tuple(reader.fieldnames[: len(_COLUMNS)]) != _COLUMNS:
+    if _heading(reader)[: len(_COLUMNS)] != _COLUMNS:
         raise RunError(f"{path} is no table of a front: expected the columns {', '.join(_COLUMNS)}")
     rows = []
     try:
@@ -290,6 +298,14 @@ def _check_members(run: Path, rows: Sequence[FrontRow]) -> None:
         if row.path != row.home:
             with suppress(FileNotFoundError):
                 check_file(home, f"{FINETUNED}/{CHECKSUMS}")
+
+
+def _heading(reader: csv.DictReader[str]) -> tuple[str, ...]:
+    """The names of the columns; none where the first line is no line of a table."""
+    try:
+        return tuple(reader.fieldnames or ())
+    except csv.Error:
+        return ()
 
 
 def _fields(row: FrontRow) -> list[str]:

@@ -9,8 +9,10 @@ A directory without a list is of an earlier version, and is read as it is.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -20,6 +22,7 @@ from typing import Any
 
 from gaprune.errors import RunError
 from gaprune.runs.files import atomic_write, json_bytes
+from gaprune.runs.inside import inside
 
 CHECKSUMS = "checksums.json"
 FORMAT = "gaprune-checksums-1"
@@ -79,11 +82,13 @@ def read_seal(folder: Path) -> Seal | None:
         body = {name: record[name] for name in ("format", "files", "log", "made_with")}
         if record["sha256"] != _own(body) or body["format"] != FORMAT:
             raise ValueError
+        if not all(inside(name) and _are_digests(found) for name, found in body["files"].items()):
+            raise ValueError
         log = body["log"]
         found = Seal(body["files"], None if log is None else (log[0], log[1]), body["made_with"])
         if found.content() != content:
             raise ValueError
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise altered(folder, CHECKSUMS) from error
     return found
 
@@ -100,7 +105,7 @@ def file_digest(path: Path) -> Digest:
         OSError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with _regular(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -108,7 +113,7 @@ def file_digest(path: Path) -> Digest:
 
 def altered(folder: Path, name: str, what: str = "is not as it was written") -> RunError:
     """The error for a file that is not what the folder's checksums say."""
-    advice = f"put it back, or take it as it is with python -m gaprune.status {folder} --accept"
+    advice = f"put it back, or take it as it is with python -m gaprune.status {shlex.quote(str(folder))} --accept"
     return RunError(f"{folder / name} {what}: {advice}")
 
 
@@ -129,7 +134,7 @@ def read_file(folder: Path, name: str, more: Callable[[Seal, bytes], str] | None
     """
 
     def read() -> tuple[bytes, Digest]:
-        content = (folder / name).read_bytes()
+        content = _regular(folder / name).read_bytes()
         return content, digest(content)
 
     return _checked(folder, name, read, more)
@@ -301,6 +306,17 @@ def check_folder(folder: Path, *, but: Iterable[str] = ()) -> None:
     for name in () if seal is None else set(seal.files) - set(but):
         with suppress(FileNotFoundError):
             check_file(folder, name)
+
+
+def _are_digests(found: object) -> bool:
+    return isinstance(found, list) and all(one is None or isinstance(one, str) for one in found)
+
+
+def _regular(path: Path) -> Path:
+    """The path, unless it is of a device, a pipe or a folder, which would be read for ever or not at all."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path
 
 
 def _own(body: Mapping[str, Any]) -> str:

@@ -166,7 +166,7 @@ class Before:
             search_from=data.get("splits", {}).get("search_from"),
             mean=tuple(data.get("mean", ())),
             std=tuple(data.get("std", ())),
-            original=_recorded(manifest),
+            original=_measured_whole(Original.of(manifest.get("original"))),
             latency=manifest.get(LATENCY),
             left=None if neurons is None else Left(neurons, layers),
         )
@@ -180,13 +180,9 @@ class Before:
         return data.with_normalisation(self.mean, self.std)
 
 
-def _recorded(manifest: Mapping[str, Any]) -> Original | None:
-    """What a run says of its original, where it says all."""
-    found = manifest.get("original")
-    names = {one.name for one in dataclasses.fields(Original)}
-    if not isinstance(found, dict) or set(found) != names or any(value is None for value in found.values()):
-        return None
-    return Original(**found)
+def _measured_whole(found: Original | None) -> Original | None:
+    """What a run says of its original, where it was tested, too."""
+    return None if found is None or found.test_accuracy is None else found
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from gaprune.models import (
     stem_of,
 )
 from gaprune.progress import Reporter
-from gaprune.runs import atomic_write
+from gaprune.runs import atomic_write, json_value
 from gaprune.training.digest import digest_images, digest_json, digest_tensors
 from gaprune.training.head import MOST_IMAGES, fit_head
 from gaprune.training.produce import BASELINES, FORMAT, WEIGHTS, described
@@ -104,9 +103,9 @@ def given_weights(subject: Subject, path: Path) -> GivenWeights:
         return GivenWeights(
             stored,
             str(path),
-            tuple(json.loads(metadata["classes"])),
-            tuple(json.loads(metadata["mean"])),
-            tuple(json.loads(metadata["std"])),
+            tuple(json_value(metadata["classes"])),
+            tuple(json_value(metadata["mean"])),
+            tuple(json_value(metadata["std"])),
             checked=True,
             data=metadata.get("data", "other images"),
             accuracy=float(metadata["accuracy"]),

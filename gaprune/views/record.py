@@ -164,7 +164,7 @@ def newest_state(path: Path) -> int | None:
 
 
 def _manifest(file: Path) -> dict[str, Any]:
-    return read_manifest(file.parent)
+    return read_manifest(file.parent, shaped=False)
 
 
 def _front(file: Path) -> list[FrontRow]:

@@ -82,7 +82,7 @@ def timeless(path: Path) -> list[Any]:
     """All that a run has found, without the time that it took."""
     rows = [{name: value for name, value in row.items() if "seconds" not in name} for row in table(path)]
     logs = sorted(path.glob("iteration-*/evaluations.jsonl"))
-    lines = [{**json.loads(line), "seconds": 0} for log in logs for line in log.read_text().splitlines()]
+    lines = [{**json.loads(line), "seconds": 0, "sum": ""} for log in logs for line in log.read_text().splitlines()]
     files = [*sorted(path.glob("front/*/*.safetensors")), *sorted(path.glob("iteration-*/trained/*.safetensors"))]
     return [rows, lines, (path / "front.csv").read_bytes(), *(file.read_bytes() for file in files)]
 

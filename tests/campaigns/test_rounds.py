@@ -71,7 +71,7 @@ def timeless(path: Path) -> list[Any]:
     """All that a run has found, without the time that it took."""
     rounds = [{k: v for k, v in row.items() if "seconds" not in k} for row in table(path)]
     logs = sorted(path.glob("round-*/evaluations.jsonl"))
-    lines = [{**json.loads(line), "seconds": 0} for log in logs for line in log.read_text().splitlines()]
+    lines = [{**json.loads(line), "seconds": 0, "sum": ""} for log in logs for line in log.read_text().splitlines()]
     return [rounds, lines, (path / "front.csv").read_bytes(), *weights(path)]
 
 

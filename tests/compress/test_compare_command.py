@@ -70,6 +70,7 @@ def test_one_command_makes_the_table_and_the_pictures(
     assert sorted(path.name for path in output.iterdir() if path.is_file() and path.name[0] != ".") == [
         "accuracy-size.png",
         "accuracy-time.png",
+        "checksums.json",
         "manifest.json",
         "table.csv",
         "table.json",
@@ -204,7 +205,7 @@ def test_default_chains_can_be_and_are_written_once(run: Path) -> None:
 
 def test_chains_added_to_a_comparison_that_named_none_come_after_the_usual_ones(run: Path) -> None:
     front, named = Front(run), CompareOptions.of(methods=("none",))
-    there = CompareOptions.of(run=run)
+    there = CompareOptions.of(run=run, trust=True)
     assert _usual(CompareOptions(), named) == METHODS
     assert _usual(CompareOptions(), there) == METHODS, "a run that is new brings what was typed alone"
     assert _usual(CompareOptions.of(run=Path("moved")), there) == default_methods(front)
@@ -373,7 +374,10 @@ def test_from_python_a_callers_own_network_and_data_are_compared(
 
 
 def test_from_python_a_run_that_was_made_with_names_needs_no_objects(run: Path, tmp_path: Path) -> None:
-    (row,) = gaprune.compare(run=run, methods=["none"], output=tmp_path / "table", device="cpu", reporter=SILENT)
+    more: dict[str, Any] = {"methods": ["none"], "device": "cpu", "reporter": SILENT}
+    with pytest.raises(OptionError, match="nothing is imported because a file says so"):
+        gaprune.compare(run=run, output=tmp_path / "table", **more)
+    (row,) = gaprune.compare(run=run, trust=True, output=tmp_path / "table", **more)
     assert row.chain == "none"
 
 

@@ -11,6 +11,7 @@ import torch
 from gaprune.compress import ImageTask, parse_chain, saved_rows
 from gaprune.compress.rows import Comparison
 from gaprune.errors import OptionError, RunError
+from gaprune.options import TrustOptions
 from gaprune.progress import SILENT
 from gaprune.runs import write_json
 from gaprune.session import Own
@@ -36,7 +37,7 @@ def comparison(task: ImageTask, tmp_path: Path) -> Path:
 
 def test_a_row_is_exported_as_the_network_that_the_table_measured(comparison: Path, task: ImageTask) -> None:
     chain = CHAINS[1]
-    subject = subject_of(comparison, "knee", chain, picked=False, own=Own())
+    subject = subject_of(comparison, "knee", chain, picked=False, own=Own(), code=TrustOptions(trust=True))
     assert subject.name == "tiny_factory-small_residual-tucker-size=0.5-raw"
     assert subject.mean == task.data.mean
     assert subject.origin["pruned_from"]["weights_sha256"] == "a"

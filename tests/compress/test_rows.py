@@ -38,7 +38,7 @@ def comparison(original: Work, tmp_path: Path) -> Comparison:
 def test_a_row_holds_what_ships(comparison: Comparison, original: Work, tmp_path: Path) -> None:
     made = comparison.row(parse_chain("prune:l1:raw"))
     assert made.size_mb == shipped_bytes(tmp_path / made.path) / 1e6
-    network = load_runner(tmp_path / made.path)
+    network = load_runner(tmp_path / made.path, trust=True)
     assert network.kind == "torch"
     assert made.params == sum(p.numel() for p in network.model.parameters()) < original.params  # type: ignore[attr-defined]
     assert made.metrics.keys() == {"accuracy", "f1"}
@@ -54,7 +54,7 @@ def test_a_row_whose_model_is_gone_is_made_again(comparison: Comparison, tmp_pat
     made = comparison.row(parse_chain("prune:l1:raw"))
     shutil.rmtree(tmp_path / made.path)
     assert comparison.row(parse_chain("prune:l1:raw")) == made
-    assert load_runner(tmp_path / made.path).kind == "torch"
+    assert load_runner(tmp_path / made.path, trust=True).kind == "torch"
 
 
 def test_chains_that_begin_alike_share_the_beginning(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_damaged_works_are_made_again(comparison: Comparison, tmp_path: Path) ->
     (tmp_path / made.path / "model.safetensors").write_bytes(b"torn")
     (tmp_path / "rows" / f"{slug(made.chain)}.json").unlink()
     with pytest.raises(CheckpointError, match="is not as it was written"):
-        load_runner(tmp_path / made.path)
+        load_runner(tmp_path / made.path, trust=True)
     again = comparison.row(parse_chain("prune:l1:raw"))
     assert (again.metrics, again.size_mb) == (made.metrics, made.size_mb)
 

@@ -19,7 +19,7 @@ from gaprune.commands.lines import compare_main, export_main, finetune_main, sea
 from gaprune.compress.storage import load_runner
 from gaprune.errors import CheckpointError
 from gaprune.options import imports, named_again, students_of
-from gaprune.runs import RunDirectory, inside, read_csv
+from gaprune.runs import RunDirectory, inside, read_csv, read_seal
 from gaprune.text.encoder import check_encoder
 
 Copy = Callable[[], Path]
@@ -193,3 +193,19 @@ def test_shards_of_an_encoder_are_safetensors_beside_their_index(tmp_path: Path,
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": shard}}))
     with pytest.raises(CheckpointError, match=r"names .*: expected a \.safetensors file beside it"):
         check_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../elsewhere", "front/../../x"])
+def test_checksums_list_what_lies_below_alone(copied: Copy, name: str) -> None:
+    run = copied()
+    seal = read_seal(run)
+    assert seal is not None
+    seal.allowing(name, "0" * 64).write(run)
+    assert "checksums.json is not as it was written" in str(refusal(lambda: gaprune.Run(run)))
+
+
+def test_what_is_no_file_is_not_read_for_ever(copied: Copy) -> None:
+    run = copied()
+    (run / "ladder.csv").unlink()
+    (run / "ladder.csv").symlink_to("/dev/zero")
+    assert "it is no regular file" in str(refusal(lambda: gaprune.Run(run)))

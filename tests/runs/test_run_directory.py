@@ -14,7 +14,16 @@ import pytest
 from patience import PATIENCE
 
 from gaprune.errors import RunError
-from gaprune.runs import RunDirectory, check_free, default_run_path, read_manifest
+from gaprune.runs import (
+    CHECKSUMS,
+    RunDirectory,
+    check_free,
+    default_run_path,
+    file_digest,
+    read_manifest,
+    replacing,
+    seal_folder,
+)
 from gaprune.runs.directory import SECONDS
 
 MANIFEST = {"options": {"model": "vgg16"}, "seed": 0}
@@ -271,3 +280,24 @@ def test_the_default_path_names_model_data_and_time_and_is_new(tmp_path: Path) -
         assert re.fullmatch(r"my\.nets-factory-my-images-\d{8}-\d{6}(-\d)?", path.name)
         assert path.parent == tmp_path
     assert len(paths) == 3
+
+
+def test_a_front_that_was_set_aside_returns_before_the_checksums_are_settled(path: Path) -> None:
+    """As a process leaves a run that is killed while a new front takes the old one's place."""
+    with RunDirectory.create(path, MANIFEST):
+        for name, content in (("front", b"old"), ("front.partial", b"new")):
+            (path / name).mkdir()
+            (path / name / "00").write_bytes(content)
+            seal_folder(path / name, ["00"])
+        new = {f"front/{CHECKSUMS}": file_digest(path / "front.partial" / CHECKSUMS)}
+        replacing(path, {f"front/{CHECKSUMS}": file_digest(path / "front" / CHECKSUMS)}, lambda: None)
+
+        def killed() -> None:
+            (path / "front").rename(path / "front.old")
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            replacing(path, new, killed)
+    for _ in range(2):
+        with RunDirectory.open(path):
+            assert (path / "front" / "00").read_bytes() == b"old"

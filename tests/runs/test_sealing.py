@@ -13,7 +13,7 @@ import pytest
 
 from gaprune.errors import RunError
 from gaprune.runs import RunDirectory
-from gaprune.runs.files import take_place
+from gaprune.runs.files import put_back, take_place
 from gaprune.runs.sealing import (
     CHECKSUMS,
     Seal,
@@ -100,8 +100,10 @@ def test_a_kill_at_any_step_leaves_what_is_allowed(
     with suppress(KilledError), killed(nth, moment):
         change(folder)
     check_folder(folder)
+    put_back(folder / "inner")
     settle(folder)
     check_folder(folder)
+    check_folder(folder / "inner")
     seal = read_seal(folder)
     assert seal is not None
     assert all(len(found) == 1 for found in seal.files.values())
@@ -153,6 +155,14 @@ def test_what_has_no_checksum_is_read_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b"[" * 100_000, b'{"format": "gaprune-checksums-1"}'])
 def test_damaged_checksums_are_named(folder: Path, content: bytes) -> None:
     (folder / CHECKSUMS).write_bytes(content)
+    with pytest.raises(RunError, match=r"checksums\.json is not as it was written"):
+        read_file(folder, "table.csv")
+
+
+def test_a_changed_hash_is_damage_of_the_list_and_not_of_the_file(folder: Path) -> None:
+    text = (folder / CHECKSUMS).read_text()
+    known = str(file_digest(folder / "table.csv"))
+    (folder / CHECKSUMS).write_text(text.replace(known, known[::-1]))
     with pytest.raises(RunError, match=r"checksums\.json is not as it was written"):
         read_file(folder, "table.csv")
 

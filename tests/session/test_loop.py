@@ -46,7 +46,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def timeless(path: Path) -> list[dict[str, Any]]:
-    return [{**line, "seconds": 0} for line in lines(path)]
+    return [{**line, "seconds": 0, "sum": ""} for line in lines(path)]
 
 
 def stopped(path: Path) -> set[str]:

@@ -19,7 +19,7 @@ from gaprune.errors import first_line
 from gaprune.prune.compensate.patches import PatchMoments
 from gaprune.prune.compensate.statistics import Moments, Statistics
 from gaprune.prune.norms.recalibration import Anchor
-from gaprune.runs import atomic_write
+from gaprune.runs import atomic_write, json_value
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -75,10 +75,10 @@ def load_statistics(path: Path, key: str, device: torch.device) -> Statistics | 
             # cloned, because products depend in the last digits on where in memory their factors begin
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         found = {**checksums(tensors), "facts": zlib.crc32(metadata["facts"].encode())}
-        if json.loads(metadata["checksums"]) != found:
+        if json_value(metadata["checksums"]) != found:
             raise ValueError("its checksums do not match")
-        return _read({name: tensor.to(device) for name, tensor in tensors.items()}, json.loads(metadata["facts"]))
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        return _read({name: tensor.to(device) for name, tensor in tensors.items()}, json_value(metadata["facts"]))
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         _LOGGER.warning("%s is damaged, the statistics are collected anew: %s", path, first_line(error))
         return None
 
