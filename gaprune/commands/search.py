@@ -19,7 +19,7 @@ from gaprune.commands.lines import search_main as main
 from gaprune.commands.result import SearchResult, report_of, show_result
 from gaprune.data import ImageData
 from gaprune.device import neutral
-from gaprune.errors import BackendError, OptionError, RunError
+from gaprune.errors import BackendError, OptionError, OutputError, RunError, first_line
 from gaprune.evaluate import Objective, Outcome
 from gaprune.front import check_identity, draw, part_of, save_front, save_ladder
 from gaprune.kinds import REPORTER, check
@@ -31,6 +31,8 @@ from gaprune.options import (
     SearchOptions,
     end_at_once,
     from_keywords,
+    out_of_memory,
+    output_error,
     record,
     resumed_options,
     settled,
@@ -187,12 +189,22 @@ def _stoppable(path: Path, own: Own) -> Iterator[None]:
     except BackendError as error:
         advice = f"nothing is lost, go on with: {_resume_command(path, own)}"
         raise BackendError(f"{error}; {advice}") from error
+    except OutputError as error:
+        raise OutputError(f"{error}; nothing is lost, go on with: {_resume_command(path, own)}") from error
     except BrokenPipeError:
         raise
     except OSError as error:
         if of_a_callback(error):
             raise
+        lost = output_error()
+        if lost is not None:
+            raise OutputError.of(lost, f"nothing is lost, go on with: {_resume_command(path, own)}") from error
         raise RunError(f"cannot write in {path}: {error.strerror or error}") from error
+    except Exception as error:
+        if not out_of_memory(error) or of_a_callback(error):
+            raise
+        advice = f"nothing is lost, go on with: {_resume_command(path, own)}"
+        raise RunError(f"memory is too short: {first_line(error)}; {advice}") from error
 
 
 def _finish_run(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> SearchResult:
