@@ -21,7 +21,7 @@ from io import FileIO
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from patience import PATIENCE
@@ -176,14 +176,27 @@ def _limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def start(argv: Sequence[str], output: Path, fault: Stop | Full | None = None) -> ForkServerProcess:
-    """Start ``python -m gaprune.search`` with these arguments; all it says is appended to ``output``."""
+class Fault(Protocol):
+    """Something that a process comes upon."""
+
+    def install(self) -> None:
+        """Let this process come upon it."""
+        ...
+
+
+def start(
+    argv: Sequence[str], output: Path, fault: Fault | None = None, errors: Path | None = None
+) -> ForkServerProcess:
+    """Start ``python -m gaprune.search`` with these arguments.
+
+    All it says is appended to ``output``, but for what is wrong where ``errors`` are to go elsewhere.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["killing_preload"])
     with pytest.MonkeyPatch.context() as patch:  # the server of Python 3.11 is not told where modules are
         patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent)]))
         forkserver.ensure_running()
-    process = context.Process(target=_search, args=(list(argv), str(output), fault))
+    process = context.Process(target=_search, args=(list(argv), str(output), fault, str(errors or output)))
     process.start()
     return process
 
@@ -197,18 +210,17 @@ def status(process: ForkServerProcess) -> int:
     return code
 
 
-def search(argv: Sequence[str], output: Path, fault: Stop | Full | None = None) -> int:
+def search(argv: Sequence[str], output: Path, fault: Fault | None = None, errors: Path | None = None) -> int:
     """``start`` and ``status``."""
-    return status(start(argv, output, fault))
+    return status(start(argv, output, fault, errors))
 
 
-def _search(argv: list[str], output: str, fault: Stop | Full | None) -> None:
+def _search(argv: list[str], output: str, fault: Fault | None, errors: str) -> None:
     assert "killing_preload" in sys.modules  # the server would pass over what it cannot import
     from gaprune.commands.search import main
 
-    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
+    for number, place in ((1, output), (2, errors)):
+        os.dup2(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     if fault is not None:
         fault.install()

@@ -27,6 +27,7 @@ from gaprune.options.edge import (
     out_of_memory,
     output_error,
     say_and_end,
+    show,
     signals,
 )
 from gaprune.options.fields import (
@@ -86,8 +87,7 @@ def parse(options_class: type[Options], argv: Sequence[str] | None, prog: str) -
         typed = {**read_config(config, options_class, _read), **typed}
     if written is not None:
         write_config(written, options_class, typed, prog)
-        print(f"wrote {written}: {prog} --config {shlex.quote(str(written))}")  # noqa: T201 - the command's edge
-        raise SystemExit(0)
+        raise SystemExit(show(f"wrote {written}: {prog} --config {shlex.quote(str(written))}", prog))
     for entry in _places(options_class):
         if entry.name not in typed:
             raise OptionError(f"{entry.field.metadata['metavar']} is missing: give {entry.help}")
@@ -182,6 +182,15 @@ CONFIG, WRITE_CONFIG = "config", "write_config"
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise OptionError(message.removeprefix("argument "))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """The library's own passes over an output that takes nothing."""
+        try:
+            print(message, file=file, end="", flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError.of(error) from error
 
 
 def _parser(options_class: type[Any], prog: str) -> _Parser:
