@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from gaprune import __version__
 from gaprune.errors import OptionError
-from gaprune.options import BAD_INPUT, fail
+from gaprune.options import BAD_INPUT, fail, show
 
 PROG = "gaprune"
 
@@ -48,11 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
-        print(usage())  # noqa: T201 - the command's edge
-        return 0 if words else BAD_INPUT
+        return show(usage(), PROG, 0 if words else BAD_INPUT)
     if words[0] == "--version":
-        print(f"{PROG} {__version__}")  # noqa: T201 - the command's edge
-        return 0
+        return show(f"{PROG} {__version__}", PROG)
     if words[0] not in COMMANDS:
         return fail(PROG, _unknown(words[0]))
     status: int = importlib.import_module(f"gaprune.{words[0]}").main(words[1:])

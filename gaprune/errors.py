@@ -1,5 +1,9 @@
 """Errors that the user can mend: one line each, exit status 2 at the command's edge."""
 
+from __future__ import annotations
+
+from typing import Self
+
 
 class GapruneError(Exception):
     """Base of every error whose message says what is wrong, where, and what would be right, on one line.
@@ -48,6 +52,19 @@ class TrainingError(GapruneError):
 
 class MethodError(GapruneError):
     """A way to compress, run or ship a network does not apply, or not in this order, or lacks a library."""
+
+
+class OutputError(GapruneError):
+    """Standard output takes no more, as where it is a file on a full disk."""
+
+    @classmethod
+    def of(cls, error: OSError, advice: str = "") -> Self:
+        """From what the system says.
+
+        >>> print(OutputError.of(OSError(28, "No space left on device")))
+        cannot write to standard output: No space left on device
+        """
+        return cls(f"cannot write to standard output: {error.strerror or error}{advice and '; '}{advice}")
 
 
 def one_line(text: str) -> str:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColum
 from rich.progress import Task as RichTask
 from rich.text import Text
 
-from gaprune.errors import choice_error
+from gaprune.errors import OutputError, choice_error
 from gaprune.options import LogLevel, names
 
 Clock = Callable[[], float]
@@ -242,8 +242,13 @@ class _LineReporter:
         self._clock = clock
 
     def say(self, line: str) -> None:
-        self._stream.write(line + "\n")
-        self._stream.flush()
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError.of(error) from error
 
     @contextmanager
     def task(self, name: str, total: int) -> Iterator[Task]:

@@ -92,3 +92,17 @@ def flops(candidate: Candidate) -> float:
 
 
 FLOPS = gaprune.Objective("cost", "share of the FLOPs", flops, flops)
+
+
+def later(candidate: Candidate) -> float:
+    """FLOPs whose count fails once the search is over: members of the front are built and judged again."""
+    found = candidate.costs.flops / candidate.original.flops
+    if os.environ.get(AT) == str(candidate.costs.flops):
+        folder = Path(os.environ[TRIED])
+        (folder / f"{len(list(folder.iterdir()))}").touch()
+        if len(list(folder.iterdir())) > 2:  # what is minimised, and the plain value
+            KINDS[os.environ[KIND]]()
+    return found
+
+
+LATER = gaprune.Objective("cost", "share of the FLOPs", later, later)

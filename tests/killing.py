@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from io import FileIO
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import forked
 
@@ -166,9 +166,22 @@ def _limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def start(argv: Sequence[str], output: Path, fault: Stop | Full | None = None) -> ForkServerProcess:
-    """Start ``python -m gaprune.search`` with these arguments; all it says is appended to ``output``."""
-    return forked.start(_search, list(argv), output, fault)
+class Fault(Protocol):
+    """Something that a process comes upon."""
+
+    def install(self) -> None:
+        """Let this process come upon it."""
+        ...
+
+
+def start(
+    argv: Sequence[str], output: Path, fault: Fault | None = None, errors: Path | None = None
+) -> ForkServerProcess:
+    """Start ``python -m gaprune.search`` with these arguments.
+
+    All it says is appended to ``output``, but for what is wrong where ``errors`` are to go elsewhere.
+    """
+    return forked.start(_search, list(argv), output, fault, errors or output)
 
 
 def status(process: ForkServerProcess) -> int:
@@ -176,15 +189,15 @@ def status(process: ForkServerProcess) -> int:
     return forked.status(process)
 
 
-def search(argv: Sequence[str], output: Path, fault: Stop | Full | None = None) -> int:
+def search(argv: Sequence[str], output: Path, fault: Fault | None = None, errors: Path | None = None) -> int:
     """``start`` and ``status``."""
-    return status(start(argv, output, fault))
+    return status(start(argv, output, fault, errors))
 
 
-def _search(argv: list[str], output: Path, fault: Stop | Full | None) -> int:
+def _search(argv: list[str], output: Path, fault: Fault | None, errors: Path) -> int:
     from gaprune.commands.search import main
 
-    forked.say_into(output, output)
+    forked.say_into(output, errors)
     if fault is not None:
         fault.install()
     return main(argv)

@@ -9,7 +9,7 @@ from typing import Any
 import killing
 import torch
 from faulty import Misbehave
-from killing import POPULATION, Full, Stop, evaluations
+from killing import POPULATION, Fault, evaluations
 from safetensors.torch import save_file
 from tiny_factory import small_residual
 
@@ -48,14 +48,14 @@ class Subject:
     bad: dict[str, Any]
     place: Path
 
-    def search(self, *options: str, fault: Misbehave | Stop | Full | None = None) -> tuple[int, str]:
+    def search(self, *options: str, fault: Fault | None = None) -> tuple[int, str]:
         """Search in a process of its own; its status, and what it has said."""
         output = self.place / "output"
         output.unlink(missing_ok=True)
         status = killing.search([*self.arguments, *options], output, fault)
         return status, output.read_text()
 
-    def resume(self, run: Path, *options: str, fault: Misbehave | None = None) -> tuple[int, str]:
+    def resume(self, run: Path, *options: str, fault: Fault | None = None) -> tuple[int, str]:
         """Go on with a run likewise."""
         output = self.place / "output"
         output.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from gaprune.commands.lines import finetune_main as main
 from gaprune.commands.result import SearchResult, described, report_of, show_front
 from gaprune.data import ImageData
 from gaprune.device import card_names, neutral, pinned
-from gaprune.errors import OptionError, RunError
+from gaprune.errors import OptionError, OutputError, RunError
 from gaprune.evaluate import Objective
 from gaprune.front import CSV, PICTURE, draw, finished_front, logged, reopened
 from gaprune.kinds import PATH, REPORTER, check
@@ -28,6 +28,7 @@ from gaprune.options import (
     from_keywords,
     names_of,
     options_record,
+    output_error,
     typed_command,
 )
 from gaprune.progress import Reporter, heard, make_reporter
@@ -110,6 +111,9 @@ def _run(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult
     except BrokenPipeError:
         raise
     except OSError as error:
+        lost = output_error()
+        if lost is not None:
+            raise OutputError.of(lost) from error
         raise RunError(f"cannot write in {options.run}: {error.strerror or error}") from error
 
 

@@ -19,7 +19,7 @@ from gaprune.commands.lines import search_main as main
 from gaprune.commands.result import SearchResult, report_of, show_result
 from gaprune.data import ImageData
 from gaprune.device import neutral
-from gaprune.errors import BackendError, OptionError, RunError
+from gaprune.errors import BackendError, OptionError, OutputError, RunError, first_line
 from gaprune.evaluate import Objective, Outcome
 from gaprune.front import check_identity, draw, part_of, save_front, save_ladder
 from gaprune.kinds import REPORTER, check
@@ -32,6 +32,8 @@ from gaprune.options import (
     end_at_once,
     from_keywords,
     named_again,
+    out_of_memory,
+    output_error,
     record,
     resumed_options,
     settled,
@@ -182,21 +184,31 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
 @contextmanager
 def _stoppable(path: Path, own: Own, options: SearchOptions) -> Iterator[None]:
     """Let Ctrl-C or a lost cluster say how to resume the run at ``path``; a full disk is one line."""
+
+    def advice() -> str:
+        return f"nothing is lost, go on with: {_resume_command(path, own, record(options))}"
+
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(
-            f"stopped; nothing is lost, go on with: {_resume_command(path, own, record(options))}"
-        ) from None
+        raise Interrupted(f"stopped; {advice()}") from None
     except BackendError as error:
-        advice = f"nothing is lost, go on with: {_resume_command(path, own, record(options))}"
-        raise BackendError(f"{error}; {advice}") from error
+        raise BackendError(f"{error}; {advice()}") from error
+    except OutputError as error:
+        raise OutputError(f"{error}; {advice()}") from error
     except BrokenPipeError:
         raise
     except OSError as error:
         if of_a_callback(error):
             raise
+        lost = output_error()
+        if lost is not None:
+            raise OutputError.of(lost, advice()) from error
         raise RunError(f"cannot write in {path}: {error.strerror or error}") from error
+    except Exception as error:
+        if not out_of_memory(error) or of_a_callback(error):
+            raise
+        raise RunError(f"memory is too short: {first_line(error)}; {advice()}") from error
 
 
 def _finish_run(job: Job, run: RunDirectory, make_backend: MakeBackend, reporter: Reporter) -> SearchResult:

@@ -16,14 +16,14 @@ import torch
 from torch import nn
 
 from gaprune.device import pinned
-from gaprune.errors import RunError
+from gaprune.errors import GapruneError, RunError, first_line
 from gaprune.evaluate import Outcome, under_attack
 from gaprune.evolve import is_efficient
 from gaprune.front.build import Builder, Built
 from gaprune.front.finetuned import carry_over, current_row, handed_out, in_words
 from gaprune.front.reported import reported
 from gaprune.genome import Genome
-from gaprune.options import imports
+from gaprune.options import imports, out_of_memory
 from gaprune.progress import Reporter
 from gaprune.prune import Masks, count_flops
 from gaprune.runs import (
@@ -178,23 +178,42 @@ def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Rep
     with reporter.task("front", len(pairs)) as task:
         for place, (genome, _) in enumerate(pairs):
             start = time.perf_counter()
-            with torch.no_grad():
-                built = build(genome)
+            built = _built(build, genome, reporter)
+            if built is None:
+                task.advance(1)
+                continue
             row = _row(job, genome, built, tested=genome.key in foreseen and not _is_beaten(built, made, job))
             made.append(_saved(job, genome, built, row, folder / genome.key))
             work.note(costs[place], time.perf_counter() - start)
             share = work.share(Pieces.of(costs[place + 1 :]))
             task.advance(1, share=share, **_figures(row))
+    if not made:
+        raise RunError("no member of the front could be built, as said above of each")
     front = _undominated(made)
     lacking = reported(job, [replace(one.row, index=number) for number, one in enumerate(front)])
     for number, one in enumerate(front):
         if one.row.key in lacking and one.row.test_accuracy is None:
             genome = genomes[one.row.key]
-            with torch.no_grad():
-                built = build(genome)
+            built = _built(build, genome, reporter)
+            if built is None:
+                continue
             front[number] = _saved(job, genome, built, _row(job, genome, built, tested=True), folder / genome.key)
     _report_polish([one.gain for one in front if one.gain is not None], reporter)
     return _numbered(job, front, folder)
+
+
+def _built(build: Builder, genome: Genome, reporter: Reporter) -> Built | None:
+    """A member; ``None``, and a line, where what is not ours raises now what it did not in the search."""
+    try:
+        with torch.no_grad():
+            return build(genome)
+    except (KeyboardInterrupt, GapruneError):
+        raise
+    except BaseException as error:  # a foreign network or objective may raise anything, or ask to exit
+        if out_of_memory(error):
+            raise
+        reporter.say(f"member {genome.key[:SHORT]} is left out: {type(error).__name__}: {first_line(error)}")
+        return None
 
 
 def _foreseen(job: Job, number: int, genome: Genome, outcome: Outcome) -> FrontRow:

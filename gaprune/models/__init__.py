@@ -3,6 +3,7 @@
 from gaprune.models.alike import network_of
 from gaprune.models.attention import open_attention
 from gaprune.models.checkpoint import Loaded, fill_weights, load_weights
+from gaprune.models.fitting import not_finite
 from gaprune.models.head import HeadRule
 from gaprune.models.preprocessing import Preprocessing, of_metadata, of_model
 from gaprune.models.reading import StoredWeights, read_stored, read_weights
@@ -23,6 +24,7 @@ __all__ = [
     "load_weights",
     "model_names",
     "network_of",
+    "not_finite",
     "of_metadata",
     "of_model",
     "of_zoo",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from gaprune.errors import CheckpointError
+from gaprune.errors import CheckpointError, first_line
 
 PREFERRED = (
     "state_dict",
@@ -96,6 +98,7 @@ def _read_safetensors(path: Path) -> StoredWeights:
 
 
 def _read_state_dicts(path: Path) -> list[StoredWeights]:
+    _check_declared(path)
     content = _loaded(path)
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"{path} holds {type(content).__name__}, expected a state dict of tensors")
@@ -111,6 +114,29 @@ def _read_state_dicts(path: Path) -> list[StoredWeights]:
                 "tensor; save model.state_dict()"
             )
     raise AssertionError("unreachable")
+
+
+def _check_declared(path: Path) -> None:
+    """Refuse an archive whose entries are larger than the file, before memory is taken for them.
+
+    ``torch.save`` never packs its entries; one that is packed, or stands for several, may be a thousand times larger.
+
+    Raises:
+        CheckpointError: it says of itself that it holds more than there is.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            declared = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
+        raise CheckpointError(f"{path} is damaged or no checkpoint: {first_line(error)}") from error
+    size = path.stat().st_size
+    if declared > size:
+        raise CheckpointError(
+            f"{path} says that it holds {declared:,} bytes, and has {size:,}: it is damaged or packed, which "
+            "torch.save never does; save model.state_dict() or safetensors"
+        )
 
 
 def _loaded(path: Path) -> Any:

@@ -20,10 +20,8 @@ from gaprune.options.choices import (
 )
 from gaprune.options.cli import (
     BAD_INPUT,
-    HUNG,
     Interrupted,
     differences,
-    end_at_once,
     fail,
     options_from_record,
     options_record,
@@ -33,6 +31,7 @@ from gaprune.options.cli import (
 from gaprune.options.compare import CompareOptions, TimingOptions
 from gaprune.options.compare_keywords import CompareKeywords
 from gaprune.options.config import peek
+from gaprune.options.edge import HUNG, end_at_once, out_of_memory, output_error, show
 from gaprune.options.export import SUFFIXES, ExportOptions
 from gaprune.options.export_keywords import ExportKeywords
 from gaprune.options.fields import LARGEST_SEED, Options, check_fields, group, names_of, option, seed_option
@@ -149,6 +148,8 @@ __all__ = [
     "option",
     "options_from_record",
     "options_record",
+    "out_of_memory",
+    "output_error",
     "packaged_names",
     "peek",
     "record",
@@ -156,6 +157,7 @@ __all__ = [
     "run_command",
     "seed_option",
     "settled",
+    "show",
     "students_of",
     "typed_command",
     "unknown_model",

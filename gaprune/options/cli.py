@@ -7,21 +7,29 @@ import dataclasses
 import difflib
 import inspect
 import math
-import os
 import re
 import shlex
-import signal
 import sys
-import threading
-import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from gaprune.errors import GapruneError, OptionError, choice_error
+from gaprune.errors import GapruneError, OptionError, OutputError, choice_error, first_line
 from gaprune.options.config import read_config, write_config
+from gaprune.options.edge import (
+    BAD_INPUT,
+    INTERRUPTED,
+    OUTPUT_CLOSED,
+    SIGNALS,
+    discard_output,
+    open_streams,
+    out_of_memory,
+    output_error,
+    say_and_end,
+    show,
+    signals,
+)
 from gaprune.options.fields import (
     GIVEN,
     Entry,
@@ -38,11 +46,9 @@ from gaprune.options.units import number_in
 __all__ = [
     "BAD_INPUT",
     "GIVEN",
-    "HUNG",
     "Interrupted",
     "argument",
     "differences",
-    "end_at_once",
     "fail",
     "option",
     "options_from_record",
@@ -53,13 +59,6 @@ __all__ = [
 ]
 
 Options = TypeVar("Options")
-
-BAD_INPUT = 2
-INTERRUPTED = 130
-OUTPUT_CLOSED = 141
-TERMINATED = 143
-HUNG = 124
-"""Of a command that a candidate has hung, as ``timeout`` has it."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -88,8 +87,7 @@ def parse(options_class: type[Options], argv: Sequence[str] | None, prog: str) -
         typed = {**read_config(config, options_class, _read), **typed}
     if written is not None:
         write_config(written, options_class, typed, prog)
-        print(f"wrote {written}: {prog} --config {shlex.quote(str(written))}")  # noqa: T201 - the command's edge
-        raise SystemExit(0)
+        raise SystemExit(show(f"wrote {written}: {prog} --config {shlex.quote(str(written))}", prog))
     for entry in _places(options_class):
         if entry.name not in typed:
             raise OptionError(f"{entry.field.metadata['metavar']} is missing: give {entry.help}")
@@ -106,61 +104,47 @@ def run_command(
 ) -> int:
     """Parse, call, and turn what can happen into an exit status.
 
-    An error that the user can mend is one line on standard error and status 2; Ctrl-C is one line and 130
-    (``Interrupted`` carries the command's own), SIGTERM the same and 143; a closed output such as ``| head`` is
-    141. Any other exception is a bug and goes through with its traceback.
+    An error that the user can mend is one line on standard error and status 2, and so is memory that is too short and
+    an output that takes no more; Ctrl-C is one line and 130 (``Interrupted`` carries the command's own), SIGTERM the
+    same and 143, SIGHUP 129; a closed output such as ``| head`` is 141. Any other exception is a bug and goes through
+    with its traceback.
     """
-    with _termination() as asked:
+    open_streams()
+    with signals() as asked:
         try:
             command(parse(options_class, argv, prog))
             sys.stdout.flush()
         except SystemExit as end:
-            return end.code if isinstance(end.code, int) else 0
+            lost = output_error()
+            return _lost_output(prog, lost) if lost else end.code if isinstance(end.code, int) else 0
+        except BrokenPipeError:
+            discard_output()
+            return SIGNALS + asked[0] if asked else OUTPUT_CLOSED
         except GapruneError as error:
-            return fail(prog, error)
+            status = fail(prog, error)
+            return SIGNALS + asked[0] if asked else status
         except KeyboardInterrupt as interruption:
             line = f"{prog}: {_one_line(interruption) or 'interrupted'}"
-            return _fail(line, TERMINATED if asked else INTERRUPTED)
-        except BrokenPipeError:
-            _discard_output()
-            return OUTPUT_CLOSED
+            return say_and_end(line, SIGNALS + asked[0] if asked else INTERRUPTED)
+        except Exception as error:
+            lost = output_error()
+            if lost is not None:
+                return SIGNALS + asked[0] if asked else _lost_output(prog, lost)
+            if out_of_memory(error):
+                return fail(prog, GapruneError(f"memory is too short: {first_line(error)}"))
+            raise
     return 0
+
+
+def _lost_output(prog: str, error: OSError) -> int:
+    if isinstance(error, BrokenPipeError):
+        return OUTPUT_CLOSED
+    return fail(prog, OutputError.of(error))
 
 
 def fail(prog: str, error: GapruneError) -> int:
     """Say in one line on standard error what the user can mend; the exit status of that."""
-    return _fail(f"{prog}: error: {_one_line(error)}", BAD_INPUT)
-
-
-def end_at_once(line: str, status: int) -> NoReturn:
-    """Say a line on standard error and end this process, from any thread, whatever the others do."""
-    with suppress(OSError, ValueError):
-        os.write(2, f"{line}\n".encode(errors="replace"))
-    os._exit(status)
-
-
-@contextmanager
-def _termination() -> Iterator[list[int]]:
-    """Make SIGTERM, which batch systems send before they kill, do what Ctrl-C does; the list tells that it came.
-
-    Where somebody has decided already what it does, and in threads, which get no signals, nothing changes.
-    """
-    asked: list[int] = []
-
-    def stop(number: int, frame: types.FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second one must not cut short what the first has begun
-        asked.append(number)
-        raise KeyboardInterrupt
-
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield asked
-        return
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return say_and_end(f"{prog}: error: {_one_line(error)}", BAD_INPUT)
 
 
 def typed_command(prog: str, options: Any) -> str:
@@ -198,6 +182,15 @@ CONFIG, WRITE_CONFIG = "config", "write_config"
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise OptionError(message.removeprefix("argument "))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """The library's own passes over an output that takes nothing."""
+        try:
+            print(message, file=file, end="", flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError.of(error) from error
 
 
 def _parser(options_class: type[Any], prog: str) -> _Parser:
@@ -380,18 +373,3 @@ def _readable(value: Any) -> str:
 
 def _one_line(error: BaseException) -> str:
     return re.sub(r"\s*[\r\n]\s*", " ", str(error)).strip()  # no further: a command may quote spaces
-
-
-def _fail(line: str, status: int) -> int:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _discard_output()
-    print(line, file=sys.stderr)  # noqa: T201 - the command's edge
-    return status
-
-
-def _discard_output() -> None:
-    """Point standard output at nothing, or Python complains again when it flushes at exit."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -178,12 +178,12 @@ class RunDirectory:
         except OSError as error:
             raise _cannot_write(self.path / STATE_NAME, error) from error
 
-    def latest_state(self) -> tuple[int, dict[str, NDArray[Any]], dict[str, Any]] | None:
-        """Number, arrays and meta of the newest whole state; None when there is none.
+    def latest_state(self, before: float = math.inf) -> tuple[int, dict[str, NDArray[Any]], dict[str, Any]] | None:
+        """Number, arrays and meta of the newest whole state before a number; None when there is none.
 
         Damaged ones are set aside, each with a logged warning that names it.
         """
-        state, messages = states.latest_state(self.path / STATE_NAME)
+        state, messages = states.latest_state(self.path / STATE_NAME, before)
         for message in messages:
             _log.warning(message)
         return None if state is None else (state.number, state.arrays, state.meta)

@@ -47,12 +47,15 @@ def remove_temporary_files(folder: Path) -> None:
 
 
 def json_bytes(value: Any) -> bytes:
-    """``value`` as readable JSON.
+    """``value`` as readable JSON; all in ASCII where it holds a name that is not UTF-8.
 
     Raises:
         ValueError: it holds NaN or an infinity, which JSON has no word for.
     """
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    try:
+        return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
 
 def write_json(path: Path, value: Any) -> None:

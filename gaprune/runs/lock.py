@@ -6,6 +6,7 @@ import os
 import shlex
 import socket
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,15 @@ class DirectoryLock:
     def release(self) -> None:
         """Give the directory up. Harmless when it is not owned."""
         if self._lock.is_locked:
-            (self._directory / HOLDER_NAME).unlink(missing_ok=True)
+            with suppress(OSError):  # read-only by now, or gone: it only names the holder
+                (self._directory / HOLDER_NAME).unlink(missing_ok=True)
             self._lock.release()
 
     def withdraw(self) -> None:
         """Release, and leave no lock file behind if there was none before."""
         if self._lock.is_locked and not self._was_there:
-            (self._directory / LOCK_NAME).unlink(missing_ok=True)
+            with suppress(OSError):
+                (self._directory / LOCK_NAME).unlink(missing_ok=True)
         self.release()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -66,8 +67,8 @@ def save_state(folder: Path, number: int, arrays: Mapping[str, NDArray[Any]], me
     _drop_old(folder, number)
 
 
-def latest_state(folder: Path) -> tuple[State | None, list[str]]:
-    """The newest undamaged state, or None, and one line for each damaged one met on the way.
+def latest_state(folder: Path, before: float = math.inf) -> tuple[State | None, list[str]]:
+    """The newest undamaged state before a number, or None, and one line for each damaged one met on the way.
 
     Damaged ones are set aside under the name ``*.damaged``: they are never read again. Arrays without their index, as a
     process leaves that is killed while it saves or drops a state, are passed over and removed.
@@ -75,6 +76,8 @@ def latest_state(folder: Path) -> tuple[State | None, list[str]]:
     messages: list[str] = []
     indexed = _numbers(folder, "json")
     for number in sorted(indexed | _numbers(folder, "safetensors"), reverse=True):
+        if number >= before:
+            continue
         if number not in indexed:
             tensors, index = _files(folder, number)
             messages.append(f"state {tensors} was not saved to its end (it has no {index.name}) and is passed over")
@@ -85,7 +88,8 @@ def latest_state(folder: Path) -> tuple[State | None, list[str]]:
             messages.append(f"state {_files(folder, number)[1]} is damaged and set aside: {error}")
             _set_aside(folder, number)
         else:
-            _drop_old(folder, number)
+            if before == math.inf:
+                _drop_old(folder, number)
             return state, messages
     return None, messages
 

@@ -30,6 +30,9 @@ _log = logging.getLogger(__name__)
 FLOPS_LEVELS = (0.5, 0.25, 0.1)
 """Shares of the original's FLOPs at which progress shows the best accuracy."""
 
+LOGGED = "logged"
+"""Of a state: how many evaluations its generation and those before it have asked for."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Found:
@@ -111,13 +114,14 @@ def evolve(
         seed=options.evolution.seed,
         largest=largest_budget(job.evaluator),
     )
-    _restore(algorithm, run)
-    known, earlier = _known(run, algorithm.generation)
+    logged = logged_outcomes(run.log.path)
+    _restore(algorithm, run, logged)
+    known, earlier = _known(logged, algorithm.generation)
     _expect(backend, job, run)
     for outcome in known.values():
         job.evaluator.remember(outcome)
         _note(backend, outcome)
-    _check_logged(algorithm, known, run)
+    asked = {outcome.key for outcome in earlier}
     floors = Floors(job.evaluator)
     floors.learn(earlier)
     with reporter.task("search", options.evolution.population * options.evolution.generations) as task:
@@ -130,11 +134,12 @@ def evolve(
             ahead.begin(genomes, known, options.evolution.generations - algorithm.generation - 1)
             _evaluate(genomes, known, floors, run, backend, task, algorithm.generation, ahead)
             outcomes = [known[genome.key] for genome in genomes]
+            asked.update(outcome.key for outcome in outcomes)
             floors.learn(outcomes)
             told, expected = objective_matrix(outcomes, names), expected_matrix(outcomes, names)
             algorithm.tell(genomes, told, violations(outcomes), expected=expected)
             state = algorithm.state()
-            run.save_state(algorithm.generation, state.arrays, state.meta)
+            run.save_state(algorithm.generation, state.arrays, {**state.meta, LOGGED: len(asked)})
             run.note_seconds(job.since)
             give_back_memory()
             task.advance(0, share=ahead.share(), **_figures(algorithm, known, job), **backend.figures())
@@ -173,37 +178,43 @@ def check_found(found: Found, run: RunDirectory) -> None:
         raise RunError(f"every candidate failed, see {run.log.path}: {reasons[0]}")
 
 
-def _known(run: RunDirectory, generation: int) -> tuple[dict[str, Outcome], list[Outcome]]:
+def _known(logged: Sequence[tuple[int, Outcome]], generation: int) -> tuple[dict[str, Outcome], list[Outcome]]:
     """The outcomes logged so far, by genome key, and those that were logged before ``generation`` began.
 
     The second alone decides when measuring stops, so that a generation that was interrupted goes on as it began.
     """
     known: dict[str, Outcome] = {}
     earlier = []
-    for asked_in, outcome in logged_outcomes(run.log.path):
+    for asked_in, outcome in logged:
         known[outcome.key] = outcome
         if asked_in < generation:
             earlier.append(outcome)
     return known, earlier
 
 
-def _check_logged(algorithm: Algorithm, known: dict[str, Outcome], run: RunDirectory) -> None:
-    stands_on = {genome.key for genome in (*algorithm.front()[0], *algorithm.rungs())}
-    lost = len(stands_on - set(known))
-    if lost:
-        advice = f"remove {run.path / STATE_NAME}, and they are made again"
-        raise RunError(f"{run.log.path} lacks {lost} evaluations that the run's state rests on: {advice}")
+def _restore(algorithm: Algorithm, run: RunDirectory, logged: Sequence[tuple[int, Outcome]]) -> None:
+    """Go on from the newest state whose evaluations are all logged, or begin where there is no state.
 
-
-def _restore(algorithm: Algorithm, run: RunDirectory) -> None:
-    found = run.latest_state()
-    if found is None:
-        return
-    _, arrays, meta = found
-    try:
-        algorithm.restore(AlgorithmState(arrays, meta))
-    except (ValueError, KeyError) as error:
-        raise RunError(f"the state in {run.path} does not fit this search: {error}") from error
+    Raises:
+        RunError: states do not fit, or each rests on evaluations that the log lacks.
+    """
+    found, refused = run.latest_state(), ""
+    while found is not None:
+        number, arrays, meta = found
+        earlier = {outcome.key for asked_in, outcome in logged if asked_in < number}
+        lost = int(meta.pop(LOGGED, 0)) - len(earlier)
+        try:
+            algorithm.restore(AlgorithmState(arrays, meta))
+        except (ValueError, KeyError) as error:
+            raise RunError(f"the state in {run.path} does not fit this search: {error}") from error
+        lost = max(lost, len({genome.key for genome in (*algorithm.front()[0], *algorithm.rungs())} - earlier))
+        if lost <= 0:
+            return
+        refused = refused or f"{run.log.path} lacks {lost} evaluations that the run's state rests on"
+        _log.warning("state %d rests on %d evaluations that %s lacks: it is passed over", number, lost, run.log.path)
+        found = run.latest_state(before=number)
+    if refused:
+        raise RunError(f"{refused}: remove {run.path / STATE_NAME}, and they are made again")
 
 
 def _evaluate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +15,43 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification
 
 from gaprune.errors import CheckpointError, OptionError, first_line
+from gaprune.models import not_finite
 from gaprune.runs import read_json_object
 from gaprune.text.networks import BertClassifier, quiet
 from gaprune.text.options import PAPER as PAPER
 from gaprune.training import digest_tensors
 
+_UNUSABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    MemoryError,
+    SafetensorError,
+    StrictDataclassError,
+)
+"""What the libraries raise at files that they cannot use, or that ask for packages."""
+
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
 _SAFE = ("model.safetensors", "model.safetensors.index.json")
+_SIZES = {
+    "vocab_size": 30522,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+}
+"""Numbers of a BERT's config.json that say how large it is, each with what it is where the file does not say."""
+_FEW = 2**24
+"""Weights for which memory is taken without asking: what is wrong is named better when they are there."""
+_LAYER = "encoder.layer."
 _UNTRAINED = {"classifier", "pooler"}
 """Parts that a pretrained encoder may lack: fine-tuning makes them."""
 
@@ -60,6 +90,7 @@ def check_encoder(encoder: str) -> None:
         raise CheckpointError(f"{folder} has no weights: expected {_SAFE[0]}")
     if not (folder / _SAFE[0]).is_file():
         _check_shards(folder / _SAFE[1])
+    _check_sizes(config, folder)
 
 
 def _check_shards(index: Path) -> None:
@@ -71,6 +102,30 @@ def _check_shards(index: Path) -> None:
     for shard in shards:
         if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(".safetensors"):
             raise CheckpointError(f"{index} names {shard!r}: expected a .safetensors file beside it")
+
+
+def _check_sizes(config: dict[str, Any], folder: Path) -> None:
+    """Refuse numbers that describe no BERT, or one that is larger than its weights, before memory is taken for it."""
+    sizes = {name: config.get(name, usual) for name, usual in _SIZES.items()}
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise CheckpointError(
+                f"{folder / 'config.json'} says {name}: {json.dumps(size)}, expected a whole number of at least 1"
+            )
+    width, inner = sizes["hidden_size"], sizes["intermediate_size"]
+    if width % sizes["num_attention_heads"]:
+        raise CheckpointError(
+            f"{folder / 'config.json'} says hidden_size: {width}, expected a multiple of num_attention_heads, which is "
+            f"{sizes['num_attention_heads']}"
+        )
+    rows = sizes["vocab_size"] + sizes["max_position_embeddings"] + sizes["type_vocab_size"]
+    numbers = width * (rows + sizes["num_hidden_layers"] * (4 * width + 2 * inner))
+    held = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if numbers > max(held, _FEW):  # a byte each at least
+        raise CheckpointError(
+            f"{folder / 'config.json'} describes a BERT of {numbers:,} weights, which the {held:,} bytes of "
+            "safetensors beside it cannot hold: they are of different encoders, or damaged"
+        )
 
 
 def _check_vocabulary(file: Path) -> None:
@@ -118,6 +173,15 @@ def load_encoder(encoder: str, *, classes: int = 2, seed: int = 0) -> tuple[Bert
             f"the weights of {encoder} are not of the BERT that its config.json describes: {len(lacking)} tensors are "
             f"missing or of another shape, such as {lacking[0]}"
         )
+    beyond = sorted(name for name in found["unexpected_keys"] if _LAYER in name)
+    if beyond:
+        raise CheckpointError(
+            f"the weights of {encoder} are not of the BERT that its config.json describes: it has {len(beyond)} "
+            f"tensors more, such as {beyond[0]}"
+        )
+    broken = not_finite(bert.state_dict())
+    if broken is not None:
+        raise CheckpointError(f"the weights of {encoder} are of no trained network: {broken} holds NaN or infinity")
     return BertClassifier(bert).eval(), tokenizer
 
 
@@ -143,7 +207,7 @@ def _one_line(encoder: str) -> Iterator[None]:
     """Turn what the libraries raise at files that they cannot use into one line."""
     try:
         yield
-    except (OSError, ValueError, TypeError, RuntimeError, LookupError, SafetensorError, StrictDataclassError) as error:
+    except _UNUSABLE as error:
         offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         reason = " ".join(str(error).split()) if isinstance(error, StrictDataclassError) else first_line(error)
         raise CheckpointError(
