@@ -17,6 +17,7 @@ from gaprune.training.checkpoint import describe, restore, save
 from gaprune.training.lesson import LABELS, Lesson
 from gaprune.training.recipe import Recipe
 from gaprune.training.state import Course, EpochRecord, TrainingState, reproducible, start, train_step
+from gaprune.training.statistics import following
 
 LOSS_CHECK_STEPS = 32
 SAVE_SECONDS = {"cuda": 20.0}
@@ -41,6 +42,7 @@ def fit(
 ) -> list[EpochRecord]:
     """Train ``model`` in place; it ends in eval mode with the averaged weights and batch norm statistics.
 
+    Batch norms of small momentum follow faster meanwhile, see ``gaprune.training.statistics``.
     With a directory, every epoch is saved there (on a GPU one in ``SAVE_SECONDS``), and a training that was
     stopped goes on from its last saved epoch. It ends bit for bit (same machine, same number of threads) like one
     that was never stopped: each epoch draws from its own seed, so there is no generator to carry over. A finished
@@ -88,7 +90,7 @@ def _run(
     recipe = course.recipe
     least_apart = SAVE_SECONDS.get(course.train.images.device.type, 0.0)
     saved = -math.inf
-    with reporter.task("training", course.total_steps) as task:
+    with following(state.model), reporter.task("training", course.total_steps) as task:
         task.advance(state.step)
         for epoch in range(len(state.records) + 1, recipe.epochs + 1):
             record = _epoch(epoch, state, course, task)

@@ -51,6 +51,31 @@ def test_a_tiny_network_learns_colours(fit_tiny: Fit, new_net: NewNet) -> None:
     assert records[-1].accuracy > 0.9
 
 
+@pytest.mark.parametrize("momentum", [0.01, None])
+def test_batch_norms_of_small_momentum_follow_a_short_training_as_torchs_own_do(
+    momentum: float | None, fit_tiny: Fit, new_net: NewNet
+) -> None:
+    usual, slow = new_net(), new_net()
+    norms = [module for module in slow.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    for norm in norms:
+        norm.momentum = momentum
+    fit_tiny(usual)
+    fit_tiny(slow)
+    assert same(weights(usual), weights(slow))
+    assert {norm.momentum for norm in norms} == {momentum}
+
+
+def test_batch_norms_that_follow_faster_keep_their_own_momentum(fit_tiny: Fit, new_net: NewNet) -> None:
+    usual, fast = new_net(), new_net()
+    for module in fast.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.5
+    fit_tiny(usual)
+    fit_tiny(fast)
+    assert not same(weights(usual), weights(fast))
+
+
 def test_an_epoch_draws_as_many_images_as_it_is_told_each_time_others(
     fit_tiny: Fit, new_net: NewNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
