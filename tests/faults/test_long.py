@@ -112,6 +112,14 @@ def test_no_damage_goes_unnoticed(
     assert cases > len(WAYS) * EACH / 2
 
 
+def says_the_same(damaged: bytes, content: bytes) -> bool:
+    """Whether entries of a JSON object have changed places, and nothing else."""
+    try:
+        return bool(json.loads(damaged) == json.loads(content))
+    except ValueError:
+        return False
+
+
 def test_damaged_states_are_set_aside_and_the_one_before_is_taken(
     copied: Callable[[], Path], counts: dict[str, dict[str, int]]
 ) -> None:
@@ -121,6 +129,8 @@ def test_damaged_states_are_set_aside_and_the_one_before_is_taken(
     wanted, _ = latest_state(run / "state")
     for file in (newest, newest.with_suffix(".safetensors")):
         for way, damaged in (*damages(files[file], EACH), *cuts(files[file])):
+            if says_the_same(damaged, files[file]):
+                continue
             for left in (run / "state").iterdir():
                 left.unlink()
             for place, content in files.items():
