@@ -187,7 +187,7 @@ class Fault(Protocol):
 def start(
     argv: Sequence[str], output: Path, fault: Fault | None = None, errors: Path | None = None
 ) -> ForkServerProcess:
-    """Start ``python -m gaprune.search`` with these arguments.
+    """Start ``python -m gaprune.search`` with these arguments, or ``gaprune`` where they begin with a command.
 
     All it says is appended to ``output``, but for what is wrong where ``errors`` are to go elsewhere.
     """
@@ -217,6 +217,7 @@ def search(argv: Sequence[str], output: Path, fault: Fault | None = None, errors
 
 def _search(argv: list[str], output: str, fault: Fault | None, errors: str) -> None:
     assert "killing_preload" in sys.modules  # the server would pass over what it cannot import
+    import gaprune.__main__
     from gaprune.commands.search import main
 
     for number, place in ((1, output), (2, errors)):
@@ -224,7 +225,7 @@ def _search(argv: list[str], output: str, fault: Fault | None, errors: str) -> N
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     if fault is not None:
         fault.install()
-    code = main(argv)
+    code = main(argv) if argv[0].startswith("--") else gaprune.__main__.main(argv)
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(code)
