@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -74,6 +75,20 @@ def _malloc_trim() -> Callable[[int], int] | None:
     except (AttributeError, OSError, TypeError):
         return None
     return trim
+
+
+_ALONE = threading.RLock()
+"""Held by what a command does from start to end."""
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """``neutral``, and nobody else of this process: who comes in another thread waits.
+
+    Threads, kernels and default types are the process's, and candidates depend on them in the last digits.
+    """
+    with _ALONE, neutral():
+        yield
 
 
 @contextmanager

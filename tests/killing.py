@@ -177,7 +177,7 @@ class Fault(Protocol):
 def start(
     argv: Sequence[str], output: Path, fault: Fault | None = None, errors: Path | None = None
 ) -> ForkServerProcess:
-    """Start ``python -m gaprune.search`` with these arguments.
+    """Start ``python -m gaprune.search`` with these arguments, or ``gaprune`` where they begin with a command.
 
     All it says is appended to ``output``, but for what is wrong where ``errors`` are to go elsewhere.
     """
@@ -195,12 +195,13 @@ def search(argv: Sequence[str], output: Path, fault: Fault | None = None, errors
 
 
 def _search(argv: list[str], output: Path, fault: Fault | None, errors: Path) -> int:
+    import gaprune.__main__
     from gaprune.commands.search import main
 
     forked.say_into(output, errors)
     if fault is not None:
         fault.install()
-    return main(argv)
+    return main(argv) if argv[0].startswith("--") else gaprune.__main__.main(argv)
 
 
 def evaluations(path: Path) -> list[dict[str, Any]]:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 import torch
 
-from gaprune.device import choose_device
+from gaprune.device import alone, choose_device
 from gaprune.errors import OptionError
 
 
@@ -24,3 +27,22 @@ def test_auto_is_cuda_where_there_is_some(monkeypatch: pytest.MonkeyPatch) -> No
 def test_an_unknown_device_lists_the_valid_ones() -> None:
     with pytest.raises(OptionError, match="unknown device 'tpu': choose one of auto, cpu, cuda"):
         choose_device("tpu")
+
+
+def test_the_settings_of_the_process_are_one_threads_at_a_time() -> None:
+    """Two searches in threads go one after the other, and one within the other, as from a callback, is no deadlock."""
+    inside: list[str] = []
+
+    def work(name: str) -> None:
+        with alone(), alone():
+            inside.append(name)
+            time.sleep(0.05)
+            inside.append(name)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(inside[::2]) == ["a", "b", "c"]
+    assert inside[::2] == inside[1::2]

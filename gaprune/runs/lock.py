@@ -45,6 +45,8 @@ class DirectoryLock:
             self._lock.acquire(blocking=False)
         except Timeout:
             raise _in_use(self._directory) from None
+        except NotImplementedError:  # of versions that have no file to stand for a lock
+            raise RunError(f"cannot lock {self._directory}: its file system has no locks, choose another") from None
         except OSError as error:
             raise RunError(f"cannot lock {self._directory}: {error.strerror or error}") from error
         try:

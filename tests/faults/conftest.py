@@ -10,16 +10,6 @@ import pytest
 from damages import Whole, make_whole
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The long suite runs where it is asked for by its marker alone."""
-    if "faults_long" in str(config.getoption("-m")):
-        return
-    long = [item for item in items if item.get_closest_marker("faults_long")]
-    if long:
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
-
-
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """What was written; not to be changed."""

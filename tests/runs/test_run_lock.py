@@ -107,3 +107,53 @@ def test_what_is_no_directory_cannot_be_locked(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot lock"):
         DirectoryLock(tmp_path / "file").acquire()
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported on this filesystem:UserWarning")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP])
+def test_on_a_file_system_without_locks_a_second_is_refused_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Or the first is, in one line."""
+
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(number, "no locks here")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    first, second = DirectoryLock(tmp_path), DirectoryLock(tmp_path)
+
+    def acquire_both() -> None:
+        first.acquire()
+        second.acquire()
+
+    with pytest.raises(RunError, match=r"^cannot lock |is in use by process"):
+        acquire_both()
+    first.release()
+
+
+def test_of_ten_processes_at_one_directory_one_owns_it(tmp_path: Path) -> None:
+    """They all try at once, and hold it until all have tried."""
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom gaprune.errors import RunError\n"
+        "from gaprune.runs.lock import DirectoryLock\n"
+        "print('ready', flush=True)\nsys.stdin.readline()\n"
+        "lock = DirectoryLock(Path(sys.argv[1]))\n"
+        "try:\n    lock.acquire()\n    print('owns', flush=True)\n"
+        "except RunError as error:\n    print(error, flush=True)\n"
+        "sys.stdin.readline()\n"
+    )
+    pipe = subprocess.PIPE
+    words = [sys.executable, "-c", script, str(tmp_path)]
+    processes = [subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True) for _ in range(10)]
+    try:
+        assert [process.stdout.readline() for process in processes if process.stdout] == ["ready\n"] * 10
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        said = [process.stdout.readline() for process in processes if process.stdout]
+    finally:
+        for process in processes:
+            process.communicate("\n")
+    assert said.count("owns\n") == 1
+    assert all("is in use by " in line for line in said if line != "owns\n")

@@ -16,9 +16,11 @@ from typing import Any
 
 import killing
 import pytest
+import torch
 from killing import Stop, left_by
 from subject import Subject
 
+from gaprune.options import out_of_memory
 from gaprune.runs import read_manifest
 
 TESTS = Path(__file__).parents[2]
@@ -242,3 +244,35 @@ def test_a_directory_that_becomes_read_only_in_the_middle(subject: Subject, file
     )
     assert last_line(said).endswith(("Operation not permitted", "Permission denied"))
     check_goes_on(subject, run)
+
+
+@dataclass(frozen=True)
+class ShortOfMemory:
+    """Statistics ask torch for more memory than any machine has."""
+
+    def install(self) -> None:
+        engine = importlib.import_module("gaprune.session.engine")
+        engine.collect = lambda *arguments, **options: torch.empty(1 << 50)
+
+
+def test_too_little_memory_before_the_search_is_one_line(subject: Subject) -> None:
+    run = subject.place / "run"
+    status, said = subject.search("--output", str(run), fault=ShortOfMemory())
+    assert status == 2, said
+    assert last_line(said).startswith("python -m gaprune.search: error: memory is too short: ")
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory"), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("shapes cannot be multiplied"), False),
+        (OSError(28, "No space left on device"), False),
+    ],
+)
+def test_what_says_that_memory_is_short(error: Exception, short: bool) -> None:
+    assert out_of_memory(error) == short
