@@ -143,7 +143,7 @@ class Scratch:
     def _trained(self, member: FrontRow, budget: float, epochs: int, seed: int, key: str) -> Row:
         self._here.reporter.say(f"from scratch: {budget:.0%} of the FLOPs, {epochs} epochs, seed {seed}")
         data, splits = self._data, self._splits
-        network = fresh(load(self._result.path / member.home), seed).to(self._device)
+        network = fresh(load(self._result.path / member.home, trust=True), seed).to(self._device)
         usual = default_recipe(network, data, self._device, seed=seed)
         states = self._here.work / "scratch-states" / key.replace(" ", "-")
         with pinned(self._threads):

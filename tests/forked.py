@@ -48,7 +48,7 @@ def status(process: ForkServerProcess) -> int:
 def run_script(
     script: Path | str, *words: object, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> CompletedProcess[str]:
-    """What ``python script words...`` does and says, in a forked process.
+    """What ``python script words...`` does and says, in a forked process of one thread: torch cannot take more there.
 
     Args:
         script: file of the script.

@@ -59,7 +59,7 @@ class Subject:
         """Go on with a run likewise."""
         output = self.place / "output"
         output.unlink(missing_ok=True)
-        return killing.search(["--resume", str(run), *options], output, fault), output.read_text()
+        return killing.search(["--trust", "--resume", str(run), *options], output, fault), output.read_text()
 
     def misbehaving(self, kind: str) -> Misbehave:
         """What installs the fault."""

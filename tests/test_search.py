@@ -436,6 +436,6 @@ def test_the_front_that_is_handed_out_has_no_dominated_member(
     ]
     assert [row.path for row in result.rows] == [f"front/{name}" for name in names]
     indices = {f"{index:02d}": name for index, name in enumerate(names)}
-    assert {entry.name for entry in (result.path / "front").iterdir()} == {*names, *indices}
+    assert {entry.name for entry in (result.path / "front").iterdir()} == {*names, *indices, "checksums.json"}
     for index, name in indices.items():
         assert (result.path / "front" / index).read_text() == f"{name}\n"

@@ -89,7 +89,7 @@ def test_photographs_are_searched_resumed_and_fine_tuned(
     assert manifest["options"]["image_size"] == 12
     assert search(["--trust", "--resume", str(run), "--generations", "3"]) == 0
     assert "decoding" not in capsys.readouterr().out
-    assert finetune([str(run), "--epochs", "2", "--pick", "knee"]) == 0
+    assert finetune([str(run), "--trust", "--epochs", "2", "--pick", "knee"]) == 0
     assert "fine-tuning 1 member, 2 epochs of 180 images each" in capsys.readouterr().out
 
 

@@ -92,7 +92,7 @@ def open_part(path: Path, job: Job, part: dict[str, Any]) -> RunDirectory:
         RunError: the directory is of another network, or cannot be opened.
     """
     if (path / MANIFEST_NAME).exists():
-        directory = RunDirectory.open(path)
+        directory = RunDirectory.open(path, searching=True)
         apart = differences(directory.manifest.get("identity", {}), job.identity)
         if apart:
             directory.close()

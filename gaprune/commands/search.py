@@ -158,7 +158,7 @@ def _end(line: str, folder: Path) -> NoReturn:
 @alone()
 def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     if options.run.resume is not None:
-        with RunDirectory.open(options.run.resume) as run:
+        with RunDirectory.open(options.run.resume, searching=True) as run:
             if part := part_of(run.manifest):
                 raise RunError(f"{run.path} is {part} of a run: go on with --resume {run.path.parent}")
             own.check_resume(run.manifest, run.path)

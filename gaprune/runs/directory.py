@@ -93,8 +93,12 @@ class RunDirectory:
         return cls(path, copy.deepcopy(manifest), lock)
 
     @classmethod
-    def open(cls, path: Path) -> RunDirectory:
+    def open(cls, path: Path, *, searching: bool = False) -> RunDirectory:
         """Own an existing run, to go on with it.
+
+        Args:
+            path: of the run.
+            searching: whether evaluations are done again whose lines the end of the log has lost; a warning says so.
 
         Raises:
             RunError: it is not a run directory, its manifest is damaged, a link leads out of it, or it is in use.
@@ -111,6 +115,8 @@ class RunDirectory:
             settle(path)
             check_folder(path)
             run = cls(path, manifest, lock)
+            if searching:
+                run._check_end()
             run.log.load()
             if not sealed:
                 run._seal()
@@ -187,6 +193,14 @@ class RunDirectory:
         for message in messages:
             _log.warning(message)
         return None if state is None else (state.number, state.arrays, state.meta)
+
+    def _check_end(self) -> None:
+        try:
+            lost = self.log.lost_end()
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+        if lost:
+            _log.warning("%s has lost its last %d lines: what rests on them is done again", self.log.path, lost)
 
     def _seal(self) -> None:
         """Give the directory of an earlier version checksums of what lies there."""

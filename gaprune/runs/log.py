@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,24 @@ class EvaluationLog:
         """The whole lines of the log as it is, and the checksum of the last. Raises as ``load`` does."""
         records, _, last = self._read()
         return len(records), last
+
+    def lost_end(self) -> int:
+        """How many lines of the end are gone that were on disk for good, where those before are whole.
+
+        The checksums know that they are gone from now on: ``load`` takes what is left.
+
+        Raises:
+            RunError: a line before is not as it was written, or the file cannot be read.
+            OSError: the checksums cannot be written.
+        """
+        seal = read_seal(self.path.parent)
+        if seal is None or seal.log is None:
+            return 0
+        records, _, last = self._read(short=True)
+        lost = max(seal.log[0] - len(records), 0)
+        if lost:
+            replace(seal, log=(len(records), last)).write(self.path.parent)
+        return lost
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one record.
@@ -113,8 +132,8 @@ class EvaluationLog:
         sync_folder(self.path.parent)
         return file
 
-    def _read(self) -> tuple[list[dict[str, Any]], int, str]:
-        """The whole records, how many bytes they take, and the checksum of the last."""
+    def _read(self, *, short: bool = False) -> tuple[list[dict[str, Any]], int, str]:
+        """The whole records, how many bytes they take, and the checksum of the last; ``short``: the end may be gone."""
         seal = read_seal(self.path.parent)
         known, wanted = (0, NO_LINE) if seal is None or seal.log is None else seal.log
         try:
@@ -129,7 +148,7 @@ class EvaluationLog:
             body, found = unsigned(line)
             record = _parsed(body)
             if record is None or (signed and found is None):
-                if number == len(lines) - 1 and not lines[-1] and number > known:
+                if number == len(lines) - 1 and not lines[-1] and (short or number > known):
                     break  # torn
                 raise self._altered(f"is damaged at line {number}: {_excerpt(line)}")
             if found not in (None, line_sum(last, body)):
@@ -139,7 +158,7 @@ class EvaluationLog:
                 raise self._altered(f"is not as it was written before line {number + 1}")
             records.append(record)
             size += len(line) + 1
-        if len(records) < known:
+        if len(records) < known and not short:
             raise self._altered(f"ends after line {len(records)}, and {known} were written")
         return records, size, last
 

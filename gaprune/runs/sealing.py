@@ -285,7 +285,7 @@ def seal_folder(
     Raises:
         OSError: they cannot be written.
     """
-    found = {name: file_digest(folder / name) for name in names} | dict(more or {})
+    found = {name: file_digest(folder / name) for name in sorted(names)} | dict(more or {})
     Seal({name: [one] for name, one in found.items() if one is not None}, log, dict(made_with or {})).write(folder)
 
 

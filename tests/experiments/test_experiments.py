@@ -3,12 +3,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from forked import run_script
 
 from benchmarks import harness, pictures
 from benchmarks.paired import packed
@@ -41,7 +42,9 @@ def test_a_search_without_wall_time_is_one_line(
 
 def smoke(name: str, output: Path) -> tuple[dict[str, object], str]:
     """A smoke run in a process of its own; its result and its tables."""
-    made = run_script(str(EXPERIMENTS / f"{name}.py"), "--quick", "--output", str(output))
+    command = [sys.executable, str(EXPERIMENTS / f"{name}.py"), "--quick", "--output", str(output)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    made = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert made.returncode == 0, made.stderr
     (file,) = output.glob(f"{name}-*-quick.json")
     text = file.read_text()

@@ -394,6 +394,7 @@ def test_a_run_that_is_searching_or_was_stopped_is_refused(
     finally:
         lock.release()
     (run.path / "front.csv").unlink()
+    resealed(run.path)
     with pytest.raises(RunError, match=r"has no front yet: its search is not finished, go on with: .* --resume"):
         tune(run.path)
 

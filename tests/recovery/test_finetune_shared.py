@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from resealing import resealed
 from safetensors.torch import load_file, save_file
 from tuning import Tune, left_by, metrics, stopped_after
 
@@ -85,6 +86,7 @@ def test_every_member_begins_as_it_was(
     monkeypatch.setattr("gaprune.recovery.shared.estimate_seconds", lambda *_, **__: 1.0)  # its steps move statistics
     for row in run.rows:
         widen(run.path / row.path / "model.safetensors")
+    resealed(run.path)
     with pytest.raises(KeyboardInterrupt):
         tune(run.path, pick="all", shared=True)
     assert apart

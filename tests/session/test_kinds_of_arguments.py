@@ -62,8 +62,8 @@ def test_what_is_no_data_is_refused(data: Any, message: str) -> None:
         gaprune.search(LINEAR, data)
 
 
-@pytest.mark.parametrize("what", [{"model": "vgg16"}, {"data": "digits"}, {"model": nn.Linear}, {"data": TENSORS}])
-def test_fine_tuning_takes_objects_alone(what: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", [{"model": 3}, {"data": "digits"}, {"model": nn.Linear}, {"data": TENSORS}])
+def test_fine_tuning_takes_objects_and_the_name_of_a_network(what: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=f"{next(iter(what))} must be"):
         gaprune.finetune(tmp_path, **what)
 

@@ -20,7 +20,8 @@ from gaprune.evaluate import Evaluator, Floor, Floors, Measurement, Objective, O
 from gaprune.genome import Genome
 from gaprune.progress import SILENT
 from gaprune.runs import RunDirectory
-from gaprune.session.loop import _check_logged, _known
+from gaprune.session.logged import logged_outcomes
+from gaprune.session.loop import _known, _restore
 
 SMALL: dict[str, Any] = {
     "search_size": 60,
@@ -164,7 +165,7 @@ def test_what_the_interrupted_generation_has_found_does_not_decide_when_its_rest
     with RunDirectory.create(tmp_path / "run", {}) as run:
         for key, logged in (("a", 0), ("b", 1)):
             run.log.append({"generation": logged, **Outcome(key, {}, {}, 0.0).record()})
-        known, earlier = _known(run, generation)
+        known, earlier = _known(logged_outcomes(run.path / "evaluations.jsonl"), generation)
     assert set(known) == {"a", "b"}
     assert [outcome.key for outcome in earlier] == settled
 
@@ -202,10 +203,13 @@ def test_a_log_must_have_the_rungs_that_a_search_hands_out_from_as_well_as_its_f
         def rungs(self) -> list[Genome]:
             return [Genome(b"\x01"), Genome(b"\x02")]
 
-    both: Any = {Genome(packed).key: None for packed in (b"\x01", b"\x02")}
+        def restore(self, state: object) -> None:
+            pass
+
+    both = [(0, Outcome(Genome(packed).key, {}, {}, 0.0)) for packed in (b"\x01", b"\x02")]
     algorithm: Any = Standing()
     with RunDirectory.create(tmp_path / "run", {}) as run:
-        _check_logged(algorithm, both, run)
-        del both[Genome(b"\x02").key]
-        with pytest.raises(RunError, match="lacks 1 evaluation"):
-            _check_logged(algorithm, both, run)
+        run.save_state(1, {}, {})
+        _restore(algorithm, run, both)
+        with pytest.raises(RunError, match="lacks 1 evaluations that the run's state rests on"):
+            _restore(algorithm, run, both[:1])

@@ -12,6 +12,7 @@ import killing
 import pytest
 import torch
 from killing import GENERATIONS, left_by
+from resealing import unsealed
 
 import gaprune
 from gaprune.errors import CheckpointError
@@ -31,7 +32,7 @@ def longer(path: Path) -> None:
 
 
 def state(path: Path) -> dict[str, torch.Tensor]:
-    return dict(gaprune.load(path).state_dict())
+    return dict(gaprune.load(path, trust=True).state_dict())
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -53,7 +54,7 @@ def test_after_a_longer_search_a_members_path_is_the_same_network_or_a_clear_err
             assert same(state(old / path), weights)
         else:
             with pytest.raises(CheckpointError, match=rf"{path} holds no compact network: no such member is on the"):
-                gaprune.load(old / path)
+                gaprune.load(old / path, trust=True)
 
 
 def test_an_index_loads_the_member_that_it_names_and_says_which(whole: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -73,7 +74,7 @@ def test_an_index_that_is_no_longer_there_names_what_is(whole: Path) -> None:
 
 
 def as_earlier_versions_had_it(path: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """Let a run's members lie in ``front/00``, ``front/01`` ...; by path their weights."""
+    """Let a run's members lie in ``front/00``, ``front/01`` ..., without checksums; by path their weights."""
     rows = []
     for row in rows_of(path):
         place = path / "front" / f"{row.index:02d}"
@@ -81,6 +82,7 @@ def as_earlier_versions_had_it(path: Path) -> dict[str, dict[str, torch.Tensor]]
         (path / row.path).rename(place)
         rows.append(replace(row, path=f"front/{row.index:02d}"))
     write_csv(rows, path / "front.csv")
+    unsealed(path)
     return {row.path: state(path / row.path) for row in rows}
 
 
@@ -97,7 +99,7 @@ def test_a_run_of_an_earlier_version_loads_and_goes_on(old: Path, whole: Path) -
 def test_training_goes_over_into_the_new_names_of_an_earlier_versions_run(old: Path, tmp_path: Path) -> None:
     as_earlier_versions_had_it(old)
     copy = shutil.copytree(old, tmp_path / "copy")
-    tuned = gaprune.finetune(copy, pick="all", epochs=2, reporter=SILENT)  # type: ignore[operator]
+    tuned = gaprune.finetune(copy, pick="all", epochs=2, trust=True, reporter=SILENT)  # type: ignore[operator]
     trained = {row.key for row in tuned.rows if row.trained_epochs}
     assert trained, "no member is better for its training: this shows nothing"
     longer(copy)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from resealing import resealed
 from tiny_texts import write_encoder, write_tsv
 
 from gaprune.commands.lines import compare_main
@@ -132,14 +133,17 @@ def test_a_resumed_comparison_keeps_its_threads_and_its_device(
     assert "cannot change on resume: threads: 1 -> 2" in capsys.readouterr().err
     manifest = _json(file)
     file.write_text(json.dumps(manifest | {"identity": manifest["identity"] | {"device": "cuda"}}))
+    resealed(output)
     assert compare_main(resume) == 2
     assert "was made with other weights, data or device: device: cuda -> cpu" in capsys.readouterr().err
     elsewhere = {"hardware": {**manifest["identity"]["hardware"], "cpu": "another"}}
     file.write_text(json.dumps(manifest | {"identity": manifest["identity"] | elsewhere}))
+    resealed(output)
     assert compare_main(resume) == 2
     assert "was made with other weights, data or device: hardware" in capsys.readouterr().err
     plain = {name: value for name, value in manifest["identity"].items() if name not in ("device", "threads")}
     file.write_text(json.dumps(manifest | {"identity": plain}))
+    resealed(output)
     assert compare_main(resume) == 0, "begun by a version that wrote neither down"
 
 

@@ -97,7 +97,7 @@ def test_two_hundred_kills_change_nothing(tmp_path: Path) -> None:
         run = tmp_path / f"{runs}" / "run"
         run.parent.mkdir()
         if kind in KINDS:
-            begin, go_on = [*arguments, *KINDS[kind], "--output", str(run)], ["--resume", str(run)]
+            begin, go_on = [*arguments, *KINDS[kind], "--output", str(run)], ["--trust", "--resume", str(run)]
         else:
             shutil.copytree(whole["plain"], run)
             begin = go_on = ["finetune", str(run), *TUNINGS[kind]]

@@ -24,6 +24,7 @@ from gaprune.options import out_of_memory
 from gaprune.runs import read_manifest
 
 TESTS = Path(__file__).parents[2]
+NAMED_AGAIN = "--model tiny_factory:small_residual --objectives accuracy,faulty:FLOPS"
 FIRST_STATE = ("before", "os.replace", "*/state/000001.json")
 
 
@@ -44,7 +45,9 @@ def test_a_signal_is_one_line_and_its_status(subject: Subject, name: str, status
     run = subject.place / "run"
     found, said = subject.search("--output", str(run), fault=Stop(*FIRST_STATE, sign=signal.Signals[name]))
     assert found == status, said
-    assert last_line(said).endswith(f"nothing is lost, go on with: python -m gaprune.search --resume {run}")
+    assert last_line(said).endswith(
+        f"nothing is lost, go on with: python -m gaprune.search --resume {run} {NAMED_AGAIN}"
+    )
     check_goes_on(subject, run)
 
 
@@ -151,7 +154,7 @@ def test_names_that_are_no_text_of_the_locale_are_names(subject: Subject, variab
     assert b"Traceback" not in done.stderr
     assert os.path.isdir(run)
     assert read_manifest(Path(run))["options"]["output"] == run or variables
-    done = shell(f"gaprune search --resume '{run}' --generations 2 && gaprune status '{run}'", **variables)
+    done = shell(f"gaprune search --trust --resume '{run}' --generations 2 && gaprune status '{run}'", **variables)
     assert done.returncode == 0, done.stderr
     assert killing.evaluations(Path(run)) == killing.evaluations(subject.whole)
 
