@@ -30,10 +30,12 @@ settings.load_profile("same")
 def pytest_configure() -> None:
     """One thread a process, started ones included: the tests run in parallel. No test asks a hub for anything.
 
-    What a shell runs in the background ignores Ctrl-C, and passes that on to what tests start and interrupt.
+    What a shell runs in the background ignores Ctrl-C, and what runs under nohup the end of its terminal; both pass that
+    on to what tests start and interrupt.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["HF_HUB_OFFLINE"] = "1"
     torch.set_num_threads(1)
