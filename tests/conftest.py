@@ -30,8 +30,8 @@ settings.load_profile("same")
 def pytest_configure() -> None:
     """One thread a process, started ones included: the tests run in parallel. No test asks a hub for anything.
 
-    What a shell runs in the background ignores Ctrl-C, and what runs under nohup the end of its terminal; both pass that
-    on to what tests start and interrupt.
+    What a shell runs in the background ignores Ctrl-C, and what runs under nohup the end of its terminal; both pass
+    that on to what tests start and interrupt.
     """
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
