@@ -82,7 +82,7 @@ _ALONE = threading.RLock()
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def in_turn() -> Iterator[None]:
     """``neutral``, and nobody else of this process: who comes in another thread waits.
 
     Threads, kernels and default types are the process's, and candidates depend on them in the last digits.

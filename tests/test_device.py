@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from gaprune.device import alone, choose_device
+from gaprune.device import choose_device, in_turn
 from gaprune.errors import OptionError
 
 
@@ -34,7 +34,7 @@ def test_the_settings_of_the_process_are_one_threads_at_a_time() -> None:
     inside: list[str] = []
 
     def work(name: str) -> None:
-        with alone(), alone():
+        with in_turn(), in_turn():
             inside.append(name)
             time.sleep(0.05)
             inside.append(name)

@@ -30,7 +30,7 @@ from gaprune.compress import (
     resumed_options,
 )
 from gaprune.data import ImageData
-from gaprune.device import alone, choose_device
+from gaprune.device import choose_device, in_turn
 from gaprune.errors import OptionError, RunError
 from gaprune.kinds import REPORTER, check
 from gaprune.models import check_name
@@ -144,7 +144,7 @@ def compare(
     return compare_as(CompareOptions.of(**given, given=frozenset(given)), own, reporter)
 
 
-@alone()
+@in_turn()
 def compare_as(options: CompareOptions, own: Own = NOTHING, reporter: Reporter | None = None) -> list[Row]:
     """Make the table that the options ask for, or what it lacks, and write it.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gaprune.commands.lines import export_main as main
 from gaprune.data import ImageData, Splits
-from gaprune.device import alone
+from gaprune.device import in_turn
 from gaprune.errors import RunError
 from gaprune.kinds import PATH, REPORTER
 from gaprune.kinds import check as check_arguments
@@ -105,7 +105,7 @@ def _shown(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
     return done
 
 
-@alone()
+@in_turn()
 def _export(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
     which, asked = options.which, options.file
     subject = subject_of(options.run, which.pick, which.row, picked="pick" in options.given, own=own, code=options.code)

@@ -13,7 +13,7 @@ from gaprune.commands.lines import FINETUNE as PROG
 from gaprune.commands.lines import finetune_main as main
 from gaprune.commands.result import SearchResult, described, report_of, show_front
 from gaprune.data import ImageData
-from gaprune.device import alone, card_names, pinned
+from gaprune.device import card_names, in_turn, pinned
 from gaprune.errors import OptionError, OutputError, RunError
 from gaprune.evaluate import Objective
 from gaprune.front import CSV, PICTURE, draw, finished_front, logged, reopened
@@ -100,7 +100,7 @@ def _shown(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResu
     return result
 
 
-@alone()
+@in_turn()
 def _run(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
     try:
         with RunDirectory.open(options.run) as run:

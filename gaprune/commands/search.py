@@ -18,7 +18,7 @@ from gaprune.commands.lines import SEARCH as PROG
 from gaprune.commands.lines import search_main as main
 from gaprune.commands.result import SearchResult, report_of, show_result
 from gaprune.data import ImageData
-from gaprune.device import alone
+from gaprune.device import in_turn
 from gaprune.errors import BackendError, OptionError, OutputError, RunError, first_line
 from gaprune.evaluate import Objective, Outcome
 from gaprune.front import check_identity, draw, part_of, save_front, save_ladder
@@ -155,7 +155,7 @@ def _end(line: str, folder: Path) -> NoReturn:
     end_at_once(f"{PROG}: error: {line}; {advice}", HUNG)
 
 
-@alone()
+@in_turn()
 def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     if options.run.resume is not None:
         with RunDirectory.open(options.run.resume, searching=True) as run:

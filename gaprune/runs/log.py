@@ -13,6 +13,7 @@ from typing import Any
 
 from gaprune.errors import RunError
 from gaprune.runs.files import sync_folder
+from gaprune.runs.reading import json_object
 from gaprune.runs.sealing import altered, read_seal
 
 SUM = "sum"
@@ -58,9 +59,10 @@ class EvaluationLog:
         return len(records), last
 
     def lost_end(self) -> int:
-        """How many lines of the end are gone that were on disk for good, where those before are whole.
+        """How many lines of the end are gone that were on disk for good, where some before are left, and whole.
 
-        The checksums know that they are gone from now on: ``load`` takes what is left.
+        The checksums know that they are gone from now on: ``load`` takes what is left. A log of which nothing is left
+        is damaged, and said so by ``load``.
 
         Raises:
             RunError: a line before is not as it was written, or the file cannot be read.
@@ -70,7 +72,7 @@ class EvaluationLog:
         if seal is None or seal.log is None:
             return 0
         records, _, last = self._read(short=True)
-        lost = max(seal.log[0] - len(records), 0)
+        lost = max(seal.log[0] - len(records), 0) if records else 0
         if lost:
             replace(seal, log=(len(records), last)).write(self.path.parent)
         return lost
@@ -191,10 +193,9 @@ def unsigned(line: bytes) -> tuple[bytes, str | None]:
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        value = json.loads(line.decode())
-    except (ValueError, RecursionError):
+        return json_object(line)
+    except ValueError:
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _excerpt(line: bytes) -> str:
