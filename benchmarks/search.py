@@ -214,7 +214,7 @@ class Bench:
             )
             return {"right": right(network.eval(), self.test, subject)}
 
-        row: Row = self.work.row(f"trained {genome.key}", measured)
+        row: Row = self.work.row(f"trained {self.settings['train_images']} {genome.key}", measured)
         return row
 
 
@@ -392,7 +392,7 @@ def made_bench(
 ) -> tuple[Bench, Compensator]:
     """The shared parts, and GRAIL's compensation."""
     code = "-".join(code_digest(package)[:6] for package in ("prune", "evaluate"))
-    numbers = {name: settings[name] for name in ("images", "polish_images", "train_images", "temperature")}
+    numbers = {name: settings[name] for name in ("images", "polish_images", "temperature")}
     work = WorkFile(options.output / f".search-{subject.name}.jsonl", subject.identity | numbers | {"code": code})
     kept = options.output / f".statistics-{subject.name}.safetensors"
     moments, space = study(subject, reporter, None if options.quick else kept)
