@@ -359,7 +359,7 @@ def test_polish_hands_out_the_best_way_of_each_member_and_says_what_it_added(
         found = measure(polished.load(row), square_data_search(square_data), square_data.mean, square_data.std)
         assert found.accuracy == pytest.approx(row.search_accuracy, abs=1e-9)
     assert max(gains) > 0
-    assert [line for line in lines if line.startswith("polish helped ")]
+    assert [line for line in lines if line.startswith("polish brought ")]
 
 
 def test_what_is_polished_is_judged_anew_by_every_objective(

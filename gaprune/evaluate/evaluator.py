@@ -292,15 +292,20 @@ class Evaluator:
             fold(network, self.norms)
         return network
 
-    def searched(self, network: nn.Module) -> Measurement:
-        """What a network is worth on the search images, divergence from the original included if that is asked for."""
-        return self._measured(network, None)
+    def searched(self, network: nn.Module, answers: Answers | None = None) -> Measurement:
+        """What a network is worth on the search images, divergence from the original included if that is asked for.
+
+        Args:
+            network: in eval mode.
+            answers: of the original on the search images; those of the task by default.
+        """
+        return self._measured(network, None, answers)
 
     def measure(self, network: nn.Module, images: ImageSet) -> Measurement:
         """Accuracy and loss of a network under the task's normalisation and batch size."""
         return measure(network, images, self.task.mean, self.task.std, batch_size=self.task.batch_size)
 
-    def _measured(self, network: nn.Module, floor: Floor | None) -> Measurement:
+    def _measured(self, network: nn.Module, floor: Floor | None, answers: Answers | None = None) -> Measurement:
         task = self.task
         return measure(
             network,
@@ -310,7 +315,7 @@ class Evaluator:
             batch_size=task.batch_size,
             at_least=0.0 if floor is None else floor.accuracy,
             race=None if floor is None else self._race(floor),
-            answers=task.answers,
+            answers=answers or task.answers,
         )
 
     def _candidate(

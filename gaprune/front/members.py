@@ -52,6 +52,7 @@ from gaprune.session import Found, Job, Pieces, Workload
 FRONT = "front"
 PARTIAL = "front.partial"
 CSV = "front.csv"
+POLISHED = "polished"
 
 OF_OLD = {"tested": "all"}
 """Marks of a front that was made before there were these."""
@@ -198,7 +199,7 @@ def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Rep
             if built is None:
                 continue
             front[number] = _saved(job, genome, built, _row(job, genome, built, tested=True), folder / genome.key)
-    _report_polish([one.gain for one in front if one.gain is not None], reporter)
+    _report_polish(front, reporter)
     return _numbered(job, front, folder)
 
 
@@ -259,7 +260,7 @@ def _numbered(job: Job, made: list[_Made], folder: Path) -> list[FrontRow]:
 
 def _name(one: _Made) -> str:
     """Polishing changes weights, so a polished network has another name."""
-    return member_name(one.row.key, *(["polished"] if one.way.startswith("polished") else []))
+    return member_name(one.row.key, *([POLISHED] if one.way.startswith(POLISHED) else []))
 
 
 def distinct(names: Sequence[str], keys: Sequence[str]) -> list[str]:
@@ -268,10 +269,12 @@ def distinct(names: Sequence[str], keys: Sequence[str]) -> list[str]:
     return [name if count[name] == 1 else key + name[SHORT:] for name, key in zip(names, keys, strict=True)]
 
 
-def _report_polish(gains: list[float], reporter: Reporter) -> None:
+def _report_polish(front: Sequence[_Made], reporter: Reporter) -> None:
+    gains = [one.gain for one in front if one.gain is not None]
     if gains:
+        taken = sum(one.way.startswith(POLISHED) for one in front)
         reporter.say(
-            f"polish helped {sum(gain > 0 for gain in gains)} of {len(gains)} members: on the search set "
+            f"polish brought {taken} of {len(gains)} members nearer to the original: on the search set "
             f"{100 * sum(gains) / len(gains):+.2f} points on average, {100 * max(gains):+.2f} at most"
         )
 
