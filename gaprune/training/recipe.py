@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-WARM_UP_SHARE = 0.25
 START_DIVISOR = 25.0
 END_DIVISOR = 1000.0
+
+LATER = {"cutout": 0, "warm_up": 0.25}
+"""Numbers that older trainings do not know, as they had them."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Recipe:
     Attributes:
         epochs: passes over the training images, or over as many of them as ``epoch_images`` says.
         batch_size: most images in a step; an epoch is cut into steps of equal size.
-        lr: peak learning rate, reached after the first quarter of all steps.
+        lr: peak learning rate.
         momentum: of Nesterov's method.
         weight_decay: of convolution and linear weights; batch norm and biases have none.
         label_smoothing: share of the target spread evenly over all classes.
@@ -32,6 +34,7 @@ class Recipe:
         amp: whether convolutions run in bfloat16; weights and statistics stay in float32.
         epoch_images: images of an epoch, drawn anew for each; None, or more than there are, is all of them.
         cutout: side of the square that is blotted out of each training image, in pixels; 0 is none.
+        warm_up: share of all steps after which the learning rate is at its peak.
     """
 
     epochs: int = 30
@@ -46,10 +49,11 @@ class Recipe:
     amp: bool = False
     epoch_images: int | None = None
     cutout: int = 0
+    warm_up: float = 0.25
 
     def record(self) -> dict[str, Any]:
-        """JSON values that name it. ``cutout`` only where there is one: older trainings keep their names."""
-        return {name: value for name, value in asdict(self).items() if name != "cutout" or value}
+        """JSON values that name it. What came later only where it is another: older trainings keep their names."""
+        return {name: value for name, value in asdict(self).items() if LATER.get(name) != value}
 
 
 def images_per_epoch(recipe: Recipe, images: int) -> int:
@@ -70,7 +74,7 @@ def steps_per_epoch(recipe: Recipe, images: int) -> int:
 def learning_rate(recipe: Recipe, step: int, total: int) -> float:
     """The rate of step ``step`` (from 0) of ``total``: a cosine up to ``recipe.lr``, then a cosine down."""
     start, end = recipe.lr / START_DIVISOR, recipe.lr / END_DIVISOR
-    peak_at = WARM_UP_SHARE * (total - 1)
+    peak_at = recipe.warm_up * (total - 1)
     if step < peak_at:
         return _cosine(start, recipe.lr, step / peak_at)
     return _cosine(recipe.lr, end, (step - peak_at) / max(total - 1 - peak_at, 1.0))

@@ -74,3 +74,17 @@ def test_depthwise_convolutions_train_in_single_precision_on_a_processor(
 ) -> None:
     monkeypatch.setattr("gaprune.training.recipe.bfloat16_pays", lambda device: True)
     assert trains_faster_in_bfloat16(nn.Sequential(layer, nn.ReLU()), torch.device(device)) is faster
+
+
+def test_the_rate_is_at_its_peak_after_the_warm_up() -> None:
+    for share, peak in ((0.25, 25), (0.5, 50), (0.0, 0)):
+        recipe = Recipe(lr=0.1, warm_up=share)
+        rates = [learning_rate(recipe, step, 101) for step in range(101)]
+        assert max(rates) == pytest.approx(0.1)
+        assert rates.index(max(rates)) == peak
+
+
+def test_a_record_names_what_came_later_only_where_it_is_another() -> None:
+    assert Recipe().record().keys() & {"warm_up", "cutout"} == set()
+    assert Recipe(warm_up=0.1).record()["warm_up"] == 0.1
+    assert Recipe(cutout=8).record()["cutout"] == 8
