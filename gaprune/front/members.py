@@ -21,6 +21,7 @@ from gaprune.evaluate import Outcome, under_attack
 from gaprune.evolve import is_efficient
 from gaprune.front.build import Builder, Built
 from gaprune.front.finetuned import carry_over, current_row, handed_out, in_words
+from gaprune.front.lacking import tested_as_shown, with_tests
 from gaprune.front.reported import reported
 from gaprune.genome import Genome
 from gaprune.options import imports, out_of_memory
@@ -53,6 +54,7 @@ FRONT = "front"
 PARTIAL = "front.partial"
 CSV = "front.csv"
 POLISHED = "polished"
+README = "README.md"
 
 OF_OLD = {"tested": "all"}
 """Marks of a front that was made before there were these."""
@@ -75,12 +77,25 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
     }
     drop_partial(run)
     saved = saved_front(run, marks)
-    if saved is not None:
-        return saved
     remember_times(job, run)
+    if saved is not None:
+        return _as_shown(job, run, saved, reporter)
     with new_front(run) as folder, pinned(job.threads):
         rows = _members(job, found, folder, Builder(job, reporter), reporter)
     return replace_front(job, run, rows, marks)
+
+
+def _as_shown(job: Job, run: RunDirectory, rows: list[FrontRow], reporter: Reporter) -> list[FrontRow]:
+    """The rows on disk, with the test accuracy of members that are shown by now and were not before."""
+    found = tested_as_shown(job, run, rows, reporter)
+    if found:
+        rows = with_tests(rows, found)
+        for row in rows:
+            if row.key in found:
+                readme = member_readme(job, row, f"without training: {found[row.key][1]}")
+                atomic_write(run.path / row.home / README, readme.encode())
+        write_csv(rows, run.path / CSV)
+    return rows
 
 
 def remember_times(job: Job, run: RunDirectory) -> None:
@@ -142,7 +157,7 @@ def replace_front(job: Job, run: RunDirectory, rows: list[FrontRow], marks: Mapp
     for row in rows:
         if row.trained_epochs:  # its number may be another by now
             readme = member_readme(job, row, f"by a search, then {in_words(handed_out(run.path / row.home))}")
-            atomic_write(run.path / row.path / "README.md", readme.encode())
+            atomic_write(run.path / row.path / README, readme.encode())
     write_csv(rows, run.path / CSV)
     run.note_seconds(job.since, **marks)
     return rows
@@ -250,7 +265,7 @@ def _numbered(job: Job, made: list[_Made], folder: Path) -> list[FrontRow]:
     for index, (one, name) in enumerate(zip(made, names, strict=True)):
         row = replace(one.row, index=index, path=f"{FRONT}/{name}")
         (folder / row.key).rename(folder / name)
-        atomic_write(folder / name / "README.md", member_readme(job, row, f"without training: {one.way}").encode())
+        atomic_write(folder / name / README, member_readme(job, row, f"without training: {one.way}").encode())
         rows.append(row)
     for left in set(folder.iterdir()) - {folder / Path(row.path).name for row in rows}:
         shutil.rmtree(left)

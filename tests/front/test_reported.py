@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from torch import nn
 import gaprune
 from gaprune.data import ImageData
 from gaprune.progress import SILENT
+from gaprune.runs import FrontRow, pick
+from gaprune.runs.whole import differing
 
 SMALL: dict[str, Any] = {
     "search_size": 60,
@@ -44,6 +47,19 @@ def test_of_a_long_front_what_its_table_shows_is_tested_and_the_rest_on_demand(
     whole = {row.key: row for row in every.rows}
     assert [replace(whole[row.key], test_accuracy=row.test_accuracy) for row in shown.rows] == shown.rows
     assert all(whole[row.key].test_accuracy == row.test_accuracy for row in tested)
-    lacking = next(row for row in shown.rows if row not in tested)
+
+    def rule(row: FrontRow) -> str:
+        return f"flops<={row.flops_share}"
+
+    lacking = next(row for row in shown.rows if row not in tested and pick(shown.rows, rule(row)) == row)
     assert "not measured" in (shown.path / lacking.path / "README.md").read_text()
+    again = search(resume=shown.path, pick=rule(lacking))
+    assert again.picked.index == lacking.index
+    assert again.picked.test_accuracy == whole[lacking.key].test_accuracy
+    assert [row for row in again.rows if row.key != lacking.key] == [r for r in shown.rows if r.key != lacking.key]
+    member = shown.path / lacking.path
+    assert "not measured" not in (member / "README.md").read_text()
+    assert json.loads((member / "metrics.json").read_text())["test_accuracy"] == again.picked.test_accuracy
+    assert search(resume=shown.path).rows == again.rows, "what is known stays"
+    assert differing(shown.path)[1] == []
     assert search(resume=shown.path, tested="all").rows == every.rows
