@@ -25,11 +25,15 @@ from gaprune.runtimes import (
     Stopwatch,
     TableClock,
     fit_correction,
+    needed,
     shapes_of,
     sums,
     time_grid,
 )
 from gaprune.training import digest_json
+
+ONNXRUNTIME = "onnxruntime"
+"""Its module, and the beginning of the names of the runtimes that it is."""
 
 FITTED, HELD_OUT = 8, 4
 """Whole networks that a table is corrected by, and those that tell its error."""
@@ -111,7 +115,8 @@ def layer_times(
     reporter: Reporter,
 ) -> list[Grid | None]:
     """The grid of every layer, those of an earlier search on this device among them; ``None`` where there is none."""
-    name = digest_json({**conditions.record(), "torch": torch.__version__, "round_to": round_to})[:16]
+    made_by = {"torch": torch.__version__, **_runtime_version(conditions.runtime)}
+    name = digest_json({**conditions.record(), **made_by, "round_to": round_to})[:16]
     file = (cache_dir or default_cache_dir()) / "latency" / f"{name}.json"
     kept: dict[str, Any] = {}
     with suppress(OSError, ValueError):
@@ -133,6 +138,11 @@ def layer_times(
                     write_json(file, kept)
             grids.append(Grid.of(kept[key]))
     return grids
+
+
+def _runtime_version(runtime: str) -> dict[str, str]:
+    """What runs the networks, where that is not torch: another version may have other kernels."""
+    return {ONNXRUNTIME: needed(ONNXRUNTIME).__version__} if runtime.startswith(ONNXRUNTIME) else {}
 
 
 def some_networks(graph: Graph, round_to: int) -> list[Masks]:

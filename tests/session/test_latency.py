@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 from tuning import SMALL, TUNE
 
@@ -16,7 +17,10 @@ from gaprune.commands.search import SearchResult
 from gaprune.data import ImageData
 from gaprune.errors import GapruneError, OptionError
 from gaprune.options.limits import latency_limit
-from gaprune.runtimes import Stopwatch, Timing
+from gaprune.progress import SILENT
+from gaprune.prune import build_graph
+from gaprune.runtimes import Conditions, Grid, Stopwatch, Timing
+from gaprune.session import layer_table
 
 Search = Callable[..., SearchResult]
 MILLISECONDS = 1e-3
@@ -161,3 +165,25 @@ def test_wrong_words_are_one_line_before_anything_slow(search: Search, options: 
 def test_limits_are_times_or_shares(text: str, limit: tuple[float, bool]) -> None:
     number, share = latency_limit(text)
     assert (number, share) == (pytest.approx(limit[0]), limit[1])
+
+
+def test_a_table_of_another_version_of_the_runtime_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3), nn.Flatten(), nn.Linear(32, 2)).eval()
+    graph, images = build_graph(model, (3, 8, 8)), torch.zeros(1, 3, 8, 8)
+    timed: list[int] = []
+
+    def seconds(*given: Any) -> Grid:
+        timed.append(1)
+        return Grid((1,), (1,), ((1.0,),))
+
+    monkeypatch.setattr(layer_table, "time_grid", seconds)
+    for runtime, expected in (("onnxruntime", True), ("torch", False)):
+        conditions = Conditions(runtime, 1, 1, "cpu", "a processor")
+        counts = []
+        for version in ("1.1", "1.1", "1.2"):
+            monkeypatch.setattr(layer_table.needed("onnxruntime"), "__version__", version)
+            timed.clear()
+            layer_table.layer_times(conditions, model, graph, images, 1, tmp_path, SILENT)
+            counts.append(len(timed))
+        assert counts[0] > 0
+        assert counts[1:] == [0, counts[0] if expected else 0]
