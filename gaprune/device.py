@@ -38,6 +38,19 @@ def card_names() -> list[str]:
     return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
 
 
+def answers(device: torch.device) -> bool:
+    """Whether a device still computes in this process.
+
+    After an assertion or a wrong address in a CUDA kernel every later call of the process fails as that one did.
+    """
+    if device.type == "cpu":
+        return True
+    try:
+        return float(torch.ones(1, device=device).add_(1)) == 2
+    except RuntimeError as error:
+        return isinstance(error, torch.OutOfMemoryError)  # which the next may have
+
+
 @contextmanager
 def pinned(threads: int) -> Iterator[None]:
     """Make torch compute reproducibly: results depend on threads and kernels in the last digits.

@@ -46,6 +46,10 @@ class BackendError(GapruneError):
     """Workers cannot be had or kept: a cluster is unreachable, too small, or of another version."""
 
 
+class DeviceLostError(BackendError):
+    """A device has answered nothing since an error in this process; a process begun afresh may use it again."""
+
+
 class TrainingError(GapruneError):
     """Training cannot go on: the loss is no longer a number, or there is nothing to learn from."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import gaprune
+import gaprune.device
 from gaprune.evaluate import Candidate
 
 KIND, AT, TRIED = "FAULTY_KIND", "FAULTY_AT", "FAULTY_TRIED"
@@ -67,7 +68,14 @@ def memory() -> NoReturn:
     raise MemoryError
 
 
+def device() -> NoReturn:
+    """What a wrong address in a CUDA kernel does: this call fails, and so does every other one of the process."""
+    gaprune.device.answers = lambda device: False
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
 KINDS = {
+    "device": device,
     "loop": loop,
     "sleep": lambda: time.sleep(1000),
     "stubborn": stubborn,

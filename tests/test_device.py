@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from gaprune.device import choose_device, in_turn
+from gaprune.device import answers, choose_device, in_turn
 from gaprune.errors import OptionError
 
 
@@ -46,3 +46,30 @@ def test_the_settings_of_the_process_are_one_threads_at_a_time() -> None:
         thread.join()
     assert sorted(inside[::2]) == ["a", "b", "c"]
     assert inside[::2] == inside[1::2]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (None, True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+    ],
+)
+def test_a_device_answers_unless_every_call_fails(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None, expected: bool
+) -> None:
+    def ones(*shape: int, device: torch.device) -> torch.Tensor:
+        if error is not None:
+            raise error
+        return torch.full(shape, 1.0)
+
+    assert answers(torch.device("cpu"))
+    monkeypatch.setattr(torch, "ones", ones)
+    assert answers(torch.device("cuda")) == expected
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_healthy_card_answers() -> None:
+    assert answers(torch.device("cuda"))

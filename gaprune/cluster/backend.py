@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +20,7 @@ from gaprune.cluster.dispatch import PATIENCE_SECONDS, Crew, Dispatcher, GivenUp
 from gaprune.cluster.parcel import Parcel, pack, unpack
 from gaprune.cluster.session import Needs
 from gaprune.device import Numerics, give_back_memory, pinned
-from gaprune.errors import BackendError, first_line
+from gaprune.errors import BackendError, DeviceLostError, first_line
 from gaprune.evaluate import UNKNOWN, Backend, Floor, Outcome, TimeLimit, too_long
 from gaprune.genome import Genome
 
@@ -26,6 +28,9 @@ Evaluate = Callable[[Genome, Floor], Outcome]
 
 GIVE_BACK = 16
 """Candidates after which a worker gives memory back to the system."""
+
+LOST = 70
+"""Exit status of a worker whose device does not answer any more."""
 
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 """Failures that may be a neighbour's fault: workers share a GPU or a node."""
@@ -66,8 +71,13 @@ class Loading:
             if done % GIVE_BACK == 0:
                 give_back_memory()
             packed, floor = job
-            with pinned(self.threads):
-                return evaluate(Genome(packed), floor)
+            try:
+                with pinned(self.threads):
+                    return evaluate(Genome(packed), floor)
+            except DeviceLostError as error:
+                sys.stderr.write(f"{error}\n")
+                sys.stderr.flush()
+                os._exit(LOST)  # another process may use the device
 
         return work
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gaprune import device
 from gaprune.data import ImageSet, interleaved
-from gaprune.errors import first_line
+from gaprune.errors import DeviceLostError, first_line
 from gaprune.evaluate.attack import ATTACKED, Robustness, robustness
 from gaprune.evaluate.constraints import Constraints
 from gaprune.evaluate.measurement import Answers, Measurement, measure
@@ -120,6 +121,9 @@ class Evaluator:
             genome: a repaired genome.
             floor: what is known before: below its accuracy, or surely worse than its rival, measuring stops, and the
                 outcome is marked as a bound. Above 1 nothing is measured at all, and the bound is 1.
+
+        Raises:
+            DeviceLostError: what was raised has left the device unusable, so that all others would fail as well.
         """
         start = time.perf_counter()
         try:
@@ -132,6 +136,11 @@ class Evaluator:
             raise
         except BaseException as error:  # a foreign network or objective may raise anything, or ask to exit
             reason = first_line(error)
+            if not device.answers(self.task.search.labels.device):
+                raise DeviceLostError(
+                    f"candidate {genome.key[:12]} has left the GPU unusable for this process: "
+                    f"{type(error).__name__}: {reason}"
+                ) from error
             return Outcome(genome.key, {}, {}, time.perf_counter() - start, f"{type(error).__name__}: {reason}")
         bad = [name for name, value in (*values.items(), *minimised.items()) if not math.isfinite(value)]
         seconds = time.perf_counter() - start

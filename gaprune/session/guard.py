@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gaprune.errors import BackendError, RunError
+from gaprune.errors import BackendError, DeviceLostError, RunError
 from gaprune.evaluate import UNKNOWN, Backend, Floor, LocalBackend, Outcome, too_long
 from gaprune.genome import Genome
 from gaprune.session.watchdog import End, TookTooLong, Watchdog
@@ -120,6 +120,7 @@ class GuardedBackend(Backend):
         self._apart = apart
         self._watchdog = Watchdog(end, folder) if watched else None
         self._suspect = self._mark.read()
+        self._lost = False
         self.limit = inner.limit
 
     def evaluate(
@@ -137,17 +138,21 @@ class GuardedBackend(Backend):
         return self._inner.figures()
 
     def close(self) -> None:
-        """Give back what the backend within holds, and leave no file unless a candidate has hung here."""
+        """Give back what the backend within holds, and leave no file unless a candidate has spoilt this process."""
         self._inner.close()
         overrun = self._watchdog is not None and self._watchdog.overrun
         if self._watchdog is not None:
             self._watchdog.close()
-        self._mark.close(keep=overrun)
+        self._mark.close(keep=overrun or self._lost)
 
     @contextmanager
     def _trying(self, key: str, tries: int) -> Iterator[None]:
         self._mark.set(Attempt(key, tries))
-        yield
+        try:
+            yield
+        except DeviceLostError:
+            self._lost = True
+            raise
         self._mark.clear()
 
     def _evaluate(self, genome: Genome, floor: Floor, tries: int = 0) -> Outcome:

@@ -93,12 +93,31 @@ def test_a_candidate_with_which_the_whole_search_is_ended_each_time_fails_in_the
     assert fault.tries == 1
 
 
-@pytest.mark.parametrize("kind", ["exit", "stubborn"])
+def test_what_leaves_the_device_unusable_ends_the_search_in_one_line_and_costs_itself_only(subject: Subject) -> None:
+    run, fault = subject.place / "run", subject.misbehaving("device")
+    status, said = subject.search("--output", str(run), fault=fault)
+    assert status == 2, said
+    told = f"candidate {subject.bad['key'][:12]} has left the GPU unusable for this process: RuntimeError: CUDA error"
+    assert told in said
+    assert f"python -m gaprune.search --resume {run}" in said
+    assert "Traceback" not in said
+    assert json.loads((run / "trying.json").read_text()) == {"key": subject.bad["key"], "tries": 1}
+    status, said = subject.resume(run, fault=fault)
+    assert status == 0, said
+    subject.check_cost_itself_only(run, "given up after 2 tries: its process ended with exit status 70")
+    assert fault.tries == 2
+
+
+@pytest.mark.parametrize("kind", ["exit", "stubborn", "device"])
 def test_in_a_process_beside_it_the_search_goes_on(subject: Subject, kind: str) -> None:
     run, fault = subject.place / "run", subject.misbehaving(kind)
     status, said = subject.search("--output", str(run), "--isolate", "--candidate-timeout", "2s", fault=fault)
     assert status == 0, said
-    told = "its process ended with exit status 3" if kind == "exit" else "took longer than 2 s"
+    told = {
+        "exit": "its process ended with exit status 3",
+        "stubborn": "took longer than 2 s",
+        "device": "its process ended with exit status 70",
+    }[kind]
     subject.check_cost_itself_only(run, f"given up after 2 tries: {told}")
     assert fault.tries == 2
 
