@@ -56,9 +56,8 @@ from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.compensate.polish import Polisher
 from gaprune.prune.norms.folding import fold
-from gaprune.recovery.network import GENTLER
 from gaprune.session.engine import first
-from gaprune.training import Distillation, Recipe, fit
+from gaprune.training import Distillation, Recipe, fit, gentler
 from gaprune.training.subject import default_recipe
 
 BUDGETS = (0.5, 0.2, 0.1)
@@ -311,7 +310,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     settings: Row = dict(zip(QUICK, QUICK.values() if options.quick else asked, strict=True))
     usual = default_recipe(subject.model, subject.data, subject.device)
     recipe = dataclasses.replace(
-        usual, epochs=settings["epochs"], epoch_images=options.epoch_images, lr=GENTLER * usual.lr
+        usual, epochs=settings["epochs"], epoch_images=options.epoch_images, lr=gentler(subject.model) * usual.lr
     )
     kept = {"training": code_digest("training"), "recipe": recipe.record()}
     stem = options.output / f".finetuned-{subject.name}"

@@ -38,8 +38,7 @@ from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.cut.masks import Masks
 from gaprune.prune.norms.folding import fold
 from gaprune.prune.norms.restating import restate_norms
-from gaprune.recovery.network import GENTLER
-from gaprune.training import Distillation, Recipe, fit
+from gaprune.training import Distillation, Recipe, fit, gentler
 from gaprune.training.lesson import Batch
 from gaprune.training.subject import default_recipe
 
@@ -186,7 +185,7 @@ class Trainings:
         self._settings, self._reporter = settings, reporter
         usual = default_recipe(subject.model, subject.data, subject.device)
         numbers = {name: settings[name] for name in ("epochs", "epoch_images")}
-        self.recipe: Recipe = dataclasses.replace(usual, lr=GENTLER * usual.lr, **numbers)
+        self.recipe: Recipe = dataclasses.replace(usual, lr=gentler(subject.model) * usual.lr, **numbers)
 
     def before(self, budget: float) -> Row:
         """The network as it is handed out."""

@@ -77,10 +77,9 @@ from gaprune.prune.compensate.polish import Polisher
 from gaprune.prune.cut.compact import Compactor
 from gaprune.prune.norms.folding import fold
 from gaprune.prune.space import PruningSpace
-from gaprune.recovery.network import GENTLER
 from gaprune.session.engine import first
 from gaprune.session.handing_out import FRESH, Candidate, finalists, surest
-from gaprune.training import Distillation, fit
+from gaprune.training import Distillation, fit, gentler
 from gaprune.training.subject import default_recipe
 
 EVALUATIONS = 300
@@ -196,7 +195,7 @@ class Bench:
         def measured() -> Row:
             subject, count = self.subject, self.settings["train_images"]
             usual = default_recipe(subject.model, subject.data, subject.device)
-            recipe = dataclasses.replace(usual, epochs=1, epoch_images=count, lr=GENTLER * usual.lr)
+            recipe = dataclasses.replace(usual, epochs=1, epoch_images=count, lr=gentler(subject.model) * usual.lr)
             network = self.polished(genome).requires_grad_(True)
             few = first(subject.splits.search, 64)  # watched by nobody
             images, norm = subject.splits.train, subject.norm

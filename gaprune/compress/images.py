@@ -35,8 +35,7 @@ from gaprune.prune import (
     restate_norms,
     take_anchors,
 )
-from gaprune.recovery import GENTLER
-from gaprune.training import Distillation, Recipe, default_recipe, fit, images_per_epoch
+from gaprune.training import Distillation, Recipe, default_recipe, fit, gentler, images_per_epoch
 
 BATCH = 128
 OBJECT = "object"
@@ -172,7 +171,7 @@ class ImageTask(Task):
     def recipe(self, fresh: bool, share: float) -> Recipe:
         """How a network is trained that may spend a share of the passes: one at least."""
         usual = default_recipe(self.original.model, self.data, self.device, seed=self.seed)
-        epochs, rate = max(1, round(self.epochs * share)), usual.lr * (1 if fresh else GENTLER)
+        epochs, rate = max(1, round(self.epochs * share)), usual.lr * (1 if fresh else gentler(self.original.model))
         return replace(usual, epochs=epochs, epoch_images=self.epoch_images, lr=rate)
 
     def settle(self, model: nn.Module, before: nn.Module) -> None:

@@ -24,12 +24,10 @@ from gaprune.training import (
     Recipe,
     default_recipe,
     fit,
+    gentler,
     masked_gradients,
     thawed,
 )
-
-GENTLER = 0.2
-"""Peak learning rate, of that which a network is trained from scratch with."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def measured(job: Job, network: nn.Module, records: list[EpochRecord]) -> Recove
 def gentle_recipe(job: Job, epochs: int, epoch_images: int | None) -> Recipe:
     """The default recipe for the data, gentler and for so many epochs, of so many images if not of all."""
     usual = default_recipe(job.baseline.model, job.data, job.device, seed=job.options.evolution.seed)
-    return replace(usual, epochs=epochs, epoch_images=epoch_images, lr=GENTLER * usual.lr)
+    return replace(usual, epochs=epochs, epoch_images=epoch_images, lr=gentler(job.baseline.model) * usual.lr)
 
 
 def distillation(job: Job, *, temperature: float, weight: float) -> Lesson:

@@ -8,7 +8,7 @@ from gaprune.training.lesson import LABELS, Distillation, Lesson
 from gaprune.training.loop import SEED_STRIDE, fit
 from gaprune.training.masking import masked_gradients
 from gaprune.training.produce import BASELINES, WEIGHTS, baseline_directory, train_baseline
-from gaprune.training.recipe import Recipe, bfloat16_pays, images_per_epoch
+from gaprune.training.recipe import Recipe, bfloat16_pays, gentler, images_per_epoch
 from gaprune.training.shared import SharedFront, SharedLesson
 from gaprune.training.state import EpochRecord
 from gaprune.training.subject import Subject, default_recipe, held_out_size, new_network
@@ -38,6 +38,7 @@ __all__ = [
     "fit",
     "frozen_line",
     "frozen_names",
+    "gentler",
     "given_weights",
     "held_out_size",
     "images_per_epoch",

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gaprune.data import ImageSet, epoch_of
 from gaprune.errors import TrainingError
 from gaprune.progress import SILENT, Reporter, Task
 from gaprune.training.checkpoint import describe, restore, save
 from gaprune.training.lesson import LABELS, Lesson
-from gaprune.training.recipe import Recipe
+from gaprune.training.recipe import SHORT, Recipe
 from gaprune.training.state import Course, EpochRecord, TrainingState, reproducible, start, train_step
-from gaprune.training.statistics import following
+from gaprune.training.statistics import following, settle
 
 LOSS_CHECK_STEPS = 32
 SAVE_SECONDS = {"cuda": 20.0}
 """Least time between two saved epochs, by type of device: a GPU's epoch may be over before its state is saved."""
+
+SETTLING = 1_024
+"""Training images that batch norms are measured on in the end of a short training."""
 
 SEED_STRIDE = 1_000_003
 """Between the seeds of two trainings, and of two searches of a run, so that no two share one."""
@@ -42,7 +46,8 @@ def fit(
 ) -> list[EpochRecord]:
     """Train ``model`` in place; it ends in eval mode with the averaged weights and batch norm statistics.
 
-    Batch norms of small momentum follow faster meanwhile, see ``gaprune.training.statistics``.
+    Batch norms of small momentum follow faster meanwhile, and those of a short training are measured anew in the end,
+    see ``gaprune.training.statistics``.
     With a directory, every epoch is saved there (on a GPU one in ``SAVE_SECONDS``), and a training that was
     stopped goes on from its last saved epoch. It ends bit for bit (same machine, same number of threads) like one
     that was never stopped: each epoch draws from its own seed, so there is no generator to carry over. A finished
@@ -115,17 +120,24 @@ def _epoch(epoch: int, state: TrainingState, course: Course, task: Task) -> Epoc
     with reproducible(seed, device) as generator:
         order = torch.randperm(len(course.train), generator=generator, device=device)[: course.images_per_epoch]
         chunks = order.tensor_split(course.steps_per_epoch)
-        with epoch_of(course.train, chunks, seed) as train:
+        again = chunks[: _settling(course, chunks)] if epoch == course.recipe.epochs else ()
+        with epoch_of(course.train, [*chunks, *again], seed) as train:
             current = course if train is course.train else replace(course, train=train)
             for number, indices in enumerate(chunks, start=1):
                 total += train_step(state, current, indices, generator) * len(indices)
                 if number % LOSS_CHECK_STEPS == 0:
                     _check_finite(float(total), epoch, course.recipe)
                 task.advance()
+            settle(state.averaged, map(current.plain, again))
         _check_finite(float(total), epoch, course.recipe)
         result = course.check(state.averaged)
     _check_finite(result.loss, epoch, course.recipe)
     return EpochRecord(epoch, float(total) / course.images_per_epoch, result.accuracy, time.monotonic() - began)
+
+
+def _settling(course: Course, chunks: Sequence[Tensor]) -> int:
+    """How many batches norms are measured on in the end."""
+    return math.ceil(SETTLING / len(chunks[0])) if course.total_steps < SHORT else 0
 
 
 def _check_finite(loss: float, epoch: int, recipe: Recipe) -> None:

@@ -10,8 +10,20 @@ from typing import Any
 import torch
 from torch import nn
 
+from gaprune.training.statistics import batch_norms
+
 START_DIVISOR = 25.0
 END_DIVISOR = 1000.0
+
+GENTLER, WITHOUT_NORMS = 0.2, 0.05
+"""Peak learning rate of a network that knows its task, of that which one is trained from scratch with.
+
+The second is for networks without batch norm, which bear less: see ``gentler``.
+"""
+
+SHORT = 200
+"""Steps below which a training's batch norms are measured anew in the end: their memory of some ten steps, and the
+average's of a tenth of all, reach back to where the learning rate was high."""
 
 LATER = {"cutout": 0, "warm_up": 0.25}
 """Numbers that older trainings do not know, as they had them."""
@@ -87,6 +99,15 @@ def ema_decay(recipe: Recipe, step: int) -> float:
     run, never the random weights it began with.
     """
     return min(recipe.ema_decay, (1 + step) / (10 + step))
+
+
+def gentler(network: nn.Module) -> float:
+    """Share of the usual peak learning rate for a network that knows its task already, as one that was pruned.
+
+    A small network with layer norms on the digits, cut to half, fell from 29 to 14% of 400 images in 16 steps at a
+    fifth of the rate, and rose to 54% at a twentieth; after 80 steps they were alike.
+    """
+    return GENTLER if batch_norms(network) else WITHOUT_NORMS
 
 
 def bfloat16_pays(device: torch.device) -> bool:

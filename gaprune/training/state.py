@@ -68,6 +68,10 @@ class Course:
         """(C,) uint8: the mean pixel."""
         return torch.tensor(self.mean).round().to(self.train.images.device, torch.uint8)
 
+    def plain(self, indices: Tensor) -> Tensor:
+        """The training images at ``indices`` ((n,) int64) as a network is fed with them that does not learn."""
+        return self.normalised(self.train.batch(indices)[0]).contiguous(memory_format=torch.channels_last)
+
     def check(self, averaged: nn.Module) -> Measurement:
         """How good averaged weights are on the held-out images."""
         return self.lesson.check(averaged, lambda model: measure(model, self.validate, self.mean, self.std))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 LEAST_MOMENTUM = 0.1
@@ -27,7 +29,7 @@ def following(model: nn.Module) -> Iterator[None]:
     >>> norm.momentum
     0.01
     """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    norms = batch_norms(model)
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = max(norm.momentum or 0.0, LEAST_MOMENTUM)
@@ -36,3 +38,41 @@ def following(model: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, before, strict=True):
             norm.momentum = momentum
+
+
+def settle(model: nn.Module, inputs: Iterable[Tensor]) -> None:
+    """Measure the running statistics of batch norms anew, for the weights as they are.
+
+    What is averaged while weights change fast is of weights that are no more; averaged weights never had any of their
+    own. As for stochastic weight averaging (Izmailov et al. 2018, arXiv:1803.05407, section 3.2).
+
+    Args:
+        model: in eval mode; so it stays.
+        inputs: (N, C, H, W) batches of one size, which all count alike; without any nothing changes.
+
+    >>> norm = nn.BatchNorm2d(3).eval()
+    >>> settle(norm, [torch.full((2, 3, 4, 4), 5.0), torch.full((2, 3, 4, 4), 7.0)])
+    >>> norm.running_mean
+    tensor([6., 6., 6.])
+    """
+    norms, batches = [norm for norm in batch_norms(model) if norm.track_running_stats], iter(inputs)
+    if not norms or (first := next(batches, None)) is None:
+        return
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    try:
+        with torch.no_grad():
+            for batch in itertools.chain([first], batches):
+                model(batch)
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.eval()
+
+
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """All of a network's."""
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]

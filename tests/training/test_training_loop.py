@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gaprune.data.images import ImageSet
+from gaprune.data.images import ImageSet, normalise
 from gaprune.errors import RunError, TrainingError
 from gaprune.evaluate.measurement import measure
 from gaprune.training import EpochRecord, Recipe, fit, loop
 from gaprune.training.recipe import steps_per_epoch
 from gaprune.training.state import Course, TrainingState, _average, start, train_step
+from gaprune.training.statistics import settle
 
 RECIPE = Recipe(epochs=4, batch_size=16, lr=0.1, pad=1)
 MEAN, STD = (64.0, 64.0, 64.0), (60.0, 60.0, 60.0)
@@ -223,3 +224,27 @@ def test_accuracy_is_shown_beside_the_bar(fit_tiny: Fit, new_net: NewNet, listen
     records = fit_tiny(new_net(), reporter=listener)
     assert listener.figures == {"epoch": "4/4", "accuracy": f"{records[-1].accuracy:.4f}"}
     assert sum(listener.steps) == 16
+
+
+@pytest.mark.parametrize(("steps", "anew"), [(40, True), (240, False)])
+def test_norms_of_a_short_training_are_measured_anew_in_the_end(steps: int, anew: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (64, 3, 4, 4), dtype=torch.uint8, generator=generator)
+    images = ImageSet(pixels, torch.arange(64) % 2)
+    norm = {"mean": (127.0,) * 3, "std": (70.0,) * 3}
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 2))
+    recipe = Recipe(epochs=steps // 4, batch_size=16, lr=0.1, pad=0)
+    fit(model, images, images, flip=False, recipe=recipe, **norm)
+    with torch.no_grad():
+        seen = model[0](normalise(pixels, **norm)).mean((0, 2, 3))
+    assert torch.allclose(model[1].running_mean, seen, atol=1e-5) == anew
+    assert not model.training
+    assert model[1].momentum == 0.1
+
+
+def test_without_batches_norms_stay_as_they_are() -> None:
+    norm = nn.BatchNorm2d(2).eval()
+    norm.running_mean.fill_(3.0)
+    settle(norm, [])
+    assert norm.running_mean.tolist() == [3.0, 3.0]
