@@ -6,14 +6,16 @@ training as well.
 
 How. Every search asks the same judge for as many candidates, judged on the same held-out images, and hands out one
 network for each budget: the best by its fitness within it; or, where the method says "chosen", what gaprune hands out
-(``session/handing_out.py``): a rung of the first or the tuned ladder unless another network is better on fresh images.
+(``session/handing_out.py``): a rung of the first or the tuned ladder unless another network is better on fresh images,
+and of those within the budget the best on search images, polished.
 "Its ladder" are the tuned ladder's rungs alone. All are then compensated and polished, and measured on all test images
 that the search does not use; differences from the ladder's rung are paired by image, with bootstrap intervals. With
 ``--train-images`` both sides are then trained on so many images with the original as teacher, from the same seed.
 "Uniform" has the same share of every layer; GRAIL's stand-in compensates that over channels with a fixed ridge.
 
-Seconds are a candidate's CPU time, so that methods can be compared at equal seconds, too. Shipped weights that saw all
-training images are searched on other test images.
+``--beside`` takes the rows of methods that are not asked for from the result that is there, if its settings are these;
+each row names the code that made it. Seconds are a candidate's CPU time, so that methods can be compared at equal
+seconds, too. Shipped weights that saw all training images are searched on other test images.
 
     python benchmarks/search.py --model resnet18 --stem imagenet --data-dir DIR
 """
@@ -22,7 +24,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import math
+import operator
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +38,7 @@ from torch import Tensor, nn
 
 from benchmarks.harness import DONE, run
 from benchmarks.paired import difference, packed, unpacked
-from benchmarks.search_figures import CHOSEN, GOALS, RAW, RUNGS, Row, draw, figures_of, summary
+from benchmarks.search_figures import CHOSEN, GOALS, RAW, RUNGS, Row, draw, figures_of, rows_there, summary
 from benchmarks.search_methods import (
     BITS,
     CLIMBING,
@@ -78,7 +82,7 @@ from gaprune.prune.cut.compact import Compactor
 from gaprune.prune.norms.folding import fold
 from gaprune.prune.space import PruningSpace
 from gaprune.session.engine import first
-from gaprune.session.handing_out import FRESH, Candidate, finalists, surest
+from gaprune.session.handing_out import FRESH, POLISHED_BELOW, Candidate, finalists, surest
 from gaprune.training import Distillation, fit, gentler
 from gaprune.training.subject import default_recipe
 
@@ -164,10 +168,13 @@ class Bench:
         return self.space.layout.pack(bits)
 
     def apart(self, genome: Genome) -> Tensor:
-        """(N,) divergence of a candidate's network on each of the fresh images."""
+        """(N,) divergence of a candidate's network on each of the fresh images, as ``handing_out.py`` has it."""
         with torch.no_grad():
-            network = self.judge.evaluator.network(genome)
-        return divergences(network, self.fresh, *self.subject.norm, answers=self.answers)
+            networks = [self.judge.evaluator.network(genome)]
+            if self.judge(genome)[FLOPS] < POLISHED_BELOW:
+                networks.append(self.polished(genome))
+        found = [divergences(one, self.fresh, *self.subject.norm, answers=self.answers) for one in networks]
+        return min(found, key=lambda apart: float(apart.mean()))
 
     def polished(self, genome: Genome) -> nn.Module:
         """The network as it is handed out."""
@@ -230,7 +237,7 @@ def handed_out(bench: Bench, asked: Asked, rungs: list[Genome], fitness: int) ->
             for place in finalists(_efficient(found), trusted)
             if any(place.candidates[0].cost <= budget < 1.3 * place.candidates[0].cost for budget in bench.budgets)
         ]
-        ways[CHOSEN] = _by_budget(bench, chosen)
+        ways[CHOSEN] = _by_budget(bench, chosen, lambda one: -bench.tested(one.genome)["search"])
         later = set(rungs[bench.settings["population"] :])
         if later:
             ways[RUNGS] = _by_budget(bench, [one for one in trusted if one.genome in later])
@@ -250,12 +257,15 @@ def _efficient(found: list[Candidate]) -> list[Candidate]:
     return kept
 
 
-def _by_budget(bench: Bench, found: list[Candidate]) -> Out:
+def _by_budget(
+    bench: Bench, found: list[Candidate], worse: Callable[[Candidate], float] = operator.attrgetter("fitness")
+) -> Out:
+    """The best within each budget: by fitness, or, as who picks from a front, by the networks that are handed out."""
     out = {}
     for budget in bench.budgets:
         within = [one for one in found if one.cost <= budget]
         if within:
-            out[budget] = min(within, key=lambda one: one.fitness).genome
+            out[budget] = min(within, key=worse).genome
     return out
 
 
@@ -381,7 +391,8 @@ def run_all(bench: Bench, grail: Compensator, plan: list[tuple[str, int]], until
         for name, seed in plan:
             if time.monotonic() > until:
                 break
-            found = search_rows(bench, name, seed, lambda shown=f"{name}, seed {seed}": task.advance(1, search=shown))
+            shown = f"{name}, seed {seed}"
+            found = search_rows(bench, name, seed, functools.partial(task.advance, 1, search=shown))
             rows += [finished(bench, row) for row in found]
     return rows + uniform_rows(bench, grail)
 
@@ -439,15 +450,18 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     bench, grail = made_bench(options, subject, settings, reporter)
     plan = [(name, seed) for seed in range(options.seeds) for name in options.methods]
     rows = run_all(bench, grail, plan, began + 60 * options.minutes)
-    original = subject.accuracy(subject.model, subject.splits.test)
     name = f"search-{subject.name}-{subject.device.type}{'-quick' if options.quick else ''}"
+    everything = settings | {"network": subject.identity, "precision": subject.precision}
+    if options.beside:
+        rows += rows_there(options.output / f"{name}.json", everything, rows)
+    original = subject.accuracy(subject.model, subject.splits.test)
     draw(options.output / f"{name}.png", rows, f"{subject.name}: {settings['evaluations']} evaluations, polished")
     return {
         "data": subject.name,
         "device": subject.device.type,
         DONE: bench.work.remove,
         "threads": torch.get_num_threads(),
-        "settings": settings | {"network": subject.identity, "precision": subject.precision},
+        "settings": everything,
         "original_test_accuracy": original,
         "test_images": len(bench.test),
         "figures": figures_of(subject.variant, rows, original),
@@ -465,6 +479,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=IMAGES, help="that candidates are judged on")
     parser.add_argument("--train-images", type=int, default=0, help="of the short training; 0 leaves it out")
     parser.add_argument("--minutes", type=float, default=math.inf, help="after which no search begins")
+    parser.add_argument(
+        "--beside", action="store_true", help="keep the other methods' rows of the result that is there"
+    )
     parser.add_argument("--temperature", type=float, default=1.0, help="of the divergence")
 
 

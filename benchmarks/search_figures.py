@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import statistics
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.harness import Goal
 from benchmarks.search_methods import BITS, TUNED
+from gaprune.errors import OptionError
 
 CHOSEN, RAW, RUNGS = "chosen", "best by fitness", "its ladder"
 TUNED_CHOSEN = f"{TUNED}, divergence: {CHOSEN}"
@@ -115,3 +118,22 @@ def draw(path: Any, rows: list[Row], title: str) -> None:
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
     figure.savefig(path, dpi=130)
+
+
+def rows_there(file: Path, settings: Row, rows: list[Row]) -> list[Row]:
+    """Rows of an earlier result whose methods are none of these.
+
+    Raises:
+        OptionError: there is none, or it is of other settings.
+    """
+    try:
+        earlier = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OptionError(f"beside needs an earlier result, {file} cannot be read") from error
+    wanted = json.loads(json.dumps(settings))
+    apart = sorted(name for name in wanted if earlier["settings"].get(name) != wanted[name])
+    if apart:
+        raise OptionError(f"beside needs a result of the same settings, {file} has other {', '.join(apart)}")
+    names = {row["method"] for row in rows}
+    found: list[Row] = [row for row in earlier["rows"] if row["method"] not in names]
+    return found

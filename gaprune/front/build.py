@@ -16,16 +16,10 @@ from torch import nn
 from gaprune.evaluate import Answers, Measurement
 from gaprune.genome import Genome
 from gaprune.progress import Reporter
-from gaprune.prune import Masks, Polisher
-from gaprune.session import Job, first
+from gaprune.prune import Masks
+from gaprune.session import Job, make_polisher
 
 ACCURACY = "accuracy"
-
-POLISH_IMAGES = 2048
-"""Images that layers are polished on, where they are small: all pass through a network at once."""
-
-POLISH_PIXELS = 2 * POLISH_IMAGES * 32 * 32
-"""Pixels of them all: 163 photographs at 160 x 160, 83 at 224 x 224."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ class Builder:
         self._polish: Callable[[nn.Module, Masks], None] | None = None
         self._answers = job.evaluator.task.answers
         if job.options.space.polish:
-            self._polish = _polisher(job, reporter)
+            self._polish = make_polisher(job, reporter)
             self._answers = self._answers or _answers(job)
 
     def __call__(self, genome: Genome) -> Built:
@@ -112,18 +106,3 @@ def _answers(job: Job) -> Answers:
     original = job.baseline.model if job.true_original is None else job.true_original
     task = job.evaluator.task
     return Answers.of(original, task.search, task.mean, task.std, batch_size=task.batch_size)
-
-
-def _polisher(job: Job, reporter: Reporter) -> Polisher:
-    pixels = job.data.image_shape[1] * job.data.image_shape[2]
-    images = first(job.splits.calibration, min(POLISH_IMAGES, max(POLISH_PIXELS // pixels, 1)))
-    with reporter.task("sampling the original's outputs", len(images)) as task:
-        return Polisher(
-            job.baseline.model,
-            job.space.graph,
-            images,
-            job.data.mean,
-            job.data.std,
-            batch_size=job.options.machine.batch_size,
-            advance=task.advance,
-        )

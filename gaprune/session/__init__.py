@@ -8,6 +8,7 @@ from gaprune.session.job import Before, Job, check_names, find_baseline, prepare
 from gaprune.session.logged import logged_outcomes
 from gaprune.session.loop import FLOPS_LEVELS, Found, run_search
 from gaprune.session.own import Own, check_kinds, data_options, named_or_given, opened
+from gaprune.session.polishing import make_polisher
 from gaprune.session.statistics_cache import NAME, Kept
 from gaprune.session.timing import SECONDS_OF_ORIGINAL, make_clock
 from gaprune.session.workload import Pieces, Workload
@@ -39,6 +40,7 @@ __all__ = [
     "logged_outcomes",
     "make_clock",
     "make_evaluator",
+    "make_polisher",
     "named_or_given",
     "normalised",
     "of_a_callback",

@@ -2,6 +2,7 @@
 
 The best of many by some images owes part of its lead to these images. Wherever the search had a rung of a ladder, the
 best that it has found at that cost must be surely better than the rung on fresh images; else the rung is handed out.
+Small networks that will be polished are compared polished: at a twentieth of the FLOPs polish changes the ranks.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gaprune.data import ImageSet, augment
 from gaprune.device import pinned
 from gaprune.evaluate import Answers, Outcome, divergences
 from gaprune.genome import Genome
-from gaprune.progress import Reporter
+from gaprune.progress import SILENT, Reporter
 from gaprune.runs import RunDirectory
 from gaprune.session.job import Job
+from gaprune.session.polishing import make_polisher
 
 FRESH = 1_024
 """Calibration images, shifted and mirrored, that finalists are compared on."""
@@ -75,6 +77,10 @@ class Place:
         return self.rungs if self.find is None else (*self.rungs, self.find)
 
 
+POLISHED_BELOW = 0.3
+"""Share of the FLOPs below which networks that will be polished are compared polished; above it the ranks are the same,
+and polish takes long."""
+
 Judge = Callable[[Candidate], Tensor]
 
 
@@ -99,7 +105,7 @@ def hand_out(
     chosen = [place.candidates[0] for place in places if len(place.candidates) == 1]
     doubtful = [place for place in places if len(place.candidates) > 1]
     if doubtful:
-        judge = _FreshImages(job)
+        judge = _FreshImages(job, say)
         with say.task("choosing what is handed out, on fresh images", len(doubtful)) as task:
             for place in doubtful:
                 chosen.append(surest(place, judge))
@@ -164,10 +170,12 @@ class _FreshImages:
 
     Args:
         job: of the search.
+        say: told of preparations.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, say: Reporter = SILENT) -> None:
         self._job, self._images, evaluator = job, fresh_images(job), job.evaluator
+        self._polisher = make_polisher(job, say) if job.options.space.polish else None
         task = evaluator.task
         original = job.baseline.model if job.true_original is None else job.true_original
         self._norm = task.mean, task.std
@@ -181,12 +189,23 @@ class _FreshImages:
             )
 
     def __call__(self, candidate: Candidate) -> Tensor:
-        """(N,) float32 of a candidate's network."""
-        job = self._job
-        with pinned(job.threads), torch.no_grad():
-            network = job.evaluator.network(candidate.genome)
-            size = job.evaluator.task.batch_size
-            return divergences(network, self._images, *self._norm, answers=self._answers, batch_size=size)
+        """(N,) float32 of a candidate's network; the lower of two means where it may be polished."""
+        evaluator = self._job.evaluator
+        with pinned(self._job.threads), torch.no_grad():
+            found = self._apart(evaluator.network(candidate.genome))
+            if self._polisher is None or not self._is_small(candidate):
+                return found
+            masks = evaluator.space.masks(candidate.genome)
+            network = evaluator.compacted(masks)
+            self._polisher(network, masks)
+            return min(found, self._apart(network), key=lambda apart: float(apart.mean()))
+
+    def _is_small(self, candidate: Candidate) -> bool:
+        return self._job.evaluator.costs(candidate.genome).flops < POLISHED_BELOW * self._job.original.flops
+
+    def _apart(self, network: nn.Module) -> Tensor:
+        size = self._job.evaluator.task.batch_size
+        return divergences(network, self._images, *self._norm, answers=self._answers, batch_size=size)
 
 
 def fresh_images(job: Job) -> ImageSet:

@@ -12,9 +12,10 @@ from scripts import load_script
 
 from benchmarks.paired import unpacked
 from benchmarks.search import points_apart, right
-from benchmarks.search_figures import GOALS, TUNED_CHOSEN, figures_of
+from benchmarks.search_figures import GOALS, TUNED_CHOSEN, figures_of, rows_there
 from benchmarks.search_methods import BITS, LADDER, OURS, TUNED, climb_ladder, paper_rounds
 from benchmarks.subjects import Subject
+from gaprune.errors import OptionError
 from gaprune.testing import ToyNetwork
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "search.py"
@@ -108,3 +109,14 @@ def test_goals_are_figures_of_the_rows_that_gaprune_hands_out(search: ModuleType
     assert figures["resnet18-imagenet: loss at 10%"] == pytest.approx(10.0)
     assert figures["resnet18-imagenet: search less test accuracy of what is handed out"] == pytest.approx(1.0)
     assert figures[f"resnet18-imagenet: evaluations to the last of {BITS}, worst seed"] == 2
+
+
+def test_rows_of_other_methods_are_taken_from_a_result_of_the_same_settings(tmp_path: Path) -> None:
+    file, settings = tmp_path / "result.json", {"budgets": (0.5, 0.1), "seeds": 5}
+    earlier = [{"method": "a", "seed": 0}, {"method": "b", "seed": 0}]
+    file.write_text(json.dumps({"settings": {"budgets": [0.5, 0.1], "seeds": 5}, "rows": earlier}))
+    assert rows_there(file, settings, [{"method": "a", "seed": 1}]) == [{"method": "b", "seed": 0}]
+    with pytest.raises(OptionError, match="has other seeds"):
+        rows_there(file, settings | {"seeds": 3}, [])
+    with pytest.raises(OptionError, match=r"beside needs an earlier result, .*none.json cannot be read"):
+        rows_there(tmp_path / "none.json", settings, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from gaprune.data import ImageSet
 from gaprune.evaluate import Outcome
 from gaprune.genome import Genome
 from gaprune.options import SearchOptions
+from gaprune.session import handing_out
 from gaprune.session.handing_out import Candidate, Place, _FreshImages, finalists, surest
 
 
@@ -95,3 +97,32 @@ def test_all_searches_of_a_run_compare_with_the_answers_of_the_true_original(lat
         ),
     )
     assert float(_FreshImages(job)(FIRST[0]).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize(("flops", "polish", "exact"), [(10, True, True), (10, False, False), (90, True, False)])
+def test_small_networks_that_will_be_polished_are_compared_polished(
+    monkeypatch: pytest.MonkeyPatch, flops: int, polish: bool, exact: bool
+) -> None:
+    """Polish makes the original of a network here; without it, it has another one's answers."""
+    torch.manual_seed(0)
+    original, other = (nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3)).eval() for _ in range(2))
+    images = ImageSet(torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8), torch.arange(20) % 3)
+    job: Any = SimpleNamespace(
+        options=SearchOptions().but(polish=polish),
+        data=SimpleNamespace(image_shape=(3, 8, 8), flip=True),
+        splits=SimpleNamespace(calibration=images),
+        threads=1,
+        baseline=SimpleNamespace(model=original),
+        true_original=None,
+        original=SimpleNamespace(flops=100),
+        evaluator=SimpleNamespace(
+            task=SimpleNamespace(mean=(120.0,) * 3, std=(60.0,) * 3, batch_size=8),
+            space=SimpleNamespace(masks=lambda genome: None),
+            costs=lambda genome: SimpleNamespace(flops=flops),
+            network=lambda genome: copy.deepcopy(other),
+            compacted=lambda masks: copy.deepcopy(other),
+        ),
+    )
+    polished: Any = lambda network, masks: network.load_state_dict(original.state_dict())  # noqa: E731
+    monkeypatch.setattr(handing_out, "make_polisher", lambda job, say: polished)
+    assert (float(_FreshImages(job)(FIRST[0]).abs().max()) < 1e-6) == exact
