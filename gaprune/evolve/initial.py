@@ -34,7 +34,8 @@ class Initial(Protocol):
 def informed(space: Space, count: int, rng: np.random.Generator, *, largest: float = 1.0) -> list[Genome]:
     """The whole network, and smaller ones that keep the most important genes, spread over all budgets.
 
-    Random masks of a trained network are useless: all that it learnt is in the order of importance.
+    Random masks of a trained network are useless: all that it learnt is in the order of importance. At the budgets that
+    people ask for stand the ladder's own rungs, so that there is something to hand out that costs no less than allowed.
 
     Args:
         space: what to search; equal importances are told apart at random.
@@ -47,10 +48,19 @@ def informed(space: Space, count: int, rng: np.random.Generator, *, largest: flo
     """
     ranked = rank(space)
     if largest < 1:
-        spread = budgets(count, largest / (1 + TOLERANCE))
-        return [ranked.layout.pack(informed_member(ranked, budget, rng)) for budget in spread]
+        return _spread(ranked, budgets(count, largest / (1 + TOLERANCE)), rng)
     whole = [ranked.layout.pack(ranked.repair(np.ones(ranked.layout.size, dtype=np.bool_)))]
-    return whole[:count] + [ranked.layout.pack(informed_member(ranked, budget, rng)) for budget in budgets(count - 1)]
+    return whole[:count] + _spread(ranked, budgets(count - 1), rng)
+
+
+def _spread(space: RankedSpace, spread: Sequence[float], rng: np.random.Generator) -> list[Genome]:
+    """A member at each budget, rungs of the ladder where ``asked_for`` says so."""
+    level, found = [1.0] * len(space.sections), []
+    for budget in asked_for(spread):
+        asked = budget not in spread
+        member = informed_member(space, budget, rng, exponents=level if asked else None, within=asked)
+        found.append(space.layout.pack(member))
+    return found
 
 
 def ladder(space: Space, count: int, rng: np.random.Generator) -> list[Genome]:
@@ -101,13 +111,18 @@ def asked_for(spread: Sequence[float]) -> list[float]:
 
 
 def informed_member(
-    space: RankedSpace, budget: float, rng: np.random.Generator, *, exponents: Sequence[float] | None = None
+    space: RankedSpace,
+    budget: float,
+    rng: np.random.Generator,
+    *,
+    exponents: Sequence[float] | None = None,
+    within: bool = False,
 ) -> Bits:
     """A repaired vector that keeps each section's most important genes and costs about ``budget``.
 
     Each section keeps the share s(t)^e, s what the space holds to suit level t and e the section's own exponent, drawn
     once unless given; the common level t in [0, 1] is bisected until the cost is met within 0.5 %, or as nearly as the
-    space allows.
+    space allows; with ``within`` twice as near, and by one that costs more only where nothing cheaper is found.
     """
     orders = _orders(space, rng)
     powers = _exponents(space, rng) if exponents is None else exponents
@@ -117,7 +132,7 @@ def informed_member(
         counts = [round(share**power * section.size) for section, power, share in shares]
         return space.repair(keep_first(space.layout, orders, counts))
 
-    return nearest(space, budget, member)
+    return nearest(space, budget, member, tolerance=TOLERANCE / (2 if within else 1), within=within)
 
 
 def halving(count: int) -> list[int]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaprune.evolve.initial import budgets, halving, informed, uninformed
+from gaprune.evolve.initial import ASKED_FOR, asked_for, budgets, halving, informed, uninformed
 from gaprune.evolve.ranked import rank
 from gaprune.testing import BitSpace, ToyNetwork
 from gaprune.testing.spaces import make_layout
@@ -45,8 +45,22 @@ def test_the_whole_network_is_always_the_first_informed_member():
 def test_informed_members_meet_their_budgets_to_about_a_step_of_width(seed, connections):
     space = ToyNetwork.make((8, 60, 60, 60), connections=connections, seed=seed)
     costs = [space.cost(bits) for bits in unpacked(space, informed(space, 8, generator(seed)))]
-    for cost, budget in zip(costs, [1.0, *budgets(7)], strict=True):
-        assert cost == pytest.approx(budget, rel=2 / 60, abs=0.01)
+    for cost, budget in zip(costs, [1.0, *asked_for(budgets(7))], strict=True):
+        assert cost == pytest.approx(budget, rel=2 / (60 * budget**0.5), abs=0.01)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_at_budgets_that_people_ask_for_stand_rungs_of_the_ladder_that_cost_no_more(seed):
+    space = ToyNetwork.make((8, 400, 400, 400), seed=seed)
+    members = unpacked(space, informed(space, 24, generator(seed)))
+    ranked = rank(space)
+    for wanted in ASKED_FOR:
+        within = [bits for bits in members if space.cost(bits) <= wanted]
+        best = max(within, key=space.cost)
+        assert space.cost(best) >= 0.97 * wanted
+        shares = ranked.shares(ranked.level(space.cost(best)))
+        for section, share in zip(space.layout.sections, shares, strict=True):
+            assert abs(best[section.slice].sum() - share * section.size) <= max(2, 0.02 * section.size)
 
 
 def test_budgets_run_evenly_in_width_from_nine_tenths_to_a_fiftieth():
