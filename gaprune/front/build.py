@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from gaprune.evaluate import Measurement
+from gaprune.evaluate import Measured
 from gaprune.genome import Genome
 from gaprune.progress import Reporter
 from gaprune.prune import Masks, Polisher
@@ -36,7 +36,7 @@ class Built:
     """
 
     network: nn.Module
-    measured: Measurement
+    measured: Measured
     values: dict[str, float]
     minimised: dict[str, float]
     violation: float
@@ -80,7 +80,7 @@ class Builder:
     def _built(self, genome: Genome, network: nn.Module, way: str, plain: Built | None) -> Built:
         measured = self._job.evaluator.searched(network)
         values, minimised, violation = self._job.evaluator.judge(genome, measured, network)
-        gain = None if plain is None else measured.accuracy - plain.measured.accuracy
+        gain = None if plain is None else measured.score - plain.measured.score
         return Built(network, measured, values, minimised, violation, way, gain)
 
 
@@ -90,7 +90,7 @@ def best(found: Sequence[Built], measured: Sequence[str]) -> Built:
     By accuracy where none is. The first of equals.
     """
     if not measured:
-        return min(found, key=lambda built: (built.violation, -built.measured.accuracy))
+        return min(found, key=lambda built: (built.violation, -built.measured.score))
     return min(found, key=lambda built: (built.violation, built.minimised[measured[0]]))
 
 

@@ -303,7 +303,7 @@ def member_row(
 def _row(job: Job, genome: Genome, built: Built, *, tested: bool) -> FrontRow:
     objectives = {objective.name: built.values[objective.name] for objective in job.objectives}
     found = job.evaluator.measure(built.network, job.splits.test).accuracy if tested else None
-    row = member_row(job, genome, objectives, built.measured.accuracy, found)
+    row = member_row(job, genome, objectives, built.measured.score, found)
     return replace(row, attacked=under_attack(built.values))
 
 

@@ -168,7 +168,7 @@ class _FreshImages:
 
     def __init__(self, job: Job) -> None:
         self._job, self._images, evaluator = job, fresh_images(job), job.evaluator
-        task = evaluator.task
+        task = evaluator.images
         original = job.baseline.model if job.true_original is None else job.true_original
         self._norm = task.mean, task.std
         with pinned(job.threads):
@@ -185,7 +185,7 @@ class _FreshImages:
         job = self._job
         with pinned(job.threads), torch.no_grad():
             network = job.evaluator.network(candidate.genome)
-            size = job.evaluator.task.batch_size
+            size = job.evaluator.images.batch_size
             return divergences(network, self._images, *self._norm, answers=self._answers, batch_size=size)
 
 
