@@ -71,7 +71,7 @@ class Config:
         model: name to build the original by; ``None`` when the caller brought it as an object.
         stem: its first layers.
         classes: class names in label order.
-        image_shape: (C, H, W) of one image.
+        image_shape: (C, H, W) of one image; ``None`` where it takes anything else, and what is said of images is empty.
         mean: per channel mean of the 0..255 pixels that it is fed with.
         std: per channel standard deviation of the same.
         convolution_groups: by module path, the groups of each convolution that has more than one.
@@ -83,7 +83,7 @@ class Config:
     model: str | None
     stem: str
     classes: tuple[str, ...]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, int, int] | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     convolution_groups: dict[str, int] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from gaprune.evaluate.objectives import (
     resolve_objectives,
     resolve_selector,
 )
-from gaprune.evaluate.outcome import Outcome, expected_matrix, objective_matrix, violations
+from gaprune.evaluate.outcome import Outcome, expected_matrix, judged_value, objective_matrix, violations
 from gaprune.evaluate.racing import UNKNOWN, Floor, Race, rungs
 from gaprune.evaluate.scored import ScoredBy, divergence_objective, score_objective
 
@@ -48,6 +48,7 @@ __all__ = [
     "expected_matrix",
     "is_timed",
     "judged_by",
+    "judged_value",
     "measure",
     "objective_matrix",
     "objective_names",

@@ -36,6 +36,7 @@ from gaprune.prune.norms.recalibration import (
 )
 from gaprune.prune.norms.restating import restate_norms
 from gaprune.prune.probing import Probe, probe
+from gaprune.prune.probing_inputs import probe_inputs
 from gaprune.prune.rank.ladder import WidthFlops
 from gaprune.prune.rank.registry import importance_function
 from gaprune.prune.rank.taylor import neuron_taylor
@@ -88,6 +89,7 @@ __all__ = [
     "plain",
     "present_kernels",
     "probe",
+    "probe_inputs",
     "recalibrate",
     "recalibrate_over",
     "restate_norms",

@@ -18,6 +18,7 @@ from gaprune.progress import Reporter
 from gaprune.prune import Probe, plain, probe, unwrapped
 from gaprune.session.callbacks import Callback
 from gaprune.session.watchdog import End
+from gaprune.tasks import Task
 
 WITHOUT_MEANING = {"model": ("checkpoint", "stem", "head"), "data": ("data_dir", "test_share", "image_size", "resize")}
 """Options that say nothing where the object itself is given."""
@@ -27,10 +28,11 @@ def _arguments(manifest: dict[str, Any]) -> str:
     """What a search was given, as one would type it: objects by the words for them, the rest as it was."""
     recorded, options = manifest.get("objects", {}), manifest.get("options", {})
     data = options.get("data_dir") or options.get("data", "auto")
-    words = [
-        "model" if recorded.get("model") else repr(options.get("model", "model")),
-        "data" if recorded.get("data") else repr(str(data)),
-    ]
+    words = ["model" if recorded.get("model") else repr(options.get("model", "model"))]
+    if recorded.get("task"):
+        words.append("task=task")
+    else:
+        words.append("data" if recorded.get("data") else repr(str(data)))
     return ", ".join([*words, *(["objectives=objectives"] if recorded.get("objectives") else [])])
 
 
@@ -66,6 +68,7 @@ class Own:
         model: a trained network instead of ``--model``.
         data: data instead of ``--data``.
         objectives: names and objects instead of ``--objectives``; ``None`` leaves it to the option.
+        task: instead of classifying the images of any data.
         callbacks: told of every generation; nothing that a run depends on.
         end: ends this process where a candidate hangs that cannot be interrupted; ``None`` where the process is
             the caller's.
@@ -74,6 +77,7 @@ class Own:
     model: nn.Module | None = None
     data: ImageData | None = None
     objectives: Sequence[str | Objective] | None = None
+    task: Task | None = None
     callbacks: tuple[Callback, ...] = field(default=(), compare=False)
     end: End | None = field(default=None, compare=False)
 
@@ -85,7 +89,8 @@ class Own:
     def record(self) -> dict[str, Any]:
         """What was given as an object, as JSON values for the manifest."""
         objects = [item.name for item in self.objectives or () if not isinstance(item, str)]
-        return {"model": self.model is not None, "data": self.data is not None, "objectives": objects}
+        task = {} if self.task is None else {"task": True}
+        return {"model": self.model is not None, "data": self.data is not None, "objectives": objects, **task}
 
     def check_options(self, given: frozenset[str]) -> None:
         """Refuse options that the objects make meaningless.
@@ -118,8 +123,13 @@ class Own:
             OptionError: one line that says what is missing, and how to resume.
         """
         recorded, now = manifest.get("objects", {}), self.record()
-        needed = ("model", "data", *(["objectives"] if searching else []))
-        missing = [what for what in needed if recorded.get(what) and not now[what]]
+        if recorded.get("task") and not searching:
+            raise OptionError(
+                f"{path} was searched by a task of its own, which only gaprune.search knows: its members are networks "
+                "for your own code, gaprune.load(member, model=network)"
+            )
+        needed = ("model", "data", "task", *(["objectives"] if searching else []))
+        missing = [what for what in needed if recorded.get(what) and not now.get(what)]
         if missing:
             advice = call.format(objects=", ".join(missing), arguments=_arguments(manifest), path=f'"{path}"')
             raise OptionError(f"{path} was given its {' and '.join(missing)} as objects: go on with {advice}")
