@@ -34,7 +34,6 @@ __all__ = [
     "GapruneError",
     "ImageData",
     "Objective",
-    "Reporter",
     "Run",
     "SearchResult",
     "Task",

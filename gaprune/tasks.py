@@ -12,10 +12,8 @@ from torch import nn
 
 from gaprune.errors import DataError, OptionError, first_line
 from gaprune.kinds import FUNCTION, TEXT, check
+from gaprune.options import SCORE
 from gaprune.prune import Inputs
-
-SCORE = "score"
-"""What the quantity is called that a task judges by, in logs and among objectives."""
 
 FEWEST = 2
 """Samples of a calibration batch at least: one alone has no variance."""

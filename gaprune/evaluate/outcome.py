@@ -11,7 +11,7 @@ import numpy as np
 from gaprune.evaluate.objectives import ACCURACY
 from gaprune.evaluate.racing import KINDS
 from gaprune.genome import Floats
-from gaprune.tasks import SCORE
+from gaprune.options import SCORE
 
 
 @dataclass(frozen=True)

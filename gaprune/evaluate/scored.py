@@ -11,8 +11,9 @@ from torch import nn
 from gaprune.evaluate.attack import Robustness
 from gaprune.evaluate.objectives import DIVERGENCE, Candidate, Objective
 from gaprune.evaluate.racing import Floor
+from gaprune.options import SCORE
 from gaprune.prune import Anchors, Graph, InputRecalibrator, Inputs
-from gaprune.tasks import SCORE, Task, judge
+from gaprune.tasks import Task, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -186,7 +186,7 @@ def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Rep
             made.append(_saved(job, genome, built, row, folder / genome.key))
             work.note(costs[place], time.perf_counter() - start)
             share = work.share(Pieces.of(costs[place + 1 :]))
-            task.advance(1, share=share, **_figures(row))
+            task.advance(1, share=share, **_figures(row, job.material.score or "accuracy"))
     if not made:
         raise RunError("no member of the front could be built, as said above of each")
     front = _undominated(made)
@@ -229,8 +229,8 @@ def _is_beaten(built: Built, made: list[_Made], job: Job) -> bool:
     return not is_efficient(np.array(minimised), np.array(violation))[-1]
 
 
-def _figures(row: FrontRow) -> dict[str, str]:
-    return {} if row.test_accuracy is None else {"test_accuracy": f"{row.test_accuracy:.4f}"}
+def _figures(row: FrontRow, judged: str) -> dict[str, str]:
+    return {} if row.test_accuracy is None else {f"test_{judged}": f"{row.test_accuracy:.4f}"}
 
 
 def _undominated(made: list[_Made]) -> list[_Made]:

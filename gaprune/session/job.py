@@ -24,7 +24,7 @@ from gaprune.evaluate import (
     resolve_selector,
 )
 from gaprune.models import check_name
-from gaprune.options import LATENCY, ROUNDS, SearchOptions, record
+from gaprune.options import LATENCY, ROUNDS, TASK, SearchOptions, record
 from gaprune.progress import Reporter
 from gaprune.prune import PruningSpace
 from gaprune.runs import SECONDS, environment
@@ -40,7 +40,7 @@ from gaprune.session.engine import (
 )
 from gaprune.session.images import in_hand, load_images, normalised, reading, split_images
 from gaprune.session.judging import judged
-from gaprune.session.material import TASK, ImageMaterial, Material
+from gaprune.session.material import ImageMaterial, Material
 from gaprune.session.own import Own, opened
 from gaprune.session.placement import Placement, place
 from gaprune.session.reach import check_untrained

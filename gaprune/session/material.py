@@ -10,12 +10,10 @@ from torch import nn
 
 from gaprune.data import ImageData, Splits
 from gaprune.evaluate import Evaluator
+from gaprune.options import SCORE, TASK
 from gaprune.prune import Form, Inputs
-from gaprune.tasks import SCORE, Task, judge
+from gaprune.tasks import Task, judge
 from gaprune.training import digest_images, digest_tensors
-
-TASK = "task"
-"""In a manifest, what is known of a task of the caller's own; and what stands for the name of its data."""
 
 
 class Material(Protocol):

@@ -25,7 +25,7 @@ from gaprune.evaluate import (
     divergence_objective,
     score_objective,
 )
-from gaprune.options import SearchOptions
+from gaprune.options import SCORE, SearchOptions
 from gaprune.progress import Reporter
 from gaprune.prune import (
     Compensator,
@@ -48,7 +48,7 @@ from gaprune.session.job import Before, Checked, Job, search_identity
 from gaprune.session.material import TaskMaterial
 from gaprune.session.reach import check_costs, check_reach
 from gaprune.session.statistics_cache import Kept
-from gaprune.tasks import SCORE, Task, judge
+from gaprune.tasks import Task, judge
 from gaprune.training import digest_json, digest_tensors
 
 SAME = 1e-3

@@ -10,9 +10,9 @@ from torch import nn
 
 from gaprune.errors import OptionError
 from gaprune.evaluate import DIVERGENCE, Objective, resolve_objectives, score_objective
-from gaprune.options import ROUNDS, LatencyOptions, ReadingOptions, SearchOptions, names_of
+from gaprune.options import ROUNDS, SCORE, LatencyOptions, ReadingOptions, SearchOptions, names_of
 from gaprune.session.own import Own
-from gaprune.tasks import SCORE, Task
+from gaprune.tasks import Task
 
 OWN_DATA = "the task brings its own data, in batches of its own"
 OWN_NETWORK = "the network is given as an object"

@@ -37,7 +37,8 @@ def resume_command(record: RunRecord) -> str:
     """What goes on with a run."""
     objects = fact(record.manifest, "objects", kind=dict) or {}
     if any(objects.values()):
-        return f"gaprune.search(model, data, resume={str(record.path)!r})"
+        data = "task=task" if objects.get("task") else "data"
+        return f"gaprune.search(model, {data}, resume={str(record.path)!r})"
     return " ".join([f"{SEARCH} --resume {shlex.quote(str(record.path))}", *named_again(record.options)])
 
 
@@ -55,7 +56,7 @@ def load_code(record: RunRecord) -> str | None:
 def export_command(record: RunRecord) -> str | None:
     """What exports the picked member to ONNX, or the call where the network is the caller's own."""
     row = record.picked
-    if row is None:
+    if row is None or fact(record.manifest, "objects", "task", kind=bool):
         return None
     own = {"model": "your_original_network", "data": "your_data"}
     given = [f"{name}={words}" for name, words in own.items() if fact(record.manifest, "objects", name, kind=bool)]
@@ -77,7 +78,7 @@ def _words(name: str, value: object) -> list[str]:
 def _call(told: dict[str, object], objects: dict[str, object]) -> str:
     model = "model" if objects.get("model") else repr(told.get("model", "vgg16"))
     place = told.get("data_dir") or told.get("data", "auto")
-    data = "data" if objects.get("data") else repr(place)
+    data = "task=task" if objects.get("task") else "data" if objects.get("data") else repr(place)
     names = () if not objects.get("objectives") else ("objectives=objectives",)
     gone = {"model", "data", "data_dir", *(["objectives"] if names else [])}
     rest = [f"{name}={value!r}" for name, value in told.items() if name not in gone]
