@@ -172,7 +172,7 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
         with RunDirectory.open(options.run.resume, searching=True) as run:
             if part := part_of(run.manifest):
                 raise RunError(f"{run.path} is {part} of a run: go on with --resume {run.path.parent}")
-            own.check_resume(run.manifest, run.path)
+            own.check_resume(run.manifest, run.path, by_task=True)
             check_task_resume(run.manifest, own, run.path)
             options = resumed_options(options, run.manifest)
             checked = check_names(options, own)

@@ -29,6 +29,9 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 
 LEFT_BEFORE = "it was left whole when the run began"
 
+UNDERSTOOD = "; all else is searched, and a rule for it would let these go, too (CONTRIBUTING.md: a graph rule)"
+"""What would help where an operator is not understood."""
+
 DIFFER = "compact and masked networks differ"
 
 logger = logging.getLogger(__name__)
@@ -69,7 +72,8 @@ def checked_graph(
         by_reason.setdefault(why, []).append(layer)
     for why, found in by_reason.items():
         more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-        logger.warning("left unpruned: %s%s: %s", ", ".join(found[:NAMED]), more, why)
+        remedy = UNDERSTOOD if why.endswith("is not understood") else ""
+        logger.warning("left unpruned: %s%s: %s%s", ", ".join(found[:NAMED]), more, why, remedy)
     return graph
 
 

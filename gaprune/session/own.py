@@ -110,6 +110,7 @@ class Own:
         call: str = "gaprune.search({arguments}, resume={path})",
         *,
         searching: bool = True,
+        by_task: bool = False,
     ) -> None:
         """Refuse to go on with a run unless the objects that it was given are given again.
 
@@ -118,12 +119,13 @@ class Own:
             path: of the run.
             call: how they are given, for the message.
             searching: whether objectives are needed, too: not by what only reads the members of a front.
+            by_task: whether who asks can work by a task of the caller's own.
 
         Raises:
             OptionError: one line that says what is missing, and how to resume.
         """
         recorded, now = manifest.get("objects", {}), self.record()
-        if recorded.get("task") and not searching:
+        if recorded.get("task") and not by_task:
             raise OptionError(
                 f"{path} was searched by a task of its own, which only gaprune.search knows: its members are networks "
                 "for your own code, gaprune.load(member, model=network)"

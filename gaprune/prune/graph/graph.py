@@ -28,6 +28,10 @@ it stays while all of up to k neurons do (a head, and a feature of all heads).""
 NO_CONVOLUTION = "{} has no convolution, and what --layers conv removes is channels of convolutions"
 NO_LAYER = "{} has no convolution and no linear layer, and what gaprune removes is outputs of these"
 
+RETURNED = (
+    "a later layer reads it, but it is also an output of the network: leave it out of forward's if nobody needs it"
+)
+
 NAMED = 3
 """Layers that an error or a warning names; a large network may have dozens."""
 
@@ -368,12 +372,15 @@ def _describe(group: tuple[str, int, int], layers: tuple[Layer, ...]) -> Channel
 
 
 def _unpruned(found: Trace) -> tuple[tuple[str, str], ...]:
-    """Layers that are not understood or have outputs that must stay, but not those of the network."""
+    """Layers that are not understood or have outputs that must stay, but not those whose outputs nobody else reads."""
     reasons: dict[str, str] = {}
+    read = {int(root) for use in found.uses for root in found.atoms.roots(use.inputs)}
     for use in found.uses:
         if use.convolution or found.linear:
             for root in found.atoms.roots(use.outputs):
                 reason = found.atoms.frozen(int(root))
-                if reason is not None and reason != OUTPUT:
+                if reason == OUTPUT:
+                    reason = RETURNED if int(root) in read else None
+                if reason is not None:
                     reasons.setdefault(use.layer, reason)
     return tuple({**found.unfollowed, **reasons}.items())
