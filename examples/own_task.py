@@ -1,9 +1,12 @@
-"""A task of your own: a small U-Net that segments shapes, pruned by its mean IoU. About a minute on a CPU.
+"""Search a network that is no classifier, by a score of your own: python examples/own_task.py [--output DIR]
 
-python examples/own_task.py
+A small U-Net tells squares from discs, pixel by pixel, and is judged by its mean IoU. Network, pictures and score stand
+for yours. A few minutes on a CPU.
 """
 
 from __future__ import annotations
+
+import argparse
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +27,8 @@ def shapes(count: int, seed: int) -> tuple[Tensor, Tensor]:
     masks = torch.zeros(count, SIDE, SIDE, dtype=torch.int64)
     masks[torch.maximum(away[0][:, 0], away[1][:, 0]) < 5] = 1
     masks[(away[0][:, 1] ** 2 + away[1][:, 1] ** 2) < 36] = 2
-    colours = torch.rand(count, CLASSES, 3, generator=draw)
+    colours = 0.3 * torch.rand(count, CLASSES, 3, generator=draw)
+    colours[:, 1:] += 0.7
     pictures = colours.gather(1, masks.flatten(1)[:, :, None].expand(-1, -1, 3)).transpose(1, 2)
     noise = 0.1 * torch.randn(count, 3, SIDE, SIDE, generator=draw)
     return pictures.reshape(count, 3, SIDE, SIDE) + noise, masks
@@ -41,7 +45,7 @@ def block(inputs: int, outputs: int) -> nn.Sequential:
 class UNet(nn.Module):
     """Two levels down, two up, with the maps of each level carried across; gives a dict, as segmenters do."""
 
-    def __init__(self, width: int = 16) -> None:
+    def __init__(self, width: int = 12) -> None:
         super().__init__()
         self.down1, self.down2 = block(3, width), block(width, 2 * width)
         self.middle = block(2 * width, 4 * width)
@@ -70,7 +74,7 @@ def mean_iou(network: nn.Module, pictures: Tensor, masks: Tensor) -> float:
 
 
 def train(network: nn.Module, pictures: Tensor, masks: Tensor, steps: int, lr: float = 3e-3) -> None:
-    """Some steps of Adam."""
+    """Some steps of Adam, at a rate that rises and falls again."""
     optimizer = torch.optim.Adam(network.parameters(), lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     draw = torch.Generator().manual_seed(0)
@@ -85,29 +89,44 @@ def train(network: nn.Module, pictures: Tensor, masks: Tensor, steps: int, lr: f
     network.eval()
 
 
-def main(steps: int = 150, generations: int = 10, population: int = 16, **options: object) -> gaprune.SearchResult:
+def main() -> None:
     """Train, search, load the member that is picked and train it a little more."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", default="runs/shapes", help="the run directory, a new one")
+    parser.add_argument("--steps", type=int, default=200, help="of the original's training")
+    parser.add_argument("--population", type=int, default=12)
+    parser.add_argument("--generations", type=int, default=6)
+    options = parser.parse_args()
+
     torch.manual_seed(0)
     pictures, masks = shapes(1024, seed=1)
-    search, test = shapes(128, seed=2), shapes(128, seed=3)
+    held_out, test = shapes(128, seed=2), shapes(128, seed=3)
     network = UNet()
-    train(network, pictures, masks, steps)
+    train(network, pictures, masks, options.steps)
 
     task = gaprune.Task(
         inputs=pictures[:2],
-        calibration=list(pictures[:256].split(64)),
-        score=lambda net: mean_iou(net, *search),
+        calibration=list(pictures[:256].split(64)),  # without masks
+        score=lambda net: mean_iou(net, *held_out),
         test=lambda net: mean_iou(net, *test),
         name="mean IoU",
     )
-    result = gaprune.search(network, task=task, generations=generations, population=population, **options)  # type: ignore[arg-type]
-    member = result.load()
-    assert abs(mean_iou(member, *search) - result.picked.search_accuracy) < 1e-3  # type: ignore[union-attr]
+    result = gaprune.search(
+        network,
+        task=task,
+        population=options.population,
+        generations=options.generations,
+        output=options.output,
+        device="cpu",
+    )
+    member = result.load()  # the picked one; result.load(3) is member 3
     before = mean_iou(member, *test)
-    train(member, pictures, masks, max(steps // 3, 1), lr=1e-3)
-    print(f"member {result.picked.name}: mean IoU {before:.4f}, {mean_iou(member, *test):.4f} trained")  # type: ignore[union-attr]
-    return result
+    train(member, pictures, masks, options.steps // 4, lr=1e-3)
+    whole = mean_iou(network, *test)
+    print(
+        f"mean IoU on test pictures: original {whole:.4f}, picked {before:.4f}, trained {mean_iou(member, *test):.4f}"
+    )
 
 
 if __name__ == "__main__":
-    main(device="cpu")
+    main()
