@@ -144,3 +144,11 @@ def test_a_candidate_whose_score_fails_is_a_failed_one(tmp_path: Path) -> None:
     failures = [json.loads(line)["failure"] for line in (result.path / "evaluations.jsonl").read_text().splitlines()]
     assert "ValueError: middling" in failures
     assert all(row.params in (width, *range(width // 3 + 1)) for row in result.rows)
+
+
+@pytest.mark.slow
+def test_candidates_may_be_scored_in_a_process_beside_this_one(tmp_path: Path) -> None:
+    here, apart = (searched(made("pair"), tmp_path / name, isolate=name == "apart") for name in ("here", "apart"))
+    assert [(row.key, row.search_accuracy) for row in apart.rows] == [
+        (row.key, row.search_accuracy) for row in here.rows
+    ]
