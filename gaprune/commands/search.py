@@ -27,6 +27,7 @@ from gaprune.options import (
     HUNG,
     ROUNDS,
     Interrupted,
+    Options,
     SearchKeywords,
     SearchOptions,
     end_at_once,
@@ -115,10 +116,10 @@ def search(
     named = _named(model, data, objectives)
     given = {**from_keywords(SearchOptions, options, ("model", "data", "objectives")), **named}
     made = SearchOptions.of(**given, given=frozenset(given))
-    return _shown(made, own, make_reporter() if reporter is None else reporter)
+    return shown(made, own, make_reporter() if reporter is None else reporter)
 
 
-def _shown(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
+def shown(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     """Search, and show what was found; nothing where that is asked for."""
     level = options.screen.log_level if "log_level" in options.given else None
     with heard(reporter, quiet=options.screen.quiet, log_level=level) as told, boards(options) as writers:
@@ -147,15 +148,22 @@ def command(options: SearchOptions) -> None:
         Interrupted: after Ctrl-C, with the command that goes on.
     """
     reporter = make_reporter()
+    with interruptible(options):
+        result = shown(options, Own(end=_end), reporter)
+    if options.screen.quiet:
+        reporter.say(str(result.path))
+
+
+@contextmanager
+def interruptible(options: Options) -> Iterator[None]:
+    """Let Ctrl-C before a run has a directory say how to begin again."""
     try:
-        result = _shown(options, Own(end=_end), reporter)
+        yield
     except Interrupted:
         raise
     except KeyboardInterrupt:
         where = "before the search began; a baseline in training keeps its epochs"
         raise Interrupted(f"stopped {where}; go on with: {typed_command(PROG, options)}") from None
-    if options.screen.quiet:
-        reporter.say(str(result.path))
 
 
 def _end(line: str, folder: Path) -> NoReturn:
@@ -266,7 +274,7 @@ def _run_searches(
 
 def _resume_command(path: Path, own: Own, saved: Mapping[str, Any]) -> str:
     """What to type to go on with a run; what a module gave is named again, for a directory is not trusted with that."""
-    if any(own.record().values()):
+    if own.named is None and any(own.record().values()):
         objectives = ", objectives=objectives" if own.record()["objectives"] else ""
         data = "data" if own.task is None else "task=task"
         return f'gaprune.search(model, {data}{objectives}, resume="{path}")'

@@ -126,6 +126,7 @@ CONFIG_FORMS: dict[str, Form] = {
     "grouped": TEXTS,
     "numbers": TABLE_OF_TABLES,
     "model": TEXT.or_null(),
+    "base": TABLE.or_null(),
 }
 """Of a member's configuration."""
 

@@ -7,17 +7,18 @@ from gaprune.session.images import in_hand, load_images, normalised, reading, se
 from gaprune.session.job import Before, Checked, Job, check_names, find_baseline, prepare, statistics_key
 from gaprune.session.logged import logged_outcomes
 from gaprune.session.loop import FLOPS_LEVELS, Found, run_search
-from gaprune.session.material import Material, score_name
+from gaprune.session.material import NAMED, Material, score_name
 from gaprune.session.own import Own, check_kinds, data_options, named_or_given, opened
 from gaprune.session.statistics_cache import NAME, Kept
 from gaprune.session.task_job import prepare_task
-from gaprune.session.task_options import check_task_kind, check_task_resume
+from gaprune.session.task_options import check_task, check_task_kind, check_task_resume
 from gaprune.session.timing import SECONDS_OF_ORIGINAL, make_clock
 from gaprune.session.workload import Pieces, Workload
 
 __all__ = [
     "FLOPS_LEVELS",
     "NAME",
+    "NAMED",
     "SECONDS_OF_ORIGINAL",
     "Before",
     "Callback",
@@ -36,6 +37,7 @@ __all__ = [
     "check_callbacks",
     "check_kinds",
     "check_names",
+    "check_task",
     "check_task_kind",
     "check_task_resume",
     "data_options",

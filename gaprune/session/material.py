@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +15,9 @@ from gaprune.options import SCORE, TASK
 from gaprune.prune import Form, Inputs
 from gaprune.tasks import Task, judge
 from gaprune.training import digest_images, digest_tensors
+
+NAMED = "named"
+"""Of a task in a manifest: what network and task are made from, where names stand for them."""
 
 
 class Material(Protocol):
@@ -131,16 +135,18 @@ class TaskMaterial:
         task: the caller's.
         device: where networks run.
         smallest: what the smallest network gets, by objective; the scale of what is minimised.
+        named: what network and task are made from, where names stand for them.
     """
 
     task: Task
     device: torch.device
     smallest: dict[str, float]
+    named: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:
-        """That it is a task."""
-        return TASK
+        """Of its data, where that has a name; else that it is a task."""
+        return TASK if self.named is None else str(self.named["data"])
 
     @property
     def score(self) -> str:
@@ -155,7 +161,8 @@ class TaskMaterial:
     @property
     def saved(self) -> dict[str, Any]:
         """Nothing of images; what it is called with is the caller's to know."""
-        return {"classes": (), "image_shape": None, "mean": (), "std": ()}
+        base = None if self.named is None else self.named["base"]
+        return {"classes": (), "image_shape": None, "mean": (), "std": (), "base": base}
 
     def manifest(self) -> dict[str, Any]:
         """The entries ``data`` and ``task``."""
@@ -165,7 +172,8 @@ class TaskMaterial:
             "calibration_samples": sum(map(len, self.task.batches)),
             "smallest": self.smallest,
         }
-        return {"data": {"name": TASK}, TASK: told}
+        named = {} if self.named is None else {NAMED: dict(self.named)}
+        return {"data": {"name": self.name}, TASK: {**told, **named}}
 
     def identity(self) -> dict[str, Any]:
         """Digests of the example and of the calibration batches; functions have none."""

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from gaprune.data import ImageData, data_names, kind
 from gaprune.errors import OptionError
 from gaprune.evaluate import Objective
+from gaprune.options import TASK
 from gaprune.progress import Reporter
 from gaprune.prune import Probe, plain, probe, unwrapped
 from gaprune.session.callbacks import Callback
@@ -69,6 +70,7 @@ class Own:
         data: data instead of ``--data``.
         objectives: names and objects instead of ``--objectives``; ``None`` leaves it to the option.
         task: instead of classifying the images of any data.
+        named: what network and task are made from, where names stand for them after all; JSON values for the manifest.
         callbacks: told of every generation; nothing that a run depends on.
         end: ends this process where a candidate hangs that cannot be interrupted; ``None`` where the process is
             the caller's.
@@ -78,6 +80,7 @@ class Own:
     data: ImageData | None = None
     objectives: Sequence[str | Objective] | None = None
     task: Task | None = None
+    named: Mapping[str, Any] | None = field(default=None, compare=False)
     callbacks: tuple[Callback, ...] = field(default=(), compare=False)
     end: End | None = field(default=None, compare=False)
 
@@ -89,6 +92,8 @@ class Own:
     def record(self) -> dict[str, Any]:
         """What was given as an object, as JSON values for the manifest."""
         objects = [item.name for item in self.objectives or () if not isinstance(item, str)]
+        if self.named is not None:
+            return {"model": False, "data": False, "objectives": objects}
         task = {} if self.task is None else {"task": True}
         return {"model": self.model is not None, "data": self.data is not None, "objectives": objects, **task}
 
@@ -125,10 +130,10 @@ class Own:
             OptionError: one line that says what is missing, and how to resume.
         """
         recorded, now = manifest.get("objects", {}), self.record()
-        if recorded.get("task") and not by_task:
+        if manifest.get(TASK) and not by_task:
             raise OptionError(
                 f"{path} was searched by a task of its own, which only gaprune.search knows: its members are networks "
-                "for your own code, gaprune.load(member, model=network)"
+                "for your own code, see gaprune.load"
             )
         needed = ("model", "data", "task", *(["objectives"] if searching else []))
         missing = [what for what in needed if recorded.get(what) and not now.get(what)]

@@ -115,7 +115,7 @@ def prepare_task(
     with pinned(threads):
         score = _score_of_original(model, task, known, weights)
         smallest = before.task.get("smallest") if before and before.task else None
-        material = TaskMaterial(task, device, dict(smallest or {}))
+        material = TaskMaterial(task, device, dict(smallest or {}), own.named)
         kept = Kept(directory, _statistics_key(options, material, weights, threads), device)
         parts = _parts(options, model, task, batches, kept, before.left if before else None, reporter)
         if smallest is None:
@@ -130,7 +130,7 @@ def prepare_task(
     return Job(
         options=options,
         own=own,
-        model_name=own.model_name,
+        model_name=own.model_name if own.named is None else str(own.named["model"]),
         material=material,
         baseline=baseline,
         objectives=objectives,

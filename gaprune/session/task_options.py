@@ -10,7 +10,8 @@ from torch import nn
 
 from gaprune.errors import OptionError
 from gaprune.evaluate import DIVERGENCE, Objective, resolve_objectives, score_objective
-from gaprune.options import ROUNDS, SCORE, LatencyOptions, ReadingOptions, SearchOptions, names_of
+from gaprune.options import ROUNDS, SCORE, TASK, LatencyOptions, ReadingOptions, SearchOptions, names_of
+from gaprune.session.material import NAMED
 from gaprune.session.own import Own
 from gaprune.tasks import Task
 
@@ -115,12 +116,15 @@ def check_task_kind(task: object, model: object, data: object) -> None:
 
 
 def check_task_resume(manifest: dict[str, Any], own: Own, path: Path) -> None:
-    """Refuse to go on with a run of images by a task.
+    """Refuse to go on by a task with a run of images, or of a task that names stand for.
 
     Raises:
         OptionError: one line.
     """
-    if own.task is not None and not manifest.get("objects", {}).get("task"):
-        raise OptionError(
-            f"{path} was searched on data, not by a task: go on with gaprune.search(model, data, resume=)"
-        )
+    told = manifest.get(TASK)
+    if own.task is not None and told is None:
+        advice = f'gaprune.search(model, data, resume="{path}")'
+        raise OptionError(f"{path} was searched on data, not by a task: go on with {advice}")
+    if own.named is None and told is not None and told.get(NAMED):
+        advice = f"python -m gaprune.search --resume {path}"
+        raise OptionError(f"{path} was searched by names, not by a task of your own: go on with {advice}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from gaprune.options import SearchOptions, imports, named_again
+from gaprune.options import TASK, SearchOptions, imports, named_again
 from gaprune.options import record as recorded
 from gaprune.runs import fact
 from gaprune.views.record import RunRecord
@@ -22,6 +22,11 @@ def repeat_command(record: RunRecord) -> str | None:
     if not options:
         return None
     defaults = recorded(SearchOptions())
+    named = fact(record.manifest, TASK, "named", "options", kind=dict)
+    if named is not None:
+        from gaprune.text.options import TextSearchOptions
+
+        options, defaults = named, {**recorded(TextSearchOptions()), "model": None}
     told = {
         name: value
         for name, value in options.items()
