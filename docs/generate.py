@@ -119,10 +119,11 @@ def commands() -> tuple[tuple[str, type[Any]], ...]:
         StatusOptions,
         TrainOptions,
     )
-    from gaprune.text.options import TextOptions
+    from gaprune.text.options import TextOptions, TextSearchOptions
 
     return (
         ("python -m gaprune.search", SearchOptions),
+        ("python -m gaprune.search --model bert", TextSearchOptions),
         ("python -m gaprune.finetune RUN", FinetuneOptions),
         ("python -m gaprune.train", TrainOptions),
         ("python -m gaprune.report RUN...", ReportOptions),

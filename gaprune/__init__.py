@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gaprune.runs import pick as pick
     from gaprune.saved import load as load
     from gaprune.session import Generation as Generation
+    from gaprune.tasks import Task as Task
     from gaprune.views import Run as Run
 
 __version__ = "0.1.0"
@@ -33,9 +34,9 @@ __all__ = [
     "GapruneError",
     "ImageData",
     "Objective",
-    "Reporter",
     "Run",
     "SearchResult",
+    "Task",
     "compare",
     "export",
     "finetune",
@@ -55,6 +56,7 @@ _HOMES = {
     "Reporter": "gaprune.progress",
     "Run": "gaprune.views",
     "SearchResult": "gaprune.commands.result",
+    "Task": "gaprune.tasks",
     "export": "gaprune.export",
     "compare": "gaprune.compare",
     "finetune": "gaprune.finetune",

@@ -7,6 +7,7 @@ holds the cut tensors. Loading builds the original's module tree and puts the te
 from __future__ import annotations
 
 import base64
+import importlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -71,24 +72,26 @@ class Config:
         model: name to build the original by; ``None`` when the caller brought it as an object.
         stem: its first layers.
         classes: class names in label order.
-        image_shape: (C, H, W) of one image.
+        image_shape: (C, H, W) of one image; ``None`` where it takes anything else, and what is said of images is empty.
         mean: per channel mean of the 0..255 pixels that it is fed with.
         std: per channel standard deviation of the same.
         convolution_groups: by module path, the groups of each convolution that has more than one.
         grouped: paths of convolutions that became grouped ones between two channel orders.
         numbers: by module path, numbers that its forward reads and that follow the widths, by name.
+        base: what the original's module tree is built from, where it has no such name: of a text classifier.
         format: version of this file.
     """
 
     model: str | None
     stem: str
     classes: tuple[str, ...]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, int, int] | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     convolution_groups: dict[str, int] = field(default_factory=dict)
     grouped: tuple[str, ...] = ()
     numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    base: dict[str, Any] | None = None
     format: str = FORMAT
 
 
@@ -214,13 +217,16 @@ def load(path: str | Path, *, model: nn.Module | str | None = None, trust: bool 
     check({"path": (path, PATH), "trust": (trust, SWITCH)}, CheckpointError)
     directory = _folder(Path(path))
     config = _config(directory)
-    if model is None and config["model"] is None:
+    based = model is None and config["base"] is not None
+    if model is None and config["model"] is None and not based:
         raise CheckpointError(f"{directory} was cut from a network object: pass it as load(path, model=...)")
-    if model is None:
+    if model is None and not based:
         check_trusted([config["model"]], directory / CONFIG, "model", trust=trust, error=CheckpointError)
     tensors = _tensors(directory / WEIGHTS)
     try:
-        if model is not None and not isinstance(model, str):
+        if based:
+            network = _built_from(config["base"])
+        elif model is not None and not isinstance(model, str):
             network = copied(_network(model)).cpu()
         else:
             with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to use up
@@ -229,6 +235,13 @@ def load(path: str | Path, *, model: nn.Module | str | None = None, trust: bool 
     except (LookupError, AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{directory} does not fit the network that it was cut from: {error}") from error
     return network.eval()
+
+
+def _built_from(base: dict[str, Any]) -> nn.Module:
+    """An untrained text classifier, whose room, and the libraries that it needs, are imported by who loads one."""
+    with torch.random.fork_rng(devices=[]):
+        made: nn.Module = importlib.import_module("gaprune.text.networks").build_network(base)
+    return made
 
 
 def _folder(path: Path) -> Path:
@@ -257,7 +270,7 @@ def _config(directory: Path) -> dict[str, Any]:
         raise CheckpointError(f"{directory} holds no compact network: {CONFIG}: {error}") from error
     if config.get("format") != FORMAT:
         raise CheckpointError(f"{directory / CONFIG} has format {config.get('format')!r}, expected {FORMAT!r}")
-    config = {"numbers": {}, **config}  # of an earlier version
+    config = {"numbers": {}, "base": None, **config}  # of an earlier version
     lacking = [entry.name for entry in fields(Config) if entry.name not in config]
     if lacking:
         raise CheckpointError(f"{directory / CONFIG} is damaged: it lacks {', '.join(lacking)}")

@@ -24,6 +24,7 @@ ORDER = (
     "data",
     "prune",
     "runtimes",
+    "tasks",
     "evaluate",
     "evolve",
     "views",

@@ -59,7 +59,7 @@ def later_job(whole: Job, start: Start, path: Path, reporter: Reporter) -> Job:
     )
     kept = Kept(path, statistics_key(whole.options, baseline, whole.data, whole.splits, whole.threads), whole.device)
     masks = whole.space.masks(start.genome)
-    answers = whole.evaluator.task.answers
+    answers = whole.evaluator.images.answers
     origin = Origin(whole.evaluator.original, present_kernels(whole.space.graph, masks), answers)
     layers = tuple(layer for layer, why in whole.space.graph.unpruned if why == LEFT_BEFORE)
     left = Left(None, layers) if layers else None

@@ -22,7 +22,7 @@ from gaprune.options import (
     peek,
     run_command,
 )
-from gaprune.text.options import TextOptions
+from gaprune.text.options import TextOptions, TextSearchOptions
 
 _NAMES = ("search", "train", "finetune", "report", "status", "compare", "export")
 SEARCH, TRAIN, FINETUNE, REPORT, STATUS, COMPARE, EXPORT = (f"python -m gaprune.{name}" for name in _NAMES)
@@ -32,8 +32,11 @@ TEXT_EXTRA, TEXT_LIBRARIES = "text", ("accelerate", "tokenizers", "transformers"
 
 
 def search_main(argv: Sequence[str] | None = None) -> int:
-    """Run ``python -m gaprune.search``; the exit status."""
-    return run_command(_search, SearchOptions, SEARCH, argv)
+    """Run ``python -m gaprune.search``, of images or of texts; the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if _model_of(words) == TEXT_MODEL:
+        return run_command(_search_texts, TextSearchOptions, SEARCH, words)
+    return run_command(_search, SearchOptions, SEARCH, words)
 
 
 def finetune_main(argv: Sequence[str] | None = None) -> int:
@@ -76,6 +79,14 @@ def _search(options: SearchOptions) -> None:
     _room("gaprune.commands.search").command(options)
 
 
+def _search_texts(options: TextSearchOptions) -> None:
+    options.check_typed()
+    _check_run(options.run.resume)
+    _logging()
+    _check_text_libraries()
+    _room("gaprune.commands.search_texts").command(options)
+
+
 def _finetune(options: FinetuneOptions) -> None:
     options = options.settled()
     options.check()
@@ -108,10 +119,14 @@ def _compare_texts(options: TextOptions) -> None:
     options.check_typed()
     _check_run(options.table.resume)
     _logging()
+    _check_text_libraries()
+    _room("gaprune.text.compare").compare(options)
+
+
+def _check_text_libraries() -> None:
     needed = _room("gaprune.runtimes").needed
     for name in TEXT_LIBRARIES:
         needed(name, TEXT_EXTRA)
-    _room("gaprune.text.compare").compare(options)
 
 
 def _report(options: ReportOptions) -> None:
@@ -152,7 +167,7 @@ def _logging() -> None:
 
 
 def _model_of(words: Sequence[str]) -> str | None:
-    """What ``--model`` says, or the file of ``--config``, or the comparison of ``--resume``: whose options to read."""
+    """What ``--model`` says, or the file of ``--config``, or what ``--resume`` names: whose options to read."""
     model, config, resume = (_typed(words, name) for name in ("--model", "--config", "--resume"))
     if model is None and config is not None:
         model = peek(Path(config).expanduser(), "model")

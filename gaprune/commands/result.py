@@ -29,11 +29,12 @@ from gaprune.runs import (
     points_lost,
     read_manifest,
     row_values,
+    score_lost,
     share_left,
 )
 from gaprune.runs import Baseline as Original
 from gaprune.saved import load
-from gaprune.session import SECONDS_OF_ORIGINAL
+from gaprune.session import SECONDS_OF_ORIGINAL, score_name
 from gaprune.views import REPORT, write_report
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class SearchResult:
         seconds: wall time of the search over all sessions; ``None`` where it is not known.
         candidates: how many were evaluated; ``None`` where it is not known.
         timed: under which conditions the rows were timed, and what the original took; ``None`` where nobody asked.
+        score: what a task of one's own calls its score, which stands in place of accuracies; ``None`` without a task.
     """
 
     path: Path
@@ -68,6 +70,7 @@ class SearchResult:
     seconds: float | None = None
     candidates: int | None = None
     timed: Timed | None = None
+    score: str | None = None
 
     @classmethod
     def of_run(
@@ -80,7 +83,7 @@ class SearchResult:
         how = manifest.get(LATENCY)
         timed = None if how is None else Timed(in_words(how), float(how[SECONDS_OF_ORIGINAL]))
         model = form if not isinstance(form, str) or imports(form) else None
-        return cls(run.path, rows, picked, model, satisfied, known, seconds, candidates, timed)
+        return cls(run.path, rows, picked, model, satisfied, known, seconds, candidates, timed, score_name(manifest))
 
     def load(self, row: FrontRow | int | str | None = None) -> nn.Module:
         """The compact network of a row, or of its index or name; of the picked one by default.
@@ -120,11 +123,15 @@ class SearchResult:
 
     def __str__(self) -> str:
         """The table of the front."""
-        return plain_table(self.rows, baseline=self.original, picked=self.picked, timed=self.timed)
+        return plain_table(self.rows, **self._shown())
 
     def __rich__(self) -> Table:
         """The table of the front."""
-        return front_table(self.rows, baseline=self.original, picked=self.picked, timed=self.timed)
+        return front_table(self.rows, **self._shown())
+
+    def _shown(self) -> dict[str, Any]:
+        """What a table says besides the rows."""
+        return {"baseline": self.original, "picked": self.picked, "timed": self.timed, "score": self.score}
 
     def _repr_markdown_(self) -> str:
         """The table of the front, for notebooks."""
@@ -139,7 +146,7 @@ def show_front(result: SearchResult, reporter: Reporter, *, every: bool = False)
         reporter: where to.
         every: whether to show all rows of a long front.
     """
-    shown: dict[str, Any] = {"baseline": result.original, "picked": result.picked, "timed": result.timed}
+    shown = result._shown()
     drawn = front_table(result.rows, every=every, **shown)
     show(reporter, drawn, plain_table(result.rows, every=every, **shown))
 
@@ -169,15 +176,29 @@ def show_result(result: SearchResult, reporter: Reporter, *, every: bool = False
 def described(result: SearchResult, row: FrontRow) -> str:
     """A member in one line: its index and name, what it loses, what it costs, how it is loaded."""
     parts = [f"member {row.index}"]
-    lost = None if result.original is None else points_lost(row, result.original)
-    if lost is not None:
-        change = f"{'gains' if lost < 0 else 'loses'} {abs(lost):.2f} points of test accuracy"
+    change = _change(result, row)
+    if change is not None:
         parts.append(f"{change} with {share_left(row.flops_share)}% of the FLOPs")
     if row.latency is not None and row.latency_share is not None:
         parts.append(f"takes {1e3 * row.latency:.3g} ms, {share_left(row.latency_share)}% of the time")
     named = repr(result.model) if isinstance(result.model, str) else "model"
     model = f", model={named}" if result.model is not None else ""
     return ", ".join([*parts, f'gaprune.load("{result.path / row.path}"{model})'])
+
+
+def _change(result: SearchResult, row: FrontRow) -> str | None:
+    """What a member loses or gains, in words; ``None`` where that is not known."""
+    if result.original is None:
+        return None
+    lost = points_lost(row, result.original) if result.score is None else score_lost(row, result.original)
+    if lost is None:
+        return None
+    verb = "gains" if lost < 0 else "loses"
+    return (
+        f"{verb} {abs(lost):.2f} points of test accuracy"
+        if result.score is None
+        else (f"{verb} {abs(lost):.4g} of {result.score}")
+    )
 
 
 def report_of(path: Path, reporter: Reporter) -> None:

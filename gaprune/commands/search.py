@@ -27,6 +27,7 @@ from gaprune.options import (
     HUNG,
     ROUNDS,
     Interrupted,
+    Options,
     SearchKeywords,
     SearchOptions,
     end_at_once,
@@ -46,19 +47,24 @@ from gaprune.runs import MEGABYTE, FrontRow, RunDirectory, check_free, default_r
 from gaprune.session import (
     Before,
     Callback,
+    Checked,
     Job,
     MakeBackend,
     Own,
     check_callbacks,
     check_kinds,
     check_names,
+    check_task_kind,
+    check_task_resume,
     data_options,
     of_a_callback,
     open_backend,
     prepare,
+    prepare_task,
     run_search,
     started,
 )
+from gaprune.tasks import Task
 
 __all__ = ["Interrupted", "SearchResult", "command", "main", "search"]
 
@@ -70,8 +76,9 @@ PREPARING, SEARCHING, BUILDING = "preparing: graph, statistics, original", "sear
 
 def search(
     model: nn.Module | str,
-    data: ImageData | str | Path,
+    data: ImageData | str | Path | None = None,
     *,
+    task: Task | None = None,
     objectives: Sequence[str | Objective] | None = None,
     reporter: Reporter | None = None,
     callbacks: Sequence[Callback] = (),
@@ -82,7 +89,8 @@ def search(
     Args:
         model: a trained network (its weights are read, never changed), or a name as in ``--model``.
         data: ``gaprune.image_data(...)`` or other ``ImageData``, a name as in ``--data``, or the path of a folder.
-        objectives: two or more names or ``Objective`` objects; accuracy and flops by default.
+        task: ``gaprune.Task(...)`` instead of data, where the network does anything but classify images.
+        objectives: two or more names or ``Objective`` objects; accuracy (or a task's score) and flops by default.
         reporter: where progress and the result go; by default as the command shows them.
         callbacks: functions that are told of each ``Generation`` when it is done and saved. What one raises stops the
             search and comes out of this call; ``resume`` goes on from there.
@@ -91,12 +99,16 @@ def search(
     Raises:
         GapruneError: anything that the caller can mend, in one line.
     """
-    check_kinds(model, data, by_name=True)
+    if task is None:
+        check_kinds(model, data, by_name=True)
+    else:
+        check_task_kind(task, model, data)
     check({"reporter": (reporter, REPORTER.or_none())})
     own = Own(
         model=None if isinstance(model, str) else model,
         data=data if isinstance(data, ImageData) else None,
         objectives=objectives,
+        task=task,
         callbacks=check_callbacks(callbacks),
     )
     if objectives is not None and (isinstance(objectives, str) or not isinstance(objectives, Sequence)):
@@ -104,10 +116,10 @@ def search(
     named = _named(model, data, objectives)
     given = {**from_keywords(SearchOptions, options, ("model", "data", "objectives")), **named}
     made = SearchOptions.of(**given, given=frozenset(given))
-    return _shown(made, own, make_reporter() if reporter is None else reporter)
+    return shown(made, own, make_reporter() if reporter is None else reporter)
 
 
-def _shown(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
+def shown(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     """Search, and show what was found; nothing where that is asked for."""
     level = options.screen.log_level if "log_level" in options.given else None
     with heard(reporter, quiet=options.screen.quiet, log_level=level) as told, boards(options) as writers:
@@ -136,15 +148,22 @@ def command(options: SearchOptions) -> None:
         Interrupted: after Ctrl-C, with the command that goes on.
     """
     reporter = make_reporter()
+    with interruptible(options):
+        result = shown(options, Own(end=_end), reporter)
+    if options.screen.quiet:
+        reporter.say(str(result.path))
+
+
+@contextmanager
+def interruptible(options: Options) -> Iterator[None]:
+    """Let Ctrl-C before a run has a directory say how to begin again."""
     try:
-        result = _shown(options, Own(end=_end), reporter)
+        yield
     except Interrupted:
         raise
     except KeyboardInterrupt:
         where = "before the search began; a baseline in training keeps its epochs"
         raise Interrupted(f"stopped {where}; go on with: {typed_command(PROG, options)}") from None
-    if options.screen.quiet:
-        reporter.say(str(result.path))
 
 
 def _end(line: str, folder: Path) -> NoReturn:
@@ -161,11 +180,12 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
         with RunDirectory.open(options.run.resume, searching=True) as run:
             if part := part_of(run.manifest):
                 raise RunError(f"{run.path} is {part} of a run: go on with --resume {run.path.parent}")
-            own.check_resume(run.manifest, run.path)
+            own.check_resume(run.manifest, run.path, by_task=True)
+            check_task_resume(run.manifest, own, run.path)
             options = resumed_options(options, run.manifest)
             checked = check_names(options, own)
             with open_backend(checked.placement, reporter) as make_backend:
-                job = prepare(checked, reporter, run.path, Before.of(run.manifest))
+                job = _prepared(checked, reporter, run.path, Before.of(run.manifest))
                 check_identity(job, run)
                 with _stoppable(run.path, own, options):
                     return _finish_run(job, run, make_backend, reporter)
@@ -174,11 +194,16 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     if options.run.output is not None:
         check_free(options.run.output)
     with open_backend(checked.placement, reporter) as make_backend:
-        job = prepare(checked, reporter)
+        job = _prepared(checked, reporter)
         make_backend = started(make_backend, job)
-        path = options.run.output or default_run_path(RUNS, job.model_name, job.data.name)
+        path = options.run.output or default_run_path(RUNS, job.model_name, job.material.name)
         with RunDirectory.create(path, job.manifest()) as run, _stoppable(path, own, options):
             return _finish_run(job, run, make_backend, reporter)
+
+
+def _prepared(checked: Checked, reporter: Reporter, directory: Path | None = None, before: Before | None = None) -> Job:
+    make = prepare if checked.own.task is None else prepare_task
+    return make(checked, reporter, directory, before)
 
 
 @contextmanager
@@ -249,9 +274,10 @@ def _run_searches(
 
 def _resume_command(path: Path, own: Own, saved: Mapping[str, Any]) -> str:
     """What to type to go on with a run; what a module gave is named again, for a directory is not trusted with that."""
-    if any(own.record().values()):
+    if own.named is None and any(own.record().values()):
         objectives = ", objectives=objectives" if own.record()["objectives"] else ""
-        return f'gaprune.search(model, data{objectives}, resume="{path}")'
+        data = "data" if own.task is None else "task=task"
+        return f'gaprune.search(model, {data}{objectives}, resume="{path}")'
     return " ".join([f"{PROG} --resume {shlex.quote(str(path))}", *named_again(saved)])
 
 

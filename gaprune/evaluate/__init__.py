@@ -3,7 +3,7 @@
 from gaprune.evaluate.attack import ATTACKS, Attack, Robustness, robustness, under_attack
 from gaprune.evaluate.backend import Backend, LocalBackend
 from gaprune.evaluate.constraints import Constraints
-from gaprune.evaluate.evaluator import Evaluator, FitnessTask
+from gaprune.evaluate.evaluator import Evaluator, FitnessTask, Measured
 from gaprune.evaluate.floors import Floors
 from gaprune.evaluate.limit import TimeLimit, too_long
 from gaprune.evaluate.measurement import Answers, Measurement, divergences, measure
@@ -17,8 +17,9 @@ from gaprune.evaluate.objectives import (
     resolve_objectives,
     resolve_selector,
 )
-from gaprune.evaluate.outcome import Outcome, expected_matrix, objective_matrix, violations
+from gaprune.evaluate.outcome import Outcome, expected_matrix, judged_value, objective_matrix, violations
 from gaprune.evaluate.racing import UNKNOWN, Floor, Race, rungs
+from gaprune.evaluate.scored import ScoredBy, divergence_objective, score_objective
 
 __all__ = [
     "ATTACKS",
@@ -34,16 +35,20 @@ __all__ = [
     "Floor",
     "Floors",
     "LocalBackend",
+    "Measured",
     "Measurement",
     "Objective",
     "Outcome",
     "Race",
     "Robustness",
+    "ScoredBy",
     "TimeLimit",
+    "divergence_objective",
     "divergences",
     "expected_matrix",
     "is_timed",
     "judged_by",
+    "judged_value",
     "measure",
     "objective_matrix",
     "objective_names",
@@ -51,6 +56,7 @@ __all__ = [
     "resolve_selector",
     "robustness",
     "rungs",
+    "score_objective",
     "too_long",
     "under_attack",
     "violations",

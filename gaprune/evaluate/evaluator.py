@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,10 @@ from gaprune.evaluate.measurement import Answers, Measurement, measure
 from gaprune.evaluate.objectives import BUILT_IN, Objective, is_timed
 from gaprune.evaluate.outcome import Outcome
 from gaprune.evaluate.racing import KINDS, UNKNOWN, Floor, Race, read_marks, write_marks
+from gaprune.evaluate.scored import Scored
 from gaprune.genome import Genome
 from gaprune.options import LATENCY
-from gaprune.prune import Anchors, Compactor, Compensator, Costs, Masks, PruningSpace, Recalibrator, fold
+from gaprune.prune import Anchors, Compactor, Compensator, Costs, Graph, Masks, PruningSpace, Recalibrator, fold
 from gaprune.runtimes import Clock, Latency
 
 LATENCY_VALUES = (LATENCY, f"{LATENCY}_low", f"{LATENCY}_high")
@@ -29,6 +31,9 @@ LATENCY_VALUES = (LATENCY, f"{LATENCY}_low", f"{LATENCY}_high")
 
 OF_THE_SEEN = ("loss", "divergence")
 """Values that say nothing where measuring was stopped: they are of other images than other networks'."""
+
+Measured = Measurement | Scored
+"""What measuring a network gives: of images, or of a caller's own task."""
 
 REMEMBERED = 4096
 """Genomes whose costs are remembered: more than a generation has, which are asked for up to four times."""
@@ -62,6 +67,89 @@ class FitnessTask:
     racing: float = 1.0
     answers: Answers | None = None
 
+    @property
+    def device_type(self) -> str:
+        """Where networks run."""
+        return self.search.images.device.type
+
+    def recalibrator(self, graph: Graph, anchors: Anchors | None) -> Recalibrator:
+        """What measures batch norm anew on the calibration images."""
+        return Recalibrator(self.calibration, self.mean, self.std, self.batch_size, graph, anchors)
+
+    def unmeasured(self) -> Measurement:
+        """Of a candidate that nobody need measure: all that is known is a bound."""
+        return Measurement(len(self.search), len(self.search), 0.0, bound=True)
+
+    def measured(self, network: nn.Module, floor: Floor | None = None, raced: str | None = None) -> Measurement:
+        """A network on the search images.
+
+        Args:
+            network: in eval mode, on their device.
+            floor: where measuring stops at a bound; ``None`` where it does not.
+            raced: the objective by which it races.
+        """
+        race = None
+        if raced is not None and floor is not None:
+            rival = None if floor.rival is None else read_marks(floor.rival, raced, len(self.search))
+            race = Race(raced, 1 - self.racing, rival, floor.value)
+        return measure(
+            network,
+            self.search,
+            self.mean,
+            self.std,
+            batch_size=self.batch_size,
+            at_least=0.0 if floor is None else floor.accuracy,
+            race=race,
+            answers=self.answers,
+        )
+
+    def attack(self, network: nn.Module) -> Robustness:
+        """Accuracy of a network under attack, on some of the search images, all classes among them, in float32."""
+        images = self.search
+        if len(images) > ATTACKED:
+            images = images.select(_few(images.labels, ATTACKED))
+        return robustness(network, images, self.mean, self.std, batch_size=self.batch_size)
+
+
+class Fitness(Protocol):
+    """What candidates are measured on and by: ``FitnessTask`` of images, ``ScoredBy`` of a caller's own task."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        ...
+
+    @property
+    def device_type(self) -> str:
+        """Where networks run."""
+        ...
+
+    @property
+    def half(self) -> bool:
+        """Whether fitness is measured in bfloat16."""
+        ...
+
+    @property
+    def racing(self) -> float:
+        """Confidence with which measuring stops; 1 waits for certainty."""
+        ...
+
+    def recalibrator(self, graph: Graph, anchors: Anchors | None) -> Callable[[nn.Module, Masks], None]:
+        """What measures batch norm anew."""
+        ...
+
+    def unmeasured(self) -> Measured:
+        """Of a candidate that nobody need measure."""
+        ...
+
+    def measured(self, network: nn.Module, floor: Floor | None = None, raced: str | None = None) -> Measured:
+        """A network in eval mode."""
+        ...
+
+    def attack(self, network: nn.Module) -> Robustness:
+        """A network under attack."""
+        ...
+
 
 class Evaluator:
     """A pure function of the genome: same genome, same outcome (but for the seconds).
@@ -69,7 +157,7 @@ class Evaluator:
     Args:
         model: the original network, on the images' device.
         space: its genomes.
-        task: the images.
+        task: what candidates are measured on.
         objectives: what to report.
         compensator: makes up for removed channels in the consumers' weights; ``None`` leaves them as cut.
         constraints: what candidates should keep to; numbers up to 1 are shares of the original's costs.
@@ -89,7 +177,7 @@ class Evaluator:
         self,
         model: nn.Module,
         space: PruningSpace,
-        task: FitnessTask,
+        task: Fitness,
         objectives: tuple[Objective, ...],
         compensator: Compensator | None = None,
         constraints: Constraints | None = None,
@@ -103,7 +191,7 @@ class Evaluator:
         self._compact = Compactor(model, space.graph)
         self._compensate = compensator
         self._costs: dict[str, Costs] = {}
-        self._recalibrate = Recalibrator(task.calibration, task.mean, task.std, task.batch_size, space.graph, anchors)
+        self._recalibrate = task.recalibrator(space.graph, anchors)
         self.norms = space.graph.norms
         self.raced = raced_by(objectives) if task.racing < 1 else None
         self.original = original or space.costs(Masks.full(space.graph))
@@ -136,7 +224,7 @@ class Evaluator:
             raise
         except BaseException as error:  # a foreign network or objective may raise anything, or ask to exit
             reason = first_line(error)
-            if not device.answers(self.task.search.labels.device):
+            if not device.answers(torch.device(self.task.device_type)):
                 raise DeviceLostError(
                     f"candidate {genome.key[:12]} has left the GPU unusable for this process: "
                     f"{type(error).__name__}: {reason}"
@@ -153,7 +241,7 @@ class Evaluator:
             for name in OF_THE_SEEN:
                 values.pop(name, None)
         marks = None
-        if self.raced is not None and measured is not None and measured.each is not None:
+        if self.raced is not None and isinstance(measured, Measurement) and measured.each is not None:
             marks = write_marks(measured.each, self.raced)
         return Outcome(
             genome.key, values, minimised, seconds, bound=bound, violation=violation, likely=likely, marks=marks
@@ -188,7 +276,7 @@ class Evaluator:
         return self.constraints.violation(self.costs(genome), latency=self.latency(genome).share if known else None)
 
     def judge(
-        self, genome: Genome, measured: Measurement, network: nn.Module
+        self, genome: Genome, measured: Measured, network: nn.Module
     ) -> tuple[dict[str, float], dict[str, float], float]:
         """What a genome is worth whose ``network``, such as a trained one, was ``measured`` elsewhere.
 
@@ -247,7 +335,7 @@ class Evaluator:
         self.recalibrate(network, masks)
         return network
 
-    def fitness(self, masks: Masks, floor: Floor = UNKNOWN) -> Measurement:
+    def fitness(self, masks: Masks, floor: Floor = UNKNOWN) -> Measured:
         """The same network measured on the search set, in the cheapest way that keeps ranks.
 
         In bfloat16 if the task says so, batch norm folded.
@@ -258,21 +346,15 @@ class Evaluator:
         """
         task = self.task
         if floor.accuracy > 1:
-            return Measurement(len(task.search), len(task.search), 0.0, bound=True)
-        precision = torch.autocast(task.search.images.device.type, torch.bfloat16, enabled=task.half)
+            return task.unmeasured()
+        precision = torch.autocast(task.device_type, torch.bfloat16, enabled=task.half)
         with torch.no_grad():
             network = self.compacted(masks)
             with precision:
                 self.recalibrate(network, masks)
             fold(network, self.norms)
             with precision:
-                return self._measured(network, floor)
-
-    def _race(self, floor: Floor) -> Race | None:
-        if self.raced is None:
-            return None
-        rival = None if floor.rival is None else read_marks(floor.rival, self.raced, len(self.task.search))
-        return Race(self.raced, 1 - self.task.racing, rival, floor.value)
+                return task.measured(network, floor, self.raced)
 
     def compacted(self, masks: Masks) -> nn.Module:
         """The compact network, compensated, in eval mode, in float32; batch norm as the original had it."""
@@ -287,11 +369,8 @@ class Evaluator:
         self._recalibrate(network, masks)
 
     def attack(self, network: nn.Module) -> Robustness:
-        """Accuracy of a network under attack, on some of the search images, all classes among them, in float32."""
-        task, images = self.task, self.task.search
-        if len(images) > ATTACKED:
-            images = images.select(_few(images.labels, ATTACKED))
-        return robustness(network, images, task.mean, task.std, batch_size=task.batch_size)
+        """Accuracy of a network under attack, on some of the search images, in float32."""
+        return self.task.attack(network)
 
     def _folded(self, masks: Masks) -> nn.Module:
         """The compact network in float32, batch norm recalibrated and folded."""
@@ -301,34 +380,29 @@ class Evaluator:
             fold(network, self.norms)
         return network
 
-    def searched(self, network: nn.Module, answers: Answers | None = None) -> Measurement:
-        """What a network is worth on the search images, divergence from the original included if that is asked for.
+    def searched(self, network: nn.Module, answers: Answers | None = None) -> Measured:
+        """What a network is worth on the search set, divergence from the original included if that is asked for.
 
         Args:
             network: in eval mode.
-            answers: of the original on the search images; those of the task by default.
+            answers: of the original on the search images, where they are; those of the task by default.
         """
-        return self._measured(network, None, answers)
+        task = self.task if answers is None else replace(self.images, answers=answers)
+        return task.measured(network)
+
+    @property
+    def images(self) -> FitnessTask:
+        """The task, where it is of images."""
+        assert isinstance(self.task, FitnessTask), "who asks for images knows that there are some"
+        return self.task
 
     def measure(self, network: nn.Module, images: ImageSet) -> Measurement:
         """Accuracy and loss of a network under the task's normalisation and batch size."""
-        return measure(network, images, self.task.mean, self.task.std, batch_size=self.task.batch_size)
-
-    def _measured(self, network: nn.Module, floor: Floor | None, answers: Answers | None = None) -> Measurement:
-        task = self.task
-        return measure(
-            network,
-            task.search,
-            task.mean,
-            task.std,
-            batch_size=task.batch_size,
-            at_least=0.0 if floor is None else floor.accuracy,
-            race=None if floor is None else self._race(floor),
-            answers=answers or task.answers,
-        )
+        task = self.images
+        return measure(network, images, task.mean, task.std, batch_size=task.batch_size)
 
     def _candidate(
-        self, genome: Genome, measure: Callable[[], Measurement], measurement: Measurement | None = None
+        self, genome: Genome, measure: Callable[[], Measured], measurement: Measured | None = None
     ) -> _Candidate:
         costs, classes = self.costs(genome), self.task.classes
         return _Candidate(costs, self.original, classes, measure, lambda: self.latency(genome), measurement)
@@ -336,15 +410,13 @@ class Evaluator:
     def _judge(self, candidate: _Candidate) -> tuple[dict[str, float], dict[str, float], float]:
         minimised = {objective.name: float(objective.minimised(candidate)) for objective in self.objectives}
         values = {objective.name: float(objective.value(candidate)) for objective in self.objectives}
-        accuracy = None if self.constraints.accuracy is None else candidate.measured.accuracy
+        accuracy = None if self.constraints.accuracy is None else candidate.score
         stopped = candidate.measurement is not None and candidate.measurement.bound
         latency = candidate.latency if self._judges_latency and not stopped else None
         violation = self.constraints.violation(candidate.costs, accuracy, None if latency is None else latency.share)
         values.update(flops=candidate.costs.flops, params=candidate.costs.params, size=candidate.costs.size)
         if candidate.measurement is not None:
-            values.update(accuracy=candidate.measurement.accuracy, loss=candidate.measurement.loss)
-            if candidate.measurement.divergence is not None:
-                values.update(divergence=candidate.measurement.divergence)
+            values.update(candidate.measurement.values())
         if latency is not None:
             values.update(zip(LATENCY_VALUES, (latency.seconds, latency.low, latency.high), strict=True))
         if candidate.attacked is not None:
@@ -370,14 +442,29 @@ class _Candidate:
     costs: Costs
     original: Costs
     classes: int
-    measure: Callable[[], Measurement]
+    measure: Callable[[], Measured]
     time: Callable[[], Latency]
-    measurement: Measurement | None = None
+    measurement: Measured | None = None
     attack: Callable[[], Robustness] | None = None
     attacked: Robustness | None = None
 
     @property
     def measured(self) -> Measurement:
+        found = self._found
+        if not isinstance(found, Measurement):
+            raise RuntimeError("a task of one's own gives a score, and neither accuracy nor loss")
+        return found
+
+    @property
+    def score(self) -> float:
+        return self._found.score
+
+    @property
+    def divergence(self) -> float | None:
+        return self._found.divergence
+
+    @property
+    def _found(self) -> Measured:
         if self.measurement is None:
             self.measurement = self.measure()
         return self.measurement
@@ -407,5 +494,5 @@ def _few(labels: Tensor, count: int) -> Tensor:
     return interleaved(labels, seed=0)[:count].sort().values.to(labels.device)
 
 
-def _refuse_to_measure() -> Measurement:
+def _refuse_to_measure() -> Measured:
     raise RuntimeError("an objective of costs only asks for a measurement")

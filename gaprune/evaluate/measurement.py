@@ -45,6 +45,16 @@ class Measurement:
         return self.correct / self.total
 
     @property
+    def score(self) -> float:
+        """What networks are told apart by: the accuracy."""
+        return self.accuracy
+
+    def values(self) -> dict[str, float]:
+        """What was measured, by the names of objectives."""
+        found = {"accuracy": self.accuracy, "loss": self.loss}
+        return found if self.divergence is None else {**found, "divergence": self.divergence}
+
+    @property
     def likely(self) -> float | None:
         """Of a bound, the accuracy on the images seen, or of a race what is expected of all of them.
 

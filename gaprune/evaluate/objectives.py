@@ -36,6 +36,16 @@ class Candidate(Protocol):
         ...
 
     @property
+    def score(self) -> float:
+        """What networks are told apart by on the search set: accuracy, or the score of a task of one's own."""
+        ...
+
+    @property
+    def divergence(self) -> float | None:
+        """How far its outputs are from the original's; ``None`` where nobody asked."""
+        ...
+
+    @property
     def latency(self) -> Latency:
         """How long the compact network takes for a batch."""
         ...
@@ -89,7 +99,7 @@ def _chance_loss(candidate: Candidate) -> float:
 
 
 def _divergence(candidate: Candidate) -> float:
-    found = candidate.measured.divergence
+    found = candidate.divergence
     if found is None:
         raise RuntimeError("divergence needs the original's answers, and the task has none")
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from gaprune.evaluate.objectives import ACCURACY
 from gaprune.evaluate.racing import KINDS
 from gaprune.genome import Floats
+from gaprune.options import SCORE
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class Outcome:
             likely=None if record["likely"] is None else float(record["likely"]),
             marks=None if record.get("marks") is None else str(record["marks"]),
         )
+
+
+def judged_value(values: Mapping[str, float]) -> float | None:
+    """What networks are told apart by among what was measured: accuracy, or a task's score; ``None`` without any."""
+    return values.get(ACCURACY.name, values.get(SCORE))
 
 
 def objective_matrix(outcomes: Sequence[Outcome], names: Sequence[str]) -> Floats:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from gaprune.evaluate import Answers, Measurement
+from gaprune.evaluate import Answers, Measured
 from gaprune.genome import Genome
 from gaprune.progress import Reporter
 from gaprune.prune import Masks
@@ -37,7 +37,7 @@ class Built:
     """
 
     network: nn.Module
-    measured: Measurement
+    measured: Measured
     values: dict[str, float]
     minimised: dict[str, float]
     violation: float
@@ -56,10 +56,10 @@ class Builder:
     def __init__(self, job: Job, reporter: Reporter) -> None:
         self._job = job
         self._polish: Callable[[nn.Module, Masks], None] | None = None
-        self._answers = job.evaluator.task.answers
+        self._answers: Answers | None = None
         if job.options.space.polish:
             self._polish = make_polisher(job, reporter)
-            self._answers = self._answers or _answers(job)
+            self._answers = job.evaluator.images.answers or _answers(job)
 
     def __call__(self, genome: Genome) -> Built:
         """The best of the ways, see ``best``."""
@@ -83,7 +83,7 @@ class Builder:
     def _built(self, genome: Genome, network: nn.Module, way: str, plain: Built | None) -> Built:
         measured = self._job.evaluator.searched(network, self._answers)
         values, minimised, violation = self._job.evaluator.judge(genome, measured, network)
-        gain = None if plain is None else measured.accuracy - plain.measured.accuracy
+        gain = None if plain is None else measured.score - plain.measured.score
         return Built(network, measured, values, minimised, violation, way, gain)
 
 
@@ -96,7 +96,7 @@ def best(found: Sequence[Built], measured: Sequence[str]) -> Built:
     if kind != ACCURACY:
         return min(found, key=lambda built: (built.violation, built.minimised[kind]))
     apart = [built.measured.divergence for built in found]
-    worse = [-built.measured.accuracy for built in found] if None in apart else apart
+    worse = [-built.measured.score for built in found] if None in apart else apart
     order = sorted(range(len(found)), key=lambda one: (found[one].violation, worse[one]))
     return found[order[0]]
 
@@ -104,5 +104,5 @@ def best(found: Sequence[Built], measured: Sequence[str]) -> Built:
 def _answers(job: Job) -> Answers:
     """The original's, of the search images."""
     original = job.baseline.model if job.true_original is None else job.true_original
-    task = job.evaluator.task
+    task = job.evaluator.images
     return Answers.of(original, task.search, task.mean, task.std, batch_size=task.batch_size)

@@ -17,7 +17,7 @@ from torch import nn
 
 from gaprune.device import pinned
 from gaprune.errors import GapruneError, RunError, first_line
-from gaprune.evaluate import Outcome, under_attack
+from gaprune.evaluate import Outcome, judged_value, under_attack
 from gaprune.evolve import is_efficient
 from gaprune.front.build import Builder, Built
 from gaprune.front.finetuned import carry_over, current_row, handed_out, in_words
@@ -26,7 +26,7 @@ from gaprune.front.reported import reported
 from gaprune.genome import Genome
 from gaprune.options import imports, out_of_memory
 from gaprune.progress import Reporter
-from gaprune.prune import Masks, count_flops
+from gaprune.prune import Inputs, Masks, count_flops
 from gaprune.runs import (
     CHECKSUMS,
     MEGABYTE,
@@ -48,7 +48,7 @@ from gaprune.runs import (
     write_indices,
 )
 from gaprune.saved import CONFIG, Config, save_compact, save_genome
-from gaprune.session import Found, Job, Pieces, Workload
+from gaprune.session import Found, Job, Material, Pieces, Workload
 
 FRONT = "front"
 PARTIAL = "front.partial"
@@ -202,7 +202,7 @@ def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Rep
             made.append(_saved(job, genome, built, row, folder / genome.key))
             work.note(costs[place], time.perf_counter() - start)
             share = work.share(Pieces.of(costs[place + 1 :]))
-            task.advance(1, share=share, **_figures(row))
+            task.advance(1, share=share, **_figures(row, job.material.score or "accuracy"))
     if not made:
         raise RunError("no member of the front could be built, as said above of each")
     front = _undominated(made)
@@ -234,7 +234,7 @@ def _built(build: Builder, genome: Genome, reporter: Reporter) -> Built | None:
 
 def _foreseen(job: Job, number: int, genome: Genome, outcome: Outcome) -> FrontRow:
     """A member's row as the search has measured it."""
-    row = member_row(job, genome, outcome.values, outcome.values.get("accuracy", 0.0), None)
+    row = member_row(job, genome, outcome.values, judged_value(outcome.values) or 0.0, None)
     return replace(row, index=number)
 
 
@@ -245,8 +245,8 @@ def _is_beaten(built: Built, made: list[_Made], job: Job) -> bool:
     return not is_efficient(np.array(minimised), np.array(violation))[-1]
 
 
-def _figures(row: FrontRow) -> dict[str, str]:
-    return {} if row.test_accuracy is None else {"test_accuracy": f"{row.test_accuracy:.4f}"}
+def _figures(row: FrontRow, judged: str) -> dict[str, str]:
+    return {} if row.test_accuracy is None else {f"test_{judged}": f"{row.test_accuracy:.4f}"}
 
 
 def _undominated(made: list[_Made]) -> list[_Made]:
@@ -320,8 +320,8 @@ def member_row(
 
 def _row(job: Job, genome: Genome, built: Built, *, tested: bool) -> FrontRow:
     objectives = {objective.name: built.values[objective.name] for objective in job.objectives}
-    found = job.evaluator.measure(built.network, job.splits.test).accuracy if tested else None
-    row = member_row(job, genome, objectives, built.measured.accuracy, found)
+    found = job.material.tested(job.evaluator, built.network) if tested else None
+    row = member_row(job, genome, objectives, built.measured.score, found)
     return replace(row, attacked=under_attack(built.values))
 
 
@@ -334,7 +334,7 @@ def _saved(job: Job, genome: Genome, built: Built, row: FrontRow, folder: Path) 
 
 def _check_flops(job: Job, network: nn.Module, masks: Masks, row: FrontRow) -> int:
     """fvcore's count of the network as built; it must be the formula's for the same with no kernel masked."""
-    counted = count_flops(network, job.data.image_shape)
+    counted = count_flops(network, job.material.form)
     formula = job.space.costs.flops(replace(masks, kernels={}))
     if counted != formula:
         raise RunError(f"member {row.key}: fvcore counts {counted} FLOPs, the formula {formula}: please report this")
@@ -346,10 +346,7 @@ def member_config(job: Job) -> Config:
     return Config(
         model=job.model_name if job.own.model is None else None,
         stem=job.options.network.stem,
-        classes=job.data.classes,
-        image_shape=job.data.image_shape,
-        mean=job.data.mean,
-        std=job.data.std,
+        **job.material.saved,
     )
 
 
@@ -382,20 +379,20 @@ def member_readme(job: Job, row: FrontRow, made: str) -> str:
     own = ", model=your_original_network" if member_config(job).model is None else own
     groups = job.space.graph.groups
     widths = "\n".join(f"| {g.name} | {g.size} | {w} |" for g, w in zip(groups, row.widths, strict=True))
-    return f"""# {job.model_name} on {job.data.name}, member {row.index} of the front: {row.name}
+    judged = job.material.score or "accuracy"
+    return f"""# {job.model_name} on {job.material.name}, member {row.index} of the front: {row.name}
 
 ```python
 import gaprune
 network = gaprune.load("{row.path}"{own})  # path relative to the run directory
 ```
 
-Input: {job.data.image_shape} images, pixels 0..255 normalised by mean {_round(job.data.mean)} and
-std {_round(job.data.std)}.
+Input: {_input(job.material)}.
 
 | | this network | of the original |
 |---|---|---|
-| accuracy, search set | {row.search_accuracy:.4f} | {job.original.search_accuracy:.4f} |
-| accuracy, test set | {_tested(row)} | {job.original.test_accuracy:.4f} |
+| {judged}, search set | {row.search_accuracy:.4f} | {job.original.search_accuracy:.4f} |
+| {judged}, test set | {_tested(row.test_accuracy)} | {_tested(job.original.test_accuracy)} |
 | FLOPs, one image | {row.flops:,} | {row.flops_share:.1%} |
 | parameters | {row.params:,} | {row.params_share:.1%} |
 {_latency_line(job, row)}
@@ -407,8 +404,17 @@ FLOPs as fvcore counts them; masked kernels are left out. Made {made}.
 """
 
 
-def _tested(row: FrontRow) -> str:
-    return "not measured" if row.test_accuracy is None else f"{row.test_accuracy:.4f}"
+def _input(material: Material) -> str:
+    """What a network takes, in words."""
+    form, saved = material.form, material.saved
+    if isinstance(form, Inputs):
+        return f"as the task's example, tensors of {form}"
+    mean, std = (_round(saved[name]) for name in ("mean", "std"))
+    return f"{form} images, pixels 0..255 normalised by mean {mean} and\nstd {std}"
+
+
+def _tested(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4f}"
 
 
 def _latency_line(job: Job, row: FrontRow) -> str:

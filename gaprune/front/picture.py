@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gaprune.evaluate import Outcome
+from gaprune.evaluate import Outcome, judged_value
 from gaprune.runs import LOG_NAME, PARTS, FrontRow, RunDirectory, plot_front
 from gaprune.session import Job, logged_outcomes
 
@@ -17,14 +17,15 @@ def draw(
     """Draw the front over all that was measured to the end."""
     full = [outcome for outcome in evaluated if outcome.failure is None and not outcome.bound]
     values = [outcome.values for outcome in full]
-    points = [(v["flops"] / job.original.flops, v["accuracy"]) for v in values if "accuracy" in v]
+    points = [(v["flops"] / job.original.flops, found) for v in values if (found := judged_value(v)) is not None]
     plot_front(
         rows,
         run.path / PICTURE,
         baseline=job.original,
         picked=picked,
         evaluated=points,
-        title=f"{job.model_name} on {job.data.name}: {len(evaluated)} candidates, {_training(job, rows)}",
+        score=job.material.score,
+        title=f"{job.model_name} on {job.material.name}: {len(evaluated)} candidates, {_training(job, rows)}",
     )
 
 

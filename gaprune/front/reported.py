@@ -22,7 +22,8 @@ def reported(job: Job, rows: Sequence[FrontRow]) -> set[str]:
         rows: of the front, numbered by place.
     """
     options = job.options
-    if options.run.tested == "all" or options.evolution.algorithm == ROUNDS or options.again.iterations > 1:
+    every = options.run.tested == "all" or job.material.score is not None
+    if every or options.evolution.algorithm == ROUNDS or options.again.iterations > 1:
         return {row.key for row in rows}
     marked = None
     with suppress(OptionError):  # nothing keeps to the rule, which is told in the end

@@ -33,6 +33,9 @@ ROUNDS = "rounds"
 LATENCY = "latency"
 """The objective that is timed."""
 
+SCORE, TASK = "score", "task"
+"""The objective of a task of one's own, and what a manifest says of that task."""
+
 ONLY_WITH_ITERATIONS = ("iteration_share", "iteration_epochs")
 
 LIMITS_OF_ROUNDS = "--round-share says how much goes, and the loss decides what"

@@ -3,7 +3,7 @@
 from gaprune.prune.checking import LEFT_BEFORE, checked_graph
 from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.compensate.polish import Polisher
-from gaprune.prune.compensate.statistics import Statistics, collect, consumers, images_wanted
+from gaprune.prune.compensate.statistics import Statistics, collect, collect_over, consumers, images_wanted
 from gaprune.prune.compensate.statistics_store import load_statistics, save_statistics
 from gaprune.prune.cut.compact import (
     Compactor,
@@ -20,12 +20,23 @@ from gaprune.prune.cut.lineage import compose, present_kernels
 from gaprune.prune.cut.masks import Grouping, Masks
 from gaprune.prune.graph.foreign import plain, unwrapped
 from gaprune.prune.graph.graph import Graph, Layer, build_graph
+from gaprune.prune.graph.inputs import Form, Inputs, tensors_in
 from gaprune.prune.graph.modes import copied
 from gaprune.prune.graph.tensors import first_names, state_tensors
 from gaprune.prune.norms.folding import fold
-from gaprune.prune.norms.recalibration import Anchors, Recalibrator, kept_anchors, recalibrate, take_anchors
+from gaprune.prune.norms.recalibration import (
+    Anchors,
+    InputRecalibrator,
+    Recalibrator,
+    anchors_over,
+    kept_anchors,
+    recalibrate,
+    recalibrate_over,
+    take_anchors,
+)
 from gaprune.prune.norms.restating import restate_norms
 from gaprune.prune.probing import Probe, probe
+from gaprune.prune.probing_inputs import probe_inputs
 from gaprune.prune.rank.ladder import WidthFlops
 from gaprune.prune.rank.registry import importance_function
 from gaprune.prune.rank.taylor import neuron_taylor
@@ -38,9 +49,12 @@ __all__ = [
     "Compensator",
     "CostModel",
     "Costs",
+    "Form",
     "Graph",
     "GroupedConvolution",
     "Grouping",
+    "InputRecalibrator",
+    "Inputs",
     "Layer",
     "Masks",
     "Polisher",
@@ -50,9 +64,11 @@ __all__ = [
     "SpaceOptions",
     "Statistics",
     "WidthFlops",
+    "anchors_over",
     "build_graph",
     "checked_graph",
     "collect",
+    "collect_over",
     "compose",
     "consumers",
     "copied",
@@ -73,11 +89,14 @@ __all__ = [
     "plain",
     "present_kernels",
     "probe",
+    "probe_inputs",
     "recalibrate",
+    "recalibrate_over",
     "restate_norms",
     "save_statistics",
     "set_tensor",
     "state_tensors",
     "take_anchors",
+    "tensors_in",
     "unwrapped",
 ]

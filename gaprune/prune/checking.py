@@ -20,14 +20,17 @@ from gaprune.prune.cut.compact import Compactor
 from gaprune.prune.cut.masked import masked_network
 from gaprune.prune.cut.masks import Masks
 from gaprune.prune.graph.graph import NAMED, ChannelGroup, Graph, build_graph, without_groups
+from gaprune.prune.graph.inputs import BATCH, Form, Inputs, tensors_in
 from gaprune.prune.graph.modes import evaluating
-from gaprune.prune.graph.tracing import BATCH
 from gaprune.prune.probing import random_advice, random_operators
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 """Largest relative difference that rounding may cause; a wrong graph is off by far more."""
 
 LEFT_BEFORE = "it was left whole when the run began"
+
+UNDERSTOOD = "; all else is searched, and a rule for it would let these go, too (CONTRIBUTING.md: a graph rule)"
+"""What would help where an operator is not understood."""
 
 DIFFER = "compact and masked networks differ"
 
@@ -36,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 def checked_graph(
     model: nn.Module,
-    image_shape: tuple[int, int, int],
+    form: Form,
     *,
     layers: Layers = "all",
     whole: Collection[str] = (),
@@ -53,7 +56,7 @@ def checked_graph(
 
     Args:
         model: the network.
-        image_shape: (C, H, W) of one input image.
+        form: (C, H, W) of one input image, or an example of its inputs.
         layers: whose outputs are neurons: ``all`` that have weights, or ``conv``, convolutions alone.
         whole: layers whose groups stay whole in any case: what an earlier version left so.
         neurons: how many there were then; where there are as many now, nothing needs to stay whole.
@@ -61,31 +64,32 @@ def checked_graph(
     Raises:
         ModelError: the network cannot be traced, answers at random, or nothing remains that may be removed.
     """
-    graph = None if whole and neurons is None else _checked(model, image_shape, layers, ())
+    graph = None if whole and neurons is None else _checked(model, form, layers, ())
     if graph is None or (whole and graph.neurons != neurons):
-        graph = _checked(model, image_shape, layers, whole)
+        graph = _checked(model, form, layers, whole)
     by_reason: dict[str, list[str]] = {}
     for layer, why in graph.unpruned:
         by_reason.setdefault(why, []).append(layer)
     for why, found in by_reason.items():
         more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-        logger.warning("left unpruned: %s%s: %s", ", ".join(found[:NAMED]), more, why)
+        remedy = UNDERSTOOD if why.endswith("is not understood") else ""
+        logger.warning("left unpruned: %s%s: %s%s", ", ".join(found[:NAMED]), more, why, remedy)
     return graph
 
 
-def _checked(model: nn.Module, image_shape: tuple[int, int, int], layers: Layers, whole: Collection[str]) -> Graph:
-    graph = build_graph(model, image_shape, layers=layers)
+def _checked(model: nn.Module, form: Form, layers: Layers, whole: Collection[str]) -> Graph:
+    graph = build_graph(model, form, layers=layers)
     left = {group.name: LEFT_BEFORE for group in graph.groups if not set(whole).isdisjoint(group.producers)}
     if left:
         graph = without_groups(graph, left)
-    example = _example(model, image_shape)
+    example = _example(model, form)
     if _Check(model, graph, example)(graph.groups) is not None:
         _check_repeats(model, example)
         graph = _without_failing(model, graph, example)
     return graph
 
 
-def _without_failing(model: nn.Module, graph: Graph, example: Tensor) -> Graph:
+def _without_failing(model: nn.Module, graph: Graph, example: Inputs) -> Graph:
     """The graph without those groups with which, beside the ones before them, removal goes wrong."""
     check, kept, reasons = _Check(model, graph, example), list[ChannelGroup](), dict[str, str]()
 
@@ -109,17 +113,19 @@ def _without_failing(model: nn.Module, graph: Graph, example: Tensor) -> Graph:
     return less
 
 
-def _example(model: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:
+def _example(model: nn.Module, form: Form) -> Inputs:
     parameter = next(model.parameters())
+    if isinstance(form, Inputs):
+        return form.first(BATCH).varied().like(parameter)
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn((BATCH, *image_shape), generator=generator)
-    return images.to(parameter.device, parameter.dtype)
+    images = torch.randn((BATCH, *form), generator=generator)
+    return Inputs((images,)).like(parameter)
 
 
 class _Check:
     """Why removing neurons of some groups goes wrong; ``None`` when it does not."""
 
-    def __init__(self, model: nn.Module, graph: Graph, example: Tensor) -> None:
+    def __init__(self, model: nn.Module, graph: Graph, example: Inputs) -> None:
         self._model, self._graph, self._example = model, graph, example
         self._compact = Compactor(model, graph)
         self._trains, self._comparable = _training(model, example)
@@ -147,13 +153,15 @@ class _Check:
         return None if reason is None else f"training mode uses it otherwise: {reason}"
 
 
-def _called(network: nn.Module, example: Tensor, training: bool) -> object:
+def _called(network: nn.Module, example: Inputs, training: bool) -> object:
     """What a network of our own gives, on a copy of the example: it may write to its input."""
+    copied = example.map(Tensor.clone)
     if not training:
-        return network(example.clone())
+        return copied(network)
     _resting(network.train())
-    with torch.random.fork_rng(devices=[example.device] if example.device.type == "cuda" else []):
-        return network(example.clone())
+    device = copied.tensors()[0].device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        return copied(network)
 
 
 def _resting(network: nn.Module) -> nn.Module:
@@ -164,7 +172,7 @@ def _resting(network: nn.Module) -> nn.Module:
     return network
 
 
-def _training(model: nn.Module, example: Tensor) -> tuple[bool, bool]:
+def _training(model: nn.Module, example: Inputs) -> tuple[bool, bool]:
     """Whether a network has branches of its own in training mode that run; whether these give the same each time."""
     if not any(_has_own_forward(module) for module in model.modules()):
         return False, False
@@ -178,7 +186,7 @@ def _training(model: nn.Module, example: Tensor) -> tuple[bool, bool]:
             drawn = random_operators(run)
     except Exception:  # eval mode is what counts
         return False, False
-    return True, isinstance(found[0], Tensor) and not drawn
+    return True, bool(_compared(found[0])) and not drawn
 
 
 def _has_own_forward(module: nn.Module) -> bool:
@@ -186,11 +194,11 @@ def _has_own_forward(module: nn.Module) -> bool:
     return not type(module).__module__.startswith("torch.nn.")
 
 
-def _check_repeats(model: nn.Module, example: Tensor) -> None:
+def _check_repeats(model: nn.Module, example: Inputs) -> None:
     """Raise ``ModelError`` where the network itself answers differently each time, so that nothing can be compared."""
 
     def run() -> object:
-        return model(example.clone())
+        return example.map(Tensor.clone)(model)
 
     with evaluating(model):
         if _apart(run, run) == DIFFER:
@@ -205,13 +213,27 @@ def _apart(first: Callable[[], object], second: Callable[[], object]) -> str | N
             found, wanted = first(), second()  # TF32 alone would set them further apart than the tolerance
     except Exception as error:  # whatever a foreign forward raises is the reason
         return _fails(error)
-    if not (isinstance(found, Tensor) and isinstance(wanted, Tensor)):
-        return "its output is not one tensor"
-    if found.shape != wanted.shape:
+    given, expected = _compared(found), _compared(wanted)
+    if not expected:
+        return "its output holds no floating tensor"
+    if len(given) != len(expected):
         return DIFFER
+    return DIFFER if any(map(_differs, given, expected)) else None
+
+
+def _compared(output: object) -> list[Tensor]:
+    """What is compared of an output: all floating tensors."""
+    return [one for one in tensors_in(output) if one.is_floating_point()]
+
+
+def _differs(found: Tensor, wanted: Tensor) -> bool:
+    if found.shape != wanted.shape:
+        return True
+    if not wanted.numel():
+        return False
     scale = wanted.abs().max().clamp_min(1e-12)
     apart = float((found - wanted).abs().max() / scale)
-    return None if apart <= TOLERANCE.get(wanted.dtype, 0.05) else DIFFER
+    return not apart <= TOLERANCE.get(wanted.dtype, 0.05)
 
 
 def _failure(run: Callable[[], object]) -> str | None:

@@ -75,7 +75,7 @@ def recover(
         lesson: what is learnt.
     """
     thawed(network)
-    task = job.evaluator.task
+    task = job.evaluator.images
     with pinned(job.threads):
         restate_norms(network, task.calibration, task.mean, task.std, batch_size=task.batch_size)
     with masked_gradients(network, kernels):
@@ -105,7 +105,7 @@ def train(
 def measured(job: Job, network: nn.Module, records: list[EpochRecord]) -> Recovered:
     """What a network that some epochs have made is worth."""
     with pinned(job.threads), torch.no_grad():
-        found = job.evaluator.searched(network)
+        found = job.evaluator.images.measured(network)
         tested = job.evaluator.measure(network, job.splits.test).accuracy
     return Recovered(found, tested, records)
 

@@ -82,7 +82,7 @@ class SharedTuner:
 
     def _restate(self, networks: Sequence[nn.Module]) -> None:
         """Let members compute in training mode what they do in eval mode, see ``restate_norms``."""
-        task = self.tuner.job.evaluator.task
+        task = self.tuner.job.evaluator.images
         with pinned(self.tuner.job.threads):
             for network in networks:
                 restate_norms(thawed(network), task.calibration, task.mean, task.std, batch_size=task.batch_size)
@@ -94,7 +94,7 @@ class SharedTuner:
             teacher.temperature,
             teacher.weight,
             members=members,
-            calibration=job.evaluator.task.calibration,
+            calibration=job.evaluator.images.calibration,
             mean=job.data.mean,
             std=job.data.std,
         )

@@ -19,6 +19,7 @@ from gaprune.runs.display import (
     plain_table,
     plot_front,
     points_lost,
+    score_lost,
     share_left,
 )
 from gaprune.runs.facts import as_number, fact, numbers
@@ -148,6 +149,7 @@ __all__ = [
     "replacing",
     "row_values",
     "save_state",
+    "score_lost",
     "seal_folder",
     "settle",
     "share_left",

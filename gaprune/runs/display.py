@@ -81,6 +81,7 @@ def front_table(
     picked: FrontRow | None = None,
     every: bool = False,
     timed: Timed | None = None,
+    score: str | None = None,
 ) -> Table:
     """The front as a table for a terminal: the original first, the picked network marked and bold.
 
@@ -90,6 +91,7 @@ def front_table(
         picked: the row to mark.
         every: whether to show all rows of a long front, and not only those of ``over_budgets``.
         timed: how its rows were timed, where they were.
+        score: what a task of one's own calls its score; ``None`` where networks are judged by accuracy.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -98,9 +100,9 @@ def front_table(
     shown = list(rows) if every else over_budgets(rows, picked)
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0, caption=_note(shown, rows, timed))
     table.caption_justify = "left"
-    for heading in _headings(rows):
+    for heading in _headings(rows, score):
         table.add_column(heading, justify="left" if heading in _LEFT_ALIGNED else "right")
-    for cells in _cells(shown, rows, baseline, picked, timed):
+    for cells in _cells(shown, rows, baseline, picked, timed, score is None):
         table.add_row(*cells, style="bold" if cells[0].endswith(PICKED) else None)
     return table
 
@@ -112,12 +114,13 @@ def plain_table(
     picked: FrontRow | None = None,
     every: bool = False,
     timed: Timed | None = None,
+    score: str | None = None,
 ) -> str:
     """The same table as Markdown, with a closing line break. Arguments as of ``front_table``."""
     shown = list(rows) if every else over_budgets(rows, picked)
-    headings = [heading.replace("\n", " ") for heading in _headings(rows)]
+    headings = [heading.replace("\n", " ") for heading in _headings(rows, score)]
     words = [place for place, heading in enumerate(headings) if heading in _LEFT_ALIGNED]
-    table = markdown(headings, _cells(shown, rows, baseline, picked, timed), text=words)
+    table = markdown(headings, _cells(shown, rows, baseline, picked, timed, score is None), text=words)
     return f"{table}\n\n{_note(shown, rows, timed)}\n"
 
 
@@ -129,8 +132,9 @@ def plot_front(
     picked: FrontRow | None = None,
     evaluated: Sequence[tuple[float, float]] = (),
     title: str = "",
+    score: str | None = None,
 ) -> None:
-    """Draw accuracy against FLOPs left as a PNG.
+    """Draw accuracy, or a task's score, against FLOPs left as a PNG.
 
     Args:
         rows: the front.
@@ -139,6 +143,7 @@ def plot_front(
         picked: the network to ring.
         evaluated: (share of FLOPs, accuracy on the search set) of other candidates, drawn faint.
         title: above the picture.
+        score: what a task of one's own calls its score; ``None`` where networks are judged by accuracy.
 
     Raises:
         OSError: the file cannot be written; an old one stays.
@@ -150,8 +155,12 @@ def plot_front(
     figure.subplots_adjust(left=0.1, right=0.97, bottom=0.12, top=0.92)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    _draw_points(axes, rows, baseline, picked, evaluated)
-    _frame(axes, [*rows], baseline, title)
+    unit = 100.0 if score is None else 1.0
+    _draw_points(axes, rows, baseline, picked, evaluated, unit)
+    _frame(axes, [*rows], baseline, unit)
+    axes.set_ylabel(score or "accuracy (%)")
+    if title:
+        axes.set_title(title, fontsize="medium")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
     atomic_write(path, picture.getvalue())
@@ -163,21 +172,22 @@ def _draw_points(
     baseline: Baseline,
     picked: FrontRow | None,
     evaluated: Sequence[tuple[float, float]],
+    unit: float,
 ) -> None:
     ordered = sorted(rows, key=lambda row: row.flops_share)
     shares = [100 * row.flops_share for row in ordered]
     if evaluated:
         x, y = zip(*evaluated, strict=True)
-        axes.scatter([100 * v for v in x], [100 * v for v in y], s=8, color="0.75", label="evaluated", zorder=1)
+        axes.scatter([100 * v for v in x], [unit * v for v in y], s=8, color="0.75", label="evaluated", zorder=1)
     axes.plot(
         shares,
-        [100 * row.search_accuracy for row in ordered],
+        [unit * row.search_accuracy for row in ordered],
         "o-",
         ms=4,
         label="front, search set",
         zorder=3,
     )
-    tested = [(100 * row.flops_share, 100 * row.test_accuracy) for row in ordered if row.test_accuracy is not None]
+    tested = [(100 * row.flops_share, unit * row.test_accuracy) for row in ordered if row.test_accuracy is not None]
     if tested:
         axes.plot(
             *zip(*tested, strict=True),
@@ -190,37 +200,34 @@ def _draw_points(
         )
     axes.plot(
         100,
-        100 * baseline.search_accuracy,
+        unit * baseline.search_accuracy,
         "*",
         ms=13,
         color="tab:red",
         label="original, search set",
         zorder=4,
     )
-    before = [(100 * row.flops_share, 100 * row.untrained().search_accuracy) for row in ordered if row.trained_epochs]
+    before = [(100 * row.flops_share, unit * row.untrained().search_accuracy) for row in ordered if row.trained_epochs]
     if before:
         style: dict[str, Any] = {"ms": 5, "color": "tab:blue", "alpha": 0.6}
         axes.plot(*zip(*before, strict=True), "x", label="before fine-tuning, search set", zorder=2, **style)
     if picked is not None:
-        point = (100 * picked.flops_share, 100 * picked.search_accuracy)
+        point = (100 * picked.flops_share, unit * picked.search_accuracy)
         axes.plot(*point, "o", ms=12, mfc="none", mew=1.5, color="black", label="picked", zorder=5)
 
 
-def _frame(axes: Any, rows: list[FrontRow], baseline: Baseline, title: str) -> None:
+def _frame(axes: Any, rows: list[FrontRow], baseline: Baseline, unit: float) -> None:
     """Axes over the front and the original; candidates far below may fall outside."""
-    accuracies = [100 * baseline.search_accuracy]
+    accuracies = [unit * baseline.search_accuracy]
     for row in rows:
         values = (row.search_accuracy, row.test_accuracy, row.search_accuracy_before)
-        accuracies += [100 * value for value in values if value is not None]
-    margin = max(1.0, 0.08 * (max(accuracies) - min(accuracies)))
+        accuracies += [unit * value for value in values if value is not None]
+    margin = max(0.01 * unit, 0.08 * (max(accuracies) - min(accuracies)))
     axes.set_ylim(min(accuracies) - margin, max(accuracies) + margin)
     axes.set_xlim(0, 104)
     axes.set_xlabel("FLOPs left (%), counted as fvcore does")
-    axes.set_ylabel("accuracy (%)")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", loc="lower right")
-    if title:
-        axes.set_title(title, fontsize="medium")
 
 
 def _is_trained(rows: Sequence[FrontRow]) -> bool:
@@ -231,8 +238,11 @@ def _is_timed(rows: Sequence[FrontRow]) -> bool:
     return any(row.latency is not None for row in rows)
 
 
-def _headings(rows: Sequence[FrontRow]) -> tuple[str, ...]:
-    found = (*_HEADINGS[:1], *(_BEFORE if _is_trained(rows) else ()), *_HEADINGS[1:])
+def _headings(rows: Sequence[FrontRow], score: str | None = None) -> tuple[str, ...]:
+    usual = _HEADINGS[1:]
+    if score is not None:
+        usual = (f"{score}\nsearch", f"{score}\ntest", "lost", *_HEADINGS[4:])
+    found = (*_HEADINGS[:1], *(_BEFORE if _is_trained(rows) else ()), *usual)
     after = found.index("params")
     return (*found[:after], *(_TIMES if _is_timed(rows) else ()), *found[after:])
 
@@ -251,15 +261,17 @@ def _cells(
     baseline: Baseline | None,
     picked: FrontRow | None,
     timed: Timed | None,
+    percent: bool,
 ) -> list[tuple[str, ...]]:
+    shown_as = _percent if percent else _number
     trained, by_time, lines = _is_trained(rows), _is_timed(rows), []
     if baseline is not None:
         lines.append(
             (
                 "original",
                 *(("", "") if trained else ()),
-                _percent(baseline.search_accuracy, 2),
-                _percent(baseline.test_accuracy, 2),
+                shown_as(baseline.search_accuracy),
+                shown_as(baseline.test_accuracy),
                 "",
                 plain_number(baseline.flops),
                 share_left(1.0),
@@ -271,20 +283,21 @@ def _cells(
             )
         )
     marked = None if picked is None else picked.index
-    return lines + [_row_cells(row, baseline, row.index == marked, trained, by_time) for row in shown]
+    return lines + [_row_cells(row, baseline, row.index == marked, trained, by_time, percent) for row in shown]
 
 
 def _row_cells(
-    row: FrontRow, baseline: Baseline | None, is_picked: bool, trained: bool, by_time: bool
+    row: FrontRow, baseline: Baseline | None, is_picked: bool, trained: bool, by_time: bool, percent: bool
 ) -> tuple[str, ...]:
-    lost = None if baseline is None else points_lost(row, baseline)
-    before = (_percent(row.search_accuracy_before, 2), _percent(row.test_accuracy_before, 2))
+    shown_as = _percent if percent else _number
+    lost = None if baseline is None else points_lost(row, baseline) if percent else score_lost(row, baseline)
+    before = (_percent(row.search_accuracy_before), _percent(row.test_accuracy_before))
     return (
         f"{row.index:02d}{' ' + PICKED if is_picked else ''}",
         *(before if trained else ()),
-        _percent(row.search_accuracy, 2),
-        _percent(row.test_accuracy, 2),
-        "" if lost is None else f"{lost:.2f}",
+        shown_as(row.search_accuracy),
+        shown_as(row.test_accuracy),
+        "" if lost is None else f"{lost:.2f}" if percent else _number(lost),
         plain_number(row.flops),
         share_left(row.flops_share),
         *(_time_cells(row.latency, row.latency_share) if by_time else ()),
@@ -301,8 +314,19 @@ def _time_cells(seconds: float | None, share: float | None) -> tuple[str, str]:
     return f"{1e3 * seconds:.3g}", share_left(share)
 
 
-def _percent(share: float | None, digits: int) -> str:
-    return "" if share is None else f"{100 * share:.{digits}f}"
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.2f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def score_lost(row: FrontRow, original: Baseline) -> float | None:
+    """What a member loses of the original's score: on test data where the task has some, else on search data."""
+    if original.test_accuracy is None:
+        return original.search_accuracy - row.search_accuracy
+    return None if row.test_accuracy is None else original.test_accuracy - row.test_accuracy
 
 
 def share_left(share: float) -> str:

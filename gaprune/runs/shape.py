@@ -76,7 +76,7 @@ IMAGE_SHAPE = Form(
 
 MANIFEST_FORMS: dict[str, Form] = {
     **dict.fromkeys(("options", "objects", "identity", "model", "data", "environment", "original"), TABLE),
-    **dict.fromkeys(("latency", "result", "next_start", "handed_out", "recover"), TABLE.or_null()),
+    **dict.fromkeys(("latency", "task", "result", "next_start", "handed_out", "recover"), TABLE.or_null()),
     "stage_seconds": TABLE_OF_NUMBERS,
     "objectives": TEXTS,
     "unpruned": PAIRS,
@@ -119,13 +119,14 @@ METRICS_FORMS: dict[str, Form] = {
 CONFIG_FORMS: dict[str, Form] = {
     "stem": TEXT,
     "classes": TEXTS,
-    "image_shape": IMAGE_SHAPE,
+    "image_shape": IMAGE_SHAPE.or_null(),
     "mean": NUMBERS,
     "std": NUMBERS,
     "convolution_groups": GROUPS,
     "grouped": TEXTS,
     "numbers": TABLE_OF_TABLES,
     "model": TEXT.or_null(),
+    "base": TABLE.or_null(),
 }
 """Of a member's configuration."""
 

@@ -4,27 +4,33 @@ from gaprune.session.backends import MakeBackend, open_backend, started
 from gaprune.session.callbacks import Callback, Generation, check_callbacks, of_a_callback
 from gaprune.session.engine import Left, Origin, first, make_evaluator
 from gaprune.session.images import in_hand, load_images, normalised, reading, search_size, split_images
-from gaprune.session.job import Before, Job, check_names, find_baseline, prepare, statistics_key
+from gaprune.session.job import Before, Checked, Job, check_names, find_baseline, prepare, statistics_key
 from gaprune.session.logged import logged_outcomes
 from gaprune.session.loop import FLOPS_LEVELS, Found, run_search
+from gaprune.session.material import NAMED, Material, score_name
 from gaprune.session.own import Own, check_kinds, data_options, named_or_given, opened
 from gaprune.session.polishing import make_polisher
 from gaprune.session.statistics_cache import NAME, Kept
+from gaprune.session.task_job import prepare_task
+from gaprune.session.task_options import check_task, check_task_kind, check_task_resume
 from gaprune.session.timing import SECONDS_OF_ORIGINAL, make_clock
 from gaprune.session.workload import Pieces, Workload
 
 __all__ = [
     "FLOPS_LEVELS",
     "NAME",
+    "NAMED",
     "SECONDS_OF_ORIGINAL",
     "Before",
     "Callback",
+    "Checked",
     "Found",
     "Generation",
     "Job",
     "Kept",
     "Left",
     "MakeBackend",
+    "Material",
     "Origin",
     "Own",
     "Pieces",
@@ -32,6 +38,9 @@ __all__ = [
     "check_callbacks",
     "check_kinds",
     "check_names",
+    "check_task",
+    "check_task_kind",
+    "check_task_resume",
     "data_options",
     "find_baseline",
     "first",
@@ -47,8 +56,10 @@ __all__ = [
     "open_backend",
     "opened",
     "prepare",
+    "prepare_task",
     "reading",
     "run_search",
+    "score_name",
     "search_size",
     "split_images",
     "started",

@@ -311,7 +311,7 @@ def measure_original(
         searched: what it reaches on the search images.
         reporter: told how it goes.
     """
-    task = evaluator.task
+    task = evaluator.images
     with reporter.task("measuring the original on test images", len(splits.test)) as told:
         tested = measure(model, splits.test, task.mean, task.std, batch_size=task.batch_size, advance=told.advance)
     costs = evaluator.original

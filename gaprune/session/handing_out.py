@@ -176,7 +176,7 @@ class _FreshImages:
     def __init__(self, job: Job, say: Reporter = SILENT) -> None:
         self._job, self._images, evaluator = job, fresh_images(job), job.evaluator
         self._polisher = make_polisher(job, say) if job.options.space.polish else None
-        task = evaluator.task
+        task = evaluator.images
         original = job.baseline.model if job.true_original is None else job.true_original
         self._norm = task.mean, task.std
         with pinned(job.threads):
@@ -204,7 +204,7 @@ class _FreshImages:
         return self._job.evaluator.costs(candidate.genome).flops < POLISHED_BELOW * self._job.original.flops
 
     def _apart(self, network: nn.Module) -> Tensor:
-        size = self._job.evaluator.task.batch_size
+        size = self._job.evaluator.images.batch_size
         return divergences(network, self._images, *self._norm, answers=self._answers, batch_size=size)
 
 

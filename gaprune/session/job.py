@@ -24,7 +24,7 @@ from gaprune.evaluate import (
     resolve_selector,
 )
 from gaprune.models import check_name
-from gaprune.options import LATENCY, ROUNDS, SearchOptions, record
+from gaprune.options import LATENCY, ROUNDS, TASK, SearchOptions, record
 from gaprune.progress import Reporter
 from gaprune.prune import PruningSpace
 from gaprune.runs import SECONDS, environment
@@ -40,10 +40,12 @@ from gaprune.session.engine import (
 )
 from gaprune.session.images import in_hand, load_images, normalised, reading, split_images
 from gaprune.session.judging import judged
+from gaprune.session.material import ImageMaterial, Material
 from gaprune.session.own import Own, opened
 from gaprune.session.placement import Placement, place
 from gaprune.session.reach import check_untrained
 from gaprune.session.statistics_cache import Kept
+from gaprune.session.task_options import check_task, task_objectives
 from gaprune.session.timing import check_latency_placed, judges_latency, latency_record
 from gaprune.training import check_given, digest_images, digest_json, digest_tensors
 
@@ -56,8 +58,7 @@ class Job:
         options: what was asked for.
         own: what was given as objects.
         model_name: for file names and tables.
-        data: the data set, normalised as the network needs it.
-        splits: who may look at which image; on the device.
+        material: what networks are shown and judged by.
         baseline: the trained network.
         objectives: what the search minimises.
         evaluator: genome to outcome.
@@ -72,8 +73,7 @@ class Job:
     options: SearchOptions
     own: Own
     model_name: str
-    data: ImageData
-    splits: Splits
+    material: Material
     baseline: Baseline
     objectives: tuple[Objective, ...]
     evaluator: Evaluator
@@ -96,8 +96,24 @@ class Job:
 
     @property
     def device(self) -> torch.device:
-        """Where the images lie and networks run."""
-        return self.splits.search.images.device
+        """Where networks run."""
+        return self.material.device
+
+    @property
+    def images(self) -> ImageMaterial:
+        """The images, where the search is of images."""
+        assert isinstance(self.material, ImageMaterial), "who asks for images knows that there are some"
+        return self.material
+
+    @property
+    def data(self) -> ImageData:
+        """The data set, where the search is of images."""
+        return self.images.data
+
+    @property
+    def splits(self) -> Splits:
+        """Who may look at which image; on the device."""
+        return self.images.splits
 
     def manifest(self) -> dict[str, Any]:
         """Enough to repeat the run."""
@@ -112,15 +128,7 @@ class Job:
             },
             "unpruned": [list(pair) for pair in self.space.graph.unpruned],
             "baseline": self.baseline.source,
-            "data": {
-                "name": self.data.name,
-                "source": self.data.source,
-                "classes": list(self.data.classes),
-                "mean": list(self.data.mean),
-                "std": list(self.data.std),
-                "skipped": list(self.data.skipped),
-                "splits": self.splits.record,
-            },
+            **self.material.manifest(),
             "objectives": [objective.name for objective in self.objectives],
             "original": dataclasses.asdict(self.original),
             "device": str(self.device),
@@ -146,6 +154,7 @@ class Before:
         original: what the whole network reaches and costs, measured when the run began; ``None`` where it does not say.
         latency: under which conditions networks were timed, and what the original took; ``None`` where none was.
         left: which neurons its genomes have, whatever is understood of the network by now.
+        task: what it says of a task of the caller's own; ``None`` where its search was of images.
     """
 
     weights: str | None
@@ -155,6 +164,7 @@ class Before:
     original: Original | None = None
     latency: dict[str, Any] | None = None
     left: Left | None = None
+    task: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> Before:
@@ -166,9 +176,10 @@ class Before:
             search_from=data.get("splits", {}).get("search_from"),
             mean=tuple(data.get("mean", ())),
             std=tuple(data.get("std", ())),
-            original=_measured_whole(Original.of(manifest.get("original"))),
+            original=_measured_whole(Original.of(manifest.get("original")), manifest),
             latency=manifest.get(LATENCY),
             left=None if neurons is None else Left(neurons, layers),
+            task=manifest.get(TASK),
         )
 
     def normalised(self, data: ImageData, reporter: Reporter) -> ImageData:
@@ -180,9 +191,9 @@ class Before:
         return data.with_normalisation(self.mean, self.std)
 
 
-def _measured_whole(found: Original | None) -> Original | None:
-    """What a run says of its original, where it was tested, too."""
-    return None if found is None or found.test_accuracy is None else found
+def _measured_whole(found: Original | None, manifest: Mapping[str, Any]) -> Original | None:
+    """What a run says of its original, where it was tested, too, or need not be."""
+    return None if found is None or (found.test_accuracy is None and TASK not in manifest) else found
 
 
 @dataclass(frozen=True)
@@ -219,6 +230,10 @@ def check_names(options: SearchOptions, own: Own) -> Checked:
         check_name(network.model, stem=network.stem)
         check_given(network.model, network.checkpoint, network.head)
     placement = place(options)
+    if own.task is not None:
+        check_task(options, own)
+        space_options(options, torch.device("cpu"))
+        return Checked(options, own, task_objectives(options, own), placement)
     reading(options)
     space_options(options, torch.device("cpu"))
     wanted = options.fitness.objectives if own.objectives is None else own.objectives
@@ -271,12 +286,12 @@ def prepare(
             options, baseline.model, data, splits, objectives, reporter, kept, threads=threads, timed=timed, left=left
         )
         original = _original(known, baseline.model, evaluator, splits, found, reporter)
+    material = ImageMaterial(data, splits)
     return Job(
         options=options,
         own=own,
         model_name=name,
-        data=data,
-        splits=splits,
+        material=material,
         baseline=baseline,
         objectives=objectives,
         evaluator=evaluator,
@@ -285,8 +300,8 @@ def prepare(
         kept=kept,
         identity={
             **baseline.identity,
-            **_image_identity(data, splits),
-            **_search_identity(options, evaluator, device, threads),
+            **material.identity(),
+            **search_identity(options, evaluator, threads, precision(options, device)),
         },
         since=since,
     )
@@ -308,29 +323,17 @@ def _original(
     return known
 
 
-def _search_identity(
-    options: SearchOptions, evaluator: Evaluator, device: torch.device, threads: int
-) -> dict[str, Any]:
-    """What names how candidates are laid out and judged."""
+def search_identity(options: SearchOptions, evaluator: Evaluator, threads: int, computed_in: str) -> dict[str, Any]:
+    """What names how candidates are laid out and judged; ``computed_in`` is the precision of the fitness."""
     clock = evaluator.clock if judges_latency(options, evaluator.objectives) else None
     return {
         "objectives": [objective.name for objective in evaluator.objectives],
         "genes": evaluator.space.layout.size,
         "round_to": evaluator.space.options.round_to,
-        "device": device.type,
+        "device": evaluator.task.device_type,
         "threads": threads,
-        "precision": precision(options, device),
+        "precision": computed_in,
         **({} if clock is None else {LATENCY: clock.conditions.record()}),
-    }
-
-
-def _image_identity(data: ImageData, splits: Splits) -> dict[str, Any]:
-    """What names the images that a search looks at."""
-    return {
-        "search": digest_images(splits.search),
-        "calibration": digest_images(splits.calibration),
-        "test": digest_images(splits.test),
-        "normalisation": [*data.mean, *data.std],
     }
 
 

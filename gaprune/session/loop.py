@@ -11,7 +11,7 @@ import numpy as np
 
 from gaprune.device import give_back_memory
 from gaprune.errors import RunError
-from gaprune.evaluate import Backend, Floors, Outcome, expected_matrix, objective_matrix, violations
+from gaprune.evaluate import Backend, Floors, Outcome, expected_matrix, judged_value, objective_matrix, violations
 from gaprune.evolve import Algorithm, AlgorithmState, hypervolume, make_algorithm
 from gaprune.genome import Genome
 from gaprune.progress import Reporter, Task
@@ -73,12 +73,13 @@ def run_search(
 def chosen(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> Found:
     """What was found, with those on its front that are handed out.
 
-    A front is chosen from where one objective is measured and the other counted, and something keeps to the
+    A front is chosen from where one objective is measured on images and the other counted, and something keeps to the
     constraints; elsewhere all of it is handed out.
     """
     names = [objective.name for objective in job.objectives]
     measured, counted = [name for name in names if name in MEASURED], [o.name for o in job.objectives if o.costs_only]
-    if len(names) != 2 or not measured or not counted or found.outcomes[0].violation > 0:
+    of_images = job.material.score is None
+    if not of_images or len(names) != 2 or not measured or not counted or found.outcomes[0].violation > 0:
         return found
 
     def candidates(genomes: Sequence[Genome]) -> list[Candidate]:
@@ -309,11 +310,11 @@ def _figures(algorithm: Algorithm, known: dict[str, Outcome], job: Job) -> dict[
     if front and front[0].violation > 0:
         return figures | {"nearest to the constraints": f"{front[0].violation:.1%} off"} | _counts(known)
     figures["hypervolume"] = f"{hypervolume(Y, reference):.4f}"
-    values = [outcome.values for outcome in front]
+    pairs = [(judged_value(outcome.values), outcome.values["flops"]) for outcome in front]
     for level in FLOPS_LEVELS:
-        within = [v["accuracy"] for v in values if "accuracy" in v and v["flops"] <= level * job.original.flops]
+        within = [value for value, flops in pairs if value is not None and flops <= level * job.original.flops]
         if within:
-            figures[f"accuracy at {level:.0%} of FLOPs"] = f"{max(within):.3f}"
+            figures[f"{job.material.score or 'accuracy'} at {level:.0%} of FLOPs"] = f"{max(within):.3f}"
     return figures | _counts(known)
 
 

@@ -14,10 +14,12 @@ from torch.utils.data import DataLoader, Dataset
 from gaprune.data import ImageData, data_names, kind
 from gaprune.errors import OptionError
 from gaprune.evaluate import Objective
+from gaprune.options import TASK
 from gaprune.progress import Reporter
 from gaprune.prune import Probe, plain, probe, unwrapped
 from gaprune.session.callbacks import Callback
 from gaprune.session.watchdog import End
+from gaprune.tasks import Task
 
 WITHOUT_MEANING = {"model": ("checkpoint", "stem", "head"), "data": ("data_dir", "test_share", "image_size", "resize")}
 """Options that say nothing where the object itself is given."""
@@ -27,10 +29,11 @@ def _arguments(manifest: dict[str, Any]) -> str:
     """What a search was given, as one would type it: objects by the words for them, the rest as it was."""
     recorded, options = manifest.get("objects", {}), manifest.get("options", {})
     data = options.get("data_dir") or options.get("data", "auto")
-    words = [
-        "model" if recorded.get("model") else repr(options.get("model", "model")),
-        "data" if recorded.get("data") else repr(str(data)),
-    ]
+    words = ["model" if recorded.get("model") else repr(options.get("model", "model"))]
+    if recorded.get("task"):
+        words.append("task=task")
+    else:
+        words.append("data" if recorded.get("data") else repr(str(data)))
     return ", ".join([*words, *(["objectives=objectives"] if recorded.get("objectives") else [])])
 
 
@@ -66,6 +69,8 @@ class Own:
         model: a trained network instead of ``--model``.
         data: data instead of ``--data``.
         objectives: names and objects instead of ``--objectives``; ``None`` leaves it to the option.
+        task: instead of classifying the images of any data.
+        named: what network and task are made from, where names stand for them after all; JSON values for the manifest.
         callbacks: told of every generation; nothing that a run depends on.
         end: ends this process where a candidate hangs that cannot be interrupted; ``None`` where the process is
             the caller's.
@@ -74,6 +79,8 @@ class Own:
     model: nn.Module | None = None
     data: ImageData | None = None
     objectives: Sequence[str | Objective] | None = None
+    task: Task | None = None
+    named: Mapping[str, Any] | None = field(default=None, compare=False)
     callbacks: tuple[Callback, ...] = field(default=(), compare=False)
     end: End | None = field(default=None, compare=False)
 
@@ -85,7 +92,10 @@ class Own:
     def record(self) -> dict[str, Any]:
         """What was given as an object, as JSON values for the manifest."""
         objects = [item.name for item in self.objectives or () if not isinstance(item, str)]
-        return {"model": self.model is not None, "data": self.data is not None, "objectives": objects}
+        if self.named is not None:
+            return {"model": False, "data": False, "objectives": objects}
+        task = {} if self.task is None else {"task": True}
+        return {"model": self.model is not None, "data": self.data is not None, "objectives": objects, **task}
 
     def check_options(self, given: frozenset[str]) -> None:
         """Refuse options that the objects make meaningless.
@@ -105,6 +115,7 @@ class Own:
         call: str = "gaprune.search({arguments}, resume={path})",
         *,
         searching: bool = True,
+        by_task: bool = False,
     ) -> None:
         """Refuse to go on with a run unless the objects that it was given are given again.
 
@@ -113,13 +124,19 @@ class Own:
             path: of the run.
             call: how they are given, for the message.
             searching: whether objectives are needed, too: not by what only reads the members of a front.
+            by_task: whether who asks can work by a task of the caller's own.
 
         Raises:
             OptionError: one line that says what is missing, and how to resume.
         """
         recorded, now = manifest.get("objects", {}), self.record()
-        needed = ("model", "data", *(["objectives"] if searching else []))
-        missing = [what for what in needed if recorded.get(what) and not now[what]]
+        if manifest.get(TASK) and not by_task:
+            raise OptionError(
+                f"{path} was searched by a task of its own, which only gaprune.search knows: its members are networks "
+                "for your own code, see gaprune.load"
+            )
+        needed = ("model", "data", "task", *(["objectives"] if searching else []))
+        missing = [what for what in needed if recorded.get(what) and not now.get(what)]
         if missing:
             advice = call.format(objects=", ".join(missing), arguments=_arguments(manifest), path=f'"{path}"')
             raise OptionError(f"{path} was given its {' and '.join(missing)} as objects: go on with {advice}")

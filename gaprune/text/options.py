@@ -4,9 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from gaprune.options import LoudnessOptions, Options, TimingOptions, check_fields, group, option, seed_option
+from gaprune.errors import OptionError
+from gaprune.options import (
+    ClusterOptions,
+    EvolutionOptions,
+    FitnessOptions,
+    GenomeOptions,
+    LoudnessOptions,
+    MachineOptions,
+    Options,
+    RecordOptions,
+    RunOptions,
+    ScreenOptions,
+    SearchOptions,
+    TimingOptions,
+    check_fields,
+    group,
+    names_of,
+    option,
+    seed_option,
+)
 
 SST2, SMS = "sst2", "sms-spam"
 """Data sets by name."""
@@ -101,3 +120,82 @@ class TextOptions(Options):
             from gaprune.runs import check_free
 
             check_free(self.table.output)
+
+
+@dataclass(frozen=True)
+class TuningOptions:
+    """The original, and the texts that a search looks at."""
+
+    epochs: int = option(3, "passes over the training texts by which the original is made", least=1)
+    lr: float = option(5e-5, "peak learning rate of that", above=0)
+    max_length: int = option(128, "tokens that a text keeps; what is longer is cut, and counted", least=4)
+    search_texts: int = option(
+        500, "training texts that the original does not learn, and F1 is measured on while searching", least=10
+    )
+    calibration_texts: int = option(512, "training texts for covariances, without labels", least=4)
+    flops_length: int = option(32, "tokens of the text whose FLOPs are counted", least=4)
+
+
+GROUPS: dict[str, type[Any]] = {
+    "space": GenomeOptions,
+    "fitness": FitnessOptions,
+    "evolution": EvolutionOptions,
+    "machine": MachineOptions,
+    "cluster": ClusterOptions,
+    "run": RunOptions,
+    "records": RecordOptions,
+    "screen": ScreenOptions,
+}
+"""Groups that a search of texts has in common with others, by where they stand."""
+
+
+@dataclass(frozen=True)
+class TextSearchOptions(Options):
+    """Fine-tune a BERT on texts of two classes and search its heads and feed-forward neurons, by F1 and FLOPs."""
+
+    EXAMPLES: ClassVar[tuple[str, ...]] = (
+        "python -m gaprune.search --model bert --data sst2",
+        "python -m gaprune.search --model bert --data reviews.csv --encoder FOLDER --max-flops 0.5",
+        "python -m gaprune.search --resume runs/half --generations 20",
+    )
+
+    network: NetworkOptions = group(NetworkOptions, "network")
+    texts: TextDataOptions = group(TextDataOptions, "texts")
+    tuning: TuningOptions = group(TuningOptions, "the original, and texts for the search")
+    space: GenomeOptions = group(GenomeOptions, "what may be removed")
+    fitness: FitnessOptions = group(FitnessOptions, "objectives and limits")
+    evolution: EvolutionOptions = group(EvolutionOptions, "evolution")
+    machine: MachineOptions = group(MachineOptions, "device")
+    cluster: ClusterOptions = group(ClusterOptions, "Ray")
+    run: RunOptions = group(RunOptions, "run directory")
+    records: RecordOptions = group(RecordOptions, "records")
+    screen: ScreenOptions = group(ScreenOptions, "screen")
+    given: frozenset[str] = field(default=frozenset(), compare=False)
+
+    def check_typed(self) -> None:
+        """All that can be said of a command line at once.
+
+        Raises:
+            GapruneError: one line that names the option, the rule and the value.
+        """
+        if self.run.resume is not None:
+            return  # most options are the run's own
+        check_fields(self)
+        if self.tuning.flops_length > self.tuning.max_length:
+            most = f"max-length, {self.tuning.max_length}"
+            raise OptionError(f"flops-length must be at most {most}, got {self.tuning.flops_length}")
+        self.of_the_search().check()
+        if self.run.output is not None and self.run.output.exists():
+            from gaprune.runs import check_free
+
+            check_free(self.run.output)
+
+    def of_the_search(self) -> SearchOptions:
+        """What of them every search can be told."""
+        told = {name: getattr(getattr(self, place), name) for place, one in GROUPS.items() for name in names_of(one)}
+        names = set(OF_EVERY_SEARCH)
+        return SearchOptions.of(model=self.network.model, **told, given=self.given & names)
+
+
+OF_EVERY_SEARCH = tuple(name for options in GROUPS.values() for name in names_of(options))
+"""Options that a search of texts has in common with others."""

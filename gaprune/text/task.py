@@ -137,7 +137,7 @@ class TextTask:
 
     def calibration(self) -> Iterator[Inputs]:
         """See ``gaprune.compress.Task``."""
-        for _, inputs in self.train_ids.batches(BATCH, self._drawn(CALIBRATION)):
+        for _, inputs in self.train_ids.batches(BATCH, self.drawn(CALIBRATION)):
             yield inputs
 
     def evaluate(self, predict: Predict, device: torch.device) -> dict[str, float]:
@@ -201,7 +201,7 @@ class TextTask:
         model = work.network
         if not isinstance(model, BertClassifier):
             raise MethodError("prune removes attention heads and feed-forward neurons, and the student has none")
-        drawn = self.train_ids.batches(BATCH, self._drawn(IMPORTANCE))
+        drawn = self.train_ids.batches(BATCH, self.drawn(IMPORTANCE))
         batches = [(inputs, self.labels[indices]) for indices, inputs in drawn]
         return pruned_bert(model.to(self.device), batches, keep, scope)
 
@@ -220,7 +220,8 @@ class TextTask:
         lr = recipe.lr * AGAIN if self.is_student and not fresh else recipe.lr
         return dataclasses.replace(recipe, epochs=epochs, lr=lr)
 
-    def _drawn(self, count: int) -> list[int]:
+    def drawn(self, count: int) -> list[int]:
+        """So many training texts, the classes in proportion; always the same."""
         labels, seed = self.data.train.labels, self.settings.encoder.seed
         found: list[int] = stratified(labels, min(count, len(labels)), purpose="calibration", seed=seed).tolist()
         return found

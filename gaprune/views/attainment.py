@@ -45,9 +45,9 @@ class Band:
 
 
 def bands(records: Sequence[RunRecord]) -> list[Band]:
-    """The groups of runs that differ in nothing but their seed."""
+    """The groups of runs that differ in nothing but their seed; of images, for a task's data is not known."""
     groups: list[list[RunRecord]] = []
-    for record in records:
+    for record in (one for one in records if one.score is None):
         home = next((group for group in groups if _settings(group[0]) == _settings(record)), None)
         if home is None or not record.options:
             groups.append([record])
@@ -78,7 +78,7 @@ def points(record: RunRecord) -> Floats:
     if record.rows:
         pairs = [(row.flops_share, 1.0 - row.untrained().search_accuracy) for row in record.rows]
     else:
-        values = [(flops_share(record, one.values), one.values.get("accuracy")) for one in standing(record)]
+        values = [(flops_share(record, one.values), one.values.get(record.judged_by)) for one in standing(record)]
         pairs = [(share, 1.0 - accuracy) for share, accuracy in values if share is not None and accuracy is not None]
     return np.array(pairs, dtype=np.float64).reshape(len(pairs), 2)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gaprune.options import LATENCY, UNDER_ATTACK
+from gaprune.options import LATENCY, SCORE, UNDER_ATTACK
 from gaprune.runs import MEGABYTE, Baseline, FrontRow
 from gaprune.views.methods import Method
-from gaprune.views.record import RunRecord
+from gaprune.views.record import ACCURACY, RunRecord
 
 Values = list[float | None]
 COSTS = ("flops", "params", "size")
@@ -63,8 +63,11 @@ def axes_of(records: Sequence[RunRecord]) -> tuple[Axis, ...]:
     names |= {name for record in records for row in record.rows for name in row.objectives}
     names |= {name for record in records for row in record.rows for name in row.attacked}
     names |= {LATENCY for record in records for row in record.rows if row.latency is not None}
-    names = (names | {"accuracy", "flops", "params", "size"}) - ENDS
-    known = [axis for axis in KNOWN if axis.name in names]
+    judged = {record.judged_by for record in records} or {ACCURACY}
+    names = (names | judged | set(COSTS)) - ENDS
+    scores = dict.fromkeys(record.score for record in records if record.score is not None)
+    known = [*((Axis(SCORE, " or ".join(scores)),) if SCORE in judged else ()), *KNOWN]
+    known = [axis for axis in known if axis.name in names]
     other = sorted(names - {axis.name for axis in known})
     return (*known, *(Axis(name, name.replace("_", " ")) for name in other))
 
@@ -75,13 +78,13 @@ def of_candidates(record: RunRecord, axis: Axis, values: Iterable[Mapping[str, f
 
 
 def of_rows(record: RunRecord, rows: Iterable[FrontRow], axis: Axis, *, tested: bool) -> Values:
-    """An axis's values of members; accuracy on the test set or the search set."""
+    """An axis's values of members; accuracy or score on the test set or the search set."""
     return [_drawn(axis, _of_row(record, row, axis.name, tested)) for row in rows]
 
 
-def of_original(original: Baseline, axis: Axis, *, tested: bool) -> Values:
+def of_original(record: RunRecord, original: Baseline, axis: Axis, *, tested: bool) -> Values:
     """The original's value, where it is known."""
-    if axis.name == "accuracy":
+    if axis.name == record.judged_by:
         return [_drawn(axis, original.test_accuracy if tested else original.search_accuracy)]
     return [_drawn(axis, 1.0 if axis.name in COSTS else None)]
 
@@ -106,7 +109,7 @@ def _share(original: Baseline | None, name: str, value: float | None) -> float |
 
 
 def _of_row(record: RunRecord, row: FrontRow, name: str, tested: bool) -> float | None:
-    if name == "accuracy":
+    if name == record.judged_by:
         return row.test_accuracy if tested else row.search_accuracy
     if name == "flops":
         return row.flops_share

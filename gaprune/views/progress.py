@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,11 +53,11 @@ def hypervolumes(record: RunRecord) -> Curve:
 
 
 def best_accuracies(record: RunRecord, budget: float) -> Curve:
-    """The best accuracy so far on the search set within a share of the original's FLOPs; steps alone, and the end."""
+    """The best accuracy or score so far on the search set within a share of the original's FLOPs: steps and the end."""
     steps: dict[float, int] = {}
-    best = 0.0
+    best = -math.inf
     for number, one in enumerate(record.evaluated, start=1):
-        share, accuracy = flops_share(record, one.values), one.values.get("accuracy")
+        share, accuracy = flops_share(record, one.values), one.values.get(record.judged_by)
         if one.counts and share is not None and accuracy is not None and share <= budget:
             best = max(best, accuracy)
             steps.setdefault(best, number)
@@ -84,12 +85,25 @@ def accuracy_figure(records: Sequence[RunRecord]) -> Figure:
             curve = best_accuracies(record, budget)
             if not curve.values:
                 continue
-            percent = Curve(curve.evaluations, tuple(round(100 * value, 3) for value in curve.values))
+            percent = Curve(curve.evaluations, tuple(map(record.drawn, curve.values)))
             hue = colour(number if len(records) == 1 else place)
             run = "" if len(records) == 1 else f"{record.name}: "
             line = {"color": hue, "dash": dash(number), "width": 2}
-            data.append(_steps(f"{run}within {budget:.0%} of FLOPs", percent, line, symbol(number), ".2f"))
-    return figure(data, "evaluations", "best accuracy, search images (%)", height=380, showlegend=True)
+            data.append(
+                _steps(
+                    f"{run}within {budget:.0%} of FLOPs",
+                    percent,
+                    line,
+                    symbol(number),
+                    ".2f" if record.score is None else ".4g",
+                )
+            )
+    words = " or ".join(dict.fromkeys(f"best {one.quality}, search {one.shown_on}{_unit(one)}" for one in records))
+    return figure(data, "evaluations", words, height=380, showlegend=True)
+
+
+def _unit(record: RunRecord) -> str:
+    return " (%)" if record.score is None else ""
 
 
 def _steps(name: str, curve: Curve, line: dict[str, object], mark: str, form: str) -> dict[str, object]:

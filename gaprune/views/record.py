@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gaprune.errors import GapruneError, RunError
+from gaprune.options import SCORE, TASK
 from gaprune.runs import (
     LADDER_NAME,
     LOG_NAME,
@@ -26,6 +27,7 @@ from gaprune.runs import (
 )
 from gaprune.views.log import Evaluated, part_folders, read_log
 
+ACCURACY = "accuracy"
 TABLE = "front.csv"
 GENOME = "genome.json"
 
@@ -86,6 +88,34 @@ class RunRecord:
         """What it minimises, by name."""
         found = fact(self.manifest, "objectives", kind=list) or []
         return tuple(name for name in found if isinstance(name, str))
+
+    @property
+    def score(self) -> str | None:
+        """What a task of one's own calls its score; ``None`` where networks are judged by accuracy."""
+        return fact(self.manifest, TASK, SCORE, kind=str)
+
+    @property
+    def judged_by(self) -> str:
+        """The quantity that networks are told apart by, as axes are called."""
+        return ACCURACY if self.score is None else SCORE
+
+    @property
+    def quality(self) -> str:
+        """The same in words."""
+        return self.score or ACCURACY
+
+    @property
+    def shown_on(self) -> str:
+        """What it is measured on, in words."""
+        return "images" if self.score is None else "data"
+
+    def in_words(self, value: float, places: int = 2) -> str:
+        """A value of it, with its unit."""
+        return f"{100 * value:.{places}f}%" if self.score is None else f"{value:.4g}"
+
+    def drawn(self, value: float) -> float:
+        """A value of it as figures show it: accuracies in percent."""
+        return round(100 * value, 3) if self.score is None else value
 
     @cached_property
     def original(self) -> Baseline | None:

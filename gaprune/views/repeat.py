@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from gaprune.options import SearchOptions, imports, named_again
+from gaprune.options import TASK, SearchOptions, imports, named_again
 from gaprune.options import record as recorded
 from gaprune.runs import fact
 from gaprune.views.record import RunRecord
@@ -22,6 +22,11 @@ def repeat_command(record: RunRecord) -> str | None:
     if not options:
         return None
     defaults = recorded(SearchOptions())
+    named = fact(record.manifest, TASK, "named", "options", kind=dict)
+    if named is not None:
+        from gaprune.text.options import TextSearchOptions
+
+        options, defaults = named, {**recorded(TextSearchOptions()), "model": None}
     told = {
         name: value
         for name, value in options.items()
@@ -37,7 +42,8 @@ def resume_command(record: RunRecord) -> str:
     """What goes on with a run."""
     objects = fact(record.manifest, "objects", kind=dict) or {}
     if any(objects.values()):
-        return f"gaprune.search(model, data, resume={str(record.path)!r})"
+        data = "task=task" if objects.get("task") else "data"
+        return f"gaprune.search(model, {data}, resume={str(record.path)!r})"
     return " ".join([f"{SEARCH} --resume {shlex.quote(str(record.path))}", *named_again(record.options)])
 
 
@@ -55,7 +61,7 @@ def load_code(record: RunRecord) -> str | None:
 def export_command(record: RunRecord) -> str | None:
     """What exports the picked member to ONNX, or the call where the network is the caller's own."""
     row = record.picked
-    if row is None:
+    if row is None or fact(record.manifest, "objects", "task", kind=bool):
         return None
     own = {"model": "your_original_network", "data": "your_data"}
     given = [f"{name}={words}" for name, words in own.items() if fact(record.manifest, "objects", name, kind=bool)]
@@ -77,7 +83,7 @@ def _words(name: str, value: object) -> list[str]:
 def _call(told: dict[str, object], objects: dict[str, object]) -> str:
     model = "model" if objects.get("model") else repr(told.get("model", "vgg16"))
     place = told.get("data_dir") or told.get("data", "auto")
-    data = "data" if objects.get("data") else repr(place)
+    data = "task=task" if objects.get("task") else "data" if objects.get("data") else repr(place)
     names = () if not objects.get("objectives") else ("objectives=objectives",)
     gone = {"model", "data", "data_dir", *(["objectives"] if names else [])}
     rest = [f"{name}={value!r}" for name, value in told.items() if name not in gone]

@@ -86,12 +86,12 @@ class Run:
         ]
         return frame(records, "key", f"{self.path / 'evaluations.jsonl'} holds the same")
 
-    def plot(self, x: str = "flops", y: str = "accuracy", *, log: bool = False, beside: tuple[Run, ...] = ()) -> Any:
+    def plot(self, x: str = "flops", y: str | None = None, *, log: bool = False, beside: tuple[Run, ...] = ()) -> Any:
         """The front as a ``plotly`` figure, which a notebook shows.
 
         Args:
             x: what lies on the horizontal axis: ``accuracy``, ``flops``, ``params``, ``size`` or another objective.
-            y: what lies on the vertical axis.
+            y: what lies on the vertical axis; none is what networks are judged by.
             log: whether the horizontal axis is logarithmic.
             beside: further runs in the same figure.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gaprune.options import LATENCY
-from gaprune.runs import FLOPS_NOTE, FrontRow, fact, points_lost, share_left
+from gaprune.runs import FLOPS_NOTE, FrontRow, fact, points_lost, score_lost, share_left
 from gaprune.views.attainment import attainment_figure, bands
 from gaprune.views.front_figure import front_figure
 from gaprune.views.layers import map_figure, shown_members, shrinking, widths_figure
@@ -78,14 +78,14 @@ def front_words(records: Sequence[RunRecord]) -> str:
     """What the front's figure shows, for who does not see it."""
     if len(records) > 1:
         return f"The fronts of {len(records)} runs. The tables of members have the numbers."
-    rows = records[0].rows
+    run, rows = records[0], records[0].rows
     if not rows:
         return "The candidates of a search that has no front yet."
     first, last = rows[0], rows[-1]
     return (
         f"The front of {len(rows)} networks, from {share_left(first.flops_share)}% of the FLOPs with "
-        f"{100 * first.search_accuracy:.1f}% accuracy to {share_left(last.flops_share)}% with "
-        f"{100 * last.search_accuracy:.1f}%, on search images. The table of members has the numbers."
+        f"{run.in_words(first.search_accuracy, 1)} {run.quality} to {share_left(last.flops_share)}% with "
+        f"{run.in_words(last.search_accuracy, 1)}, on search {run.shown_on}. The table of members has the numbers."
     )
 
 
@@ -95,8 +95,9 @@ def member_label(row: FrontRow) -> str:
 
 
 def _front(records: Sequence[RunRecord], methods: Sequence[MethodsRecord]) -> Section:
+    on = _shown_on(records)
     caption = (
-        "Filled marks: search images, by which candidates are judged. Open marks: test images, which only report. "
+        f"Filled marks: search {on}, by which candidates are judged. Open marks: test {on}, which only report. "
         f"Candidates that were stopped early are not drawn. {FLOPS_NOTE}"
     )
     drawn = Drawn("figure-front", front_figure(records, methods), front_words(records), caption)
@@ -113,12 +114,16 @@ def _picked_words(record: RunRecord, several: bool) -> str:
     prefix = f"{record.name}: " if several else ""
     if row is None or original is None:
         return ""
-    lost = points_lost(row, original)
-    change = "" if lost is None else f", {'gains' if lost < 0 else 'loses'} {abs(lost):.2f} points of test accuracy"
-    rule = record.options.get("pick", "knee")
+    lost = points_lost(row, original) if record.score is None else score_lost(row, original)
+    of_what = f"{abs(lost or 0):.2f} points of test accuracy"
+    if record.score is not None:
+        of_what = f"{abs(lost or 0):.4g} of {record.score}"
+    change = "" if lost is None else f", {'gains' if lost < 0 else 'loses'} {of_what}"
+    rule, on = record.options.get("pick", "knee"), record.shown_on
+    test = original.test_accuracy
+    tested = "" if test is None else f" and {record.in_words(test)} on test {on}"
     return (
-        f"{prefix}The original reaches {100 * original.search_accuracy:.2f}% on search images"
-        f"{'' if original.test_accuracy is None else f' and {100 * original.test_accuracy:.2f}% on test images'} with "
+        f"{prefix}The original reaches {record.in_words(original.search_accuracy)} on search {on}{tested} with "
         f"{original.flops / 1e6:,.1f} million FLOPs. Picked ({rule}): member {row.index}, {row.name}, "
         f"{share_left(row.flops_share)}% of the FLOPs{change}."
     )
@@ -159,7 +164,12 @@ def _bands(records: Sequence[RunRecord]) -> list[Section]:
     return [Section("seeds", "Over seeds", (), (Drawn("figure-seeds", attainment_figure(found), label, caption),))]
 
 
+def _shown_on(records: Sequence[RunRecord]) -> str:
+    return " or ".join(dict.fromkeys(record.shown_on for record in records)) or "images"
+
+
 def _progress(records: Sequence[RunRecord]) -> Section:
+    best, on = " or ".join(dict.fromkeys(record.quality for record in records)), _shown_on(records)
     drawn = (
         Drawn(
             "figure-hypervolume",
@@ -170,8 +180,8 @@ def _progress(records: Sequence[RunRecord]) -> Section:
         Drawn(
             "figure-accuracy",
             accuracy_figure(records),
-            f"Best accuracy within each budget over evaluations of {_runs(records)}.",
-            "Best accuracy on search images among candidates that were measured to the end, within each budget.",
+            f"Best {best} within each budget over evaluations of {_runs(records)}.",
+            f"Best {best} on search {on} among candidates that were measured to the end, within each budget.",
         ),
     )
     if not any(record.evaluated for record in records):

@@ -111,13 +111,15 @@ def _best(record: RunRecord) -> list[str]:
     pairs = [(row.flops_share, row.search_accuracy) for row in record.rows]
     if not pairs:
         candidates = (one for one in record.evaluated if one.counts)
-        found = ((flops_share(record, one.values), one.values.get("accuracy")) for one in candidates)
+        found = ((flops_share(record, one.values), one.values.get(record.judged_by)) for one in candidates)
         pairs = [(share, accuracy) for share, accuracy in found if share is not None and accuracy is not None]
     lines = []
     for budget in BUDGETS:
         within = [accuracy for share, accuracy in pairs if share <= budget]
         if within:
-            lines.append(f"within {share_left(budget)}% of FLOPs: {100 * max(within):.2f}% on search images")
+            score = "" if record.score is None else f"{record.score} "
+            best = f"{score}{record.in_words(max(within))}"
+            lines.append(f"within {share_left(budget)}% of FLOPs: {best} on search {record.shown_on}")
     return lines
 
 

@@ -7,16 +7,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gaprune.options import LATENCY, ROBUSTNESS, UNDER_ATTACK, SearchOptions
+from gaprune.options import LATENCY, ROBUSTNESS, SCORE, UNDER_ATTACK, SearchOptions
 from gaprune.options import record as recorded
-from gaprune.runs import SECONDS, STAGES, FrontRow, fact, in_words, numbers, plain_number, points_lost, share_left
+from gaprune.runs import (
+    SECONDS,
+    STAGES,
+    FrontRow,
+    fact,
+    in_words,
+    numbers,
+    plain_number,
+    points_lost,
+    score_lost,
+    share_left,
+)
 from gaprune.views.axes import attack_words
 from gaprune.views.layers import shrinking
 from gaprune.views.methods import MethodsRecord
 from gaprune.views.progress import BUDGETS, generation_times
 from gaprune.views.record import RunRecord
 
-USUAL = ("accuracy", "flops", "params", "size")
+USUAL = ("accuracy", SCORE, "flops", "params", "size")
 """Objectives that have a column of their own."""
 
 
@@ -44,6 +55,10 @@ def percent(share: float | None, places: int = 2) -> str:
     return "-" if share is None else f"{100 * share:.{places}f}"
 
 
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
 def budgets_table(records: Sequence[RunRecord]) -> Table:
     """The most accurate member on the search set within each budget of FLOPs."""
     extra = other_objectives(records)
@@ -56,11 +71,14 @@ def budgets_table(records: Sequence[RunRecord]) -> Table:
             run = (record.name,) if several else ()
             cells = _member_cells(record, best, extra) if best else ("-",) * (8 + len(extra))
             rows.append((f"{budget:.0%}", *run, *cells))
-    headings = ("FLOPs within", *(("run",) if several else ()), *_member_headings(extra))
+    headings = ("FLOPs within", *(("run",) if several else ()), *_member_headings(records, extra))
     words = frozenset({0, 1, 2} if several else {0, 1})
-    return Table(
-        "The most accurate member on search images within a budget of FLOPs", headings, tuple(rows), words=words
-    )
+    return Table(f"The {_best(records)} within a budget of FLOPs", headings, tuple(rows), words=words)
+
+
+def _best(records: Sequence[RunRecord]) -> str:
+    images = all(record.score is None for record in records)
+    return "most accurate member on search images" if images else "best member on search data"
 
 
 def members_table(record: RunRecord) -> Table:
@@ -72,7 +90,7 @@ def members_table(record: RunRecord) -> Table:
         for row in record.rows
     ]
     marked = frozenset(place for place, row in enumerate(record.rows) if row.index == picked)
-    headings = ("index", *_member_headings(extra))
+    headings = ("index", *_member_headings([record], extra))
     how = fact(record.manifest, LATENCY, kind=dict)
     title = "All members of the front" + (f" (latency: {in_words(how)})" if how else "")
     return Table(title, headings, tuple(rows), marked, frozenset({0, 1}))
@@ -108,19 +126,26 @@ def other_value(row: FrontRow, name: str) -> str:
     return percent(value) if name == ROBUSTNESS or name in UNDER_ATTACK else f"{value:.4g}"
 
 
-def _member_headings(extra: Sequence[str]) -> tuple[str, ...]:
+def _member_headings(records: Sequence[RunRecord], extra: Sequence[str]) -> tuple[str, ...]:
     others = map(other_words, extra)
-    usual = ("member", "search %", "test %", "points lost", "FLOPs left %", "params", "params left %", "MB")
-    return (*usual, *others)
+    scores = list(dict.fromkeys(record.score for record in records))
+    judged = ("search %", "test %", "points lost")
+    if scores != [None]:
+        names = " or ".join(score or "accuracy" for score in scores)
+        judged = (f"{names}, search", f"{names}, test", "lost")
+    return ("member", *judged, "FLOPs left %", "params", "params left %", "MB", *others)
 
 
 def _member_cells(record: RunRecord, row: FrontRow, extra: Sequence[str]) -> tuple[str, ...]:
-    lost = None if record.original is None else points_lost(row, record.original)
+    shown = percent if record.score is None else _number
+    lost = None
+    if record.original is not None:
+        lost = (points_lost if record.score is None else score_lost)(row, record.original)
     return (
         row.name,
-        percent(row.search_accuracy),
-        percent(row.test_accuracy),
-        "-" if lost is None else f"{lost:.2f}",
+        shown(row.search_accuracy),
+        shown(row.test_accuracy),
+        "-" if lost is None else f"{lost:.2f}" if record.score is None else _number(lost),
         share_left(row.flops_share),
         plain_number(row.params),
         share_left(row.params_share),

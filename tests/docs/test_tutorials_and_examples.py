@@ -110,6 +110,13 @@ def test_a_network_is_searched_fine_tuned_and_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_segmenter_is_searched_by_its_mean_iou(tmp_path: Path) -> None:
+    printed = example("own_task.py", tmp_path, "--steps", "8", "--population", "4", "--generations", "2")
+    assert "mean IoU search" in printed
+    assert "mean IoU on test pictures: original 0." in printed
+
+
+@pytest.mark.slow
 def test_methods_are_compared(tmp_path: Path) -> None:
     printed = example("compare_methods.py", tmp_path, "--methods", "none,prune:l1:keep=0.5:raw", "--threads", "1")
     assert "prune:l1:keep=0.5:raw" in printed

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_networks import (
@@ -23,8 +25,11 @@ from torch.nn import functional as F
 from gaprune.errors import ModelError
 from gaprune.prune.checking import checked_graph
 from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.costs import cost_model, count_flops
 from gaprune.prune.cut.masked import masked_network
+from gaprune.prune.cut.masks import Masks
 from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.graph.inputs import Inputs
 from gaprune.prune.graph.tensors import state_tensors
 
 
@@ -107,7 +112,7 @@ def test_groups_of_one_name_are_told_apart_when_one_stays_whole() -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (Net(lambda s, x: (s.b(s.a(x)), x), a=conv(3, 4), b=conv(4, 3)), "its output is not one tensor"),
+        (Net(lambda s, x: s.b(s.a(x)).argmax(1), a=conv(3, 4), b=conv(4, 3)), "its output holds no floating tensor"),
         (
             Net(lambda s, x: s.head(s.a(x).view(-1, 256)), a=conv(3, 4), head=nn.Linear(256, 3)),
             "it fails without some of its channels",
@@ -281,3 +286,62 @@ def test_a_network_that_is_understood_gives_no_warning(caplog: pytest.LogCapture
     assert warnings_of(caplog) == []
     assert graph.neurons == 14
     assert chain()(images().float()).shape == (3, 3)
+
+
+def test_an_output_that_a_later_layer_reads_is_told_to_stay(caplog: pytest.LogCaptureFixture) -> None:
+    model = prepared(
+        Net(
+            lambda s, x: {"features": (y := s.b(s.a(x))), "out": pooled(s, s.c(y))},
+            a=conv(3, 6),
+            b=conv(6, 5),
+            c=conv(5, 4),
+            head=nn.Linear(4, 3),
+        )
+    )
+    with caplog.at_level("WARNING"):
+        graph = checked_graph(model, SHAPE)
+    assert [group.name for group in graph.groups] == ["a", "c"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "left unpruned: b: a later layer reads it, but it is also an output of the network: leave it out of forward's "
+        "if nobody needs it"
+    ]
+
+
+def test_every_floating_output_is_compared() -> None:
+    """The first output is right; the second tells how many channels there are."""
+    model = prepared(
+        Net(
+            lambda s, x: (pooled(s, y := s.b(s.a(x))), [torch.full((len(x), 1), float(y.shape[1]))]),
+            a=conv(3, 6),
+            b=conv(6, 5),
+            head=nn.Linear(5, 3),
+        )
+    )
+    graph = checked_graph(model, SHAPE)
+    assert [group.name for group in graph.groups] == ["a"]
+    assert graph.unpruned == (("b", "compact and masked networks differ"),)
+
+
+def test_several_inputs_by_position_and_keyword_are_traced_in_double_precision() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right, self.out = conv(3, 6), nn.Linear(4, 6), conv(6, 2)
+
+        def forward(self, x: Tensor, *, at: dict[str, Tensor], times: int = 1) -> list[Tensor]:
+            y = torch.relu(self.left(x) * times + self.right(at["place"])[:, :, None, None])
+            return [self.out(y), at["ids"]]
+
+    generator = torch.Generator().manual_seed(0)
+    x, place = torch.randn(3, 3, 4, 4, generator=generator), torch.randn(3, 4, generator=generator)
+    inputs = Inputs((x,), {"at": {"place": place, "ids": torch.arange(3)}, "times": 2})
+    model = Two().double().eval()
+    graph = checked_graph(model, inputs)
+    assert [(group.name, group.size, group.consumers) for group in graph.groups] == [("left", 6, ("out",))]
+    masks = replace(Masks.full(graph), neurons=np.array([True, False, True, True, False, False]))
+    compact, masked = Compactor(model, graph)(masks), masked_network(model, graph, masks)
+    given = inputs.like(place.double())
+    torch.testing.assert_close(given(compact)[0], given(masked)[0], rtol=1e-12, atol=1e-12)
+    costs = cost_model(model, graph, inputs)
+    assert costs(masks).flops == count_flops(compact, inputs)
+    assert costs(masks).flops < costs(Masks.full(graph)).flops == count_flops(model, inputs)

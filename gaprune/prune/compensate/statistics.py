@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +18,7 @@ from gaprune.prune.compensate.padding import is_linear, padding_sides
 from gaprune.prune.compensate.patches import PatchMoments, PatchSums, draw_positions, patches_at, pointwise, taps_of
 from gaprune.prune.graph.calls import Keywords, Positional, input_of
 from gaprune.prune.graph.graph import Graph, Layer
+from gaprune.prune.graph.inputs import Inputs
 from gaprune.prune.graph.modes import evaluating
 from gaprune.prune.norms.recalibration import Anchor
 
@@ -38,6 +39,9 @@ KEPT_SAMPLES = 256
 
 HELD_OUT_SAMPLES = 1024
 """Held-out patches that the damping is chosen on."""
+
+HELD_OUT = 5
+"""One sample in so many is held out, those at the end."""
 
 PATCH_DAMPINGS = (1e-3, 1e-2, 1e-1)
 """Candidates for the damping over patches, relative to their mean variance; single precision bears no smaller one."""
@@ -177,26 +181,62 @@ def collect(
         batch_size: images a forward pass.
         reporter: told of the images done, and then of the layers whose covariances are solved for their damping.
     """
-    layers = consumers(model, graph)
     normalised = normaliser(mean, std, images.images.device)
-    held_from = max(len(images) - len(images) // 5, 1)
+    held_from = max(len(images) - len(images) // HELD_OUT, 1)
+
+    def parts(start: int, stop: int) -> Iterator[Inputs]:
+        for first in range(start, stop, batch_size):
+            yield Inputs((normalised(images.images[first : min(first + batch_size, stop)]),))
+
+    both = parts(0, held_from), parts(held_from, len(images))
+    return _collect(model, graph, both, held_from, len(images), taps, reporter)
+
+
+def collect_over(
+    model: nn.Module, graph: Graph, batches: Sequence[Inputs], *, taps: bool = True, reporter: Reporter = SILENT
+) -> Statistics:
+    """``collect`` over any batches; the last fifth of them is held out.
+
+    Args:
+        model: the original network; left in the mode it was in.
+        graph: its pruning graph.
+        batches: what it is called with.
+        taps: whether to collect moments over (channels x taps) where they say more than those over channels.
+        reporter: told of the samples done, and then of the layers whose covariances are solved for their damping.
+    """
+    held_from = max(len(batches) - max(len(batches) // HELD_OUT, 1), 1)
+    fitted, held = batches[:held_from], batches[held_from:]
+    counts = sum(map(len, fitted)), sum(map(len, batches))
+    return _collect(model, graph, (fitted, held), *counts, taps, reporter)
+
+
+def _collect(
+    model: nn.Module,
+    graph: Graph,
+    parts: tuple[Iterable[Inputs], Iterable[Inputs]],
+    fitted: int,
+    total: int,
+    taps: bool,
+    reporter: Reporter,
+) -> Statistics:
+    """One pass over samples to fit, of which there are ``fitted``, and then over those held out."""
+    layers = consumers(model, graph)
     modules = {weight: model.get_submodule(layer.name) for weight, layer in layers.items()}
     watchers = {
-        weight: Watcher(module, number, held_from, taps=taps) for number, (weight, module) in enumerate(modules.items())
+        weight: Watcher(module, number, fitted, taps=taps) for number, (weight, module) in enumerate(modules.items())
     }
     with (
         evaluating(model),
         torch.no_grad(),
         _watching(modules, watchers),
-        reporter.task("statistics", len(images)) as t,
+        reporter.task("statistics", total) as t,
     ):
-        for start, stop, held in ((0, held_from, False), (held_from, len(images), True)):
+        for batches, held in zip(parts, (False, True), strict=True):
             for watcher in watchers.values():
                 watcher.held = held
-            for first in range(start, stop, batch_size):
-                last = min(first + batch_size, stop)
-                model(normalised(images.images[first:last]))
-                t.advance(last - first)
+            for batch in batches:
+                batch(model)
+                t.advance(len(batch))
     patches = {}
     with reporter.task("statistics, solving", len(watchers)) as t:
         for weight, watcher in watchers.items():
@@ -206,7 +246,7 @@ def collect(
     return Statistics(
         fitted={weight: w.moments[False] for weight, w in watchers.items() if False in w.moments},
         held_out={weight: w.moments[True] for weight, w in watchers.items() if True in w.moments},
-        images=len(images),
+        images=total,
         patches=patches,
         samples={weight: torch.cat(w.samples)[:KEPT_SAMPLES] for weight, w in watchers.items() if w.samples},
     )

@@ -24,6 +24,7 @@ from torch import nn
 from gaprune.errors import ModelError, first_line
 from gaprune.prune.cut.masks import Masks
 from gaprune.prune.graph.graph import Graph, Layer, Neurons
+from gaprune.prune.graph.inputs import Form, Inputs, flattened
 from gaprune.prune.graph.modes import evaluating
 
 ORDER_BYTES = 8
@@ -198,22 +199,25 @@ def kept_kernels(layer: Layer, masks: Masks) -> int:
     return outputs * int(masks.kept(layer.inputs).sum()) // layer.groups
 
 
-def count_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """FLOPs of one (C, H, W) image as fvcore counts them, by tracing ``model`` in eval mode.
+def count_flops(model: nn.Module, form: Form) -> int:
+    """FLOPs of one (C, H, W) image, or of one sample of inputs, as fvcore counts them in eval mode.
 
     Raises:
         ModelError: fvcore cannot trace it.
     """
     parameter = next(model.parameters())
-    image = torch.zeros((1, *image_shape), dtype=parameter.dtype, device=parameter.device)
     try:
         with evaluating(model):
-            return _fvcore_total(model, image)
+            if isinstance(form, Inputs):
+                plain, tensors = flattened(model, form.first(1).like(parameter))
+                return _fvcore_total(plain.eval(), tensors)
+            image = torch.zeros((1, *form), dtype=parameter.dtype, device=parameter.device)
+            return _fvcore_total(model, (image,))
     except Exception as error:  # of torch.jit's tracer, on a stranger's network
         raise ModelError(f"the FLOPs of {type(model).__name__} cannot be counted: {first_line(error)}") from error
 
 
-def _fvcore_total(model: nn.Module, image: torch.Tensor) -> int:
+def _fvcore_total(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> int:
     """fvcore's total, without its own and torch's warnings: it still uses ``torch.jit``."""
     logger = logging.getLogger("fvcore")
     level = logger.level
@@ -223,7 +227,7 @@ def _fvcore_total(model: nn.Module, image: torch.Tensor) -> int:
             warnings.simplefilter("ignore")
             from fvcore.nn import FlopCountAnalysis
 
-            analysis = FlopCountAnalysis(model, image)
+            analysis = FlopCountAnalysis(model, inputs)
             analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
             return int(analysis.total())
@@ -237,7 +241,7 @@ def _attention_flops(inputs: list[Any], outputs: list[Any]) -> int:
     return int(prod(q) * k[-2] + prod(q[:-1]) * k[-2] * v[-1])
 
 
-def cost_model(model: nn.Module, graph: Graph, image_shape: tuple[int, int, int]) -> CostModel:
+def cost_model(model: nn.Module, graph: Graph, form: Form) -> CostModel:
     """The formulas, with what only fvcore knows (calls that pruning never touches) as a constant."""
     formula = CostModel(model, graph).flops(Masks.full(graph))
-    return CostModel(model, graph, count_flops(model, image_shape) - formula)
+    return CostModel(model, graph, count_flops(model, form) - formula)

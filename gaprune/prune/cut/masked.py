@@ -81,10 +81,10 @@ class _WithNorms(nn.Module):
         self.network = network
         self._norms = norms
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, *positional: Any, **keywords: Any) -> Any:
         """What the network gives."""
         with _Norms(self._norms):
-            return self.network(x)
+            return self.network(*positional, **keywords)
 
 
 class _Norms(TorchFunctionMode):

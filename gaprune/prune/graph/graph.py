@@ -16,8 +16,9 @@ from torch import nn
 
 from gaprune.errors import ModelError
 from gaprune.options import Layers
+from gaprune.prune.graph.inputs import BATCH, Form, Inputs
 from gaprune.prune.graph.rules import RULES
-from gaprune.prune.graph.tracing import BATCH, OUTPUT, Axes, Elementwise, Trace, Use, trace
+from gaprune.prune.graph.tracing import OUTPUT, Axes, Elementwise, Trace, Use, trace
 from gaprune.prune.graph.tracing import Norm as Norm
 
 Neurons = NDArray[np.int64]
@@ -26,6 +27,10 @@ it stays while all of up to k neurons do (a head, and a feature of all heads).""
 
 NO_CONVOLUTION = "{} has no convolution, and what --layers conv removes is channels of convolutions"
 NO_LAYER = "{} has no convolution and no linear layer, and what gaprune removes is outputs of these"
+
+RETURNED = (
+    "a later layer reads it, but it is also an output of the network: leave it out of forward's if nobody needs it"
+)
 
 NAMED = 3
 """Layers that an error or a warning names; a large network may have dozens."""
@@ -179,12 +184,12 @@ class Graph:
         return tuple(seen.values())
 
 
-def build_graph(model: nn.Module, image_shape: tuple[int, int, int], *, layers: Layers = "all") -> Graph:
+def build_graph(model: nn.Module, form: Form, *, layers: Layers = "all") -> Graph:
     """Trace ``model`` and derive its pruning graph.
 
     Args:
         model: the network; its mode, parameters and buffers are left as they are.
-        image_shape: (C, H, W) of one input image.
+        form: (C, H, W) of one input image, or an example of its inputs.
         layers: whose outputs are neurons: ``all`` that have weights, or ``conv``, convolutions alone.
 
     Raises:
@@ -193,7 +198,11 @@ def build_graph(model: nn.Module, image_shape: tuple[int, int, int], *, layers: 
     parameter = next(iter(model.parameters()), None)
     if parameter is None:
         raise ModelError(f"{type(model).__name__} has no parameters, so there is nothing to prune")
-    example = torch.zeros((BATCH, *image_shape), dtype=parameter.dtype, device=parameter.device)
+    example: torch.Tensor | Inputs
+    if isinstance(form, Inputs):
+        example = form.first(BATCH).like(parameter)
+    else:
+        example = torch.zeros((BATCH, *form), dtype=parameter.dtype, device=parameter.device)
     graph = _from_trace(trace(model, example, RULES, linear=layers == "all"))
     if not any(layer.convolution or layers == "all" for layer in graph.layers) and not graph.unpruned:
         raise ModelError((NO_LAYER if layers == "all" else NO_CONVOLUTION).format(type(model).__name__))
@@ -363,12 +372,15 @@ def _describe(group: tuple[str, int, int], layers: tuple[Layer, ...]) -> Channel
 
 
 def _unpruned(found: Trace) -> tuple[tuple[str, str], ...]:
-    """Layers that are not understood or have outputs that must stay, but not those of the network."""
+    """Layers that are not understood or have outputs that must stay, but not those whose outputs nobody else reads."""
     reasons: dict[str, str] = {}
+    read = {int(root) for use in found.uses for root in found.atoms.roots(use.inputs)}
     for use in found.uses:
         if use.convolution or found.linear:
             for root in found.atoms.roots(use.outputs):
                 reason = found.atoms.frozen(int(root))
-                if reason is not None and reason != OUTPUT:
+                if reason == OUTPUT:
+                    reason = RETURNED if int(root) in read else None
+                if reason is not None:
                     reasons.setdefault(use.layer, reason)
     return tuple({**found.unfollowed, **reasons}.items())

@@ -15,6 +15,7 @@ from torch.fx import Node
 
 from gaprune.errors import ModelError, first_line
 from gaprune.prune.graph.atoms import Atoms, AtomTable
+from gaprune.prune.graph.inputs import BATCH, Inputs, flattened
 from gaprune.prune.graph.modes import evaluating
 from gaprune.prune.graph.tensors import first_names
 
@@ -24,9 +25,6 @@ Axes = tuple[Atoms | None, ...]
 INPUT = "it is the network's input"
 OUTPUT = "it is the network's output"
 PLAIN = "{} is a plain tensor, which may be cut only as a buffer: self.register_buffer({!r}, ...)"
-
-BATCH = 2
-"""Images in the traced example; 1 would be taken for an axis that broadcasts."""
 
 FED = "fed"
 """Under this name a node says whether it is of the images: there are as many of it, on whatever axis they lie."""
@@ -258,28 +256,29 @@ def layer_of(node: Node) -> str:
     return paths[-1] if paths and paths[-1] else str(node)
 
 
-def export(model: nn.Module, example: Tensor) -> ExportedProgram:
-    """The ATen graph of ``model`` in eval mode on ``example`` ((``BATCH``, C, H, W) float).
+def export(model: nn.Module, example: Tensor | Inputs) -> ExportedProgram:
+    """The ATen graph of ``model`` in eval mode on ``example``, ``BATCH`` samples such as (``BATCH``, C, H, W) images.
 
     Raises:
         ModelError: the forward cannot be traced or does not take such an input.
     """
     try:
         with evaluating(model):
-            return torch.export.export(model, (example,), strict=False)
+            if isinstance(example, Tensor):
+                return torch.export.export(model, (example,), strict=False)
+            plain, tensors = flattened(model, example)
+            return torch.export.export(plain.eval(), tensors, strict=False)
     except Exception as error:
-        reason = first_line(error)
-        raise ModelError(
-            f"{type(model).__name__} cannot be traced on an input of shape {tuple(example.shape)}: {reason}"
-        ) from error
+        taken = f"an input of shape {tuple(example.shape)}" if isinstance(example, Tensor) else f"inputs of {example}"
+        raise ModelError(f"{type(model).__name__} cannot be traced on {taken}: {first_line(error)}") from error
 
 
-def trace(model: nn.Module, example: Tensor, rules: dict[Any, Rule], *, linear: bool = True) -> Trace:
+def trace(model: nn.Module, example: Tensor | Inputs, rules: dict[Any, Rule], *, linear: bool = True) -> Trace:
     """Label every tensor of the computation.
 
     Args:
         model: the network.
-        example: (``BATCH``, C, H, W) input on the model's device.
+        example: ``BATCH`` samples such as (``BATCH``, C, H, W) images, on the model's device.
         rules: for each ATen operator how it carries atoms; a call without a rule freezes what it touches.
         linear: whether outputs of linear layers may be neurons, too.
 

@@ -13,7 +13,7 @@ are nearly silent there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +26,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from gaprune.data import ImageSet, normaliser
 from gaprune.prune.cut.masks import Masks
 from gaprune.prune.graph.graph import Graph
+from gaprune.prune.graph.inputs import Inputs
 from gaprune.prune.graph.modes import evaluating
 
 
@@ -93,13 +94,22 @@ def take_anchors(
         std: normalisation.
         batch_size: images a forward pass, which must be that of ``recalibrate``.
     """
+    return anchors_over(model, image_batches(images, mean, std, batch_size))
+
+
+def anchors_over(model: nn.Module, inputs: Iterable[Inputs]) -> dict[str, Anchor]:
+    """The same from any batches, which must be those of ``recalibrate_over``.
+
+    Args:
+        model: the original network; left in the mode it was in.
+        inputs: the batches.
+    """
     watches = {path: _Watch() for path in running_norms(model)}
     handles = [norm.register_forward_pre_hook(watches[path]) for path, norm in running_norms(model).items()]
-    normalised = normaliser(mean, std, images.images.device)
     try:
         with evaluating(model), torch.no_grad():
-            for batch in batches(images, batch_size):
-                model(normalised(batch))
+            for batch in inputs:
+                batch(model)
     finally:
         for handle in handles:
             handle.remove()
@@ -147,17 +157,27 @@ def recalibrate(
         anchors: over this network's channels, taken on the same images in the same batches (``kept_anchors``); ``None``
             is plain recalibration, the cumulative average.
     """
+    recalibrate_over(network, image_batches(images, mean, std, batch_size), anchors)
+
+
+def recalibrate_over(network: nn.Module, inputs: Iterable[Inputs], anchors: Anchors | None = None) -> None:
+    """``recalibrate`` on any batches, of two samples at least; each counts the same.
+
+    Args:
+        network: the network, in place.
+        inputs: the batches.
+        anchors: over this network's channels, taken on the same batches; ``None`` is plain recalibration.
+    """
     norms = running_norms(network)
     if anchors is not None:
         norms = {path: norm for path, norm in norms.items() if path in anchors}
     if not norms:
         return
     network.eval()
-    normalised = normaliser(mean, std, images.images.device)
     with _measuring(norms, anchors) as counted, torch.no_grad():
-        for number, batch in enumerate(batches(images, batch_size), start=1):
+        for number, batch in enumerate(inputs, start=1):
             counted(number)
-            network(normalised(batch))
+            batch(network)
     if anchors is not None:
         for path, norm in norms.items():
             _place(norm, anchors[path])
@@ -191,6 +211,26 @@ class Recalibrator:
             assert self.graph is not None
             kept = kept_anchors(self.anchors, self.graph, masks)
         recalibrate(network, self.images, self.mean, self.std, batch_size=self.batch_size, anchors=kept)
+
+
+@dataclass(frozen=True)
+class InputRecalibrator:
+    """The same on any batches.
+
+    Attributes:
+        inputs: the batches.
+        graph: the original's pruning graph.
+        anchors: of the original on these batches; ``None`` is plain recalibration.
+    """
+
+    inputs: Sequence[Inputs]
+    graph: Graph
+    anchors: Anchors | None = None
+
+    def __call__(self, network: nn.Module, masks: Masks) -> None:
+        """Recalibrate a compact network in place; ``masks`` is what it keeps."""
+        kept = None if self.anchors is None else kept_anchors(self.anchors, self.graph, masks)
+        recalibrate_over(network, self.inputs, kept)
 
 
 @dataclass
@@ -272,6 +312,15 @@ def running_norms(model: nn.Module) -> dict[str, Any]:
         for path, module in found
         if isinstance(module, _BatchNorm) and module.track_running_stats and module.running_mean is not None
     }
+
+
+def image_batches(
+    images: ImageSet, mean: tuple[float, ...], std: tuple[float, ...], batch_size: int
+) -> Iterator[Inputs]:
+    """The batches of ``batches``, normalised, as a network is called with them."""
+    normalised = normaliser(mean, std, images.images.device)
+    for batch in batches(images, batch_size):
+        yield Inputs((normalised(batch),))
 
 
 def batches(images: ImageSet, batch_size: int) -> Iterable[Tensor]:

@@ -8,7 +8,8 @@ from typing import Any
 from torch.fx import Node
 
 from gaprune.prune.graph.atoms import Atoms
-from gaprune.prune.graph.tracing import BATCH, FED, Axes, Trace, shape
+from gaprune.prune.graph.inputs import BATCH
+from gaprune.prune.graph.tracing import FED, Axes, Trace, shape
 
 
 def arguments(node: Node) -> dict[str, Any]:
