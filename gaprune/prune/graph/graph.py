@@ -252,14 +252,14 @@ def _from_trace(found: Trace) -> Graph:
     known: dict[int, list[int]] = {}
 
     def neurons(atoms: NDArray[np.int64]) -> Neurons:
-        roots = found.atoms.roots(atoms)
-        for root in np.unique(roots):
-            if int(root) not in known:
-                known[int(root)] = [number[base] for base in found.atoms.bases(int(root)) if base in number]
-        rows = [known[int(root)] for root in roots]
+        roots, places = np.unique(found.atoms.roots(atoms), return_inverse=True)
+        for root in roots.tolist():
+            if root not in known:
+                known[root] = [number[base] for base in found.atoms.bases(root) if base in number]
+        rows = [known[root] for root in roots.tolist()]
         widest = max(map(len, rows), default=1)
         padded = np.array([row + [-1] * (max(widest, 1) - len(row)) for row in rows], dtype=np.int64)
-        return padded[:, 0] if widest <= 1 and len(atoms) else padded
+        return padded[places, 0] if widest <= 1 and len(atoms) else padded[places]
 
     def use(record: Use) -> Layer:
         return Layer(
@@ -319,19 +319,20 @@ def _cut_axes(labels: Axes, neurons: Callable[[Neurons], Neurons]) -> tuple[Neur
 
 def _number_neurons(found: Trace) -> tuple[dict[int, int], list[tuple[str, int, int]]]:
     """Number the removable classes group by group; a group's classes occur at the same axes."""
-    occurrences: dict[int, set[tuple[str, int, int]]] = {}
-    for name, labels in found.tensors.items():
-        for axis, atoms in enumerate(labels):
-            for atom in atoms if atoms is not None else ():
-                for place, base in enumerate(found.atoms.bases(int(atom))):
-                    occurrences.setdefault(base, set()).add((name, axis, place))
+    occurrences: dict[int, set[tuple[int, int]]] = {}
+    axes = [atoms for labels in found.tensors.values() for atoms in labels if atoms is not None]
+    for axis, atoms in enumerate(axes):
+        for root in np.unique(found.atoms.roots(atoms)).tolist():
+            for place, base in enumerate(found.atoms.bases(root)):
+                occurrences.setdefault(base, set()).add((axis, place))
     number: dict[int, int] = {}
-    members: dict[frozenset[tuple[str, int, int]], list[int]] = {}
-    names: dict[frozenset[tuple[str, int, int]], str] = {}
+    members: dict[frozenset[tuple[int, int]], list[int]] = {}
+    names: dict[frozenset[tuple[int, int]], str] = {}
     for use in found.uses:
         if not (use.convolution or found.linear):
             continue
-        for root in dict.fromkeys(base for atom in use.outputs for base in found.atoms.bases(int(atom))):
+        roots = dict.fromkeys(found.atoms.roots(use.outputs).tolist())
+        for root in dict.fromkeys(base for atom in roots for base in found.atoms.bases(atom)):
             signature = frozenset(occurrences.get(root, set()))
             names.setdefault(signature, use.layer)
             if root not in number:
