@@ -71,6 +71,7 @@ class Layer:
         positions: output positions of one image; input positions of a transposed convolution.
         splittable: whether one convolution module alone holds the weight, so that its groups can change.
         along: other axes that carry neurons: there are ``positions`` at each index of them all.
+        computed: whether the weight is computed at each call, ``weight`` being what it is computed from.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Layer:
     positions: int
     splittable: bool
     along: tuple[Neurons, ...] = ()
+    computed: bool = False
 
     @property
     def input_axis(self) -> int:
@@ -105,11 +107,13 @@ class CountedAxis:
 
 
 @dataclass(frozen=True)
-class MaskedNorm:
-    """A norm over channels, or attention whose scale is torch's: by definition it sees the kept channels alone.
+class MaskedCall:
+    """A call that by definition sees the kept channels alone.
+
+    Norms and reductions over channels, attention whose scale is torch's, layers whose weight is computed.
 
     Attributes:
-        call: ``layer_norm``, ``group_norm``, ``rms_norm`` or ``attention``.
+        call: what it does (``cut.masked`` has them all).
         axis: of its input, counted from the end.
         neurons: (n,) or (n, k) there.
         groups: into which its channels are divided.
@@ -150,7 +154,7 @@ class Graph:
         counted: what else fvcore counts.
         unpruned: layers with channels that stay, each with the reason.
         norms: batch norms that can be folded into the convolution before them, in order of computation.
-        masked: norms over channels and attention, in order of computation.
+        masked: calls that see the kept channels alone, and others like them, in order of computation.
         contracted: neurons that are summed over without a weight (queries by keys), where a removed one is zero.
         fitted: numbers of modules that follow the widths.
     """
@@ -161,7 +165,7 @@ class Graph:
     counted: tuple[CountedAxis, ...]
     unpruned: tuple[tuple[str, str], ...]
     norms: tuple[Norm, ...] = ()
-    masked: tuple[MaskedNorm, ...] = ()
+    masked: tuple[MaskedCall, ...] = ()
     contracted: Neurons = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     fitted: tuple[FittedNumber, ...] = ()
 
@@ -171,10 +175,10 @@ class Graph:
         return sum(group.size for group in self.groups)
 
     def convolutions(self) -> tuple[Layer, ...]:
-        """Dense convolutions, each weight once: those whose connections are genes."""
+        """Dense convolutions with weights of their own, each once: those whose connections are genes."""
         seen: dict[str, Layer] = {}
         for layer in self.layers:
-            if layer.convolution and layer.kind == "dense":
+            if layer.convolution and layer.kind == "dense" and not layer.computed:
                 seen.setdefault(layer.weight, layer)
         return tuple(seen.values())
 
@@ -274,6 +278,7 @@ def _from_trace(found: Trace) -> Graph:
             positions=record.positions,
             splittable=record.splittable,
             along=tuple(neurons(axis) for axis in record.along),
+            computed=record.computed,
         )
 
     def counted(record: Elementwise) -> CountedAxis:
@@ -288,7 +293,7 @@ def _from_trace(found: Trace) -> Graph:
         counted=tuple(counted(record) for record in found.elementwise),
         unpruned=_unpruned(found),
         norms=tuple(found.norms),
-        masked=tuple(MaskedNorm(one.call, one.axis, neurons(one.atoms), one.groups) for one in found.masked),
+        masked=tuple(MaskedCall(one.call, one.axis, neurons(one.atoms), one.groups) for one in found.masked),
         contracted=_contracted(found, neurons),
         fitted=_fitted(found, neurons),
     )
