@@ -231,20 +231,23 @@ def _fails(error: Exception) -> str:
 def _removals(graph: Graph, groups: tuple[ChannelGroup, ...]) -> Iterator[tuple[Masks, str]]:
     """What is removed from these groups, and in words where that alone goes wrong."""
     rng = np.random.default_rng(0)
-    yield _kept(graph, groups, rng, lambda size: size - size // 2), ""
+    yield _kept(graph, groups, rng, lambda group: group.size - group.size // 2), ""
     smallest = min((group.size for group in groups), default=1)
     equal = max(1, smallest // 2)
-    yield _kept(graph, groups, rng, lambda size: equal), ", where widths are equal: does its forward compare shapes?"
+    yield (
+        _kept(graph, groups, rng, lambda group: max(equal, group.least)),
+        ", where widths are equal: does its forward compare shapes?",
+    )
     if equal > 1:
-        yield _kept(graph, groups, rng, lambda size: 1), ", where one channel is left"
+        yield _kept(graph, groups, rng, lambda group: group.least), ", where one channel is left"
 
 
 def _kept(
-    graph: Graph, groups: tuple[ChannelGroup, ...], rng: np.random.Generator, count: Callable[[int], int]
+    graph: Graph, groups: tuple[ChannelGroup, ...], rng: np.random.Generator, count: Callable[[ChannelGroup], int]
 ) -> Masks:
     """Masks that keep so many random neurons of each of these groups, and all others."""
     neurons: Bits = np.ones(graph.neurons, dtype=np.bool_)
     for group in groups:
-        gone = rng.permutation(group.size)[: group.size - count(group.size)]
+        gone = rng.permutation(group.size)[: max(group.size - count(group), 0)]
         neurons[group.start + gone] = False
     return replace(Masks.full(graph), neurons=neurons)

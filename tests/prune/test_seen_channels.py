@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from tiny_networks import SHAPE, Net, conv, images, pooled, prepared
+from tiny_networks import SHAPE, Net, conv, images, pooled, prepared, space_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -83,10 +84,16 @@ def spatial_gate(s: Any, x: Tensor) -> Tensor:
     return x * torch.sigmoid(s.gate(seen))
 
 
+def channel_attention(s: Any, x: Tensor) -> Tensor:
+    """ECA: a convolution that slides over the channels' means."""
+    share = torch.sigmoid(s.slide(x.mean((2, 3)).view(len(x), 1, -1)))
+    return x * share.view(len(x), -1, 1, 1)
+
+
 def moments(_: Any, x: Tensor) -> Tensor:
     variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
     low, total = torch.min(x, 1, keepdim=True).values, torch.sum(x, dim=1, keepdim=True)
-    x = (x - mean) / (variance + x.std(1, correction=0, keepdim=True) + 1).sqrt()
+    x = (x - mean) / (variance + x.std(1, keepdim=True) + 1).sqrt()
     return x + low * total + x.logsumexp(1, keepdim=True)
 
 
@@ -99,7 +106,11 @@ SEEING: dict[str, Callable[[], nn.Module]] = {
     "two means of the same": lambda: around(lambda s, x: x * x.mean(1, keepdim=True) + x.sum((1, 2), keepdim=True)),
     "a mean of all": lambda: around(lambda s, x: x * x.mean((1, 2, 3), keepdim=True)),
     "the larger of two": lambda: around(lambda s, x: torch.max(x, x.mean(1, keepdim=True)).min(2 * x)),
+    "efficient channel attention": lambda: around(
+        channel_attention, slide=nn.Conv1d(1, 1, 3, padding=1, bias=False), conv2=conv(6, 5)
+    ),
     "standardised weights": lambda: around(lambda s, x: x, conv2=Standardised(6, 5, 3)),
+    "standardised weights of one tap": lambda: around(lambda s, x: x, conv2=Standardised(6, 5, 1)),
     "standardised weights in a row": lambda: around(
         lambda s, x: F.relu(s.same(x)), same=Standardised(6, 6, 3), conv2=Standardised(6, 5, 3)
     ),
@@ -133,7 +144,7 @@ def removed(graph: Graph, layer: str, kept: Tensor = KEPT) -> Masks:
 def test_nothing_stays_and_every_half_is_equal_and_counted(name: str) -> None:
     model = prepared(SEEING[name]())
     graph = checked_graph(model, SHAPE)
-    assert [why for layer, why in graph.unpruned if layer != "gate"] == []
+    assert [why for layer, why in graph.unpruned if layer not in ("gate", "slide")] == []
     assert {"conv1", "conv2"} <= {layer for group in graph.groups for layer in group.producers}
     costs = cost_model(model, graph, SHAPE)
     for group in graph.groups:
@@ -167,6 +178,43 @@ def test_a_weight_is_standardised_over_the_kept_inputs(kind: type[nn.Conv2d]) ->
     rows = (rows - rows.mean((1, 2, 3), keepdim=True)) / spread
     x = F.conv2d(F.relu(model.conv1(images()))[:, KEPT], rows, model.conv2.bias)
     assert torch.allclose(found, pooled(model, F.relu(x)), atol=1e-12)
+
+
+def test_a_convolution_slides_over_the_kept_channels() -> None:
+    model: Any = prepared(SEEING["efficient channel attention"]())
+    graph = checked_graph(model, SHAPE)
+    found = masked_network(model, graph, removed(graph, "conv1"))(images())
+    x = F.relu(model.conv1(images()))[:, KEPT]
+    share = torch.sigmoid(model.slide(x.mean((2, 3))[:, None]))[:, 0, :, None, None]
+    x = F.conv2d(x * share, model.conv2.weight[:, KEPT], model.conv2.bias, padding=1)
+    assert torch.allclose(found, pooled(model, F.relu(x)), atol=1e-12)
+
+
+def test_a_convolution_that_steps_over_channels_keeps_them() -> None:
+    def halved(s: Any, x: Tensor) -> Tensor:
+        return x + s.slide(x.mean((2, 3))[:, None]).mean((1, 2))[:, None, None, None]
+
+    graph = checked_graph(prepared(around(halved, slide=nn.Conv1d(1, 1, 2, stride=2))), SHAPE)
+    assert dict(graph.unpruned)["conv1"] == "a convolution slides over its channels"
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("moments over channels", 2),
+        ("standardised weights of one tap", 2),
+        ("standardised weights", 1),
+        ("weights standardised by hand", 1),
+        ("a mean of all", 1),
+    ],
+)
+def test_two_channels_stay_where_a_spread_is_taken_over_them(name: str, least: int) -> None:
+    model = prepared(SEEING[name]())
+    graph = checked_graph(model, SHAPE)
+    (group,) = (one for one in graph.groups if "conv1" in one.producers)
+    assert group.least == least
+    space = space_of(model, graph, genes="neurons")
+    assert space.repair(np.zeros(space.layout.size, dtype=np.bool_))[group.slice].sum() == least
 
 
 def test_connections_of_computed_weights_are_no_genes() -> None:

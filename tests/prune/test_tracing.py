@@ -76,10 +76,6 @@ LEFT: dict[str, tuple[Callable[[], nn.Module], dict[str, str]]] = {
         lambda: around(lambda s, x: x * x.argmax(1, keepdim=True)),
         {"conv1": "one of its channels is told by its number"},
     ),
-    "a spread over channels, of which one is not enough": (
-        lambda: around(lambda s, x: x / (1 + x.var(1, keepdim=True))),
-        {"conv1": "it fails without some of its channels (var"},
-    ),
     "pooling over channels": (
         lambda: around(lambda s, x: F.max_pool2d(x.flatten(2).unsqueeze(1), 3, 1, 1).squeeze(1).view(x.shape)),
         {"conv1": "aten.max_pool2d.default is not understood here: it runs over channels"},

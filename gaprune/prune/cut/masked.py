@@ -134,6 +134,8 @@ class _Calls(TorchFunctionMode):
             return func(*args, **given)
         if call == "attention":
             return func(*args, **{**given, "scale": int(kept.sum()) ** -0.5})
+        if call == "convolution" and masked.axis != 1 - args[0].ndim:
+            return _slid(func, masked, kept, args, given)
         positional = _with_input(masked, kept, args, given)
         return func(*positional, **given) if positional else _normalised(masked, kept, args, given)
 
@@ -156,6 +158,16 @@ def _with_input(masked: MaskedCall, kept: Any, args: Any, given: dict[str, Any])
     if not args:
         given[name] = x
     return ()
+
+
+def _slid(func: Any, masked: MaskedCall, kept: Any, args: Any, given: dict[str, Any]) -> Tensor:
+    """A convolution that slides over the kept channels, and zeros where the others were."""
+    places = torch.from_numpy(np.flatnonzero(kept)).to(args[0].device)
+    made = func(args[0].index_select(masked.axis, places), *args[1:], **given)
+    whole = list(made.shape)
+    whole[masked.axis] = len(kept)
+    found: Tensor = made.new_zeros(whole).index_copy(masked.axis, places, made)
+    return found
 
 
 def _normalised(norm: MaskedCall, kept: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:

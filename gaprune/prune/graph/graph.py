@@ -41,6 +41,7 @@ class ChannelGroup:
         size: number of neurons.
         producers: paths of the layers that produce them (several where additions join them).
         consumers: paths of the layers whose inputs they are.
+        least: how many must stay: two where a spread is taken over them.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ChannelGroup:
     size: int
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
+    least: int = 1
 
     @property
     def slice(self) -> slice:
@@ -287,20 +289,21 @@ def _from_trace(found: Trace) -> Graph:
     layers = tuple(use(record) for record in found.uses)
     axes = {name: _cut_axes(labels, neurons) for name, labels in found.tensors.items()}
     return Graph(
-        groups=tuple(_describe(group, layers) for group in groups),
+        groups=tuple(_describe(group, layers, _of(found.several, neurons)) for group in groups),
         layers=layers,
         axes={name: labels for name, labels in axes.items() if any(label is not None for label in labels)},
         counted=tuple(counted(record) for record in found.elementwise),
         unpruned=_unpruned(found),
         norms=tuple(found.norms),
         masked=tuple(MaskedCall(one.call, one.axis, neurons(one.atoms), one.groups) for one in found.masked),
-        contracted=_contracted(found, neurons),
+        contracted=_of(found.contracted, neurons),
         fitted=_fitted(found, neurons),
     )
 
 
-def _contracted(found: Trace, neurons: Callable[[Neurons], Neurons]) -> Neurons:
-    atoms = [neurons(one).reshape(-1) for one in found.contracted]
+def _of(axes: list[Neurons], neurons: Callable[[Neurons], Neurons]) -> Neurons:
+    """The neurons of some axes, each once."""
+    atoms = [neurons(one).reshape(-1) for one in axes]
     every = np.unique(np.concatenate(atoms)) if atoms else np.zeros(0, dtype=np.int64)
     kept: Neurons = every[every >= 0]
     return kept
@@ -336,8 +339,8 @@ def _number_neurons(found: Trace) -> tuple[dict[int, int], list[tuple[str, int, 
     for use in found.uses:
         if not (use.convolution or found.linear):
             continue
-        roots = dict.fromkeys(found.atoms.roots(use.outputs).tolist())
-        for root in dict.fromkeys(base for atom in roots for base in found.atoms.bases(atom)):
+        produced = dict.fromkeys(found.atoms.roots(use.outputs).tolist())
+        for root in dict.fromkeys(base for atom in produced for base in found.atoms.bases(atom)):
             signature = frozenset(occurrences.get(root, set()))
             names.setdefault(signature, use.layer)
             if root not in number:
@@ -357,7 +360,7 @@ def _number_neurons(found: Trace) -> tuple[dict[int, int], list[tuple[str, int, 
     return number, groups
 
 
-def _describe(group: tuple[str, int, int], layers: tuple[Layer, ...]) -> ChannelGroup:
+def _describe(group: tuple[str, int, int], layers: tuple[Layer, ...], several: Neurons) -> ChannelGroup:
     name, start, size = group
 
     def touches(neurons: Neurons) -> bool:
@@ -365,7 +368,7 @@ def _describe(group: tuple[str, int, int], layers: tuple[Layer, ...]) -> Channel
 
     producers = dict.fromkeys(layer.name for layer in layers if touches(layer.outputs))
     consumers = dict.fromkeys(layer.name for layer in layers if touches(layer.inputs))
-    return ChannelGroup(name, start, size, tuple(producers), tuple(consumers))
+    return ChannelGroup(name, start, size, tuple(producers), tuple(consumers), 2 if touches(several) else 1)
 
 
 def _unpruned(found: Trace) -> tuple[tuple[str, str], ...]:

@@ -144,7 +144,8 @@ class Trace:
     """What the walk over one network's computation has found.
 
     ``linear`` says whether outputs of linear layers may be neurons, too; ``contracted`` holds channels that are summed
-    over without a weight of their own, where a removed one must be zero.
+    over without a weight of their own, where a removed one must be zero; ``several`` those of which one alone is not
+    enough, since a spread is taken over them.
     """
 
     model: nn.Module
@@ -156,6 +157,7 @@ class Trace:
     elementwise: list[Elementwise] = field(default_factory=list)
     norms: list[Norm] = field(default_factory=list)
     contracted: list[Atoms] = field(default_factory=list)
+    several: list[Atoms] = field(default_factory=list)
     masked: list[Masked] = field(default_factory=list)
     attributes: list[Attribute] = field(default_factory=list)
     unfollowed: dict[str, str] = field(default_factory=dict)

@@ -57,6 +57,8 @@ def convolution(found: Trace, node: Node) -> Axes:
         (bias,) = found.axes(call["bias"])
         if bias is not None:
             found.unite(bias, outputs)
+    beside = _slid_over(found, node, data, sees)
+    along = tuple(atoms for atoms in beside if atoms is not None)
     kind = "dense" if dense else "depthwise" if depthwise else "grouped"
     found.uses.append(
         Use(
@@ -68,14 +70,26 @@ def convolution(found: Trace, node: Node) -> Axes:
             outputs=outputs,
             groups=groups,
             kernel=prod(taps),
-            positions=per_index(node, 1),
+            positions=per_indices(node, 1, along),
             splittable=alone and not computed,
+            along=along,
             computed=computed,
         )
     )
     if computed and not depthwise:
         found.masked[sees] = Masked("convolution", 1 - len(data), inputs, 1)
-    return (None, outputs, *(None for _ in taps))
+    return (None, outputs, *beside)
+
+
+def _slid_over(found: Trace, node: Node, data: Axes, sees: int) -> Axes:
+    """The labels of a convolution's axes of positions: channels, where one slides over those that are kept."""
+    over = [axis for axis in range(2, len(data)) if data[axis] is not None]
+    source, weight = arguments(node)["input"], arguments(node)["weight"]
+    if len(over) == 1 and data[1] is None and shape(weight)[1] == 1 and shape(source)[2:] == shape(node)[2:]:
+        found.masked[sees] = Masked("convolution", over[0] - len(data), data[over[0]], 1)  # type: ignore[arg-type]
+        return data[2:]
+    found.freeze(data[2:], "a convolution slides over its channels")
+    return (None,) * (len(data) - 2)
 
 
 def _tie_groups(found: Trace, inputs: Any, outputs: Any, weight_axes: Axes, groups: int) -> None:
@@ -164,14 +178,16 @@ def linear(found: Trace, node: Node) -> Axes:
 def weight_of(found: Trace, node: Node) -> tuple[str, bool]:
     """The name of a layer's weight, and whether it is computed at each call: of what it is computed from, then.
 
+    That is a tensor of its shape, or one of which it is some rows, such as the queries' of attention.
+
     Raises:
-        ValueError: it is computed from the images, or from no tensor of its shape.
+        ValueError: it is computed from the images, or from no such tensor.
     """
     if node in found.names:
         return found.names[node], False
     reached = [node]
     for one in () if node.meta[FED] else reached:
-        if one in found.names and shape(one) == shape(node):
+        if one in found.names and shape(one)[1:] == shape(node)[1:] and shape(one)[0] >= shape(node)[0]:
             return found.names[one], True
         reached += [source for source in one.all_input_nodes if source not in reached]
     raise ValueError(f"{node} is computed, not a parameter")
@@ -204,6 +220,8 @@ def _moments_over(found: Trace, data: Axes, sees: int) -> None:
         found.freeze(tuple(atoms for _, atoms in over), "a norm runs over several axes")
     elif over:
         (axis, atoms) = over[0]
+        if len(np.unique(atoms)) == len(atoms) and len(data[0] if data[0] is not None else ()) < 2:
+            found.several.append(atoms)
         found.masked[sees] = Masked("batch_norm", axis - len(data), atoms, 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,9 @@ def _padded(found: Trace, count: int) -> Any:
     return atoms
 
 
+SPREADS = ("var", "std", "var_mean", "std_mean")
+
+
 def reduce(found: Trace, node: Node) -> Any:
     """Mean, sum and the like over some axes: of channels they see the kept ones alone."""
     call = str(node.target).split(".")[1]
@@ -44,9 +48,24 @@ def reduce(found: Trace, node: Node) -> Any:
     elif carrying:
         (axis,) = carrying
         found.masked[sees] = Masked(call, axis - len(labels), labels[axis], 1)  # type: ignore[arg-type]
+        if call in SPREADS and _elements(node, axes, axis) <= _correction(node):
+            found.several.append(labels[axis])  # type: ignore[arg-type]
     out = _without(labels, axes, keep)
     several = node.meta.get("val")
     return [out for _ in several] if isinstance(several, tuple | list) else out
+
+
+def _elements(node: Node, axes: list[int], axis: int) -> int:
+    """How many elements a reduction sees at each index of one of its axes."""
+    (source,) = node.all_input_nodes
+    return prod(shape(source)[other] for other in axes if other != axis)
+
+
+def _correction(node: Node) -> float:
+    """What a spread takes from the number of elements: 1 where the call does not say."""
+    call = arguments(node)
+    told = call.get("correction", call.get("unbiased"))
+    return 1.0 if told is None else float(told)
 
 
 def extreme(found: Trace, node: Node) -> Any:
