@@ -9,7 +9,8 @@ one, relative to the largest. ``counted``: gaprune's formula beside fvcore's cou
 FLOPs left with half of each group. Torch-Pruning: FLOPs left at a pruning ratio of 0.5 of every layer but the last,
 with the heads of attention told to it; what it raises is its reason, and it has ``PEER_SECONDS`` and ``PEER_MEMORY``.
 ``seconds``: of the processor, on one thread, so that other work of the machine does not count. Each network has a
-process of its own and ``PATIENCE`` seconds. A run that is stopped goes on with the same command.
+process of its own and ``PATIENCE`` seconds. A run that is stopped goes on with the same command; ``--so-far`` writes
+the rows that there are, and which networks are not measured.
 
     python benchmarks/networks.py
 """
@@ -47,8 +48,8 @@ CLASSES = 10
 SIDES = (64, 128, 224, 256, 299)
 PATIENCE = 1200
 """Seconds of one network."""
-PEER_SECONDS = 120
-"""Seconds of Torch-Pruning on one network."""
+PEER_SECONDS = 60
+"""Seconds of the processor that Torch-Pruning may take on one network."""
 PEER_MEMORY = 8 * 2**30
 """Bytes that it may take beyond what the process has."""
 EQUAL = 1e-9
@@ -354,7 +355,7 @@ def torch_pruning(source: str, name: str, side: int) -> tuple[float | None, str]
 
 @contextmanager
 def limited(seconds: int, memory: int) -> Iterator[None]:
-    """Bounds on what runs inside, where this is the main thread's work: seconds, and bytes beyond those in use."""
+    """Bounds on what the main thread runs inside: seconds of the processor, and bytes beyond those in use."""
 
     def stop(*_: Any) -> None:
         raise TimeoutError(f"not done after {seconds} s")
@@ -363,13 +364,13 @@ def limited(seconds: int, memory: int) -> Iterator[None]:
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + memory, before[1]))
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
+    previous = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, previous)
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
@@ -384,9 +385,12 @@ def wanted(options: argparse.Namespace) -> list[tuple[str, str]]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Every network in a process of its own."""
-    pairs = wanted(options)
+    pairs, missing = wanted(options), list[str]()
     kept = Path(options.kept or Path(tempfile.gettempdir()) / "gaprune-networks.jsonl")
     known = {} if options.quick or not kept.exists() else _known(kept)
+    if options.so_far:
+        missing = [f"{source}:{name}" for source, name in pairs if (source, name) not in known]
+        pairs = [pair for pair in pairs if pair in known]
     reporter: Reporter = make_reporter()
     rows = []
     with reporter.task("networks", len(pairs)) as task:
@@ -397,7 +401,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                     file.write(json.dumps(row) + "\n")
             rows.append(row)
             task.advance(1)
-    return {"data": "random-images", "device": "cpu", "figures": figures(rows), "rows": rows}
+    return {"data": "random-images", "device": "cpu", "figures": figures(rows), "rows": rows, "missing": missing}
 
 
 def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -465,6 +469,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The script's own options."""
     parser.add_argument("--source", choices=SOURCES, action="append", help="networks of this source alone")
     parser.add_argument("--kept", help="where finished rows are kept until all are done")
+    parser.add_argument("--so-far", action="store_true", help="write the finished rows, and measure nothing")
 
 
 if __name__ == "__main__":
