@@ -29,7 +29,8 @@ def masked_network(model: nn.Module, graph: Graph, masks: Masks) -> nn.Module:
     A removed neuron contributes nothing to any consumer: the consumers' weights for it are zero. So are the
     kernels of removed connections. Norms and reductions over channels see the kept ones.
     """
-    network = copy.deepcopy(model).eval()
+    held = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    network = copy.deepcopy(model, held).eval()  # all tensors are replaced: none is copied
     fill(network, _masked_tensors(model, graph, masks), first_names(model))
     calls = [(call, masks.kept(call.neurons)) for call in graph.masked]
     return network if all(kept.all() for _, kept in calls) else _Seeing(network, calls).eval()
