@@ -47,8 +47,7 @@ def convolution(found: Trace, node: Node) -> Axes:
         outputs = found.atoms.new(out)
         found.atoms.freeze(outputs, "it is a single channel")
     if dense:
-        if weight_axes[1] is not None:
-            found.unite(weight_axes[1], inputs)
+        found.unite(weight_axes[1], inputs)
     elif depthwise:
         found.atoms.unite(np.repeat(inputs, out // channels), outputs)
     else:
