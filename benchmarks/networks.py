@@ -7,8 +7,10 @@ Every network is drawn at random (what its norms and scales hold, too, so that n
 float64, at the smallest of ``SIDES`` that it takes. ``equal``: the compact network's outputs beside those of the masked
 one, relative to the largest. ``counted``: gaprune's formula beside fvcore's count of the compact network. ``half``:
 FLOPs left with half of each group. Torch-Pruning: FLOPs left at a pruning ratio of 0.5 of every layer but the last,
-with the heads of attention told to it; what it raises is its reason. Each network has a process of its own and
-``PATIENCE`` seconds. A run that is stopped goes on with the same command.
+with the heads of attention told to it; what it raises is its reason, and it has ``PEER_SECONDS`` and ``PEER_MEMORY``.
+``seconds``: of the processor, on one thread, so that other work of the machine does not count. Each network has a
+process of its own and ``PATIENCE`` seconds. A run that is stopped goes on with the same command; ``--so-far`` writes
+the rows that there are, and which networks are not measured.
 
     python benchmarks/networks.py
 """
@@ -17,12 +19,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
+import multiprocessing
+import os
+import resource
+import signal
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,6 +48,10 @@ CLASSES = 10
 SIDES = (64, 128, 224, 256, 299)
 PATIENCE = 1200
 """Seconds of one network."""
+PEER_SECONDS = 60
+"""Seconds of the processor that Torch-Pruning may take on one network."""
+PEER_MEMORY = 8 * 2**30
+"""Bytes that it may take beyond what the process has."""
 EQUAL = 1e-9
 """Largest relative difference of outputs in float64."""
 
@@ -210,6 +221,7 @@ OTHERS: dict[str, Callable[[], nn.Module]] = {
     "pixel unshuffle": lambda: _headed(16, nn.Conv2d(3, 8, 3, padding=1), nn.PixelUnshuffle(2), nn.Conv2d(32, 16, 3)),
 }
 
+PACKAGES = ["torch", "torch.export", "torchvision.models", "timm", "torch_pruning", "fvcore.nn"]
 SOURCES = ("torchvision", "timm", "others")
 TESTED = tuple(list(OTHERS)[2:12])
 """The ten that the tests and ``--quick`` run."""
@@ -268,21 +280,22 @@ def judge(source: str, name: str) -> dict[str, Any]:
     try:
         made = make(source, name)
         row["side"] = side_of(made)
-        row["torch_pruning"], row["torch_pruning_says"] = torch_pruning(source, name, row["side"])
         row |= ours(made, (3, row["side"], row["side"]))
     except GapruneError as error:
         row["why"] = pathless(str(error))
     except Exception as error:  # which a caller would have seen as a traceback
         row |= {"traceback": True, "why": pathless(first_line(error))}
+    if "side" in row:
+        row["torch_pruning"], row["torch_pruning_says"] = torch_pruning(source, name, row["side"])
     return row
 
 
 def ours(made: nn.Module, shape: tuple[int, int, int]) -> dict[str, Any]:
     """What gaprune makes of it."""
     model = plain(made).model.double()
-    began = time.perf_counter()
+    began = time.process_time()
     graph = checked_graph(model, shape)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     costs, masks = cost_model(model, graph, shape), halves(graph)
     compact = Compactor(model, graph)(masks)
     images = torch.randn(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -319,7 +332,7 @@ def torch_pruning(source: str, name: str, side: int) -> tuple[float | None, str]
     heads |= {m: m.num_heads for m in model.modules() if isinstance(m, nn.MultiheadAttention)}
     try:
         whole = count_flops(model, shape)
-        with warnings.catch_warnings():
+        with limited(PEER_SECONDS, PEER_MEMORY), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             pruner = tp.pruner.MagnitudePruner(
                 model,
@@ -340,6 +353,27 @@ def torch_pruning(source: str, name: str, side: int) -> tuple[float | None, str]
         return None, pathless(first_line(error))[:160]
 
 
+@contextmanager
+def limited(seconds: int, memory: int) -> Iterator[None]:
+    """Bounds on what the main thread runs inside: seconds of the processor, and bytes beyond those in use."""
+
+    def stop(*_: Any) -> None:
+        raise TimeoutError(f"not done after {seconds} s")
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + memory, before[1]))
+    previous = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, previous)
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
 def wanted(options: argparse.Namespace) -> list[tuple[str, str]]:
     """Sources and names, in order."""
     if options.quick:
@@ -351,9 +385,12 @@ def wanted(options: argparse.Namespace) -> list[tuple[str, str]]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Every network in a process of its own."""
-    pairs = wanted(options)
+    pairs, missing = wanted(options), list[str]()
     kept = Path(options.kept or Path(tempfile.gettempdir()) / "gaprune-networks.jsonl")
     known = {} if options.quick or not kept.exists() else _known(kept)
+    if options.so_far:
+        missing = [f"{source}:{name}" for source, name in pairs if (source, name) not in known]
+        pairs = [pair for pair in pairs if pair in known]
     reporter: Reporter = make_reporter()
     rows = []
     with reporter.task("networks", len(pairs)) as task:
@@ -364,15 +401,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                     file.write(json.dumps(row) + "\n")
             rows.append(row)
             task.advance(1)
-    return {"data": "random-images", "device": "cpu", "figures": figures(rows), "rows": rows}
+    measured = figures(rows, missing)
+    return {"data": "random-images", "device": "cpu", "figures": measured, "rows": rows, "missing": missing}
 
 
-def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """What the goals speak of; sources that were not run have none."""
+def figures(rows: list[dict[str, Any]], missing: Sequence[str] = ()) -> dict[str, float]:
+    """What the goals speak of; sources that were not run have none, and what is missing of one counts as not right."""
     found: dict[str, float] = {}
     of = {source: [row for row in rows if row["source"] == source] for source in SOURCES}
     if of["torchvision"]:
-        found[GOALS[0].name] = sum(map(right, of["torchvision"])) / len(of["torchvision"])
+        lacking = sum(name.startswith("torchvision:") for name in missing)
+        found[GOALS[0].name] = sum(map(right, of["torchvision"])) / (len(of["torchvision"]) + lacking)
     if of["timm"]:
         found[GOALS[1].name] = sum(map(right, of["timm"]))
     traced = [row for row in rows if row["traced"]]
@@ -399,29 +438,41 @@ def _known(kept: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def _alone(source: str, name: str) -> dict[str, Any]:
-    """The row of a network, measured in another process."""
+    """The row of a network, measured in a process of its own, which finds the packages imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PACKAGES)
     row = {"source": source, "network": name, "traced": False, "traceback": False}
-    command = [sys.executable, __file__, "--judge", source, name]
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_judged, args=(sending, source, name), daemon=True)
+    process.start()
+    sending.close()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    except subprocess.TimeoutExpired:
-        return row | {"why": f"not done after {PATIENCE} s"}
-    if done.returncode:
-        return row | {"traceback": True, "why": f"its process ended with status {done.returncode}"}
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        if not receiving.poll(PATIENCE):
+            return row | {"why": f"not done after {PATIENCE} s"}
+        found: dict[str, Any] = receiving.recv()
+        return found
+    except EOFError:
+        process.join()
+        return row | {"traceback": True, "why": f"its process ended with status {process.exitcode}"}
+    finally:
+        process.kill()
+        process.join()
+
+
+def _judged(sending: Connection, source: str, name: str) -> None:
+    """A process that measures one network."""
+    torch.set_num_threads(1)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        row = judge(source, name)
+    sending.send(row)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The script's own options."""
     parser.add_argument("--source", choices=SOURCES, action="append", help="networks of this source alone")
     parser.add_argument("--kept", help="where finished rows are kept until all are done")
-    parser.add_argument("--judge", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--so-far", action="store_true", help="write the finished rows, and measure nothing")
 
 
 if __name__ == "__main__":
-    if "--judge" in sys.argv:
-        torch.set_num_threads(1)
-        print(json.dumps(judge(*sys.argv[-2:])))
-        raise SystemExit(0)
     raise SystemExit(run(__file__, GOALS, measure, arguments=arguments))

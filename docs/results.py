@@ -360,10 +360,16 @@ def networks_page() -> str:
         "What gaprune makes of networks by name, drawn at random, in float64. *Can go*: outputs of layers that are\n"
         "neurons, the last layer's left out. *Half*: FLOPs left with half of every group, and the same of\n"
         "Torch-Pruning. *Apart*: outputs of the compact network beside those of the masked one. *Counted*: gaprune's\n"
-        "formula equals fvcore's count of the compact network. *Seconds*: tracing and checking, on a machine that did\n"
-        "other things, too. What stays whole says why in a warning; the first reason stands here.",
+        "formula equals fvcore's count of the compact network. *Seconds*: tracing and checking, of the processor, on\n"
+        "one thread. What stays whole says why in a warning; the first reason stands here.",
         made(result, file),
     ]
+    if missing := result.get("missing"):
+        count = len(missing) + len(result["rows"])
+        parts.append(
+            f"**Not finished.** {len(missing)} of {count} networks are not measured, and count as not right in the\n"
+            f"figures below: {', '.join(missing)}."
+        )
     header = ("network", "pixels", "can go", "half", "Torch-Pruning", "apart", "counted", "seconds", "what stays")
     for source in dict.fromkeys(row["source"] for row in result["rows"]):
         ours = [row for row in result["rows"] if row["source"] == source]

@@ -332,9 +332,9 @@ def masked_by_hooks(model: nn.Module, graph: Graph, masks: Masks, x: Tensor) -> 
 def _kept_moments(modules: dict[str, nn.Module], graph: Graph, masks: Masks) -> list[Any]:
     """Hooks that let norms over channels take the moments of the kept ones, written out."""
     norms = {n: m for n, m in modules.items() if isinstance(m, nn.LayerNorm | nn.GroupNorm | nn.RMSNorm)}
-    assert len(norms) == len([one for one in graph.masked if one.call != "attention"])
+    calls = [one for one in graph.masked if one.call in ("layer_norm", "group_norm", "rms_norm")]
     handles = []
-    for module, norm in zip(norms.values(), graph.masked, strict=True):
+    for module, norm in zip(norms.values(), calls, strict=True):
         kept = torch.from_numpy(masks.kept(norm.neurons)).double()
         if kept.all():
             continue

@@ -18,7 +18,7 @@ _SWIN = "torchvision.models.swin_transformer"
 
 
 class OpenAttention(nn.Module):
-    """``nn.MultiheadAttention`` of one width for queries, keys and values (Vaswani et al. 2017).
+    """``nn.MultiheadAttention`` (Vaswani et al. 2017), of itself or of others' keys and values.
 
     Args:
         module: the one that it takes the place of; its tensors are shared.
@@ -26,15 +26,23 @@ class OpenAttention(nn.Module):
     Attributes:
         num_heads: heads that there are.
         head_dim: features of a head.
-        embed_dim: width of queries, keys and values.
+        embed_dim: width of queries.
+        kdim: width of keys.
+        vdim: width of values.
     """
 
+    in_proj_weight: Tensor | None
+    q_proj_weight: Tensor
+    k_proj_weight: Tensor
+    v_proj_weight: Tensor
+    in_proj_bias: Tensor | None
     bias_k = bias_v = None
     add_zero_attn = False
 
     def __init__(self, module: nn.MultiheadAttention) -> None:
         super().__init__()
-        self.in_proj_weight, self.in_proj_bias = module.in_proj_weight, module.in_proj_bias
+        for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "in_proj_bias"):
+            self.register_parameter(name, getattr(module, name))
         self.out_proj = module.out_proj
         self.num_heads, self.head_dim = module.num_heads, module.head_dim
         self.scale = module.head_dim**-0.5
@@ -44,9 +52,17 @@ class OpenAttention(nn.Module):
     @property
     def embed_dim(self) -> int:
         """As ``nn.MultiheadAttention`` says it."""
-        return self.in_proj_weight.shape[1]
+        return self._weights()[0].shape[1]
 
-    kdim = vdim = embed_dim
+    @property
+    def kdim(self) -> int:
+        """The same."""
+        return self._weights()[1].shape[1]
+
+    @property
+    def vdim(self) -> int:
+        """The same."""
+        return self._weights()[2].shape[1]
 
     def forward(
         self,
@@ -60,7 +76,7 @@ class OpenAttention(nn.Module):
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """As ``nn.MultiheadAttention.forward``: the output, and the weights where they are asked for."""
-        alike = query is key and key is value
+        alike = query is key and key is value and self.in_proj_weight is not None
         batched = query.dim() == 3
         if not batched or not self.batch_first:
             query, key, value = (x.transpose(0, 1) if batched else x[None] for x in (query, key, value))
@@ -82,14 +98,21 @@ class OpenAttention(nn.Module):
 
     def _alike(self, x: Tensor) -> tuple[Tensor, ...]:
         """(N, L, E) to three of (N, heads, L, features)."""
+        assert self.in_proj_weight is not None
         projected = F.linear(x, self.in_proj_weight, self.in_proj_bias)
         return _three(projected, self.num_heads, self.head_dim)
 
     def _each(self, *inputs: Tensor) -> list[Tensor]:
-        weights = self.in_proj_weight.chunk(3)
+        weights = self._weights()
         biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
         projected = (F.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True))
-        return [x.reshape(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2) for x in projected]
+        return [x.reshape(*x.shape[:2], self.num_heads, -1).transpose(1, 2) for x in projected]
+
+    def _weights(self) -> tuple[Tensor, ...]:
+        """Of queries, keys and values: parts of one, or three where widths differ."""
+        if self.in_proj_weight is not None:
+            return self.in_proj_weight.chunk(3)
+        return self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
 
     def _mask(self, q: Tensor, k: Tensor, mask: Tensor | None, padding: Tensor | None) -> Tensor | None:
         """What is added to the scores: (L, S), (N, heads, L, S) or (N, 1, 1, S) of them, put together."""
@@ -215,7 +238,7 @@ class OpenWindowAttention(nn.Module):
 def open_attention(model: nn.Module) -> nn.Module:
     """Put attention that can be cut in the place of torch's and torchvision's own, in place; itself where it is one.
 
-    What has widths of its own for keys and values, biases of its own for them, or a hook is left as it is.
+    What has biases of its own for keys and values, or a hook, is left as it is.
     """
     made: dict[nn.Module, nn.Module] = {}
     for parent in list(model.modules()):
@@ -230,7 +253,7 @@ def _closed(module: nn.Module) -> bool:
     if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
         return False
     if type(module) is nn.MultiheadAttention:
-        return module._qkv_same_embed_dim and module.bias_k is None and not module.add_zero_attn
+        return module.bias_k is None and not module.add_zero_attn
     kind = type(module)
     return kind.__module__ == _SWIN and kind.__name__ in ("ShiftedWindowAttention", "ShiftedWindowAttentionV2")
 

@@ -18,10 +18,9 @@ from gaprune.prune.cut.costs import CostModel, Costs, cost_model, count_flops
 from gaprune.prune.cut.grouped import GroupedConvolution
 from gaprune.prune.cut.lineage import compose, present_kernels
 from gaprune.prune.cut.masks import Grouping, Masks
-from gaprune.prune.graph.foreign import plain, unwrapped
+from gaprune.prune.graph.foreign import copied, plain, unwrapped
 from gaprune.prune.graph.graph import Graph, Layer, build_graph
 from gaprune.prune.graph.inputs import Form, Inputs, tensors_in
-from gaprune.prune.graph.modes import copied
 from gaprune.prune.graph.tensors import first_names, state_tensors
 from gaprune.prune.norms.folding import fold
 from gaprune.prune.norms.recalibration import (

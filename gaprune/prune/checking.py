@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
@@ -31,6 +32,12 @@ LEFT_BEFORE = "it was left whole when the run began"
 
 UNDERSTOOD = "; all else is searched, and a rule for it would let these go, too (CONTRIBUTING.md: a graph rule)"
 """What would help where an operator is not understood."""
+
+FEW = 4
+"""Groups of a kind that are tried one by one in any case."""
+
+_OF_BLOCKS = re.compile(r"\d+(?=.*[A-Za-z])")
+"""Numbers in a layer's name but those that it ends with, which are its own."""
 
 DIFFER = "compact and masked networks differ"
 
@@ -90,27 +97,44 @@ def _checked(model: nn.Module, form: Form, layers: Layers, whole: Collection[str
 
 
 def _without_failing(model: nn.Module, graph: Graph, example: Inputs) -> Graph:
-    """The graph without those groups with which, beside the ones before them, removal goes wrong."""
+    """The graph without those groups with which, beside the ones before them, removal goes wrong.
+
+    Blocks of one kind are tried at once: where their first and their last group of a kind go wrong, all stay.
+    """
     check, kept, reasons = _Check(model, graph, example), list[ChannelGroup](), dict[str, str]()
 
-    def add(groups: tuple[ChannelGroup, ...]) -> None:
+    def add(kinds: list[tuple[ChannelGroup, ...]]) -> None:
+        groups = tuple(group for kind in kinds for group in kind)
         reason = check((*kept, *groups))
         if reason is None:
             kept.extend(groups)
         elif len(groups) == 1:
             reasons[groups[0].name] = reason
+        elif len(kinds) == 1 and len(groups) > FEW and check((*kept, groups[0])) and check((*kept, groups[-1])):
+            reasons.update((group.name, reason) for group in groups)
         else:
-            add(groups[: len(groups) // 2])
-            add(groups[len(groups) // 2 :])
+            parts: list[tuple[ChannelGroup, ...]] = kinds if len(kinds) > 1 else [(group,) for group in groups]
+            add(parts[: len(parts) // 2])
+            add(parts[len(parts) // 2 :])
 
-    half = len(graph.groups) // 2
-    for groups in (graph.groups[:half], graph.groups[half:]) if half else (graph.groups,):
-        add(groups)
+    every = _kinds(graph)
+    half = len(every) // 2
+    for kinds in (every[:half], every[half:]) if half else (every,):
+        add(kinds)
     less = without_groups(graph, reasons)
     reason = _Check(model, less, example)(less.groups) if kept else None
     if not kept or reason is not None:
         raise ModelError(f"{type(model).__name__} cannot be pruned: {reason or next(iter(reasons.values()))}")
     return less
+
+
+def _kinds(graph: Graph) -> list[tuple[ChannelGroup, ...]]:
+    """The groups by what their layers are called but for blocks' numbers: those of like blocks are of one kind."""
+    found: dict[tuple[str, ...], list[ChannelGroup]] = {}
+    for group in graph.groups:
+        named = dict.fromkeys(_OF_BLOCKS.sub("", name) for name in (group.name.partition(" ")[0], *group.producers))
+        found.setdefault((*named, group.name.partition(" ")[2]), []).append(group)
+    return [tuple(groups) for groups in found.values()]
 
 
 def _example(model: nn.Module, form: Form) -> Inputs:
@@ -253,20 +277,23 @@ def _fails(error: Exception) -> str:
 def _removals(graph: Graph, groups: tuple[ChannelGroup, ...]) -> Iterator[tuple[Masks, str]]:
     """What is removed from these groups, and in words where that alone goes wrong."""
     rng = np.random.default_rng(0)
-    yield _kept(graph, groups, rng, lambda size: size - size // 2), ""
+    yield _kept(graph, groups, rng, lambda group: group.size - group.size // 2), ""
     smallest = min((group.size for group in groups), default=1)
     equal = max(1, smallest // 2)
-    yield _kept(graph, groups, rng, lambda size: equal), ", where widths are equal: does its forward compare shapes?"
+    yield (
+        _kept(graph, groups, rng, lambda group: max(equal, group.least)),
+        ", where widths are equal: does its forward compare shapes?",
+    )
     if equal > 1:
-        yield _kept(graph, groups, rng, lambda size: 1), ", where one channel is left"
+        yield _kept(graph, groups, rng, lambda group: group.least), ", where one channel is left"
 
 
 def _kept(
-    graph: Graph, groups: tuple[ChannelGroup, ...], rng: np.random.Generator, count: Callable[[int], int]
+    graph: Graph, groups: tuple[ChannelGroup, ...], rng: np.random.Generator, count: Callable[[ChannelGroup], int]
 ) -> Masks:
     """Masks that keep so many random neurons of each of these groups, and all others."""
     neurons: Bits = np.ones(graph.neurons, dtype=np.bool_)
     for group in groups:
-        gone = rng.permutation(group.size)[: group.size - count(group.size)]
+        gone = rng.permutation(group.size)[: max(group.size - count(group), 0)]
         neurons[group.start + gone] = False
     return replace(Masks.full(graph), neurons=neurons)

@@ -207,7 +207,7 @@ class PruningSpace:
             return
         for group in self.graph.groups:
             genes, worth = mended[group.slice], self.worth.neurons[group.slice]
-            width = self._valid_width(int(genes.sum()), group.size)
+            width = self._valid_width(max(int(genes.sum()), min(group.least, group.size)), group.size)
             _resize(genes, worth, width)
 
     def _valid_width(self, width: int, size: int) -> int:

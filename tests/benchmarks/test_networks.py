@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import argparse
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +52,35 @@ def test_figures_say_what_went_wrong() -> None:
     assert found["half FLOPs above Torch-Pruning's, worst"] == pytest.approx(0.05)
     assert found["seconds of tracing and checking, slowest"] == 4.0
     assert "torchvision: share traced, equal and counted" not in found
+
+
+def test_what_is_not_measured_counts_as_not_right() -> None:
+    good = {"source": "torchvision", "traced": True, "traceback": False, "apart": 0.0, "counted": True, "half": 0.3}
+    rows = [{**good, "seconds": 1.0}] * 3
+    share = "torchvision: share traced, equal and counted"
+    assert networks.figures(rows)[share] == 1
+    assert networks.figures(rows, ["torchvision:alexnet", "timm:dla34"])[share] == 0.75
+
+
+def test_finished_rows_are_written_with_what_is_missing(tmp_path: Path) -> None:
+    kept = tmp_path / "rows.jsonl"
+    row = {"source": "others", "network": "mlp", "traced": False, "traceback": False, "why": "it is a test"}
+    kept.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    options = argparse.Namespace(quick=False, source=["others"], kept=str(kept), so_far=True)
+    found = networks.measure(options)
+    assert found["rows"] == [row]
+    assert len(found["missing"]) == len(networks.OTHERS) - 1
+    assert "others:PReLU" in found["missing"]
+
+
+def test_the_peer_is_stopped_where_it_takes_too_long() -> None:
+    def forever() -> None:
+        with networks.limited(1, 2**30):
+            while True:
+                pass
+
+    with pytest.raises(TimeoutError, match="not done after 1 s"):
+        forever()
 
 
 def test_networks_are_drawn_so_that_nothing_hides() -> None:

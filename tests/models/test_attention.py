@@ -20,6 +20,7 @@ from gaprune.prune.cut.costs import cost_model, count_flops
 from gaprune.prune.cut.masked import masked_network
 from gaprune.prune.cut.masks import Masks
 from gaprune.prune.graph.graph import Graph
+from gaprune.prune.rank.registry import importance_function
 from gaprune.saved import Config, load, save_compact
 
 IMAGE = (3, 16, 16)
@@ -129,9 +130,43 @@ def test_opened_attention_says_of_itself_what_torchs_does() -> None:
         assert getattr(opened, name) == getattr(closed, name)
 
 
-def test_attention_with_widths_of_its_own_is_left_as_it_is() -> None:
-    for module in (nn.MultiheadAttention(8, 2, kdim=4), nn.MultiheadAttention(8, 2, add_bias_kv=True)):
-        assert open_attention(nn.Sequential(module))[0] is module
+def test_attention_with_biases_of_its_own_for_keys_is_left_as_it_is() -> None:
+    module = nn.MultiheadAttention(8, 2, add_bias_kv=True)
+    assert open_attention(nn.Sequential(module))[0] is module
+
+
+@pytest.mark.parametrize("widths", [{}, {"kdim": 6, "vdim": 6}])
+@pytest.mark.parametrize("bias", [True, False])
+def test_attention_to_other_tokens_is_cut(widths: dict[str, int], bias: bool) -> None:
+    inner = widths.get("kdim", 8)
+
+    def tokens(s: Any, x: Tensor) -> Tensor:
+        query, other = (part(x).flatten(2).transpose(1, 2) for part in (s.conv, s.other))
+        found: Tensor = s.head(s.attend(query, other, other, need_weights=False)[0].mean(1))
+        return found
+
+    closed = prepared(
+        Net(
+            tokens,
+            conv=conv(3, 8, 3),
+            other=conv(3, inner, 3),
+            attend=nn.MultiheadAttention(8, 2, batch_first=True, bias=bias, **widths),
+            head=nn.Linear(8, 3),
+        )
+    )
+    model = open_attention(copy.deepcopy(closed))
+    assert dict(model.named_parameters()).keys() == dict(closed.named_parameters()).keys()
+    assert apart(model(examples()), closed(examples())) < 1e-12
+    graph = checked_graph(model, IMAGE)
+    assert graph.unpruned == ()
+    produced = {layer for group in graph.groups for layer in group.producers}
+    assert produced == {"conv", "other", "attend", "attend.out_proj"}
+    masks = thirds(graph)
+    compact = Compactor(model, graph)(masks)
+    assert apart(compact(examples(3)), masked_network(model, graph, masks)(examples(3))) < 1e-12
+    assert cost_model(model, graph, IMAGE).flops(masks) == count_flops(compact, IMAGE)
+    for name in ("l2", "bn", "random"):
+        assert importance_function(name)(model, graph).neurons.min() > 0
 
 
 def test_torchs_encoder_is_cut() -> None:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gaprune.errors import ModelError
+from gaprune.prune import checking
 from gaprune.prune.checking import checked_graph
 from gaprune.prune.cut.compact import Compactor
 from gaprune.prune.cut.costs import cost_model, count_flops
@@ -107,6 +108,47 @@ def test_groups_of_one_name_are_told_apart_when_one_stays_whole() -> None:
         )
     )
     assert [group.name for group in checked_graph(model, SHAPE).groups] == ["wide", "wide (2)"]
+
+
+class Block(nn.Module):
+    """A block of which one width is written into the forward, and another is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fixed, self.free, self.back = conv(4, 6), conv(6, 5), conv(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.back(F.relu(self.free(self.fixed(x).reshape(-1, 6, 8, 8))))
+        return out
+
+
+def test_like_blocks_are_tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = prepared(nn.Sequential(conv(3, 4), *(Block() for _ in range(12)), nn.Flatten(), nn.Linear(256, 3)))
+    tried = []
+    check = checking._Check.__call__
+
+    def counted(self: Any, groups: Any) -> str | None:
+        tried.append(len(groups))
+        return check(self, groups)
+
+    monkeypatch.setattr(checking._Check, "__call__", counted)
+    graph = checked_graph(model, SHAPE)
+    assert [layer for layer, _ in graph.unpruned] == [f"{number}.fixed" for number in range(1, 13)]
+    assert len(tried) < 12
+    assert {group.name for group in graph.groups} == {"0", *(f"{number}.free" for number in range(1, 13))}
+
+
+def test_of_like_blocks_only_those_stay_that_go_wrong() -> None:
+    def forward(s: Any, x: Tensor) -> Tensor:
+        for number, layer in enumerate(s.layers):
+            x = F.relu(layer(x) if number != 3 else layer(x).reshape(-1, 6, 8, 8))
+        return pooled(s, x)
+
+    layers = nn.ModuleList([conv(3, 6), *(conv(6, 6) for _ in range(6))])
+    model = prepared(Net(forward, layers=layers, head=nn.Linear(6, 3)))
+    graph = checked_graph(model, SHAPE)
+    assert [layer for layer, _ in graph.unpruned] == ["layers.3"]
+    assert [len(kind) for kind in checking._kinds(build_graph(model, SHAPE))] == [1] * 7
 
 
 @pytest.mark.parametrize(

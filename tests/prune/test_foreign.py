@@ -12,8 +12,10 @@ from tiny_networks import Net, chain, pooled
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from torch.nn.utils.parametrize import register_parametrization
 
 from gaprune.errors import ModelError
+from gaprune.prune.checking import checked_graph
 from gaprune.prune.graph.foreign import plain, plain_tensors, unwrapped
 
 IMAGES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -87,6 +89,32 @@ def with_parametrization(change: Callable[..., nn.Module]) -> nn.Module:
     return model
 
 
+class Broken(nn.Module):
+    """A parametrization that fails."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError("it is broken")
+
+
+@pytest.mark.parametrize(("norm", "kind"), [(spectral_norm, "SpectralNorm"), (weight_norm, "WeightNorm")])
+def test_parametrized_weights_are_computed_once_and_kept(norm: Any, kind: str) -> None:
+    model = with_parametrization(norm)
+    norm(model.conv1)
+    model.train()
+    with torch.no_grad():
+        for tensor in model.parameters():
+            tensor.mul_(1.5)
+    names = list(model.state_dict())
+    made = plain(model)
+    assert made.notes == (f"parametrized ({kind}): its weights are computed once and kept",)
+    assert list(made.model.state_dict()) != names == list(model.state_dict())
+    assert set(made.model.state_dict()) == set(chain().state_dict())
+    assert made.model.training
+    assert model.training
+    assert torch.allclose(made.model.eval()(IMAGES), model.eval()(IMAGES), atol=1e-6)
+    assert checked_graph(made.model, (3, *IMAGES.shape[2:])).unpruned == ()
+
+
 def quantized() -> nn.Module:
     model = chain()
     model.head = torch.ao.nn.quantized.Linear(8, 3)
@@ -132,11 +160,10 @@ def old_norm(change: Callable[..., nn.Module]) -> nn.Module:
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "scripted": (lambda: torch.jit.trace(chain().eval(), IMAGES), "is scripted or traced: give the network that"),
     "exported": (exported, r"was exported by torch\.export: give the network"),
-    "spectral norm": (
-        lambda: with_parametrization(spectral_norm),
-        r"Net\.conv2\.weight is parametrized \(SpectralNorm\): call .*remove_parametrizations\(module, 'weight'\)",
+    "a parametrization that cannot be computed": (
+        lambda: with_parametrization(lambda layer: register_parametrization(layer, "weight", Broken(), unsafe=True)),
+        r"Net\.conv2\.weight is parametrized \(Broken\) and cannot be computed once and kept: it is broken",
     ),
-    "weight norm": (lambda: with_parametrization(weight_norm), r"\(WeightNorm\): call .*remove_parametrizations"),
     "old spectral norm": (lambda: old_norm(nn.utils.spectral_norm), r"Net\.conv1 is .*remove_spectral_norm\(module\)"),
     "masks": (with_mask, r"Net\.conv1 has masks of torch\.nn\.utils\.prune: call prune\.remove\(module, 'weight'\)"),
     "quantized": (quantized, r"Net\.head is quantized \(Linear\): prune the float network"),

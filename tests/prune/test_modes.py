@@ -10,7 +10,7 @@ from tiny_networks import chain
 from torch import nn
 
 from gaprune.errors import ModelError
-from gaprune.prune.graph.modes import copied
+from gaprune.prune.graph.foreign import copied
 
 
 def test_a_copy_shares_no_memory() -> None:

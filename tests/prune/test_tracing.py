@@ -22,21 +22,12 @@ from tiny_networks import (
 )
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import weight_norm
 
 from gaprune.errors import ModelError
 from gaprune.prune.checking import checked_graph
 from gaprune.prune.cut.compact import Compactor
 from gaprune.prune.cut.costs import cost_model, count_flops
 from gaprune.prune.graph.graph import build_graph
-
-
-class Standardised(nn.Conv2d):
-    """Weight standardisation: the weight is computed at each call."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
-        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
 
 
 def around(run: Callable[[Any, Tensor], Tensor], **parts: Any) -> nn.Module:
@@ -81,27 +72,13 @@ LEFT: dict[str, tuple[Callable[[], nn.Module], dict[str, str]]] = {
         lambda: around(lambda s, x: x + x[:, :1]),
         {"conv1": "a slice takes some of its channels"},
     ),
-    "a mean over channels": (
-        lambda: around(lambda s, x: x * x.mean(1, keepdim=True)),
-        {"conv1": "a reduction runs over its channels"},
+    "the number of a channel": (
+        lambda: around(lambda s, x: x * x.argmax(1, keepdim=True)),
+        {"conv1": "one of its channels is told by its number"},
     ),
     "pooling over channels": (
         lambda: around(lambda s, x: F.max_pool2d(x.flatten(2).unsqueeze(1), 3, 1, 1).squeeze(1).view(x.shape)),
         {"conv1": "aten.max_pool2d.default is not understood here: it runs over channels"},
-    ),
-    "a standardised weight": (
-        lambda: around(lambda s, x: s.same(x), same=Standardised(6, 6, 3, padding=1)),
-        {
-            "conv1": "aten.conv2d.default is not understood here: sub is computed, not a parameter",
-            "same": "aten.conv2d.default is not understood here: sub is computed, not a parameter",
-        },
-    ),
-    "weight norm": (
-        lambda: around(lambda s, x: s.same(x), same=weight_norm(conv(6, 6))),
-        {
-            "conv1": "aten.conv2d.default is not understood here: _weight_norm is computed",
-            "same": "aten.conv2d.default is not understood here: _weight_norm is computed",
-        },
     ),
     "heads that are not understood": (
         lambda: around(lambda s, x: torch.cummax(x.view(-1, 2, 3, 8, 8) + 0, 2)[0].view(x.shape)),
@@ -127,17 +104,6 @@ LEFT: dict[str, tuple[Callable[[], nn.Module], dict[str, str]]] = {
     "unequal parts": (
         lambda: around(lambda s, x: torch.cat(x.split([2, 4], 1)[::-1], 1)),
         {"conv1": "it is split into unequal parts"},
-    ),
-    "a linear layer with a computed weight": (
-        lambda: around(lambda s, x: F.linear(x.transpose(1, 3), 2 * s.w).transpose(1, 3), w=nn.Parameter(torch.eye(6))),
-        {"conv1": "aten.linear.default is not understood here: mul is computed, not a parameter"},
-    ),
-    "batch norm with a computed scale": (
-        lambda: around(
-            lambda s, x: F.batch_norm(x, s.norm.running_mean, s.norm.running_var, 1 + s.norm.weight),
-            norm=nn.BatchNorm2d(6),
-        ),
-        {"conv1": "aten.batch_norm.default is not understood here: add is computed, not a parameter"},
     ),
     "a depthwise call that is no module's": (
         lambda: around(lambda s, x: F.conv2d(x, s.w, padding=1, groups=6), w=nn.Parameter(torch.randn(6, 1, 3, 3))),

@@ -260,7 +260,7 @@ def grouped_layers(model: nn.Module, graph: Graph) -> dict[str, Layer]:
     found = {}
     for layer in graph.layers:
         module = modules.get(layer.name)
-        alone = uses[layer.weight] == 1 and layer.weight == f"{layer.name}.weight"
+        alone = uses[layer.weight] == 1 and not layer.computed and layer.weight == f"{layer.name}.weight"
         pruned = layer.kind != "dense" and (layer.inputs >= 0).any()
         if alone and pruned and isinstance(module, nn.Conv2d) and padding_sides(module) is not None:
             found[layer.weight] = layer

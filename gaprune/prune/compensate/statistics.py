@@ -135,6 +135,7 @@ def consumers(model: nn.Module, graph: Graph) -> dict[str, Layer]:
         layer.weight: layer
         for layer in graph.layers
         if layer.kind == "dense"
+        and not layer.computed
         and uses[layer.weight] == 1
         and (layer.inputs >= 0).any()
         and len(layer.inputs) <= MOST_INPUTS

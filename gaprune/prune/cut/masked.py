@@ -1,7 +1,8 @@
 """The masked network: what a compact one must equal, at the original's widths.
 
 A removed neuron contributes nothing to any consumer: the weights of these for it are zero, and where it is summed over
-without a weight (queries by keys) it is zero itself. Norms over channels see the kept ones alone.
+without a weight (queries by keys) it is zero itself. Norms and reductions over channels see the kept ones alone; so do
+layers whose weight is computed at each call, and what it is computed from.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from gaprune.prune.cut.compact import fill
 from gaprune.prune.cut.masks import Masks
-from gaprune.prune.graph.graph import Graph, MaskedNorm
+from gaprune.prune.graph.graph import Graph, MaskedCall
 from gaprune.prune.graph.tensors import first_names, state_tensors
 
 
@@ -26,12 +27,13 @@ def masked_network(model: nn.Module, graph: Graph, masks: Masks) -> nn.Module:
     """A copy of the original with masks applied at the consumers' input: compaction's reference.
 
     A removed neuron contributes nothing to any consumer: the consumers' weights for it are zero. So are the
-    kernels of removed connections. Norms over channels take the moments of the kept ones.
+    kernels of removed connections. Norms and reductions over channels see the kept ones.
     """
-    network = copy.deepcopy(model).eval()
+    held = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    network = copy.deepcopy(model, held).eval()  # all tensors are replaced: none is copied
     fill(network, _masked_tensors(model, graph, masks), first_names(model))
-    norms = [(norm, masks.kept(norm.neurons)) for norm in graph.masked]
-    return network if all(kept.all() for _, kept in norms) else _WithNorms(network, norms).eval()
+    calls = [(call, masks.kept(call.neurons)) for call in graph.masked]
+    return network if all(kept.all() for _, kept in calls) else _Seeing(network, calls).eval()
 
 
 def _masked_tensors(model: nn.Module, graph: Graph, masks: Masks) -> dict[str, Tensor]:
@@ -68,59 +70,111 @@ def _silence(tensors: Mapping[str, Tensor], graph: Graph, masks: Masks) -> None:
                 tensors[name].index_fill_(axis, gone, 0)
 
 
-class _WithNorms(nn.Module):
-    """A network whose norms over channels see kept ones alone.
+class _Seeing(nn.Module):
+    """A network of which some calls see kept channels alone.
 
     Args:
         network: what is called.
-        norms: in order of their calls, each with the (n,) boolean of what it sees.
+        calls: in order, each with the (n,) boolean of what it sees.
     """
 
-    def __init__(self, network: nn.Module, norms: list[tuple[MaskedNorm, Any]]) -> None:
+    def __init__(self, network: nn.Module, calls: list[tuple[MaskedCall, Any]]) -> None:
         super().__init__()
         self.network = network
-        self._norms = norms
+        self._calls = calls
 
     def forward(self, *positional: Any, **keywords: Any) -> Any:
         """What the network gives."""
-        with _Norms(self._norms):
+        with _Calls(self._calls):
             return self.network(*positional, **keywords)
 
 
-class _Norms(TorchFunctionMode):
-    """Takes the place of calls of norms over channels and of attention, in order of each kind."""
+REDUCTIONS = ("mean", "sum", "amax", "amin", "var", "std", "var_mean", "std_mean", "logsumexp", "prod", "all", "any")
+EXTREMES = ("max", "min")
 
-    _NORMS: Mapping[Any, str] = {
-        F.layer_norm: "layer_norm",
-        torch.layer_norm: "layer_norm",
-        F.group_norm: "group_norm",
-        torch.group_norm: "group_norm",
-        F.rms_norm: "rms_norm",
-        torch.rms_norm: "rms_norm",
+
+def _functions() -> dict[Any, str]:
+    """By function what its calls are named in the graph; a tensor's method is another one than torch's function."""
+    named: dict[Any, str] = {
         F.scaled_dot_product_attention: "attention",
+        F.batch_norm: "batch_norm",
+        F.linear: "linear",
+        torch.conv1d: "convolution",
+        torch.conv2d: "convolution",
+        torch.conv3d: "convolution",
     }
+    for name in ("layer_norm", "group_norm", "rms_norm"):
+        named |= {getattr(F, name): name, getattr(torch, name): name}
+    for name in (*REDUCTIONS, *EXTREMES):
+        named |= {getattr(owner, name): name for owner in (torch, Tensor) if hasattr(owner, name)}
+    return named
 
-    def __init__(self, norms: list[tuple[MaskedNorm, Any]]) -> None:
+
+class _Calls(TorchFunctionMode):
+    """Takes the place of calls that see kept channels alone, in order of each kind.
+
+    Kinds of which every call sees all are left alone.
+    """
+
+    _FUNCTIONS: Mapping[Any, str] = _functions()
+
+    def __init__(self, calls: list[tuple[MaskedCall, Any]]) -> None:
         super().__init__()
-        self._norms = {kind: iter([pair for pair in norms if pair[0].call == kind]) for kind in self._NORMS.values()}
+        kinds = {one.call for one, kept in calls if not kept.all()}
+        self._calls = {kind: iter([pair for pair in calls if pair[0].call == kind]) for kind in kinds}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call what is no norm; let a norm see kept channels, and put zeros where the others were."""
-        call = self._NORMS.get(func)
-        if call is None:
-            return func(*args, **(kwargs or {}))
-        given = dict(kwargs or {})
+        """Call what sees all of its input; let others see the kept channels."""
+        call, given = self._FUNCTIONS.get(func), dict(kwargs or {})
+        if call not in self._calls or (call in EXTREMES and _of_two(args, given)):
+            return func(*args, **given)
         if call == "attention" and given.get("scale") is not None:
             return func(*args, **given)
-        norm, kept = next(self._norms[call])
+        masked, kept = next(self._calls[call])
         if kept.all():
             return func(*args, **given)
         if call == "attention":
             return func(*args, **{**given, "scale": int(kept.sum()) ** -0.5})
-        return _seeing(norm, kept, args, given)
+        if call == "convolution" and masked.axis != 1 - args[0].ndim:
+            return _slid(func, masked, kept, args, given)
+        positional = _with_input(masked, kept, args, given)
+        return func(*positional, **given) if positional else _normalised(masked, kept, args, given)
 
 
-def _seeing(norm: MaskedNorm, kept: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
+def _of_two(args: Any, given: dict[str, Any]) -> bool:
+    """Whether the larger or smaller of two tensors is asked for."""
+    return isinstance(given.get("other", args[1] if len(args) > 1 else None), Tensor)
+
+
+def _with_input(masked: MaskedCall, kept: Any, args: Any, given: dict[str, Any]) -> tuple[Any, ...]:
+    """The arguments of a reduction or a layer that sees kept channels alone, by position; none for norms."""
+    name = "input" if "input" in given else "self"
+    x = given.pop(name) if not args else args[0]
+    places = torch.from_numpy(np.flatnonzero(kept)).to(x.device)
+    if masked.call in (*REDUCTIONS, *EXTREMES):
+        return x.index_select(masked.axis, places), *args[1:]
+    if masked.call in ("convolution", "linear"):
+        seen = torch.zeros_like(x).index_copy(masked.axis, places, x.index_select(masked.axis, places))
+        return seen, *args[1:]
+    if not args:
+        given[name] = x
+    return ()
+
+
+def _slid(func: Any, masked: MaskedCall, kept: Any, args: Any, given: dict[str, Any]) -> Tensor:
+    """A convolution that slides over the kept channels, and zeros where the others were."""
+    places = torch.from_numpy(np.flatnonzero(kept)).to(args[0].device)
+    made = func(args[0].index_select(masked.axis, places), *args[1:], **given)
+    whole = list(made.shape)
+    whole[masked.axis] = len(kept)
+    found: Tensor = made.new_zeros(whole).index_copy(masked.axis, places, made)
+    return found
+
+
+def _normalised(norm: MaskedCall, kept: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
+    """What a norm gives whose moments are those of the kept channels, and zeros where the others were."""
+    if norm.call == "batch_norm":
+        return _standardised(norm, kept, args, kwargs)
     size = "num_groups" if norm.call == "group_norm" else "normalized_shape"
     bias = () if norm.call == "rms_norm" else ("bias",)
     given = dict(zip(("input", size, "weight", *bias, "eps"), args, strict=False)) | kwargs
@@ -139,4 +193,14 @@ def _seeing(norm: MaskedNorm, kept: Any, args: Any, kwargs: dict[str, Any]) -> T
             made = F.layer_norm(seen, shape, own["weight"], own["bias"], given.get("eps", 1e-5))
         else:
             made = F.rms_norm(seen, shape, own["weight"], given.get("eps"))
+    return torch.zeros_like(x).index_copy(norm.axis, places, made)
+
+
+def _standardised(norm: MaskedCall, kept: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
+    """A batch norm whose moments run over another axis of channels, too, as in a standardised weight."""
+    names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+    given = dict(zip(names, args, strict=False)) | kwargs
+    x = given.pop("input")
+    places = torch.from_numpy(np.flatnonzero(kept)).to(x.device)
+    made = F.batch_norm(x.index_select(norm.axis, places), **given)
     return torch.zeros_like(x).index_copy(norm.axis, places, made)

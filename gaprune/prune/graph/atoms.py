@@ -25,9 +25,11 @@ class AtomTable:
         self._parent: list[int] = []
         self._frozen: dict[int, str] = {}
         self._parts: dict[int, tuple[int, ...]] = {}
+        self._settled: Atoms | None = None
 
     def new(self, count: int) -> Atoms:
         """(count,) fresh atoms, each a class of its own."""
+        self._settled = None
         start = len(self._parent)
         self._parent.extend(range(start, start + count))
         return np.arange(start, start + count, dtype=np.int64)
@@ -44,12 +46,16 @@ class AtomTable:
 
     def roots(self, atoms: Atoms) -> Atoms:
         """The representatives of many atoms, same shape."""
+        if self._settled is not None:
+            found: Atoms = self._settled[atoms]
+            return found
         return np.fromiter((self.find(int(a)) for a in atoms), dtype=np.int64, count=len(atoms))
 
     def unite(self, left: Atoms, right: Atoms) -> None:
         """Unite two equally long arrays index by index; a frozen class freezes what joins it."""
         if len(left) != len(right):
             raise ValueError(f"cannot unite axes of {len(left)} and {len(right)} atoms")
+        self._settled = None
         for a, b in zip(left, right, strict=True):
             root, child = sorted((self.find(int(a)), self.find(int(b))))
             if root != child:

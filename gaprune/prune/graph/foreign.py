@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from gaprune.errors import ModelError, first_line
 from gaprune.models import open_attention
+from gaprune.prune.graph.modes import evaluating
 
 _WRAPPERS = {
     "OptimizedModule": ("_orig_mod", "compiled"),
@@ -50,23 +51,35 @@ class Plain:
 
 
 def plain(model: nn.Module) -> Plain:
-    """A copy of a caller's network without wrappers, in float32 and contiguous memory, on the same device.
+    """A copy of a caller's network without wrappers and parametrizations, in float32 and contiguous memory.
+
+    It is on the same device.
 
     Args:
         model: the network; left as it is. Compiled networks, ``DataParallel`` and the like are unwrapped.
 
     Raises:
-        ModelError: it is scripted, exported, quantized, parametrized or masked, lies on no device, has modules that
-            torch does not see, or cannot be copied; the line names the remedy.
+        ModelError: it is scripted, exported, quantized or masked, lies on no device, has modules that torch does not
+            see, or cannot be copied; the line names the remedy.
     """
     inner, notes = _unwrapped(model)
     check_kind(inner)
     made, inside = _without_wrappers(_copied(inner))
+    inside += _without_parametrizations(made)
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in made.parameters() if p.is_floating_point()})
     if dtypes not in ([], ["float32"]):
         notes.append(f"in {' and '.join(dtypes)}: converted to float32")
     made = open_attention(made).float().to(memory_format=torch.contiguous_format)
     return Plain(made, (*notes, *(note for note in inside if note not in notes)))
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a caller's network that the engine can work on, see ``plain``.
+
+    Raises:
+        ModelError: it cannot be copied or cut.
+    """
+    return plain(model).model
 
 
 def check_kind(model: nn.Module) -> None:
@@ -121,6 +134,39 @@ def _without_wrappers(model: nn.Module) -> tuple[nn.Module, list[str]]:
     return model, notes
 
 
+def _without_parametrizations(model: nn.Module) -> list[str]:
+    """Compute what is parametrized once and keep it, in place; what was done, in words."""
+    kinds: dict[str, None] = {}
+    for path, module in list(model.named_modules()):
+        if parametrize.is_parametrized(module):
+            lists: Any = module.parametrizations
+            own = [type(one).__name__.lstrip("_") for name in lists for one in lists[name]]
+            kinds |= dict.fromkeys(own)
+            try:
+                with evaluating(module), torch.no_grad():
+                    tensors = {name: getattr(module, name).clone() for name in lists}
+            except Exception as error:  # of a stranger's parametrization
+                where = ".".join(part for part in (type(model).__name__, path, next(iter(lists))) if part)
+                why = f"and cannot be computed once and kept: {first_line(error)}"
+                raise ModelError(f"{where} is parametrized ({', '.join(own)}) {why}") from error
+            _keep(module, tensors)
+    return [f"parametrized ({', '.join(kinds)}): its weights are computed once and kept"] if kinds else []
+
+
+def _keep(module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Put tensors in the place of parametrized ones; torch's own way would take the original's from it, too."""
+    lists: Any = module.parametrizations
+    origins = {name: list(lists[name].parameters()) for name in tensors}
+    del module._modules["parametrizations"]
+    module.__class__ = type(module).__bases__[0]
+    for name, tensor in tensors.items():
+        if origins[name]:
+            learns = any(one.requires_grad for one in origins[name])
+            module.register_parameter(name, nn.Parameter(tensor, requires_grad=learns))
+        else:
+            module.register_buffer(name, tensor)
+
+
 def _copied(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model)
@@ -138,11 +184,6 @@ def _is_exported(model: nn.Module) -> bool:
 def _check_module(path: str, module: nn.Module) -> None:
     if type(module).__name__ in ("FullyShardedDataParallel", "FSDPModule"):
         raise ModelError(f"{path} is sharded over several processes: give the whole network")
-    if parametrize.is_parametrized(module):
-        names = list(module.parametrizations)  # type: ignore[arg-type]
-        kinds = ", ".join(type(one).__name__.lstrip("_") for one in module.parametrizations[names[0]])  # type: ignore
-        remedy = f"torch.nn.utils.parametrize.remove_parametrizations(module, {names[0]!r})"
-        raise ModelError(f"{path}.{names[0]} is parametrized ({kinds}): call {remedy}")
     kind = type(module)
     if kind.__module__.startswith(_QUANTIZED) and kind.__name__ not in _HARMLESS:
         raise ModelError(f"{path} is quantized ({kind.__name__}): prune the float network, then quantize its members")

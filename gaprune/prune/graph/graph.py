@@ -46,6 +46,7 @@ class ChannelGroup:
         size: number of neurons.
         producers: paths of the layers that produce them (several where additions join them).
         consumers: paths of the layers whose inputs they are.
+        least: how many must stay: two where a spread is taken over them.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ChannelGroup:
     size: int
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
+    least: int = 1
 
     @property
     def slice(self) -> slice:
@@ -76,6 +78,7 @@ class Layer:
         positions: output positions of one image; input positions of a transposed convolution.
         splittable: whether one convolution module alone holds the weight, so that its groups can change.
         along: other axes that carry neurons: there are ``positions`` at each index of them all.
+        computed: whether the weight is computed at each call, ``weight`` being what it is computed from.
     """
 
     name: str
@@ -89,6 +92,7 @@ class Layer:
     positions: int
     splittable: bool
     along: tuple[Neurons, ...] = ()
+    computed: bool = False
 
     @property
     def input_axis(self) -> int:
@@ -110,11 +114,13 @@ class CountedAxis:
 
 
 @dataclass(frozen=True)
-class MaskedNorm:
-    """A norm over channels, or attention whose scale is torch's: by definition it sees the kept channels alone.
+class MaskedCall:
+    """A call that by definition sees the kept channels alone.
+
+    Norms and reductions over channels, attention whose scale is torch's, layers whose weight is computed.
 
     Attributes:
-        call: ``layer_norm``, ``group_norm``, ``rms_norm`` or ``attention``.
+        call: what it does (``cut.masked`` has them all).
         axis: of its input, counted from the end.
         neurons: (n,) or (n, k) there.
         groups: into which its channels are divided.
@@ -155,7 +161,7 @@ class Graph:
         counted: what else fvcore counts.
         unpruned: layers with channels that stay, each with the reason.
         norms: batch norms that can be folded into the convolution before them, in order of computation.
-        masked: norms over channels and attention, in order of computation.
+        masked: calls that see the kept channels alone, and others like them, in order of computation.
         contracted: neurons that are summed over without a weight (queries by keys), where a removed one is zero.
         fitted: numbers of modules that follow the widths.
     """
@@ -166,7 +172,7 @@ class Graph:
     counted: tuple[CountedAxis, ...]
     unpruned: tuple[tuple[str, str], ...]
     norms: tuple[Norm, ...] = ()
-    masked: tuple[MaskedNorm, ...] = ()
+    masked: tuple[MaskedCall, ...] = ()
     contracted: Neurons = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     fitted: tuple[FittedNumber, ...] = ()
 
@@ -176,10 +182,10 @@ class Graph:
         return sum(group.size for group in self.groups)
 
     def convolutions(self) -> tuple[Layer, ...]:
-        """Dense convolutions, each weight once: those whose connections are genes."""
+        """Dense convolutions with weights of their own, each once: those whose connections are genes."""
         seen: dict[str, Layer] = {}
         for layer in self.layers:
-            if layer.convolution and layer.kind == "dense":
+            if layer.convolution and layer.kind == "dense" and not layer.computed:
                 seen.setdefault(layer.weight, layer)
         return tuple(seen.values())
 
@@ -261,14 +267,14 @@ def _from_trace(found: Trace) -> Graph:
     known: dict[int, list[int]] = {}
 
     def neurons(atoms: NDArray[np.int64]) -> Neurons:
-        roots = found.atoms.roots(atoms)
-        for root in np.unique(roots):
-            if int(root) not in known:
-                known[int(root)] = [number[base] for base in found.atoms.bases(int(root)) if base in number]
-        rows = [known[int(root)] for root in roots]
+        roots, places = np.unique(found.atoms.roots(atoms), return_inverse=True)
+        for root in roots.tolist():
+            if root not in known:
+                known[root] = [number[base] for base in found.atoms.bases(root) if base in number]
+        rows = [known[root] for root in roots.tolist()]
         widest = max(map(len, rows), default=1)
         padded = np.array([row + [-1] * (max(widest, 1) - len(row)) for row in rows], dtype=np.int64)
-        return padded[:, 0] if widest <= 1 and len(atoms) else padded
+        return padded[places, 0] if widest <= 1 and len(atoms) else padded[places]
 
     def use(record: Use) -> Layer:
         return Layer(
@@ -283,6 +289,7 @@ def _from_trace(found: Trace) -> Graph:
             positions=record.positions,
             splittable=record.splittable,
             along=tuple(neurons(axis) for axis in record.along),
+            computed=record.computed,
         )
 
     def counted(record: Elementwise) -> CountedAxis:
@@ -291,20 +298,21 @@ def _from_trace(found: Trace) -> Graph:
     layers = tuple(use(record) for record in found.uses)
     axes = {name: _cut_axes(labels, neurons) for name, labels in found.tensors.items()}
     return Graph(
-        groups=tuple(_describe(group, layers) for group in groups),
+        groups=tuple(_describe(group, layers, _of(found.several, neurons)) for group in groups),
         layers=layers,
         axes={name: labels for name, labels in axes.items() if any(label is not None for label in labels)},
         counted=tuple(counted(record) for record in found.elementwise),
         unpruned=_unpruned(found),
         norms=tuple(found.norms),
-        masked=tuple(MaskedNorm(one.call, one.axis, neurons(one.atoms), one.groups) for one in found.masked),
-        contracted=_contracted(found, neurons),
+        masked=tuple(MaskedCall(one.call, one.axis, neurons(one.atoms), one.groups) for one in found.masked),
+        contracted=_of(found.contracted, neurons),
         fitted=_fitted(found, neurons),
     )
 
 
-def _contracted(found: Trace, neurons: Callable[[Neurons], Neurons]) -> Neurons:
-    atoms = [neurons(one).reshape(-1) for one in found.contracted]
+def _of(axes: list[Neurons], neurons: Callable[[Neurons], Neurons]) -> Neurons:
+    """The neurons of some axes, each once."""
+    atoms = [neurons(one).reshape(-1) for one in axes]
     every = np.unique(np.concatenate(atoms)) if atoms else np.zeros(0, dtype=np.int64)
     kept: Neurons = every[every >= 0]
     return kept
@@ -328,19 +336,20 @@ def _cut_axes(labels: Axes, neurons: Callable[[Neurons], Neurons]) -> tuple[Neur
 
 def _number_neurons(found: Trace) -> tuple[dict[int, int], list[tuple[str, int, int]]]:
     """Number the removable classes group by group; a group's classes occur at the same axes."""
-    occurrences: dict[int, set[tuple[str, int, int]]] = {}
-    for name, labels in found.tensors.items():
-        for axis, atoms in enumerate(labels):
-            for atom in atoms if atoms is not None else ():
-                for place, base in enumerate(found.atoms.bases(int(atom))):
-                    occurrences.setdefault(base, set()).add((name, axis, place))
+    occurrences: dict[int, set[tuple[int, int]]] = {}
+    axes = [atoms for labels in found.tensors.values() for atoms in labels if atoms is not None]
+    for axis, atoms in enumerate(axes):
+        for root in np.unique(found.atoms.roots(atoms)).tolist():
+            for place, base in enumerate(found.atoms.bases(root)):
+                occurrences.setdefault(base, set()).add((axis, place))
     number: dict[int, int] = {}
-    members: dict[frozenset[tuple[str, int, int]], list[int]] = {}
-    names: dict[frozenset[tuple[str, int, int]], str] = {}
+    members: dict[frozenset[tuple[int, int]], list[int]] = {}
+    names: dict[frozenset[tuple[int, int]], str] = {}
     for use in found.uses:
         if not (use.convolution or found.linear):
             continue
-        for root in dict.fromkeys(base for atom in use.outputs for base in found.atoms.bases(int(atom))):
+        produced = dict.fromkeys(found.atoms.roots(use.outputs).tolist())
+        for root in dict.fromkeys(base for atom in produced for base in found.atoms.bases(atom)):
             signature = frozenset(occurrences.get(root, set()))
             names.setdefault(signature, use.layer)
             if root not in number:
@@ -360,7 +369,7 @@ def _number_neurons(found: Trace) -> tuple[dict[int, int], list[tuple[str, int, 
     return number, groups
 
 
-def _describe(group: tuple[str, int, int], layers: tuple[Layer, ...]) -> ChannelGroup:
+def _describe(group: tuple[str, int, int], layers: tuple[Layer, ...], several: Neurons) -> ChannelGroup:
     name, start, size = group
 
     def touches(neurons: Neurons) -> bool:
@@ -368,7 +377,7 @@ def _describe(group: tuple[str, int, int], layers: tuple[Layer, ...]) -> Channel
 
     producers = dict.fromkeys(layer.name for layer in layers if touches(layer.outputs))
     consumers = dict.fromkeys(layer.name for layer in layers if touches(layer.inputs))
-    return ChannelGroup(name, start, size, tuple(producers), tuple(consumers))
+    return ChannelGroup(name, start, size, tuple(producers), tuple(consumers), 2 if touches(several) else 1)
 
 
 def _unpruned(found: Trace) -> tuple[tuple[str, str], ...]:

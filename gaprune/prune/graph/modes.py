@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from gaprune.prune.graph.foreign import plain
-
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
@@ -20,12 +18,3 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """A copy of a caller's network that the engine can work on, see ``foreign.plain``.
-
-    Raises:
-        ModelError: it cannot be copied or cut.
-    """
-    return plain(model).model

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
+from torch.nn.modules.conv import _ConvNd
 
 from gaprune.errors import ModelError, first_line
 from gaprune.prune.graph.atoms import Atoms, AtomTable
@@ -25,6 +26,9 @@ Axes = tuple[Atoms | None, ...]
 INPUT = "it is the network's input"
 OUTPUT = "it is the network's output"
 PLAIN = "{} is a plain tensor, which may be cut only as a buffer: self.register_buffer({!r}, ...)"
+
+NOTHING: Atoms = np.zeros(0, dtype=np.int64)
+"""Stands for an axis without channels."""
 
 FED = "fed"
 """Under this name a node says whether it is of the images: there are as many of it, on whatever axis they lie."""
@@ -49,6 +53,7 @@ class Use:
         positions: output positions (height x width) of one image; input positions of a transposed convolution.
         splittable: whether one convolution module alone holds the weight, so that its groups can change.
         along: other axes that carry atoms: there are ``positions`` at each index of them all.
+        computed: whether the weight is computed at each call, ``weight`` being what it is computed from.
     """
 
     layer: str
@@ -62,6 +67,7 @@ class Use:
     positions: int
     splittable: bool
     along: tuple[Atoms, ...] = ()
+    computed: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,10 +85,12 @@ class Elementwise:
 
 @dataclass(frozen=True)
 class Masked:
-    """A norm over channels, or attention whose scale is torch's: by definition it sees the kept channels alone.
+    """A call that by definition sees the kept channels alone.
+
+    Norms and reductions over channels, attention whose scale is torch's, layers whose weight is computed.
 
     Attributes:
-        call: what it does: ``layer_norm``, ``group_norm``, ``rms_norm`` or ``attention``.
+        call: what it does: ``layer_norm``, ``mean``, ``attention``, ``linear`` and so on (``cut.masked`` has them all).
         axis: of its input, counted from the end, on which ``atoms`` lie.
         atoms: (n,) atoms there.
         groups: into which its channels are divided.
@@ -134,7 +142,8 @@ class Trace:
     """What the walk over one network's computation has found.
 
     ``linear`` says whether outputs of linear layers may be neurons, too; ``contracted`` holds channels that are summed
-    over without a weight of their own, where a removed one must be zero.
+    over without a weight of their own, where a removed one must be zero; ``several`` those of which one alone is not
+    enough, since a spread is taken over them.
     """
 
     model: nn.Module
@@ -146,6 +155,7 @@ class Trace:
     elementwise: list[Elementwise] = field(default_factory=list)
     norms: list[Norm] = field(default_factory=list)
     contracted: list[Atoms] = field(default_factory=list)
+    several: list[Atoms] = field(default_factory=list)
     masked: list[Masked] = field(default_factory=list)
     attributes: list[Attribute] = field(default_factory=list)
     unfollowed: dict[str, str] = field(default_factory=dict)
@@ -154,7 +164,8 @@ class Trace:
     def axes(self, node: Node) -> Axes:
         """The labels of a tensor, made on first use: a parameter's axes longer than 1 get fresh atoms."""
         if node not in self.values:
-            self.values[node] = self.parameter(node, tuple(range(len(shape(node)))))
+            several = kernel(self.model, self.names.get(node, "")) or len(shape(node))
+            self.values[node] = self.parameter(node, tuple(range(several)))
         labels: Axes = self.values[node]
         return labels
 
@@ -170,6 +181,11 @@ class Trace:
             )
         self.values[node] = self.tensors[name]
         return self.tensors[name]
+
+    def sees(self, call: str) -> int:
+        """Note a call that may see the kept channels alone; its place in ``masked``, where what it sees goes."""
+        self.masked.append(Masked(call, -1, NOTHING, 1))
+        return len(self.masked) - 1
 
     def unite(self, left: Atoms | None, right: Atoms | None) -> None:
         """Unite two axes; where only one carries atoms, they must stay."""
@@ -242,6 +258,12 @@ def shape(node: Node) -> tuple[int, ...]:
     if not isinstance(value, Tensor):
         raise TypeError(f"{node} is no tensor")
     return tuple(int(size) for size in value.shape)
+
+
+def kernel(model: nn.Module, name: str) -> int:
+    """How many axes of a convolution's weight may carry neurons, its taps being none; 0 for any other tensor."""
+    path, _, leaf = name.rpartition(".")
+    return 2 if leaf == "weight" and isinstance(model.get_submodule(path), _ConvNd) else 0
 
 
 def is_tensor(value: Any) -> bool:

@@ -55,8 +55,10 @@ def l2(
     tensors = state_tensors(model)
     total = np.zeros(graph.neurons)
     for layer in {layer.weight: layer for layer in graph.layers if layer.produces}.values():
-        rows = tensors[layer.weight].transpose(0, 1 - layer.input_axis)
-        _add_scaled(total, layer.outputs, rows.flatten(1).double().norm(dim=1))
+        outputs = graph.axes[layer.weight][1 - layer.input_axis]  # of all that the weight is a part of
+        if outputs is not None:
+            rows = tensors[layer.weight].transpose(0, 1 - layer.input_axis)
+            _add_scaled(total, outputs, rows.flatten(1).double().norm(dim=1))
     return Importance(total, kernel_norms(model, graph))
 
 

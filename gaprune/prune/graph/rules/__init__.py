@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from gaprune.prune.graph.rules.layers import batch_norm, conv_transpose, convolution, linear, prelu
+from gaprune.prune.graph.rules.layers import batch_norm, conv_transpose, convolution, linear, prelu, weight_norm
 from gaprune.prune.graph.rules.moments import group_norm, instance_norm, layer_norm, rms_norm
 from gaprune.prune.graph.rules.pointwise import counted, elementwise, gate, made, pool_with_indices, spatial, unary
 from gaprune.prune.graph.rules.products import attention, einsum, matmul
@@ -14,6 +14,7 @@ from gaprune.prune.graph.rules.reshaping import channel_shuffle, pixel_shuffle, 
 from gaprune.prune.graph.rules.shapes import (
     along,
     concatenate,
+    extreme,
     flip,
     index,
     index_select,
@@ -22,6 +23,7 @@ from gaprune.prune.graph.rules.shapes import (
     norm,
     pad,
     permute,
+    place,
     reduce,
     reverse,
     transpose,
@@ -64,7 +66,10 @@ NAMES: tuple[tuple[Rule, str], ...] = (
     (counted(0, 4), "upsample_bilinear2d"),
     (pad, "pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d"),
     (pad, "replication_pad2d replication_pad3d"),
-    (reduce, "mean sum amax amin var std logsumexp prod argmax argmin all any"),
+    (reduce, "mean sum amax amin var std var_mean std_mean logsumexp prod all any"),
+    (extreme, "max min"),
+    (place, "argmax argmin"),
+    (weight_norm, "_weight_norm"),
     (norm, "linalg_vector_norm"),
     (along("it is divided among channels"), "softmax log_softmax _softmax _log_softmax"),
     (along("it runs along its channels"), "cumsum cumprod roll"),

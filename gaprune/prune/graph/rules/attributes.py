@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from torch.fx import Node
+from torch.nn.modules.conv import _ConvNd
 
 from gaprune.prune.graph.atoms import Atoms
 from gaprune.prune.graph.tracing import Attribute, Trace
 
 OTHER = ("img", "image", "patch", "window", "grid", "stride", "kernel", "resolution", "depth", "layers", "classes")
 """Parts of the names of numbers that say something else than how many channels there are."""
+
+OF_CONVOLUTIONS = ("in_channels", "out_channels", "groups")
+"""Numbers of convolutions that follow their weights in any case."""
 
 
 def numbers(found: Trace, node: Node) -> tuple[str, dict[str, int]]:
@@ -18,7 +22,8 @@ def numbers(found: Trace, node: Node) -> tuple[str, dict[str, int]]:
     module = dict(found.model.named_modules(remove_duplicate=False)).get(path)
     if module is None or type(module).__module__.startswith("torch.nn."):
         return path, {}
-    held = vars(module).items()
+    kept = OF_CONVOLUTIONS if isinstance(module, _ConvNd) else ()
+    held = [(name, value) for name, value in vars(module).items() if name not in kept]
     return path, {
         name: value
         for name, value in held

@@ -12,8 +12,7 @@ from torch.fx import Node
 from gaprune.prune.graph.atoms import Atoms
 from gaprune.prune.graph.rules.attributes import hold
 from gaprune.prune.graph.rules.common import arguments, others, per_indices
-from gaprune.prune.graph.rules.products import NOTHING
-from gaprune.prune.graph.tracing import Axes, Elementwise, Masked, Trace, is_tensor, shape
+from gaprune.prune.graph.tracing import NOTHING, Axes, Elementwise, Masked, Trace, is_tensor, shape
 
 AFFINE, PLAIN = 5, 4
 """FLOPs that fvcore counts for an element of these norms, with weights of their own and without."""

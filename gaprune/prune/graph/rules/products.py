@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from math import prod
 
-import numpy as np
 from torch.fx import Node
 
 from gaprune.prune.graph.atoms import Atoms
 from gaprune.prune.graph.rules.common import arguments, images_in
-from gaprune.prune.graph.tracing import FED, Axes, Elementwise, Masked, Trace, is_tensor, shape
-
-NOTHING: Atoms = np.zeros(0, dtype=np.int64)
-"""Stands for an axis without channels."""
+from gaprune.prune.graph.tracing import FED, NOTHING, Axes, Elementwise, Masked, Trace, is_tensor, shape
 
 
 def matmul(found: Trace, node: Node) -> Axes:

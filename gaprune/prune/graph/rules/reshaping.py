@@ -77,12 +77,26 @@ def _split(found: Trace, node: Node, atoms: Atoms | None, sizes: Sequence[int]) 
         return [None] * len(sizes)
     if len(longer) == 1:
         return [atoms if axis == longer[0] else None for axis in range(len(sizes))]
+    own = _repeated(found, atoms, sizes)
+    if own is not None:
+        return own
     longest = max(longer, key=lambda axis: (sizes[axis], axis))
     several = heads(found, node)
     of_heads = [axis for axis in longer[:-1] if sizes[axis] in several][-1:]
     if of_heads and longest in of_heads:
         longest = longer[-1]
     return found.split(atoms, sizes, sorted({longest, *of_heads}))
+
+
+def _repeated(found: Trace, atoms: Atoms, sizes: Sequence[int]) -> Labels | None:
+    """The labels of new axes of which one alone carries channels, as they were repeated along the others before."""
+    laid_out, roots = atoms.reshape(sizes), found.atoms.roots(atoms).reshape(sizes)
+    varying = [axis for axis in range(len(sizes)) if (roots != roots.take([0], axis)).any()]
+    if len(varying) != 1:
+        return None
+    (axis,) = varying
+    first = np.moveaxis(laid_out, axis, -1).reshape(-1, sizes[axis])[0]
+    return [first if place == axis else None for place in range(len(sizes))]
 
 
 def _finest(old: Sequence[int], new: Sequence[int]) -> list[int]:

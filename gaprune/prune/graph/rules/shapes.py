@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 from torch.fx import Node
 
 from gaprune.prune.graph.rules.common import arguments, single_channel
-from gaprune.prune.graph.tracing import Axes, Rule, Trace, leave, shape
+from gaprune.prune.graph.rules.pointwise import elementwise
+from gaprune.prune.graph.tracing import FED, Axes, Masked, Rule, Trace, leave, shape
 
 
 def pad(found: Trace, node: Node) -> Any:
@@ -32,17 +34,58 @@ def _padded(found: Trace, count: int) -> Any:
     return atoms
 
 
-def reduce(found: Trace, node: Node) -> Axes:
-    """Mean, sum and the like over some axes: channels that they run over must all stay."""
+SPREADS = ("var", "std", "var_mean", "std_mean")
+
+
+def reduce(found: Trace, node: Node) -> Any:
+    """Mean, sum and the like over some axes: of channels they see the kept ones alone."""
+    call = str(node.target).split(".")[1]
+    sees = found.sees(call)
     labels, axes, keep = _reduced(found, node)
-    found.freeze(tuple(labels[axis] for axis in axes), "a reduction runs over its channels")
+    carrying = [axis for axis in axes if labels[axis] is not None]
+    if len(carrying) > 1:
+        found.freeze(tuple(labels[axis] for axis in carrying), "a reduction runs over several axes of its channels")
+    elif carrying:
+        (axis,) = carrying
+        found.masked[sees] = Masked(call, axis - len(labels), labels[axis], 1)  # type: ignore[arg-type]
+        if call in SPREADS and _elements(node, axes, axis) <= _correction(node):
+            found.several.append(labels[axis])  # type: ignore[arg-type]
+    out = _without(labels, axes, keep)
+    several = node.meta.get("val")
+    return [out for _ in several] if isinstance(several, tuple | list) else out
+
+
+def _elements(node: Node, axes: list[int], axis: int) -> int:
+    """How many elements a reduction sees at each index of one of its axes."""
+    (source,) = node.all_input_nodes
+    return prod(shape(source)[other] for other in axes if other != axis)
+
+
+def _correction(node: Node) -> float:
+    """What a spread takes from the number of elements: 1 where the call does not say."""
+    call = arguments(node)
+    told = call.get("correction", call.get("unbiased"))
+    return 1.0 if told is None else float(told)
+
+
+def extreme(found: Trace, node: Node) -> Any:
+    """The larger or smaller of two tensors, or of one along an axis, with its place or without."""
+    if "other" in arguments(node):
+        return elementwise(found, node)
+    return reduce(found, node)
+
+
+def place(found: Trace, node: Node) -> Axes:
+    """The number of the largest or smallest: channels that it is looked for among must all stay."""
+    labels, axes, keep = _reduced(found, node)
+    found.freeze(tuple(labels[axis] for axis in axes), "one of its channels is told by its number")
     return _without(labels, axes, keep)
 
 
 def norm(found: Trace, node: Node) -> Axes:
     """A vector's norm: removed channels are zero in it, so it is that of the kept ones."""
     labels, axes, keep = _reduced(found, node)
-    for axis in axes:
+    for axis in axes if node.meta[FED] else ():  # a weight's inputs are zero in any case
         if labels[axis] is not None:
             found.contracted.append(labels[axis])  # type: ignore[arg-type]
     return _without(labels, axes, keep)
