@@ -180,6 +180,28 @@ def shared(result: Result) -> str:
     return table(header, rows)
 
 
+def recipes(result: Result) -> str:
+    """What a short training gains with each change of the recipe, in points on test images, by budget."""
+
+    def cell(line: Result) -> str:
+        return f"{line['mean']:+.2f} ({line['least']:+.2f} to {line['most']:+.2f})"
+
+    rows = [
+        (
+            row["change"],
+            f"{row['budget']:.0%}",
+            percent(row["test"]),
+            cell(row["over the network before, test"]),
+            cell(row["over the default, test"]) if row["change"] != "default" else "",
+            row["seconds"],
+        )
+        for row in result["rows"]
+    ]
+    header = ("change", "FLOPs", "top-1, %", "over the network before, points", "over the default, points", "seconds")
+    joined = ", ".join(result["together"]) or "none that leads in every seed"
+    return f"The best together: {joined}.\n\n{table(header, rows)}"
+
+
 def genes(result: Result) -> str:
     """Accuracy by kind of gene, within shares of the FLOPs and of the latency."""
     flops = {kind: found["accuracy"] for kind, found in result["by_flops"].items()}
@@ -268,6 +290,7 @@ PAGES: dict[str, tuple[Part, ...]] = {
     ),
     "search": both(BENCHMARKS, "search", evolution, ("",)),
     "finetuned": both(BENCHMARKS, "finetuned", finetuned, ("",)),
+    "recipes": (Part(NAMES[RESNET18], f"{BENCHMARKS}/recipes-{RESNET18}", recipes),),
     "shared": (Part(NAMES[RESNET18], f"{BENCHMARKS}/shared-{RESNET18}", shared),),
     "scratch_vs_pruned": (Part(NAMES[RESNET18], f"{EXPERIMENTS}/scratch_vs_pruned-{RESNET18}", None, ("",)),),
     "structural_distillation": both(EXPERIMENTS, "structural_distillation", None, ("",)),
