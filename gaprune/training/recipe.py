@@ -65,7 +65,7 @@ class Recipe:
 
     def record(self) -> dict[str, Any]:
         """JSON values that name it. What came later only where it is another: older trainings keep their names."""
-        return {name: value for name, value in asdict(self).items() if LATER.get(name) != value}
+        return {name: value for name, value in asdict(self).items() if name not in LATER or LATER[name] != value}
 
 
 def images_per_epoch(recipe: Recipe, images: int) -> int:

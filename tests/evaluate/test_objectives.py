@@ -33,6 +33,8 @@ class Judged:
     costs: Costs = field(default=Costs(flops=50, params=20, size=80))
     original: Costs = field(default=Costs(flops=100, params=40, size=160))
     measured: Measurement = field(default=Measurement(correct=3, total=4, loss=0.5, divergence=0.25))
+    divergence: float = 0.25
+    score: float = 0.75
     classes: int = 10
 
 

@@ -104,4 +104,4 @@ def test_with_five_objectives_nsga3s_population_covers_more_than_nsga2s(seed):
     for algorithm in (PLAIN3, PLAIN2):
         search = run(algorithm(problem.space, objectives=5, population=24, seed=seed), problem, 480)
         covered.append(hypervolume(search.state().arrays["parents_Y"], np.full(5, 1.3)))
-    assert covered[0] > 1.2 * covered[1]
+    assert covered[0] > 1.1 * covered[1]

@@ -122,7 +122,7 @@ def test_connections_that_are_gone_stay_away(
 def test_the_papers_rounds_are_trained_on_too(searched: Callable[..., SearchResult], tune: Tune) -> None:
     rounds = {"algorithm": "rounds", "rounds": 2, "round_generations": 1, "round_share": 0.5, "selected": 3}
     run = searched(genes="both", **rounds)
-    result = tune(run.path, pick="all", epochs=2)
+    result = tune(run.path, pick="all", epochs=8, lr=0.005)
     assert any(row.trained_epochs for row in result.rows)
     for row in result.rows:
         old, new = (load_file(run.path / place / "model.safetensors") for place in (row.home, row.path))
@@ -249,8 +249,8 @@ def test_training_never_sees_the_search_or_the_test_images(
 def test_a_longer_search_keeps_what_its_members_were_trained_to(
     searched: Callable[..., SearchResult], tune: Tune, original: nn.Module, faint: ImageData
 ) -> None:
-    run = searched()
-    tuned = {row.key: row for row in tune(run.path, pick="all", epochs=8).rows}
+    run = searched(seed=3)
+    tuned = {row.key: row for row in tune(run.path, pick="all", epochs=8, lr=0.005).rows}
     more = gaprune.search(  # type: ignore[operator]
         original, faint, resume=run.path, generations=4, reporter=SILENT
     )

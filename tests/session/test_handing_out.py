@@ -93,7 +93,7 @@ def test_all_searches_of_a_run_compare_with_the_answers_of_the_true_original(lat
         baseline=SimpleNamespace(model=second if later else first),
         true_original=first if later else None,
         evaluator=SimpleNamespace(
-            task=SimpleNamespace(mean=(120.0,) * 3, std=(60.0,) * 3, batch_size=8), network=lambda genome: first
+            images=SimpleNamespace(mean=(120.0,) * 3, std=(60.0,) * 3, batch_size=8), network=lambda genome: first
         ),
     )
     assert float(_FreshImages(job)(FIRST[0]).abs().max()) < 1e-6
@@ -116,7 +116,7 @@ def test_small_networks_that_will_be_polished_are_compared_polished(
         true_original=None,
         original=SimpleNamespace(flops=100),
         evaluator=SimpleNamespace(
-            task=SimpleNamespace(mean=(120.0,) * 3, std=(60.0,) * 3, batch_size=8),
+            images=SimpleNamespace(mean=(120.0,) * 3, std=(60.0,) * 3, batch_size=8),
             space=SimpleNamespace(masks=lambda genome: None),
             costs=lambda genome: SimpleNamespace(flops=flops),
             network=lambda genome: copy.deepcopy(other),

@@ -133,7 +133,8 @@ def arguments_of(name: str) -> list[str]:
 
 
 def test_every_public_function_is_tried() -> None:
-    classes = {"GapruneError", "ImageData", "Reporter", "SearchResult"}  # nobody calls these
+    classes = {"GapruneError", "ImageData", "SearchResult"}  # nobody calls these
+    classes.add("Task")  # tried in tests/tasks
     assert set(CALLS) == set(gaprune.__all__) - classes
 
 

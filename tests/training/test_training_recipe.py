@@ -86,5 +86,6 @@ def test_the_rate_is_at_its_peak_after_the_warm_up() -> None:
 
 def test_a_record_names_what_came_later_only_where_it_is_another() -> None:
     assert Recipe().record().keys() & {"warm_up", "cutout"} == set()
+    assert Recipe().record()["epoch_images"] is None
     assert Recipe(warm_up=0.1).record()["warm_up"] == 0.1
     assert Recipe(cutout=8).record()["cutout"] == 8
