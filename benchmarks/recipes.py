@@ -30,10 +30,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmarks.harness import DONE, Goal, are_shares, at_least, run
 from benchmarks.oneshot import Bench
-from benchmarks.paired import difference, packed, unpacked
+from benchmarks.paired import difference, unpacked
 from benchmarks.pretrained import Own
+from benchmarks.search import right
 from benchmarks.subjects import Subject, WorkFile, add_arguments, code_digest, load_subject
-from gaprune.data import ImageSet, normaliser
 from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.cut.masks import Masks
 from gaprune.prune.norms.folding import fold
@@ -235,17 +235,7 @@ class Trainings:
 
     def _measured(self, network: nn.Module) -> Row:
         splits = self._subject.splits
-        search, test = (self._right(network, images) for images in (splits.search, splits.test))
-        return {"search": packed(search), "test": packed(test)}
-
-    def _right(self, network: nn.Module, images: ImageSet) -> Tensor:
-        normalised = normaliser(*self._subject.norm, self._subject.device)
-        with torch.inference_mode():
-            hits = [
-                network(normalised(images.images[start : start + 256])).argmax(1) == images.labels[start : start + 256]
-                for start in range(0, len(images), 256)
-            ]
-        return torch.cat(hits)
+        return {part: right(network, getattr(splits, part), self._subject) for part in ("search", "test")}
 
 
 @dataclass(frozen=True)
