@@ -93,7 +93,7 @@ def budgets(count: int, largest: float = LARGEST_BUDGET) -> list[float]:
 def asked_for(spread: Sequence[float]) -> list[float]:
     """The same budgets with ``ASKED_FOR`` in the place of those next to them, a little below so as to keep within.
 
-    Budgets that lie too far apart for that stay as they are.
+    Budgets that lie too far apart for that stay as they are, and none rises above the dearest: that may be a limit.
 
     Args:
         spread: costs, dearest first.
@@ -102,11 +102,12 @@ def asked_for(spread: Sequence[float]) -> list[float]:
         >>> [round(budget, 3) for budget in asked_for([0.9, 0.7, 0.52, 0.36, 0.23, 0.13, 0.06])]
         [0.9, 0.7, 0.499, 0.36, 0.249, 0.1, 0.05]
     """
-    found = list(spread)
+    found, most = list(spread), max(spread, default=0.0)
     for wanted in ASKED_FOR:
         place = min(range(len(found)), key=lambda index: abs(math.log(found[index] / wanted)), default=0)
-        if found and abs(math.log(found[place] / wanted)) <= NEAR:
-            found[place] = wanted * (1 - TOLERANCE / 2)
+        below = wanted * (1 - TOLERANCE / 2)
+        if below <= most and abs(math.log(found[place] / wanted)) <= NEAR:
+            found[place] = below
     return sorted(found, reverse=True)
 
 

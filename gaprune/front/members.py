@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from gaprune import device
 from gaprune.device import pinned
-from gaprune.errors import GapruneError, RunError, first_line
+from gaprune.errors import DeviceLostError, GapruneError, RunError, first_line
 from gaprune.evaluate import Outcome, judged_value, under_attack
 from gaprune.evolve import is_efficient
 from gaprune.front.build import Builder, Built
@@ -194,7 +195,7 @@ def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Rep
     with reporter.task("front", len(pairs)) as task:
         for place, (genome, _) in enumerate(pairs):
             start = time.perf_counter()
-            built = _built(build, genome, reporter)
+            built = _built(build, genome, job.device, reporter)
             if built is None:
                 task.advance(1)
                 continue
@@ -210,7 +211,7 @@ def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Rep
     for number, one in enumerate(front):
         if one.row.key in lacking and one.row.test_accuracy is None:
             genome = genomes[one.row.key]
-            built = _built(build, genome, reporter)
+            built = _built(build, genome, job.device, reporter)
             if built is None:
                 continue
             front[number] = _saved(job, genome, built, _row(job, genome, built, tested=True), folder / genome.key)
@@ -218,7 +219,7 @@ def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Rep
     return _numbered(job, front, folder)
 
 
-def _built(build: Builder, genome: Genome, reporter: Reporter) -> Built | None:
+def _built(build: Builder, genome: Genome, at: torch.device, reporter: Reporter) -> Built | None:
     """A member; ``None``, and a line, where what is not ours raises now what it did not in the search."""
     try:
         with torch.no_grad():
@@ -228,6 +229,10 @@ def _built(build: Builder, genome: Genome, reporter: Reporter) -> Built | None:
     except BaseException as error:  # a foreign network or objective may raise anything, or ask to exit
         if out_of_memory(error):
             raise
+        if not device.answers(at):  # all that follow would be left out as well
+            raise DeviceLostError(
+                f"member {genome.key[:SHORT]} has left the GPU unusable for this process: {first_line(error)}"
+            ) from error
         reporter.say(f"member {genome.key[:SHORT]} is left out: {type(error).__name__}: {first_line(error)}")
         return None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from gaprune.device import pinned
 from gaprune.evaluate import Answers, Outcome, divergences
 from gaprune.genome import Genome
 from gaprune.progress import SILENT, Reporter
+from gaprune.prune import Polisher
 from gaprune.runs import RunDirectory
 from gaprune.session.job import Job
 from gaprune.session.polishing import make_polisher
@@ -174,8 +176,8 @@ class _FreshImages:
     """
 
     def __init__(self, job: Job, say: Reporter = SILENT) -> None:
-        self._job, self._images, evaluator = job, fresh_images(job), job.evaluator
-        self._polisher = make_polisher(job, say) if job.options.space.polish else None
+        self._job, self._say = job, say
+        self._images, evaluator = fresh_images(job), job.evaluator
         task = evaluator.images
         original = job.baseline.model if job.true_original is None else job.true_original
         self._norm = task.mean, task.std
@@ -193,12 +195,16 @@ class _FreshImages:
         evaluator = self._job.evaluator
         with pinned(self._job.threads), torch.no_grad():
             found = self._apart(evaluator.network(candidate.genome))
-            if self._polisher is None or not self._is_small(candidate):
+            if not self._job.options.space.polish or not self._is_small(candidate):
                 return found
             masks = evaluator.space.masks(candidate.genome)
             network = evaluator.compacted(masks)
             self._polisher(network, masks)
             return min(found, self._apart(network), key=lambda apart: float(apart.mean()))
+
+    @cached_property
+    def _polisher(self) -> Polisher:
+        return make_polisher(self._job, self._say)
 
     def _is_small(self, candidate: Candidate) -> bool:
         return self._job.evaluator.costs(candidate.genome).flops < POLISHED_BELOW * self._job.original.flops

@@ -63,6 +63,15 @@ def test_at_budgets_that_people_ask_for_stand_rungs_of_the_ladder_that_cost_no_m
             assert abs(best[section.slice].sum() - share * section.size) <= max(2, 0.02 * section.size)
 
 
+@pytest.mark.parametrize("largest", [0.45, 0.2, 0.08])
+def test_no_budget_that_is_asked_for_rises_above_a_limit(largest):
+    spread = asked_for(budgets(24, largest))
+    assert max(spread) == pytest.approx(largest)
+    space = ToyNetwork.make((8, 400, 400, 400))
+    members = unpacked(space, informed(space, 24, generator(), largest=largest))
+    assert all(space.cost(bits) <= largest * 1.001 for bits in members)
+
+
 def test_budgets_run_evenly_in_width_from_nine_tenths_to_a_fiftieth():
     values = budgets(10)
     assert values[0] == pytest.approx(0.9)
