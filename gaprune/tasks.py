@@ -24,7 +24,7 @@ class Task:
     """What ``gaprune.search(model, task=...)`` needs to know of a task that is no classification of images.
 
     Networks are in eval mode, on the device of the search, when they come to these functions, which must not change
-    them; ``torch`` draws the same random numbers for each.
+    them (``train`` alone does); ``torch`` draws the same random numbers for each.
 
     Attributes:
         inputs: example of what the network is called with: a tensor, a tuple of arguments or a dict of keyword
@@ -35,6 +35,8 @@ class Task:
         name: what the score is called in tables: ``mean IoU``.
         test: the same on data that no choice rests on; only reported.
         divergence: how far a network's outputs are from the original's, 0 or more; for ``fitness="divergence"``.
+        train: trains a network in place, on training data alone, for ``gaprune.finetune(run, task=...)``. The network
+            comes in training mode, and the function may say over how many epochs it went.
 
     Examples:
         >>> x = torch.randn(8, 4)
@@ -49,6 +51,7 @@ class Task:
     name: str = SCORE
     test: Callable[[nn.Module], Any] | None = None
     divergence: Callable[[nn.Module], Any] | None = None
+    train: Callable[[nn.Module], Any] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what can be no task.
@@ -57,7 +60,7 @@ class Task:
             OptionError: one line that names the argument.
         """
         check({"task.score": (self.score, FUNCTION), "task.name": (self.name, TEXT)})
-        check({f"task.{name}": (getattr(self, name), FUNCTION.or_none()) for name in ("test", "divergence")})
+        check({f"task.{name}": (getattr(self, name), FUNCTION.or_none()) for name in ("test", "divergence", "train")})
         if isinstance(self.calibration, torch.Tensor | str) or not isinstance(self.calibration, Iterable):
             raise OptionError(f"task.calibration must be a list of batches, got {type(self.calibration).__name__}")
         Inputs.of(self.inputs, "task.inputs")

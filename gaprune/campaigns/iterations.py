@@ -105,7 +105,7 @@ class IterationsPolicy(Policy[Iteration]):
             lesson = distillation(job, temperature=Distillation.temperature, weight=Distillation.weight)
             try:
                 network, made = train_on(job, path / row.path, kernels, epochs, path / STATES, self.reporter, lesson)
-                trained = (made.found.accuracy, made.tested)
+                trained = (made.worth, made.tested)
                 better = trained[0] >= untrained[0]
                 start = replace(start, trained=trained, used=better, epochs=epochs, seconds=round(made.seconds, 3))
             except TrainingError as error:

@@ -128,12 +128,12 @@ class RoundsPolicy(Policy[Round]):
         (genome,) = searched.found.genomes
         values, _, _ = job.evaluator.judge(genome, made.found, network)
         reached: dict[str, Any] = {
-            "search_accuracy": made.found.accuracy,
+            "search_accuracy": made.worth,
             "test_accuracy": made.tested,
             "objectives": {objective.name: values[objective.name] for objective in job.objectives},
         }
         save_trained(job, network, genome, path, reached)
-        trained = replace(result, epochs=len(made.records), training_seconds=made.seconds, **reached)
+        trained = replace(result, epochs=made.epochs, training_seconds=made.seconds, **reached)
         return replace(trained, place=f"{path.name}/{TRAINED}")
 
 

@@ -32,14 +32,23 @@ from gaprune.options import (
     typed_command,
 )
 from gaprune.progress import Reporter, heard, make_reporter
-from gaprune.recovery import SharedTuner, Tuner, distillation, gentle_recipe, update_table
+from gaprune.recovery import (
+    SharedTuner,
+    TaskTuner,
+    Tuner,
+    distillation,
+    gentle_recipe,
+    train_members,
+    update_table,
+)
 from gaprune.runs import (
     FrontRow,
     RunDirectory,
     choose,
     environment,
 )
-from gaprune.session import Job, Own, check_kinds, named_or_given
+from gaprune.session import Job, Own, check_kinds, check_task_kind, check_task_training, named_or_given
+from gaprune.tasks import Task
 from gaprune.training import Recipe
 
 __all__ = ["FinetuneOptions", "command", "finetune", "main"]
@@ -50,6 +59,7 @@ def finetune(
     *,
     model: nn.Module | str | None = None,
     data: ImageData | None = None,
+    task: Task | None = None,
     objectives: Sequence[str | Objective] | None = None,
     reporter: Reporter | None = None,
     **options: Unpack[FinetuneKeywords],
@@ -60,6 +70,7 @@ def finetune(
         run: the run directory.
         model: the network, where the search was given it as an object, or as ``package.module:factory``: its name.
         data: the data, where the search was given it as an object.
+        task: of a search by a task of your own: the same, with ``task.train``, which trains a member in place.
         objectives: names and objects, where the search was given some as objects.
         reporter: where progress goes; by default as the command shows it.
         **options: any other option of the command, by its name with underscores (``epochs=30``).
@@ -71,12 +82,15 @@ def finetune(
         GapruneError: anything that the caller can mend, in one line.
     """
     network, named = named_or_given(model)
-    check_kinds(network, data, by_name=False)
+    if task is None:
+        check_kinds(network, data, by_name=False)
+    else:
+        check_task_kind(task, network, data)
     check({"run": (run, PATH), "reporter": (reporter, REPORTER.or_none())})
     typed = from_keywords(FinetuneOptions, options, ("run", "model")) | named
     made = FinetuneOptions.of(run=Path(run), **typed, given=frozenset(typed)).settled()
     made.check()
-    return _shown(made, Own(network, data, objectives), make_reporter() if reporter is None else reporter)
+    return _shown(made, Own(network, data, objectives, task), make_reporter() if reporter is None else reporter)
 
 
 def command(options: FinetuneOptions) -> None:
@@ -122,20 +136,31 @@ def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: R
     if options.members.shared and len(chosen) < 2:
         raise OptionError(SHARED_NEEDS)
     own.check_options(options.given)
-    own.check_resume(run.manifest, run.path, "gaprune.finetune({path}, ...) and {objects} by name")
+    own.check_resume(run.manifest, run.path, "gaprune.finetune({path}, ...) and {objects} by name", by_task=True)
+    check_task_training(run.manifest, own, run.path, options)
     job = reopened(run, own, _anew(options), reporter, options.code)
-    lesson = distillation(job, temperature=options.training.temperature, weight=options.training.distill)
-    tuner = Tuner(job, run, _recipe(options, job), lesson, _method(options), reporter)
-    if options.members.shared:
-        SharedTuner(tuner, _polish(options, job))(chosen)
+    if own.task is None:
+        _on_images(job, run, options, chosen, reporter)
     else:
-        _alone(tuner, chosen)
+        train_members(TaskTuner(job, run, "by task.train", reporter, own.task, options.training.seed), chosen)
     rows = update_table(run)
     picked = next(row for row in rows if row.index == chosen[0].index) if len(chosen) == 1 else None
     draw(job, run, logged(run), rows, picked)
     _note(job, run, options)
     report_of(run.path, reporter)
     return SearchResult.of_run(run, rows, picked, job.form, bool(run.manifest.get("satisfied", True)))
+
+
+def _on_images(
+    job: Job, run: RunDirectory, options: FinetuneOptions, chosen: Sequence[FrontRow], reporter: Reporter
+) -> None:
+    """Train members on the search's training images, each alone or all together."""
+    lesson = distillation(job, temperature=options.training.temperature, weight=options.training.distill)
+    tuner = Tuner(job, run, _method(options), reporter, _recipe(options, job), lesson)
+    if options.members.shared:
+        SharedTuner(tuner, _polish(options, job))(chosen)
+    else:
+        _alone(tuner, chosen)
 
 
 def _alone(tuner: Tuner, rows: Sequence[FrontRow]) -> None:

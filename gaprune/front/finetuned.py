@@ -60,6 +60,8 @@ def handed_out(home: Path) -> dict[str, Any]:
 
 def in_words(training: dict[str, Any]) -> str:
     """What a training was."""
+    if "train" in training:
+        return f"fine-tuned {training['method']}"
     return f"fine-tuned for {training['epochs']} epochs, {training['method']}"
 
 

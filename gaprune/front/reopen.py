@@ -11,7 +11,7 @@ from gaprune.front.members import CSV, remember_times
 from gaprune.options import PLACES, SearchOptions, TrustOptions, differences, resumed_options
 from gaprune.progress import Reporter
 from gaprune.runs import PARTS, FrontRow, RunDirectory, read_front
-from gaprune.session import Before, Job, Own, check_names, logged_outcomes, prepare
+from gaprune.session import Before, Job, Own, check_names, logged_outcomes, prepare, prepare_task
 
 SEARCH = "python -m gaprune.search"
 OF_THE_DEVICE = ("device", "threads", "precision", "latency")
@@ -71,9 +71,11 @@ def reopened(
     again = {} if code.model is None else {"model": code.model}
     asked = SearchOptions.of(resume=run.path, trust=code.trust, **again, given=frozenset(again))
     options = resumed_options(asked, run.manifest)
-    there = {"search_from": run.manifest["data"]["splits"]["search_from"]}  # where a checkpoint given anew has no say
+    splits = run.manifest["data"].get("splits")  # a task of the caller's own has none
+    there = {} if splits is None else {"search_from": splits["search_from"]}  # where a checkpoint given anew has no say
     options = options.but(**{**local, **light, **there, **anew, "given": frozenset()})
-    job = prepare(check_names(options, own), reporter, before=Before.of(run.manifest))
+    make = prepare if own.task is None else prepare_task
+    job = make(check_names(options, own), reporter, before=Before.of(run.manifest))
     check_identity(job, run, OF_THE_DEVICE)
     for _, outcome in logged_outcomes(run.log.path):
         job.evaluator.remember(outcome)

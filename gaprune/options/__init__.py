@@ -35,7 +35,7 @@ from gaprune.options.edge import HUNG, end_at_once, out_of_memory, output_error,
 from gaprune.options.export import SUFFIXES, ExportOptions
 from gaprune.options.export_keywords import ExportKeywords
 from gaprune.options.fields import LARGEST_SEED, Options, check_fields, group, names_of, option, seed_option
-from gaprune.options.finetune import FinetuneOptions, TrainingOptions
+from gaprune.options.finetune import FinetuneOptions, PlaceOptions, TrainingOptions
 from gaprune.options.finetune_keywords import FinetuneKeywords
 from gaprune.options.groups import (
     ClusterOptions,
@@ -117,6 +117,7 @@ __all__ = [
     "MachineOptions",
     "NetworkOptions",
     "Options",
+    "PlaceOptions",
     "ReadingOptions",
     "RecordOptions",
     "ReportOptions",

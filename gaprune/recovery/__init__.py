@@ -1,5 +1,6 @@
 """Training after pruning: one network, the members of a front, or all of them on shared weights."""
 
+from gaprune.recovery.by_task import TaskTuner, train_members
 from gaprune.recovery.members import Tuner, update_table
 from gaprune.recovery.network import Recovered, distillation, gentle_recipe, recover
 from gaprune.recovery.shared import SharedTuner
@@ -8,10 +9,12 @@ from gaprune.recovery.timed import recover_front
 __all__ = [
     "Recovered",
     "SharedTuner",
+    "TaskTuner",
     "Tuner",
     "distillation",
     "gentle_recipe",
     "recover",
     "recover_front",
+    "train_members",
     "update_table",
 ]

@@ -99,25 +99,46 @@ def open_member(job: Job, run: RunDirectory, row: FrontRow) -> Member:
 
 
 @dataclass(frozen=True)
-class Tuner:
-    """Trains members one by one.
+class Keeper:
+    """Notes what trainings make of members, and hands the better networks out.
 
     Attributes:
         job: the reopened search.
         run: its directory.
-        recipe: the numbers of each training.
-        lesson: what is learnt.
         method: in words, for tables and folders.
         reporter: told how it goes.
-        advice: what to try after a training that did no good; none is fine-tuning's options.
     """
 
     job: Job
     run: RunDirectory
-    recipe: Recipe
-    lesson: Lesson
     method: str
     reporter: Reporter
+
+    def told(self) -> dict[str, Any]:
+        """JSON values that a training's record has besides what it gave."""
+        return {}
+
+    def advice_after(self, made: Recovered) -> str:
+        """What to try after a training that did a member no good."""
+        raise NotImplementedError
+
+    def done(self, row: FrontRow, fingerprint: str) -> bool:
+        """Whether a member was trained in a way before."""
+        return any(one["fingerprint"] == fingerprint for one in trainings(self.run.path / row.home))
+
+
+@dataclass(frozen=True)
+class Tuner(Keeper):
+    """Trains members one by one on images.
+
+    Attributes:
+        recipe: the numbers of each training.
+        lesson: what is learnt.
+        advice: what to try after a training that did no good; none is fine-tuning's options.
+    """
+
+    recipe: Recipe
+    lesson: Lesson
     advice: str | None = None
 
     def __call__(self, row: FrontRow) -> None:
@@ -150,9 +171,18 @@ class Tuner:
             "lesson": self.lesson.description(),
         }
 
-    def done(self, row: FrontRow, fingerprint: str) -> bool:
-        """Whether a member was trained in a way before."""
-        return any(one["fingerprint"] == fingerprint for one in trainings(self.run.path / row.home))
+    def told(self) -> dict[str, Any]:
+        """See ``Keeper``."""
+        return {"recipe": self.recipe.record(), "lesson": self.lesson.description()}
+
+    def advice_after(self, made: Recovered) -> str:
+        """Longer where it still rose, else gentler."""
+        if self.advice is not None:
+            return self.advice
+        epochs, course = self.recipe.epochs, [record.accuracy for record in made.records]
+        if len(course) < 2 or course[-1] > course[0]:
+            return f"train longer (--epochs {2 * epochs} or more), or on more images (--epoch-images)"
+        return f"train more gently (--lr {self.recipe.lr / 4:.2g}), or longer (--epochs {2 * epochs} or more)"
 
     def pending(self, rows: Sequence[FrontRow]) -> list[FrontRow]:
         """The members that were not yet trained in this way."""
@@ -200,45 +230,44 @@ def forget(states: Path) -> None:
         states.parent.rmdir()
 
 
-def keep(tuner: Tuner, member: Member, made: Recovered, fingerprint: str) -> None:
+def keep(keeper: Keeper, member: Member, made: Recovered, fingerprint: str) -> None:
     """Note what training gave, and hand the network out if no earlier one is as good on the search images."""
-    job, run = tuner.job, tuner.run
+    job, run = keeper.job, keeper.run
     home, now = run.path / member.row.home, current_row(run.path, member.row)
-    better = made.found.accuracy > now.search_accuracy or handed_out(home).get("fingerprint") == fingerprint
+    better = made.worth > now.search_accuracy or handed_out(home).get("fingerprint") == fingerprint
     values, _, _ = job.evaluator.judge(member.genome, made.found, member.network)
     record = {
         "fingerprint": fingerprint,
         "kept": better,
-        "search_accuracy": made.found.accuracy,
+        "search_accuracy": made.worth,
         "test_accuracy": made.tested,
         "objectives": {objective.name: values[objective.name] for objective in job.objectives},
         **({"attacked": attacked} if (attacked := under_attack(values)) else {}),
-        "epochs": len(made.records),
+        "epochs": made.epochs,
         "seconds": round(made.seconds, 3),
-        "method": tuner.method,
-        "recipe": tuner.recipe.record(),
-        "lesson": tuner.lesson.description(),
+        "method": keeper.method,
+        **keeper.told(),
         "course": [dataclasses.asdict(one) for one in made.records],
     }
     if better:
-        _hand_out(tuner, member, record)
+        _hand_out(keeper, member, record)
     note_training(home, record)
     update_table(run)
-    outcome = "kept" if better else f"no better than before on the search images, not kept: {_advice(tuner, made)}"
-    tuner.reporter.say(
-        f"member {member.row.index}: search {_percent(now.search_accuracy)} -> {_percent(made.found.accuracy)}, "
-        f"test {_percent(now.test_accuracy)} -> {_percent(made.tested)}, {duration(made.seconds)}: {outcome}"
+    outcome = "kept" if better else f"no better than before on the search data, not kept: {keeper.advice_after(made)}"
+    parts = [f"search {_from_to(job, now.search_accuracy, made.worth)}"]
+    if made.tested is not None:
+        parts.append(f"test {_from_to(job, now.test_accuracy, made.tested)}")
+    told = ", ".join([*parts, duration(made.seconds)])
+    keeper.reporter.say(f"member {member.row.index}: {told}: {outcome}")
+
+
+def _from_to(job: Job, before: float | None, after: float) -> str:
+    """Two accuracies, or two scores by their name."""
+    score = job.material.score
+    first, then = (
+        "?" if one is None else f"{100 * one:.2f}%" if score is None else f"{one:.4g}" for one in (before, after)
     )
-
-
-def _advice(tuner: Tuner, made: Recovered) -> str:
-    """What to try after a training that did a member no good: longer where it still rose, else gentler."""
-    if tuner.advice is not None:
-        return tuner.advice
-    epochs, course = tuner.recipe.epochs, [record.accuracy for record in made.records]
-    if len(course) < 2 or course[-1] > course[0]:
-        return f"train longer (--epochs {2 * epochs} or more), or on more images (--epoch-images)"
-    return f"train more gently (--lr {tuner.recipe.lr / 4:.2g}), or longer (--epochs {2 * epochs} or more)"
+    return f"{first} -> {then}" if score is None else f"{score} {first} -> {then}"
 
 
 def update_table(run: RunDirectory) -> list[FrontRow]:
@@ -248,10 +277,10 @@ def update_table(run: RunDirectory) -> list[FrontRow]:
     return found
 
 
-def _hand_out(tuner: Tuner, member: Member, record: dict[str, Any]) -> None:
+def _hand_out(keeper: Keeper, member: Member, record: dict[str, Any]) -> None:
     """Save the trained network in ``finetuned/``, whole before it takes an older one's place."""
-    job, home = tuner.job, tuner.run.path / member.row.home
-    plain = current_row(tuner.run.path, member.row).untrained()
+    job, home = keeper.job, keeper.run.path / member.row.home
+    plain = current_row(keeper.run.path, member.row).untrained()
     trained = replace(
         plain,
         path=f"{member.row.home}/{FINETUNED}",
@@ -273,7 +302,3 @@ def _hand_out(tuner: Tuner, member: Member, record: dict[str, Any]) -> None:
 
 def _flops(row: FrontRow) -> int:
     return row.flops
-
-
-def _percent(share: float | None) -> str:
-    return "?" if share is None else f"{100 * share:.2f}%"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gaprune.device import pinned
-from gaprune.evaluate import Measurement
+from gaprune.evaluate import Measured, Scored
 from gaprune.genome import Bits
 from gaprune.progress import Reporter
 from gaprune.prune import fold, restate_norms
@@ -35,19 +35,28 @@ class Recovered:
     """What training made of a network.
 
     Attributes:
-        found: on the search images.
-        tested: top-1 on the test images, which only reports.
-        records: its epochs.
+        found: on the search images, or by a task's score.
+        tested: top-1 on the test images, which only reports, or what a task's test says; ``None`` where it has none.
+        epochs: passes over the training data.
+        seconds: that the training took.
+        records: its epochs; a task's training tells none.
     """
 
-    found: Measurement
-    tested: float
-    records: list[EpochRecord]
+    found: Measured
+    tested: float | None
+    epochs: int
+    seconds: float
+    records: tuple[EpochRecord, ...] = ()
+
+    @classmethod
+    def after(cls, records: Sequence[EpochRecord], found: Measured, tested: float | None) -> Recovered:
+        """What some epochs made of a network."""
+        return cls(found, tested, len(records), sum(record.seconds for record in records), tuple(records))
 
     @property
-    def seconds(self) -> float:
-        """Time that the training took."""
-        return sum(record.seconds for record in self.records)
+    def worth(self) -> float:
+        """Top-1 on the search images, or a task's score."""
+        return self.found.score if isinstance(self.found, Scored) else self.found.accuracy
 
 
 def recover(
@@ -107,7 +116,7 @@ def measured(job: Job, network: nn.Module, records: list[EpochRecord]) -> Recove
     with pinned(job.threads), torch.no_grad():
         found = job.evaluator.images.measured(network)
         tested = job.evaluator.measure(network, job.splits.test).accuracy
-    return Recovered(found, tested, records)
+    return Recovered.after(records, found, tested)
 
 
 def gentle_recipe(job: Job, epochs: int, epoch_images: int | None) -> Recipe:

@@ -132,7 +132,7 @@ class SharedTuner:
             folder = states / Path(member.row.home).name
             tuner = self.tuner
             longer = recover(job, network, member.kernels, self.alone, folder, tuner.reporter, lesson=tuner.lesson)
-            made = Recovered(longer.found, longer.tested, [*records, *longer.records])
+            made = Recovered.after([*records, *longer.records], longer.found, longer.tested)
         keep(whole, replace(member, network=network), made, fingerprint)
 
 

@@ -54,7 +54,7 @@ def recover_front(
     lesson = distillation(job, temperature=defaults.temperature, weight=defaults.distill)
     recipe = _settled(job, run, max(wanting, key=lambda row: row.flops), seconds, lesson, reporter)
     method = f"about {seconds:g} s, with the original as teacher (--recover)"
-    tuner = Tuner(job, run, recipe, lesson, method, reporter, f"give it more time (--recover {10 * seconds:g}s)")
+    tuner = Tuner(job, run, method, reporter, recipe, lesson, f"give it more time (--recover {10 * seconds:g}s)")
     pending = tuner.pending(wanting)
     if not pending:
         return rows

@@ -239,10 +239,11 @@ def _is_timed(rows: Sequence[FrontRow]) -> bool:
 
 
 def _headings(rows: Sequence[FrontRow], score: str | None = None) -> tuple[str, ...]:
-    usual = _HEADINGS[1:]
+    usual, before = _HEADINGS[1:], _BEFORE
     if score is not None:
         usual = (f"{score}\nsearch", f"{score}\ntest", "lost", *_HEADINGS[4:])
-    found = (*_HEADINGS[:1], *(_BEFORE if _is_trained(rows) else ()), *usual)
+        before = ("before\nsearch", "before\ntest")
+    found = (*_HEADINGS[:1], *(before if _is_trained(rows) else ()), *usual)
     after = found.index("params")
     return (*found[:after], *(_TIMES if _is_timed(rows) else ()), *found[after:])
 
@@ -291,7 +292,7 @@ def _row_cells(
 ) -> tuple[str, ...]:
     shown_as = _percent if percent else _number
     lost = None if baseline is None else points_lost(row, baseline) if percent else score_lost(row, baseline)
-    before = (_percent(row.search_accuracy_before), _percent(row.test_accuracy_before))
+    before = (shown_as(row.search_accuracy_before), shown_as(row.test_accuracy_before))
     return (
         f"{row.index:02d}{' ' + PICKED if is_picked else ''}",
         *(before if trained else ()),

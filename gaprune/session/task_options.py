@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,18 @@ from torch import nn
 
 from gaprune.errors import OptionError
 from gaprune.evaluate import DIVERGENCE, Objective, resolve_objectives, score_objective
-from gaprune.options import ROUNDS, SCORE, TASK, LatencyOptions, ReadingOptions, SearchOptions, names_of
+from gaprune.options import (
+    ROUNDS,
+    SCORE,
+    TASK,
+    FinetuneOptions,
+    LatencyOptions,
+    PlaceOptions,
+    ReadingOptions,
+    SearchOptions,
+    TrainingOptions,
+    names_of,
+)
 from gaprune.session.material import NAMED
 from gaprune.session.own import Own
 from gaprune.tasks import Task
@@ -49,7 +60,7 @@ def check_task(options: SearchOptions, own: Own) -> None:
         "algorithm='rounds'": (options.evolution.algorithm == ROUNDS, "choose auto, nsga2, cma or tuned"),
         "iterations": (options.again.iterations > 1, "search once; train a member, then search it again"),
         "polish": (space.polish, "compensation is what there is: leave polish out"),
-        "recover": (space.recover is not None, "train the members yourself: result.load(row)"),
+        "recover": (space.recover is not None, "search first, then gaprune.finetune(run, task=task) with task.train"),
         "racing": (fitness.racing < 1, "a score is taken whole: leave racing out"),
         "min_accuracy": (fitness.min_accuracy is not None, "look at the scores in result.rows"),
         "importance='taylor'": (space.importance == "taylor", "it needs labels: choose obs, l2 or bn"),
@@ -113,6 +124,34 @@ def check_task_kind(task: object, model: object, data: object) -> None:
     if not isinstance(model, nn.Module):
         advice = "build and train it first" if isinstance(model, str | Path) else "give the trained torch.nn.Module"
         raise OptionError(f"model must be a network, a torch.nn.Module, with a task of your own: {advice}")
+
+
+def check_task_training(manifest: Mapping[str, Any], own: Own, path: Path, options: FinetuneOptions) -> None:
+    """Refuse to train members of a search by a task in a way that the task does not know.
+
+    Args:
+        manifest: of the run.
+        own: what was given as objects.
+        path: of the run.
+        options: what was asked for.
+
+    Raises:
+        OptionError: one line.
+    """
+    told = manifest.get(TASK)
+    if told is None:
+        if own.task is not None:
+            raise OptionError(f"{path} was searched on data, not by a task: leave task out")
+        return
+    if told.get(NAMED):
+        advice = f'its members are networks for your own training: gaprune.load("{path}")'
+        raise OptionError(f"{path} was searched by names for texts, which finetune does not train yet: {advice}")
+    assert own.task is not None, "a run by a task is refused without it"
+    if own.task.train is None:
+        raise OptionError("finetune needs task.train, a function that trains a network in place: give one")
+    for name in (*names_of(TrainingOptions), "shared", "polish_epochs", *names_of(PlaceOptions)):
+        if name in options.given and name != "seed":
+            raise OptionError(f"{name} has no meaning with a task of your own: task.train knows how it trains")
 
 
 def check_task_resume(manifest: dict[str, Any], own: Own, path: Path) -> None:

@@ -287,7 +287,7 @@ def test_training_that_makes_a_member_worse_is_not_what_the_next_iteration_start
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.zero_()
-        return Recovered(job.evaluator.measure(network, job.splits.search), 0.0, [])
+        return Recovered.after([], job.evaluator.measure(network, job.splits.search), 0.0)
 
     monkeypatch.setattr(training, "recover", spoil)
     reporter = Listener()

@@ -109,11 +109,12 @@ def test_going_on_by_another_task_is_refused(finished: tuple[Kind, gaprune.Searc
         gaprune.search(kind.network, task=shorter, resume=result.path, reporter=SILENT)
 
 
-@pytest.mark.parametrize("call", [gaprune.finetune, gaprune.export])
-def test_what_needs_images_refuses_a_run_by_a_task(finished: tuple[Kind, gaprune.SearchResult], call: Any) -> None:
+def test_what_needs_images_refuses_a_run_by_a_task(finished: tuple[Kind, gaprune.SearchResult]) -> None:
     _, result = finished
     with pytest.raises(GapruneError, match="was searched by a task of its own"):
-        call(result.path, reporter=SILENT)
+        gaprune.export(result.path, reporter=SILENT)
+    with pytest.raises(GapruneError, match=r"was given its model and task as objects: go on with gaprune\.finetune"):
+        gaprune.finetune(result.path, reporter=SILENT)
 
 
 def test_the_divergence_may_stand_for_the_score(tmp_path: Path) -> None:
