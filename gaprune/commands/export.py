@@ -14,19 +14,39 @@ from torch import Tensor, nn
 from gaprune.commands.lines import export_main as main
 from gaprune.data import ImageData, Splits
 from gaprune.device import in_turn
-from gaprune.errors import RunError
+from gaprune.errors import OptionError, RunError
 from gaprune.kinds import PATH, REPORTER
 from gaprune.kinds import check as check_arguments
 from gaprune.options import SUFFIXES, ExportKeywords, ExportOptions, from_keywords
 from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.runs import MEGABYTE, atomic_write, check_links
-from gaprune.session import Own, check_kinds, first, named_or_given
-from gaprune.shipping import Check, ShippedFile, Subject, check, known_images, make_file, runtime_of, subject_of
+from gaprune.session import Own, check_kinds, check_task_kind, first, named_or_given
+from gaprune.shipping import (
+    Check,
+    ShippedFile,
+    Subject,
+    TaskCheck,
+    check,
+    check_task_file,
+    known_images,
+    make_file,
+    make_task_file,
+    runtime_of,
+    subject_of,
+)
+from gaprune.tasks import Task
 
 __all__ = ["ExportOptions", "Exported", "command", "export", "main"]
 
 FOLDER = "exported"
 """Of a run, where its files go unless told otherwise."""
+
+WITHOUT_IMAGES = {
+    "with_preprocessing": "it is of the pixels of images",
+    "quantize": "nobody but your score could say what it costs: quantize the file with your own tools, and score it",
+    **dict.fromkeys(("data_dir", "cache_dir"), "the task brings its own data"),
+}
+"""Options that say nothing to a task, each with the reason."""
 
 CALIBRATION, BATCH = 512, 128
 """Training images that activations in 8 bits get their ranges on, and how many at a time."""
@@ -51,7 +71,7 @@ class Exported:
     runtime: str
     bytes: int
     float_bytes: int | None
-    check: Check
+    check: Check | TaskCheck
     metadata: dict[str, Any]
 
 
@@ -60,6 +80,7 @@ def export(
     *,
     model: nn.Module | str | None = None,
     data: ImageData | None = None,
+    task: Task | None = None,
     reporter: Reporter | None = None,
     **options: Unpack[ExportKeywords],
 ) -> Exported:
@@ -69,6 +90,7 @@ def export(
         run: a run, one of its members' folders, or a comparison.
         model: the network, where the search was given it as an object, or as ``package.module:factory``: its name.
         data: the data, where the search was given it as an object.
+        task: of a search by a task of your own: the same.
         reporter: where progress goes; by default as the command shows it.
         **options: any other option of the command, by its name with underscores (``format="pt2"``).
 
@@ -79,12 +101,15 @@ def export(
         GapruneError: anything that the caller can mend, in one line. Nothing is written then.
     """
     network, named = named_or_given(model)
-    check_kinds(network, data, by_name=False)
+    if task is None:
+        check_kinds(network, data, by_name=False)
+    else:
+        check_task_kind(task, network, data)
     check_arguments({"run": (run, PATH), "reporter": (reporter, REPORTER.or_none())})
     typed = from_keywords(ExportOptions, options, ("run", "model")) | named
     made = ExportOptions.of(run=Path(run), **typed, given=frozenset(typed))
     made.check()
-    return _shown(made, Own(network, data), make_reporter() if reporter is None else reporter)
+    return _shown(made, Own(network, data, task=task), make_reporter() if reporter is None else reporter)
 
 
 def command(options: ExportOptions) -> None:
@@ -113,18 +138,8 @@ def _export(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
     if options.file.output is None:
         check_links(subject.home)
     _check_place(path)
-    splits = known_images(subject.manifest, reporter, own.data, options.places.data_dir, options.places.cache_dir)
     reporter.say(f"network: {subject.name}, {asked.format}{' in 8 bits' if asked.quantize else ''}")
-    file = make_file(
-        subject,
-        asked.format,
-        splits.test.images[:2],
-        preprocessing=asked.with_preprocessing,
-        opset=asked.opset,
-        calibration=_calibration(splits) if asked.quantize else None,
-    )
-    threads = options.places.threads or torch.get_num_threads()
-    checked = check(file, subject, splits.test, threads, reporter)
+    file, checked = _checked(options, subject, own, reporter)
     _write(path, file.content)
     done = Exported(
         path=path,
@@ -138,6 +153,29 @@ def _export(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
     for line in told(done, file):
         reporter.say(line)
     return done
+
+
+def _checked(
+    options: ExportOptions, subject: Subject, own: Own, reporter: Reporter
+) -> tuple[ShippedFile, Check | TaskCheck]:
+    """The file in memory, loaded again and compared with the network."""
+    asked, threads = options.file, options.places.threads or torch.get_num_threads()
+    if own.task is not None:
+        for name, reason in WITHOUT_IMAGES.items():
+            if name in options.given:
+                raise OptionError(f"{name} has no meaning with a task of your own: {reason}")
+        file = make_task_file(subject, asked.format, own.task, asked.opset)
+        return file, check_task_file(file, subject, own.task, threads, reporter)
+    splits = known_images(subject.manifest, reporter, own.data, options.places.data_dir, options.places.cache_dir)
+    file = make_file(
+        subject,
+        asked.format,
+        splits.test.images[:2],
+        preprocessing=asked.with_preprocessing,
+        opset=asked.opset,
+        calibration=_calibration(splits) if asked.quantize else None,
+    )
+    return file, check(file, subject, splits.test, threads, reporter)
 
 
 def _place(options: ExportOptions, subject: Subject) -> Path:
@@ -176,8 +214,10 @@ def _write(path: Path, content: bytes) -> None:
 
 def told(done: Exported, file: ShippedFile) -> list[str]:
     """What was written and found, in lines."""
-    found, takes = done.check, done.metadata["input"]
-    size = f"{done.bytes / MEGABYTE:.2f} MB"
+    found, size = done.check, f"{done.bytes / MEGABYTE:.2f} MB"
+    if isinstance(found, TaskCheck):
+        return _told_by_task(done, found, size)
+    takes = done.metadata["input"]
     if done.float_bytes is not None:
         size += f" ({done.float_bytes / MEGABYTE:.2f} MB in floats)"
     shape = ", ".join(map(str, takes["shape"]))
@@ -189,10 +229,26 @@ def told(done: Exported, file: ShippedFile) -> list[str]:
     ]
     if done.float_bytes is not None:
         lines.append(f"accuracy on these images: {found.network_accuracy:.4f} before, {found.accuracy:.4f} in 8 bits")
+    return [*lines, _timed(found, "image")]
+
+
+def _told_by_task(done: Exported, found: TaskCheck, size: str) -> list[str]:
+    """The same of a task's member."""
+    takes = "; ".join(
+        f"{one['name']}: {one['type']} ({', '.join(map(str, one['shape']))})" for one in done.metadata["inputs"]
+    )
+    return [
+        f"wrote {done.path}: {size}; takes {takes}; gives {', '.join(done.metadata['outputs'])}",
+        f"checked in {done.runtime} on {found.samples:,} calibration samples: numbers of up to {found.largest:.3g} "
+        f"differ by up to {found.difference:.2g}",
+        _timed(found, "sample"),
+    ]
+
+
+def _timed(found: Check | TaskCheck, of: str) -> str:
     after, before = found.file_time, found.network_time
     plural = "" if found.threads == 1 else "s"
-    lines.append(
-        f"time for one image, {found.threads} thread{plural}: {1e3 * after.seconds:.3g} ms "
+    return (
+        f"time for one {of}, {found.threads} thread{plural}: {1e3 * after.seconds:.3g} ms "
         f"({1e3 * after.low:.3g} to {1e3 * after.high:.3g}), the network in PyTorch {1e3 * before.seconds:.3g} ms"
     )
-    return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import io
 import logging
 import warnings
@@ -37,6 +38,8 @@ def to_onnx(
     names: Sequence[str],
     varying: Mapping[str, Set[int]] | None = None,
     opset: int | None = None,
+    *,
+    outputs: Sequence[str] = (OUTPUT,),
 ) -> Any:
     """A network as an ``onnx.ModelProto``, its batch norms folded into convolutions by the exporter.
 
@@ -46,6 +49,7 @@ def to_onnx(
         names: of the inputs.
         varying: by name of the input, the axes whose length varies beside the first, which always does.
         opset: version of the operators; the exporter's own by default.
+        outputs: names of what it gives.
 
     Raises:
         MethodError: a library is missing, or the network cannot be exported.
@@ -55,7 +59,9 @@ def to_onnx(
     copied = copy.deepcopy(network).cpu().eval()
     axes = {name: {0, *(varying or {}).get(name, ())} for name in names}
     # AUTO, because torch 2.10 to 2.14 find an axis that must be DYNAMIC fixed in a network that they have seen before
-    shapes = tuple(dict.fromkeys(found, torch.export.Dim.AUTO) for found in axes.values())
+    shapes: tuple[Any, ...] = tuple(dict.fromkeys(found, torch.export.Dim.AUTO) for found in axes.values())
+    if any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(copied.forward).parameters.values()):
+        shapes = (shapes,)
     try:
         with quiet():
             program: Any = torch.onnx.export(
@@ -63,7 +69,7 @@ def to_onnx(
                 inputs,
                 dynamo=True,
                 input_names=list(names),
-                output_names=[OUTPUT],
+                output_names=list(outputs),
                 dynamic_shapes=shapes,
                 optimize=False,
                 verbose=False,

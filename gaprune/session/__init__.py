@@ -12,7 +12,13 @@ from gaprune.session.own import Own, check_kinds, data_options, named_or_given, 
 from gaprune.session.polishing import make_polisher
 from gaprune.session.statistics_cache import NAME, Kept
 from gaprune.session.task_job import prepare_task
-from gaprune.session.task_options import check_task, check_task_kind, check_task_resume, check_task_training
+from gaprune.session.task_options import (
+    check_task,
+    check_task_export,
+    check_task_kind,
+    check_task_resume,
+    check_task_training,
+)
 from gaprune.session.timing import SECONDS_OF_ORIGINAL, make_clock
 from gaprune.session.workload import Pieces, Workload
 
@@ -39,6 +45,7 @@ __all__ = [
     "check_kinds",
     "check_names",
     "check_task",
+    "check_task_export",
     "check_task_kind",
     "check_task_resume",
     "check_task_training",

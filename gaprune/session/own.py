@@ -132,8 +132,8 @@ class Own:
         recorded, now = manifest.get("objects", {}), self.record()
         if manifest.get(TASK) and not by_task:
             raise OptionError(
-                f"{path} was searched by a task of its own, which only gaprune.search and gaprune.finetune know: its "
-                "members are networks for your own code, see gaprune.load"
+                f"{path} was searched by a task of its own, which gaprune.search, gaprune.finetune and "
+                "gaprune.export know alone: its members are networks for your own code, see gaprune.load"
             )
         needed = ("model", "data", "task", *(["objectives"] if searching else []))
         missing = [what for what in needed if recorded.get(what) and not now.get(what)]

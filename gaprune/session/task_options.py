@@ -138,20 +138,32 @@ def check_task_training(manifest: Mapping[str, Any], own: Own, path: Path, optio
     Raises:
         OptionError: one line.
     """
-    told = manifest.get(TASK)
-    if told is None:
-        if own.task is not None:
-            raise OptionError(f"{path} was searched on data, not by a task: leave task out")
+    _check_same_task(manifest, own, path, "finetune does not train")
+    if own.task is None:
         return
-    if told.get(NAMED):
-        advice = f'its members are networks for your own training: gaprune.load("{path}")'
-        raise OptionError(f"{path} was searched by names for texts, which finetune does not train yet: {advice}")
-    assert own.task is not None, "a run by a task is refused without it"
     if own.task.train is None:
         raise OptionError("finetune needs task.train, a function that trains a network in place: give one")
     for name in (*names_of(TrainingOptions), "shared", "polish_epochs", *names_of(PlaceOptions)):
         if name in options.given and name != "seed":
             raise OptionError(f"{name} has no meaning with a task of your own: task.train knows how it trains")
+
+
+def check_task_export(manifest: Mapping[str, Any], own: Own, path: Path) -> None:
+    """Refuse to export members of a search by a task without it, or others with one.
+
+    Raises:
+        OptionError: one line.
+    """
+    _check_same_task(manifest, own, path, "export does not write")
+
+
+def _check_same_task(manifest: Mapping[str, Any], own: Own, path: Path, lacking: str) -> None:
+    told = manifest.get(TASK)
+    if told is None and own.task is not None:
+        raise OptionError(f"{path} was searched on data, not by a task: leave task out")
+    if told is not None and told.get(NAMED):
+        advice = f'its members are networks for your own code: gaprune.load("{path}/front/...")'
+        raise OptionError(f"{path} was searched by names for texts, which {lacking} yet: {advice}")
 
 
 def check_task_resume(manifest: dict[str, Any], own: Own, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import json
 import platform
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from gaprune.data import normalise, normaliser
 from gaprune.errors import MethodError, ModelError, first_line
-from gaprune.prune import build_graph, fold
+from gaprune.prune import Inputs, build_graph, fold
 from gaprune.runtimes import EXAMPLES, OUTPUT, onnx_session, quiet, static_int8, to_onnx
 from gaprune.shipping.subject import Subject
 
@@ -103,7 +104,7 @@ def make_file(
     """
     known = _metadata(subject, format, preprocessing, calibration is not None)
     if format == STATE_DICT:
-        return ShippedFile(format, _state_dict(subject.network, known), known, False)
+        return ShippedFile(format, state_dict(subject.network, known), known, False)
     network = _folded(subject)
     if preprocessing:
         network = Preprocessed(network, subject.mean, subject.std).eval()
@@ -114,13 +115,14 @@ def make_file(
 
     if format == PT2:
         nobodys = torch.zeros_like(example)  # the file keeps what it was traced with
-        return ShippedFile(format, _program(network, fed(nobodys), known), known, preprocessing)
+        content = saved_program(network, Inputs(fed(nobodys)), known, Inputs(({0: torch.export.Dim.AUTO},)))
+        return ShippedFile(format, content, known, preprocessing)
     proto = to_onnx(network, fed(example), (INPUT,), opset=opset)
     float_bytes = None
     if calibration is not None:
         float_bytes = len(proto.SerializeToString())
         proto = static_int8(proto, (INPUT,), (fed(batch) for batch in calibration))
-    _describe(proto, known)
+    describe(proto, known)
     return ShippedFile(format, proto.SerializeToString(), known, preprocessing, float_bytes)
 
 
@@ -173,17 +175,35 @@ def _folded(subject: Subject) -> nn.Module:
     return network
 
 
-def _program(network: nn.Module, example: tuple[Tensor, ...], known: dict[str, Any]) -> bytes:
-    content = io.BytesIO()
+def saved_program(network: nn.Module, example: Inputs, known: dict[str, Any], varying: Inputs) -> bytes:
+    """What ``torch.export`` writes of a network.
+
+    Args:
+        network: in eval mode.
+        example: what it is called with.
+        known: metadata.
+        varying: by its arguments, which axes vary, as ``torch.export`` is told.
+
+    Raises:
+        MethodError: it cannot be exported.
+    """
+    content, shapes = io.BytesIO(), varying.positional if not varying.keywords else _by_parameter(network, varying)
     try:
         with quiet(), torch.no_grad():
-            shapes = ({0: torch.export.Dim.AUTO},)
-            program = torch.export.export(network, example, dynamic_shapes=shapes, strict=False)
+            program = torch.export.export(
+                network, example.positional, example.keywords or None, dynamic_shapes=shapes, strict=False
+            )
             _forget_where(program)
             torch.export.save(program, content, extra_files={f"{KEY}.json": json.dumps(known)})
     except Exception as error:  # the exporter meets a stranger's network, which may raise anything
         raise MethodError(f"the network cannot be exported by torch.export: {first_line(error)}") from error
     return content.getvalue()
+
+
+def _by_parameter(network: nn.Module, varying: Inputs) -> dict[str, Any]:
+    """The same by names of the forward function's parameters, which is how ``torch.export`` has it with keywords."""
+    names = [name for name in inspect.signature(network.forward).parameters if name not in varying.keywords]
+    return {**dict(zip(names, varying.positional, strict=False)), **varying.keywords}
 
 
 def _forget_where(program: Any) -> None:
@@ -194,12 +214,13 @@ def _forget_where(program: Any) -> None:
                 node.meta.pop("stack_trace", None)
 
 
-def _state_dict(network: nn.Module, known: dict[str, Any]) -> bytes:
+def state_dict(network: nn.Module, known: dict[str, Any]) -> bytes:
+    """A network's tensors as safetensors, with metadata."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     return save_tensors(tensors, metadata={KEY: json.dumps(known)})
 
 
-def _describe(proto: Any, known: dict[str, Any]) -> None:
+def describe(proto: Any, known: dict[str, Any]) -> None:
     """Write metadata into an ONNX model: texts as they are, everything else as JSON."""
     del proto.metadata_props[:]
     for name, value in known.items():
@@ -227,5 +248,10 @@ def _metadata(subject: Subject, format: str, preprocessing: bool, integers: bool
         "std": list(subject.std),
         "precision": "int8" if integers else "float32",
         **subject.origin,
-        "made_by": {"torch": torch.__version__, "python": platform.python_version(), "format": format},
+        "made_by": made_by(format),
     }
+
+
+def made_by(format: str) -> dict[str, str]:
+    """Versions that a file's numbers depend on."""
+    return {"torch": torch.__version__, "python": platform.python_version(), "format": format}

@@ -13,9 +13,10 @@ from gaprune.compress import KIND, Row, TorchRunner, load_runner, saved_rows
 from gaprune.errors import OptionError, RunError
 from gaprune.front import CSV, DONE, FRONT, part_of
 from gaprune.options import TEXT_MODEL, TrustOptions
+from gaprune.prune import Form, Inputs
 from gaprune.runs import FINETUNED, FrontRow, choose_one, member_folder, read_front, read_json_object, read_manifest
 from gaprune.saved import CONFIG, load
-from gaprune.session import Own
+from gaprune.session import Own, check_task_export
 
 NOTHING = TrustOptions()
 
@@ -32,7 +33,7 @@ class Subject:
         name: for its file.
         home: the run or comparison.
         manifest: of it.
-        image_shape: (C, H, W) of one image.
+        form: (C, H, W) of one image, or an example of a task's inputs.
         classes: in label order.
         mean: per channel mean of the 0..255 pixels that it is fed with.
         std: per channel standard deviation of the same.
@@ -43,11 +44,17 @@ class Subject:
     name: str
     home: Path
     manifest: dict[str, Any]
-    image_shape: tuple[int, int, int]
+    form: Form
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     origin: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W), where it takes images."""
+        assert not isinstance(self.form, Inputs), "who asks for images knows that there are some"
+        return self.form
 
 
 def subject_of(
@@ -112,9 +119,12 @@ def _of_member(
     run: Path, manifest: dict[str, Any], row: FrontRow, own: Own, code: TrustOptions, folder: Path | None = None
 ) -> Subject:
     place = run / row.path if folder is None else folder
-    own.check_resume(manifest, run, CALL, searching=False)
+    own.check_resume(manifest, run, CALL, searching=False, by_task=True)
+    check_task_export(manifest, own, run)
     network = load(place, model=own.model or code.model, trust=code.trust)
     config = read_json_object(place / CONFIG)
+    if own.task is not None:
+        config |= {"form": own.task.example}
     origin = {
         "member": row.name,
         "genome": row.key,
@@ -161,7 +171,7 @@ def _subject(
 ) -> Subject:
     model = manifest.get("model", {}).get("name") or manifest.get("options", {}).get("model", "network")
     plain = "".join(letter if letter.isalnum() or letter in "._=-" else "-" for letter in f"{model}-{name}")
-    channels, height, width = known["image_shape"]
+    form = known.get("form") or tuple(known["image_shape"])
     pruned_from = {
         "model": model,
         "weights_sha256": manifest.get("identity", {}).get("weights_sha256"),
@@ -172,7 +182,7 @@ def _subject(
         name=plain,
         home=home,
         manifest=manifest,
-        image_shape=(channels, height, width),
+        form=form,
         classes=tuple(known["classes"]),
         mean=tuple(known["mean"]),
         std=tuple(known["std"]),
