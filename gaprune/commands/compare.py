@@ -221,19 +221,10 @@ def _go(options: CompareOptions, own: Own, directory: RunDirectory, reporter: Re
     task = _task(options, own, front, reporter)
     check_identity(directory, _identity(task), later=("hardware",))
     _chains(options, front, task.work().outline)  # what cannot be must not stay in the list
-    _check_front(front, directory)
+    if front is not None:
+        front.check_table(directory)
     directory.update_manifest(options=record(options), **({} if front is None else {"front": front.digest()}))
     return _made(options, task, front, directory, reporter)
-
-
-def _check_front(front: Front | None, directory: RunDirectory) -> None:
-    """Raise ``RunError`` where members of another front are in the table already: chains name them by number."""
-    before = directory.manifest.get("front")
-    if front is not None and before is not None and before != front.digest():
-        raise RunError(
-            f"{directory.path} compares members of another front than that of {front.run} as it is now: "
-            "start a new comparison"
-        )
 
 
 def _made(

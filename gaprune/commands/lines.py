@@ -118,6 +118,7 @@ def _compare(options: CompareOptions) -> None:
 def _compare_texts(options: TextOptions) -> None:
     options.check_typed()
     _check_run(options.table.resume)
+    _check_run(options.network.run)
     _logging()
     _check_text_libraries()
     _room("gaprune.text.compare").compare(options)
@@ -167,15 +168,17 @@ def _logging() -> None:
 
 
 def _model_of(words: Sequence[str]) -> str | None:
-    """What ``--model`` says, or the file of ``--config``, or what ``--resume`` names: whose options to read."""
-    model, config, resume = (_typed(words, name) for name in ("--model", "--config", "--resume"))
-    if model is None and config is not None:
-        model = peek(Path(config).expanduser(), "model")
-    if model is None and resume is not None:
+    """What ``--model`` says, or ``--config``'s file, or a run that ``--resume`` or ``--run`` names: whose options."""
+    model, config, resume, run = (_typed(words, name) for name in ("--model", "--config", "--resume", "--run"))
+    if config is not None:
+        file = Path(config).expanduser()
+        model, run = (peek(file, name) if told is None else told for name, told in (("model", model), ("run", run)))
+    named = resume or run
+    if model is None and named is not None:
         from gaprune.runs import read_manifest
 
         with suppress(GapruneError, KeyError, TypeError):  # what is wrong with the folder is told when it is opened
-            return str(read_manifest(Path(resume).expanduser())["options"]["model"])
+            return str(read_manifest(Path(named).expanduser())["options"]["model"])
     return model
 
 

@@ -18,14 +18,7 @@ from gaprune.text.data import load_texts
 from gaprune.text.encoder import check_encoder
 from gaprune.text.networks import bert_base
 from gaprune.text.options import OF_EVERY_SEARCH, TextSearchOptions
-from gaprune.text.original import load_original
-from gaprune.text.searching import Searched, held_out, searched
-from gaprune.text.task import Settings
-from gaprune.text.training import TextRecipe
-from gaprune.training import bfloat16_pays
-
-FOLDER = "texts"
-"""Of the cache: fine-tuned originals."""
+from gaprune.text.searching import ORIGINAL, Searched, held_out, original_of, searched
 
 MAY_CHANGE = ("encoder", "data_dir")
 """Options of texts that a resumed search may be given anew; weights and texts are compared by content."""
@@ -84,15 +77,14 @@ def _prepared(options: TextSearchOptions, reporter: Reporter) -> tuple[Searched,
         reporter=reporter,
     )
     learnt, judged = held_out(data, asked.search_texts, seed)
-    recipe = TextRecipe(epochs=asked.epochs, lr=asked.lr, seed=seed, amp=bfloat16_pays(device))
-    original = load_original(options.network.encoder, learnt, Settings(encoder=recipe, limit=asked.max_length), device)
+    original = original_of(options, learnt, device)
     for line in original.described():
         reporter.say(line)
     with pinned(options.machine.threads or torch.get_num_threads()):
         found = searched(
             original,
             judged,
-            cache / FOLDER,
+            cache,
             calibration=asked.calibration_texts,
             length=asked.flops_length,
             reporter=reporter,
@@ -103,5 +95,6 @@ def _prepared(options: TextSearchOptions, reporter: Reporter) -> tuple[Searched,
         "data": data.name,
         "base": bert_base(found.network.bert.config),
         "options": told,
+        ORIGINAL: original.identity,
     }
     return found, named

@@ -9,11 +9,12 @@ from typing import Any
 
 from torch import nn
 
-from gaprune.compress.method import CONVOLUTIONS, Method, Outline, Session, Work
+from gaprune.compress.method import CONVOLUTIONS, LINEAR, Method, Outline, Session, Work
 from gaprune.compress.prune import train_on
 from gaprune.compress.words import OURS, RAW, flag, method_text
 from gaprune.errors import MethodError, OptionError, RunError
-from gaprune.runs import FrontRow, fact, is_member, members, pick, read_front, read_manifest
+from gaprune.options import SCORE, TASK
+from gaprune.runs import FrontRow, RunDirectory, fact, is_member, members, pick, read_front, read_manifest
 from gaprune.saved import load
 from gaprune.training import digest_json
 
@@ -29,7 +30,7 @@ class Ours(Method):
     """
 
     name = OURS
-    applies_to = (CONVOLUTIONS,)
+    applies_to = (CONVOLUTIONS, LINEAR)
 
     def __init__(self, words: Sequence[str] = (), context: Front | None = None) -> None:
         left = list(words)
@@ -106,6 +107,15 @@ class Front:
                 "--search-size, or leave them out, and start a new comparison"
             )
 
+    def check_table(self, directory: RunDirectory) -> None:
+        """Raise ``RunError`` where members of another front are in a comparison already: chains name them by number."""
+        before = directory.manifest.get("front")
+        if before is not None and before != self.digest():
+            raise RunError(
+                f"{directory.path} compares members of another front than that of {self.run} as it is now: "
+                "start a new comparison"
+            )
+
     def canonical(self, chain: str) -> str:
         """A chain with every member by its index, so that a rule cannot come to mean another: ``ours:03+quantize``."""
         return "+".join(self._named(part.strip().split(":")) for part in chain.split("+"))
@@ -146,12 +156,12 @@ class Front:
 
         Fine-tuning that a run has had is left out: every row of a comparison is trained alike.
         """
-        row = self.row(rule).untrained()
+        row, judged = self.row(rule).untrained(), fact(self.manifest, TASK, SCORE, kind=str) or "accuracy"
         return load(self.run / row.home, model=self._model), {
             "member": row.index,
             "key": row.key,
-            "search accuracy": row.search_accuracy,
-            "test accuracy": row.test_accuracy,
+            f"search {judged}": row.search_accuracy,
+            f"test {judged}": row.test_accuracy,
             "flops share": row.flops_share,
         }
 

@@ -17,7 +17,9 @@ from gaprune.evaluate import Objective
 from gaprune.options import TASK
 from gaprune.progress import Reporter
 from gaprune.prune import Probe, plain, probe, unwrapped
+from gaprune.runs import fact
 from gaprune.session.callbacks import Callback
+from gaprune.session.material import NAMED
 from gaprune.session.watchdog import End
 from gaprune.tasks import Task
 
@@ -131,6 +133,11 @@ class Own:
         """
         recorded, now = manifest.get("objects", {}), self.record()
         if manifest.get(TASK) and not by_task:
+            if fact(manifest, TASK, NAMED, kind=dict):
+                raise OptionError(
+                    f"{path} searched a text classifier: its members are compared by python -m gaprune.compare --run "
+                    f"{path}, and load by gaprune.load"
+                )
             raise OptionError(
                 f"{path} was searched by a task of its own, which gaprune.search, gaprune.finetune and "
                 "gaprune.export know alone: its members are networks for your own code, see gaprune.load"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from gaprune.compress import (
     COMPARISONS,
     KIND,
     Chain,
+    Front,
     Outline,
     Row,
+    Work,
     again_command,
     check_identity,
     parse_chains,
@@ -28,6 +31,7 @@ from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.runs import RunDirectory, atomic_write, check_free, default_run_path, environment, processor
 from gaprune.text.data import load_texts
 from gaprune.text.encoder import check_encoder
+from gaprune.text.members import Begun, TextRun
 from gaprune.text.options import TextOptions
 from gaprune.text.original import Original, fine_tuned, load_original
 from gaprune.text.rows import USUAL
@@ -38,7 +42,10 @@ from gaprune.training import bfloat16_pays
 
 TABLE = "paper.md"
 ORIGINAL = "original"
-_MAY_CHANGE = ("methods", "data_dir", "encoder", "cache_dir")
+MEMBERS = 4
+"""Members that a comparison takes from a front unless told which."""
+
+_MAY_CHANGE = ("methods", "data_dir", "encoder", "cache_dir", "run")
 _LATER = ("device", "threads", "hardware")
 """Of a comparison's identity, what its manifest did not have at first."""
 
@@ -64,26 +71,56 @@ def _compared(options: TextOptions, reporter: Reporter) -> tuple[Path, list[Row]
     try:
         if path is not None:
             with RunDirectory.open(path) as directory:
-                return path, _go(
-                    resumed_options(options, directory, _MAY_CHANGE, lambda *_: USUAL), directory, reporter
-                )
-        options = _checked(options)
+                return path, _go(resumed_options(options, directory, _MAY_CHANGE, _usual), directory, reporter)
+        options.check()
+        run = _run(options)
+        options = _checked(options if run is None else run.brought(options), run)
         if options.table.output is not None:
             check_free(options.table.output)
-        original = _original(options, reporter)
+        start = _start(options, run, reporter)
+        if start.begun is not None:
+            with pinned(start.threads):
+                start.begun.check(reporter)
+        original = start.original
         path = options.table.output or default_run_path(COMPARISONS, options.network.model, original.task.data.name)
-        with RunDirectory.create(path, _manifest(options, original)) as directory:
-            return path, _made(options, original, directory, reporter)
+        with RunDirectory.create(path, _manifest(options, start)) as directory:
+            return path, _made(options, start, directory, reporter)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; nothing is lost, go on with: {again_command(options, path)}") from None
 
 
 def _go(options: TextOptions, directory: RunDirectory, reporter: Reporter) -> list[Row]:
-    options = _checked(options)
-    original = _original(options, reporter)
-    check_identity(directory, _identity(options, original), later=_LATER)
-    directory.update_manifest(options=record(options))
-    return _made(options, original, directory, reporter)
+    run = _run(options)
+    options = _checked(options, run)
+    start = _start(options, run, reporter)
+    check_identity(directory, _identity(options, start.original), later=_LATER)
+    if run is not None:
+        run.front.check_table(directory)
+    directory.update_manifest(options=record(options), **({} if run is None else {"front": run.front.digest()}))
+    return _made(options, start, directory, reporter)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a comparison starts from.
+
+    Attributes:
+        original: the encoder and the texts, with the settings that rows are trained by.
+        begun: what it has in common with a search, where members take part.
+        front: of that search.
+        threads: CPU threads.
+    """
+
+    original: Original
+    begun: Begun | None
+    front: Front | None
+    threads: int
+
+    def work(self, folder: Path, reporter: Reporter) -> Work:
+        """The fine-tuned original, kept in ``folder``."""
+        if self.begun is None:
+            return fine_tuned(self.original, folder, reporter)
+        return self.begun.work(self.original.task.settings, folder, reporter)
 
 
 def figures_of(row: Row, batch: int) -> Figures:
@@ -100,7 +137,23 @@ def figures_of(row: Row, batch: int) -> Figures:
     )
 
 
-def _original(options: TextOptions, reporter: Reporter) -> Original:
+def _run(options: TextOptions) -> TextRun | None:
+    return None if options.network.run is None else TextRun.open(options.network.run)
+
+
+def _usual(saved: TextOptions, now: TextOptions) -> tuple[str, ...]:
+    """The chains of a comparison that named none when it was begun; its run may lie elsewhere now."""
+    run = None if saved.network.run is None else _run(now)
+    return default_methods(None if run is None else run.front)
+
+
+def default_methods(front: Front | None) -> tuple[str, ...]:
+    """The chains of a comparison that names none, with some of the front's members where there is one."""
+    members = [] if front is None else front.spread(MEMBERS)
+    return (*USUAL, *(chain for member in members for chain in (f"ours:{member}", f"ours:{member}+quantize")))
+
+
+def _start(options: TextOptions, run: TextRun | None, reporter: Reporter) -> Start:
     device = choose_device(options.machine.device)
     data = load_texts(
         options.texts.data,
@@ -111,17 +164,23 @@ def _original(options: TextOptions, reporter: Reporter) -> Original:
         cache_dir=options.table.cache_dir,
         reporter=reporter,
     )
-    original = load_original(options.network.encoder, data, _settings(options, device), device)
+    begun, settings = None if run is None else run.begun(options, data, device), _settings(options, device)
+    if begun is None:
+        original = load_original(options.network.encoder, data, settings, device)
+    else:
+        original = begun.compared(settings)
     for line in original.described():
         reporter.say(line)
-    return original
-
-
-def _made(options: TextOptions, original: Original, directory: RunDirectory, reporter: Reporter) -> list[Row]:
-    chains, threads = _chains(USUAL if options.work.methods is None else options.work.methods), options.machine.threads
+    threads = options.machine.threads
     assert threads is not None, "settled where options are checked"
+    return Start(original, begun, None if run is None else run.front, threads)
+
+
+def _made(options: TextOptions, start: Start, directory: RunDirectory, reporter: Reporter) -> list[Row]:
+    original, threads, front = start.original, start.threads, start.front
+    chains = _chains(default_methods(front) if options.work.methods is None else options.work.methods, front)
     with pinned(threads):
-        work = fine_tuned(original, directory.path / ORIGINAL, reporter)
+        work = start.work(directory.path / ORIGINAL, reporter)
         rows = report(
             directory,
             work,
@@ -160,25 +219,33 @@ def _settings(options: TextOptions, device: torch.device) -> Settings:
     return dataclasses.replace(usual, encoder=encoder, student=student, limit=asked.max_length)
 
 
-def _checked(options: TextOptions) -> TextOptions:
-    """The options, the number of threads settled; wrong numbers, chains and encoders are told before data is read."""
+def _checked(options: TextOptions, run: TextRun | None) -> TextOptions:
+    """The options, the number of threads settled, every member that a chain names by its index.
+
+    Wrong numbers, chains and encoders are told before data is read.
+    """
     options.check()
-    _chains([] if options.work.methods is None else options.work.methods)
+    front, methods = None if run is None else run.front, options.work.methods
+    if front is not None and methods is not None:
+        methods = tuple(front.canonical(chain) for chain in methods)
+    _chains(methods or (), front)
     check_encoder(options.network.encoder)
-    return options.but(threads=options.machine.threads or torch.get_num_threads())
+    return options.but(methods=methods, threads=options.machine.threads or torch.get_num_threads())
 
 
-def _chains(methods: Iterable[str]) -> tuple[Chain, ...]:
-    return parse_chains(methods, outline=Outline(criterion=TextTask.criterion, check_student=check_student))
+def _chains(methods: Iterable[str], front: Front | None) -> tuple[Chain, ...]:
+    outline = Outline(criterion=TextTask.criterion, check_student=check_student)
+    return parse_chains(methods, {"ours": "gaprune.compress.ours:Ours"}, front, outline)
 
 
-def _manifest(options: TextOptions, original: Original) -> dict[str, Any]:
-    data = original.task.data
+def _manifest(options: TextOptions, start: Start) -> dict[str, Any]:
+    data = start.original.task.data
     return {
         "kind": KIND,
         "options": record(options),
         "data": {"name": data.name, "source": data.source, "classes": list(data.classes)},
-        "identity": _identity(options, original),
+        "identity": _identity(options, start.original),
+        "front": None if start.front is None else start.front.digest(),
         "environment": _machine(),
     }
 

@@ -104,6 +104,23 @@ def load_texts(
     return _split(path.stem, path, seed, text_column, label_column, may_be_named=True)
 
 
+def labelled(path: Path, classes: tuple[str, str]) -> Texts:
+    """All texts of a file whose labels are those of a data set, cleaned.
+
+    Args:
+        path: a ``.tsv`` or ``.csv`` file.
+        classes: of the data set.
+
+    Raises:
+        DataError: the file cannot be used, or has other labels.
+    """
+    table = read_table(path)
+    cleaned = _cleaned(table, *find_columns(table, may_be_named=True))
+    if set(cleaned.labels) - set(classes):
+        raise DataError(f"{path} has the labels {sorted(set(cleaned.labels))}, expected {' and '.join(classes)}")
+    return _texts(cleaned, classes)
+
+
 def _folder(folder: Path, names: tuple[str, ...]) -> Path:
     for name in names:
         if not (folder / name).is_file():

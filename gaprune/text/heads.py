@@ -64,7 +64,21 @@ def pruned_bert(model: BertClassifier, batches: list[tuple[Inputs, Tensor]], kee
     for layer in layers_of(model):
         if not all(isinstance(module, nn.Linear) for module in _linear_of(layer)):
             raise MethodError("the linear layers of the encoder are factored: write prune before tucker")
-    heads, neurons = importance(model, batches)
+    return without_least(model, importance(model, batches), keep, scope)
+
+
+def without_least(
+    model: BertClassifier, ranked: tuple[Structures, Structures], keep: float, scope: str
+) -> BertClassifier:
+    """A copy of a BERT that keeps the most important heads and neurons.
+
+    Args:
+        model: as ``pruned_bert`` has it.
+        ranked: what ``importance`` found.
+        keep: see ``pruned_bert``.
+        scope: see ``pruned_bert``.
+    """
+    heads, neurons = ranked
     network = copy.deepcopy(model)
     kept = zip(heads.kept(keep, scope), neurons.kept(keep, scope), strict=True)
     for layer, (head, neuron) in zip(layers_of(network), kept, strict=True):

@@ -43,6 +43,15 @@ class NetworkOptions:
 
 
 @dataclass(frozen=True)
+class ComparedOptions(NetworkOptions):
+    """The text classifier, and members of its front."""
+
+    run: Path | None = option(
+        None, "a finished search, whose members take part; brings its texts and its fine-tuned original", metavar="RUN"
+    )
+
+
+@dataclass(frozen=True)
 class TextDataOptions:
     """The texts and their labels."""
 
@@ -59,10 +68,12 @@ class MethodOptions:
     """What is compared, and how it is trained."""
 
     methods: tuple[str, ...] | None = option(
-        None, "chains such as none, quantize:linear, distill+tucker:size=0.15; none is the paper's ten, and onnx"
+        None,
+        "chains such as none, quantize:linear, distill+tucker:size=0.15, ours:knee+quantize; none is the paper's ten, "
+        "onnx, and some members of --run",
     )
     epochs: int = option(
-        3, "passes over the training texts of the original, and of each row that is trained on", least=1
+        3, "passes over the training texts of the original (unless --run brings it) and of rows trained on", least=1
     )
     batch_size: int = option(32, "texts in a training step of the encoder; a student has its own number", least=1)
     lr: float = option(5e-5, "peak learning rate of the encoder; a student has its own", above=0)
@@ -89,9 +100,10 @@ class TextOptions(Options):
     EXAMPLES: ClassVar[tuple[str, ...]] = (
         "python -m gaprune.compare --model bert",
         "python -m gaprune.compare --model bert --data reviews.csv --text-column text --label-column label",
+        "python -m gaprune.compare --model bert --run runs/half --methods none,ours:knee,ours:knee+quantize",
     )
 
-    network: NetworkOptions = group(NetworkOptions, "network")
+    network: ComparedOptions = group(ComparedOptions, "network")
     texts: TextDataOptions = group(TextDataOptions, "texts")
     work: MethodOptions = group(MethodOptions, "methods and training")
     machine: TimingOptions = group(TimingOptions, "device")

@@ -69,7 +69,7 @@ def load_original(encoder: str, data: TextData, settings: Settings, device: torc
     return Original(model, tokenizer, task, encoder_name(encoder, model), _identity(model, task))
 
 
-def fine_tuned(original: Original, folder: Path, reporter: Reporter = SILENT) -> Work:
+def fine_tuned(original: Original, folder: Path, reporter: Reporter = SILENT, *, source: Path | None = None) -> Work:
     """The original, fine-tuned on the training texts, as the work that chains begin with; its task has a teacher.
 
     A training that stopped in ``folder`` is resumed, and a finished one is read: the network as ``storage`` saves
@@ -79,6 +79,7 @@ def fine_tuned(original: Original, folder: Path, reporter: Reporter = SILENT) ->
         original: trained in place.
         folder: of this original alone.
         reporter: told how it goes.
+        source: a folder where the same original may lie finished: it is taken from there, not trained again.
 
     Raises:
         RunError: the folder holds another original, or cannot be written.
@@ -87,7 +88,12 @@ def fine_tuned(original: Original, folder: Path, reporter: Reporter = SILENT) ->
     task, identity = original.task, original.identity
     base = bert_base(original.model.bert.config)
     if not _is_finished(folder, identity):
-        report = task.fit(original.model, fresh=False, share=1.0, directory=folder / TRAINING, reporter=reporter)
+        if source is not None and _is_finished(source, identity):
+            found: Any = load_runner(source)
+            original.model.load_state_dict(found.model.state_dict())
+            report = read_json_object(source / IDENTITY)["training"]
+        else:
+            report = task.fit(original.model, fresh=False, share=1.0, directory=folder / TRAINING, reporter=reporter)
         save_work(folder, Work.of(original.model, task, base))
         _save_tokenizers(original, folder)
         write_json(folder / IDENTITY, {"identity": identity, "training": report})

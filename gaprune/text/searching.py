@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +19,19 @@ from gaprune.tasks import Task
 from gaprune.text.data import TextData, Texts
 from gaprune.text.metrics import scores
 from gaprune.text.networks import BertClassifier
-from gaprune.text.original import Original, fine_tuned
-from gaprune.text.task import BATCH, logits_of
+from gaprune.text.options import TextSearchOptions
+from gaprune.text.original import Original, fine_tuned, load_original
+from gaprune.text.task import BATCH, Settings, TextTask, logits_of
 from gaprune.text.tokens import Encoded
-from gaprune.training import digest_json
+from gaprune.text.training import TextRecipe
+from gaprune.training import bfloat16_pays, digest_json
 
 F1 = "F1"
+ORIGINAL = "original"
+"""Of what a manifest says that a search was made from: what its original was fine-tuned from."""
+
+FOLDER = "texts"
+"""Of the cache: fine-tuned originals."""
 FEWEST = 2
 """Texts of a class that must be left to learn from."""
 
@@ -54,15 +63,37 @@ def held_out(data: TextData, count: int, seed: int) -> tuple[TextData, Texts]:
     return dataclasses.replace(data, train=rest), data.train.select(drawn)
 
 
+def original_of(options: TextSearchOptions, learnt: TextData, device: torch.device) -> Original:
+    """The original of a search, before it is fine-tuned.
+
+    Args:
+        options: of the search.
+        learnt: its data without the texts that are held out.
+        device: where it will be fine-tuned.
+
+    Raises:
+        CheckpointError, OptionError: the encoder cannot be loaded.
+    """
+    asked = options.tuning
+    amp = bfloat16_pays(device)
+    recipe = TextRecipe(epochs=asked.epochs, lr=asked.lr, seed=options.evolution.seed, amp=amp)
+    return load_original(options.network.encoder, learnt, Settings(encoder=recipe, limit=asked.max_length), device)
+
+
+def kept_in(original: Original, cache: Path) -> Path:
+    """The folder of a cache that a fine-tuned original has for itself."""
+    return cache / FOLDER / digest_json(original.identity)[:16]
+
+
 def searched(
-    original: Original, texts: Texts, folder: Path, *, calibration: int, length: int, reporter: Reporter
+    original: Original, texts: Texts, cache: Path, *, calibration: int, length: int, reporter: Reporter
 ) -> Searched:
     """The original, fine-tuned, and its task.
 
     Args:
         original: an encoder and the texts that it is to learn.
         texts: that it does not learn, and that F1 is measured on.
-        folder: where fine-tuned originals are kept, each in a folder of its own.
+        cache: where fine-tuned originals are kept, each in a folder of its own.
         calibration: how many training texts covariances are of.
         length: tokens of the text whose FLOPs are counted.
         reporter: told how the training goes.
@@ -71,33 +102,71 @@ def searched(
         RunError: the folder cannot be written.
         TrainingError: the training diverged.
     """
-    work = fine_tuned(original, folder / digest_json(original.identity)[:16], reporter)
+    work = fine_tuned(original, kept_in(original, cache), reporter)
     network = work.network
     assert isinstance(network, BertClassifier)
     network = network.cpu().eval()
-    return Searched(network, _task(original, network, texts, calibration, length))
+    return Searched(network, task_of(original.task, network, texts, calibration=calibration, length=length))
 
 
-def _task(original: Original, network: BertClassifier, texts: Texts, calibration: int, length: int) -> Task:
-    task = original.task
-    encoded, tested, learnt = task.tokens(texts.texts), task.test_ids, task.train_ids
+def task_of(task: TextTask, network: BertClassifier, texts: Texts, *, calibration: int, length: int) -> Task:
+    """What a search judges prunings of a fine-tuned BERT by.
+
+    Args:
+        task: of the original, whose training texts the covariances are of.
+        network: the original.
+        texts: that it has not learnt.
+        calibration: see ``searched``.
+        length: see ``searched``.
+    """
+    tested, learnt = task.test_ids, task.train_ids
+    asked = LastAsked(task.tokens(texts.texts))
     with torch.no_grad():
-        answers = F.log_softmax(_logits(network, encoded), 1)
-
-    def f1(of: Encoded, labels: Tensor, net: nn.Module) -> float:
-        return scores(labels.numpy(), _logits(net, of).argmax(1).numpy())["f1_positive"]
+        answers = F.log_softmax(asked(network), 1)
 
     def divergence(net: nn.Module) -> float:
-        return float(F.kl_div(F.log_softmax(_logits(net, encoded), 1), answers, reduction="batchmean", log_target=True))
+        return float(F.kl_div(F.log_softmax(asked(net), 1), answers, reduction="batchmean", log_target=True))
 
     return Task(
         inputs=_example(learnt, length),
         calibration=[inputs for _, inputs in learnt.batches(BATCH, _even(task.drawn(calibration)))],
-        score=lambda net: f1(encoded, texts.labels, net),
+        score=lambda net: _f1(asked(net), texts.labels),
         name=F1,
-        test=lambda net: f1(tested, task.data.test.labels, net),
+        test=lambda net: _f1(_logits(net, tested), task.data.test.labels),
         divergence=divergence,
     )
+
+
+class LastAsked:
+    """Logits of texts by the network that is asked, remembered until another is, or its weights have changed.
+
+    A candidate's F1 and its divergence are of one pass.
+
+    Args:
+        encoded: the texts.
+    """
+
+    def __init__(self, encoded: Encoded) -> None:
+        self._encoded = encoded
+        self._known: tuple[weakref.ref[nn.Module], tuple[int, ...], Tensor] | None = None
+
+    def __call__(self, network: nn.Module) -> Tensor:
+        """(N, classes) float32 on the CPU."""
+        tensors = [*network.parameters(), *network.buffers()]
+        if any(tensor.is_inference() for tensor in tensors):  # nobody counts their changes
+            return _logits(network, self._encoded)
+        versions = tuple(tensor._version for tensor in tensors)
+        if self._known is None or self._known[0]() is not network or self._known[1] != versions:
+            self._known = (weakref.ref(network), versions, _logits(network, self._encoded))
+        return self._known[2]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing remembered: it is of this process."""
+        return {"_encoded": self._encoded, "_known": None}
+
+
+def _f1(logits: Tensor, labels: Tensor) -> float:
+    return scores(labels.numpy(), logits.argmax(1).numpy())["f1_positive"]
 
 
 def _logits(network: nn.Module, encoded: Encoded) -> Tensor:

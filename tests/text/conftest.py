@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from text_searches import search
 from tiny_texts import write_encoder, write_tsv
 
 from gaprune.progress import SILENT
@@ -44,3 +45,19 @@ def trained_task(encoder_folder: Path, review_data: TextData) -> TextTask:
     task = TextTask(review_data, tokens, SETTINGS, CPU)
     task.fit(model, fresh=False, share=1.0, directory=None, reporter=SILENT)
     return TextTask(review_data, tokens, SETTINGS, CPU, teacher=Teacher(model, tokens))
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an encoder and reviews, for searches."""
+    folder = tmp_path_factory.mktemp("searched")
+    write_encoder(folder / "encoder")
+    write_tsv(folder / "reviews.tsv")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(place: Path) -> Path:
+    """A finished search of them."""
+    assert search(place, place / "run", "--generations", "2") == 0
+    return place / "run"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_texts import write_encoder, write_tsv
+from text_searches import search
 
 import gaprune
 from gaprune.compress import load_runner
@@ -16,49 +18,9 @@ from gaprune.text.data import load_texts
 from gaprune.text.encoder import load_encoder
 from gaprune.text.heads import shapes
 from gaprune.text.metrics import scores
-from gaprune.text.searching import held_out
+from gaprune.text.searching import LastAsked, held_out
 from gaprune.text.task import logits_of
 from gaprune.text.tokens import BertTokens
-
-ARGUMENTS = [
-    "--model",
-    "bert",
-    "--population",
-    "4",
-    "--search-texts",
-    "40",
-    "--calibration-texts",
-    "80",
-    "--epochs",
-    "8",
-]
-ARGUMENTS += ["--lr", "5e-3", "--max-length", "16", "--flops-length", "8", "--device", "cpu", "--threads", "1"]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("texts")
-    write_encoder(folder / "encoder")
-    write_tsv(folder / "reviews.tsv")
-    return folder
-
-
-def search(place: Path, run: Path, *more: str) -> int:
-    told = [
-        "--data",
-        str(place / "reviews.tsv"),
-        "--encoder",
-        str(place / "encoder"),
-        "--cache-dir",
-        str(place / "cache"),
-    ]
-    return main([*ARGUMENTS, *told, "--output", str(run), *more])
-
-
-@pytest.fixture(scope="module")
-def finished(place: Path) -> Path:
-    assert search(place, place / "run", "--generations", "2") == 0
-    return place / "run"
 
 
 def test_members_have_fewer_heads_and_neurons_and_the_f1_that_the_table_says(place: Path, finished: Path) -> None:
@@ -130,3 +92,21 @@ def test_what_cannot_be_searched_is_one_line(
 def test_a_fine_tuned_original_is_found_again(place: Path, finished: Path) -> None:
     (folder,) = (place / "cache" / "texts").iterdir()
     assert shapes(load_runner(folder).model) == [{"heads": 4, "neurons": 32}] * 2  # type: ignore[union-attr]
+
+
+def test_a_network_is_asked_once_for_its_f1_and_its_divergence(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, tokenizer = load_encoder(str(place / "encoder"))
+    asked = LastAsked(BertTokens(tokenizer, 16)(load_texts(str(place / "reviews.tsv")).test.texts))
+    calls = []
+    monkeypatch.setattr("gaprune.text.searching.logits_of", lambda *told: calls.append(1) or logits_of(*told))
+    with torch.no_grad():
+        first = asked(network.eval())
+        assert asked(network) is first
+        network.bert.classifier.bias += 1
+        assert torch.allclose(asked(network), first + 1, atol=1e-6), "other weights are asked anew"
+        other = copy.deepcopy(network)
+        other.bert.classifier.bias += 1
+        assert torch.allclose(asked(other), first + 2, atol=1e-6)
+    assert len(calls) == 3
+    again = pickle.loads(pickle.dumps(asked))
+    assert torch.equal(again(other), asked(other)), "it goes to other processes"
