@@ -17,10 +17,10 @@ from gaprune.device import in_turn
 from gaprune.errors import OptionError, RunError
 from gaprune.kinds import PATH, REPORTER
 from gaprune.kinds import check as check_arguments
-from gaprune.options import SUFFIXES, ExportKeywords, ExportOptions, from_keywords
+from gaprune.options import SUFFIXES, TASK, ExportKeywords, ExportOptions, from_keywords
 from gaprune.progress import Reporter, heard, make_reporter
-from gaprune.runs import MEGABYTE, atomic_write, check_links
-from gaprune.session import Own, check_kinds, check_task_kind, first, named_or_given
+from gaprune.runs import MANIFEST_NAME, MEGABYTE, atomic_write, check_links, fact, read_manifest
+from gaprune.session import NAMED, Own, check_kinds, check_task_kind, first, named_or_given
 from gaprune.shipping import (
     Check,
     ShippedFile,
@@ -41,10 +41,12 @@ __all__ = ["ExportOptions", "Exported", "command", "export", "main"]
 FOLDER = "exported"
 """Of a run, where its files go unless told otherwise."""
 
+PLACES = ("data_dir", "cache_dir")
+
 WITHOUT_IMAGES = {
     "with_preprocessing": "it is of the pixels of images",
     "quantize": "nobody but your score could say what it costs: quantize the file with your own tools, and score it",
-    **dict.fromkeys(("data_dir", "cache_dir"), "the task brings its own data"),
+    **dict.fromkeys(PLACES, "the task brings its own data"),
 }
 """Options that say nothing to a task, each with the reason."""
 
@@ -133,6 +135,7 @@ def _shown(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
 @in_turn()
 def _export(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
     which, asked = options.which, options.file
+    own = _of_texts(options, own, reporter)
     subject = subject_of(options.run, which.pick, which.row, picked="pick" in options.given, own=own, code=options.code)
     path = _place(options, subject)
     if options.file.output is None:
@@ -155,6 +158,20 @@ def _export(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
     return done
 
 
+def _of_texts(options: ExportOptions, own: Own, reporter: Reporter) -> Own:
+    """What a search of texts was given by names, made again."""
+    run = next(
+        (folder for folder in (options.run, *options.run.parents[:3]) if (folder / MANIFEST_NAME).is_file()), None
+    )
+    if own.task is not None or run is None or fact(read_manifest(run), TASK, NAMED, kind=dict) is None:
+        return own
+    from gaprune.commands.search_texts import reopened_texts  # which brings transformers
+
+    places = options.places
+    anew = {"data_dir": places.data_dir, "cache_dir": places.cache_dir, "threads": places.threads, "device": "cpu"}
+    return reopened_texts(run, anew, reporter)
+
+
 def _checked(
     options: ExportOptions, subject: Subject, own: Own, reporter: Reporter
 ) -> tuple[ShippedFile, Check | TaskCheck]:
@@ -162,7 +179,7 @@ def _checked(
     asked, threads = options.file, options.places.threads or torch.get_num_threads()
     if own.task is not None:
         for name, reason in WITHOUT_IMAGES.items():
-            if name in options.given:
+            if name in options.given and (own.named is None or name not in PLACES):
                 raise OptionError(f"{name} has no meaning with a task of your own: {reason}")
         file = make_task_file(subject, asked.format, own.task, asked.opset)
         return file, check_task_file(file, subject, own.task, threads, reporter)

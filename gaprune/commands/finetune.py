@@ -20,6 +20,7 @@ from gaprune.front import CSV, PICTURE, draw, finished_front, logged, reopened
 from gaprune.kinds import PATH, REPORTER, check
 from gaprune.options import (
     SHARED_NEEDS,
+    TASK,
     FinetuneKeywords,
     FinetuneOptions,
     Interrupted,
@@ -46,8 +47,19 @@ from gaprune.runs import (
     RunDirectory,
     choose,
     environment,
+    fact,
 )
-from gaprune.session import Job, Own, check_kinds, check_task_kind, check_task_training, named_or_given
+from gaprune.session import (
+    NAMED,
+    TEXT_NUMBERS,
+    Job,
+    Own,
+    check_kinds,
+    check_task_kind,
+    check_task_training,
+    check_text_training,
+    named_or_given,
+)
 from gaprune.tasks import Task
 from gaprune.training import Recipe
 
@@ -136,19 +148,45 @@ def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: R
     if options.members.shared and len(chosen) < 2:
         raise OptionError(SHARED_NEEDS)
     own.check_options(options.given)
+    own = _of_texts(run, options, own, reporter)
     own.check_resume(run.manifest, run.path, "gaprune.finetune({path}, ...) and {objects} by name", by_task=True)
     check_task_training(run.manifest, own, run.path, options)
     job = reopened(run, own, _anew(options), reporter, options.code)
     if own.task is None:
         _on_images(job, run, options, chosen, reporter)
     else:
-        train_members(TaskTuner(job, run, "by task.train", reporter, own.task, options.training.seed), chosen)
+        method, numbers = _by_task(options, own)
+        train_members(TaskTuner(job, run, method, reporter, own.task, numbers), chosen)
     rows = update_table(run)
     picked = next(row for row in rows if row.index == chosen[0].index) if len(chosen) == 1 else None
     draw(job, run, logged(run), rows, picked)
     _note(job, run, options)
     report_of(run.path, reporter)
     return SearchResult.of_run(run, rows, picked, job.form, bool(run.manifest.get("satisfied", True)))
+
+
+def _of_texts(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: Reporter) -> Own:
+    """What a search of texts was given by names, made again."""
+    if own.task is not None or fact(run.manifest, TASK, NAMED, kind=dict) is None:
+        return own
+    from gaprune.commands.search_texts import reopened_texts  # which brings transformers
+
+    check_text_training(options)
+    places, machine = options.places, options.machine
+    anew = {"data_dir": places.data_dir, "cache_dir": places.cache_dir, "threads": machine.threads}
+    return reopened_texts(run.path, {**anew, "device": machine.device}, reporter, _numbers(options))
+
+
+def _numbers(options: FinetuneOptions) -> dict[str, Any]:
+    """Of a training of texts, what was asked for; everything else is as the original was trained."""
+    return {name: getattr(options.training, name) for name in TEXT_NUMBERS if name in options.given}
+
+
+def _by_task(options: FinetuneOptions, own: Own) -> tuple[str, dict[str, Any]]:
+    """How members are trained, in words, and what tells one such training from another."""
+    if own.named is None:
+        return "by task.train", {"seed": options.training.seed}
+    return "as the original was, with its logits as a second aim", {"seed": options.training.seed, **_numbers(options)}
 
 
 def _on_images(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,6 +63,30 @@ def _resumed(options: TextSearchOptions) -> TextSearchOptions:
     made = options_from_record(TextSearchOptions, {**saved, **typed}).but(resume=path, given=options.given & anew)
     check_fields(made)
     return made
+
+
+def reopened_texts(
+    path: Path, anew: Mapping[str, Any], reporter: Reporter, recipe: Mapping[str, Any] | None = None
+) -> Own:
+    """The network and the task of a finished search of texts, for work on its members.
+
+    Args:
+        path: of the run.
+        anew: options of the search that are others by now: where texts and the original lie, the device, threads.
+        reporter: told how it goes.
+        recipe: of the members' training, what is another than of the original's; ``None`` trains nothing.
+
+    Raises:
+        GapruneError: anything that the user can mend, in one line.
+    """
+    saved = fact(read_manifest(path), TASK, NAMED, "options", kind=dict)
+    if saved is None:
+        raise RunError(f"{path} is no search of a text classifier")
+    options = options_from_record(TextSearchOptions, saved)
+    places = {name: value for name, value in anew.items() if value is not None}
+    found, named = _prepared(options.but(**places), reporter)
+    task = found.task if recipe is None else found.trained_by(recipe, reporter)
+    return Own(model=found.network, task=task, named=named)
 
 
 def _prepared(options: TextSearchOptions, reporter: Reporter) -> tuple[Searched, dict[str, Any]]:

@@ -27,11 +27,12 @@ class TaskTuner(Keeper):
 
     Attributes:
         task: the caller's, with ``train``.
-        seed: of the random numbers that the training draws from ``torch``.
+        numbers: JSON values that tell this training from another by the same function; ``seed`` is of the random
+            numbers that it draws from ``torch``.
     """
 
     task: Task
-    seed: int = 0
+    numbers: Mapping[str, Any]
 
     def __call__(self, row: FrontRow) -> None:
         """Train a member, unless it was trained by this very function before.
@@ -51,11 +52,11 @@ class TaskTuner(Keeper):
         """Names a training of these weights by this function, as far as its code tells it from others."""
         frozen = {"frozen": names} if (names := frozen_names(network)) else {}
         start = digest_tensors(network.state_dict())
-        return digest_json({"start": start, **frozen, "train": code_of(self.task.train), "seed": self.seed})
+        return digest_json({"start": start, **frozen, **self.told()})
 
     def told(self) -> dict[str, Any]:
         """See ``Keeper``."""
-        return {"train": code_of(self.task.train)}
+        return {"train": code_of(self.task.train), "numbers": dict(self.numbers)}
 
     def advice_after(self, made: Recovered) -> str:
         """See ``Keeper``."""
@@ -82,7 +83,7 @@ class TaskTuner(Keeper):
         assert self.task.train is not None, "who trains by a task knows that it can"
         devices = [self.job.device] if self.job.device.type == "cuda" else []
         with masked_gradients(network, kernels), torch.random.fork_rng(devices=devices), torch.enable_grad():
-            torch.manual_seed(self.seed)
+            torch.manual_seed(self.numbers["seed"])
             try:
                 told = self.task.train(network.train())
             except Exception as error:  # a stranger's function may raise anything

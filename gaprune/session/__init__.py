@@ -13,11 +13,13 @@ from gaprune.session.polishing import make_polisher
 from gaprune.session.statistics_cache import NAME, Kept
 from gaprune.session.task_job import prepare_task
 from gaprune.session.task_options import (
+    TEXT_NUMBERS,
     check_task,
     check_task_export,
     check_task_kind,
     check_task_resume,
     check_task_training,
+    check_text_training,
 )
 from gaprune.session.timing import SECONDS_OF_ORIGINAL, make_clock
 from gaprune.session.workload import Pieces, Workload
@@ -27,6 +29,7 @@ __all__ = [
     "NAME",
     "NAMED",
     "SECONDS_OF_ORIGINAL",
+    "TEXT_NUMBERS",
     "Before",
     "Callback",
     "Checked",
@@ -49,6 +52,7 @@ __all__ = [
     "check_task_kind",
     "check_task_resume",
     "check_task_training",
+    "check_text_training",
     "data_options",
     "find_baseline",
     "first",

@@ -138,8 +138,8 @@ def check_task_training(manifest: Mapping[str, Any], own: Own, path: Path, optio
     Raises:
         OptionError: one line.
     """
-    _check_same_task(manifest, own, path, "finetune does not train")
-    if own.task is None:
+    _check_same_task(manifest, own, path)
+    if own.task is None or own.named is not None:
         return
     if own.task.train is None:
         raise OptionError("finetune needs task.train, a function that trains a network in place: give one")
@@ -148,22 +148,36 @@ def check_task_training(manifest: Mapping[str, Any], own: Own, path: Path, optio
             raise OptionError(f"{name} has no meaning with a task of your own: task.train knows how it trains")
 
 
+TEXT_NUMBERS = ("epochs", "batch_size", "lr", "seed")
+"""Options of fine-tuning that say something to texts."""
+
+
+def check_text_training(options: FinetuneOptions) -> None:
+    """Refuse what says nothing to members of a search of texts.
+
+    Raises:
+        OptionError: one line that names the option.
+    """
+    for name in (*names_of(TrainingOptions), "shared", "polish_epochs", "checkpoint"):
+        if name in options.given and name not in TEXT_NUMBERS:
+            raise OptionError(f"{name.replace('_', '-')} is for images: members of a search of texts know it not")
+
+
 def check_task_export(manifest: Mapping[str, Any], own: Own, path: Path) -> None:
     """Refuse to export members of a search by a task without it, or others with one.
 
     Raises:
         OptionError: one line.
     """
-    _check_same_task(manifest, own, path, "export does not write")
+    _check_same_task(manifest, own, path)
 
 
-def _check_same_task(manifest: Mapping[str, Any], own: Own, path: Path, lacking: str) -> None:
+def _check_same_task(manifest: Mapping[str, Any], own: Own, path: Path) -> None:
     told = manifest.get(TASK)
     if told is None and own.task is not None:
         raise OptionError(f"{path} was searched on data, not by a task: leave task out")
-    if told is not None and told.get(NAMED):
-        advice = f'its members are networks for your own code: gaprune.load("{path}/front/...")'
-        raise OptionError(f"{path} was searched by names for texts, which {lacking} yet: {advice}")
+    if told is not None and told.get(NAMED) and own.named is None:
+        raise OptionError(f"{path} was searched by names, not by a task of your own: leave task out")
 
 
 def check_task_resume(manifest: dict[str, Any], own: Own, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -109,7 +110,7 @@ class Signature:
         example = task.example.on(torch.device("cpu")).first(EXAMPLES)
         with torch.inference_mode():
             found = example(network)
-        inputs = _unlike(_input_names(example))
+        inputs = _unlike(_input_names(network, example))
         outputs = _unlike(_output_names(found), inputs)
         if not outputs:
             raise MethodError("the network gives no tensor, so there is nothing that a file could give")
@@ -264,16 +265,20 @@ def _compared(names: tuple[str, ...], before: list[Tensor], after: list[Tensor],
     return difference, largest
 
 
-def _input_names(example: Inputs) -> list[str]:
-    """``input`` for one argument by position, ``input_0`` and so on for several, and arguments' own names."""
+def _input_names(network: nn.Module, example: Inputs) -> list[str]:
+    """``input`` for one argument by position, the forward function's names for several, and arguments' own names."""
     found, _ = pytree.tree_flatten_with_path((example.positional, example.keywords))
+    parameters = list(inspect.signature(network.forward).parameters)
     names = []
     for path, leaf in found:
         if isinstance(leaf, Tensor):
-            words = [str(getattr(entry, "key", getattr(entry, "idx", ""))) for entry in path]
-            by_position = words[0] == "0"
-            alone = by_position and len(example.positional) == 1
-            names.append("_".join((["input"] if by_position else []) + words[2 if alone else 1 :]))
+            by_position, *words = (str(getattr(entry, "key", getattr(entry, "idx", ""))) for entry in path)
+            if by_position == "0":
+                place = int(words[0])
+                words[0] = parameters[place] if place < len(parameters) else f"input_{place}"
+                if len(example.positional) == 1:
+                    words[0] = "input"
+            names.append("_".join(words))
     return names
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,29 @@ class Searched:
     Attributes:
         network: on the CPU, in eval mode.
         task: of its search texts.
+        taught: how it was fine-tuned, with it as the teacher of what it becomes.
     """
 
     network: BertClassifier
     task: Task
+    taught: TextTask
+
+    def trained_by(self, numbers: Mapping[str, Any], reporter: Reporter) -> Task:
+        """The task with a training of members: as the original's, with its logits as a second aim.
+
+        Args:
+            numbers: of the recipe that are others than the original's.
+            reporter: told how it goes.
+        """
+        taught = self.taught
+        settings = dataclasses.replace(taught.settings, encoder=dataclasses.replace(taught.settings.encoder, **numbers))
+        lessons = TextTask(taught.data, taught.tokens, settings, taught.device, teacher=taught.teacher)
+
+        def train(network: nn.Module) -> int:
+            report = lessons.fit(network, fresh=False, share=1.0, directory=None, reporter=reporter)
+            return max(1, round(float(report["passes"])))
+
+        return dataclasses.replace(self.task, train=train)
 
 
 def held_out(data: TextData, count: int, seed: int) -> tuple[TextData, Texts]:
@@ -103,10 +123,12 @@ def searched(
         TrainingError: the training diverged.
     """
     work = fine_tuned(original, kept_in(original, cache), reporter)
-    network = work.network
+    network, taught = work.network, work.task
     assert isinstance(network, BertClassifier)
+    assert isinstance(taught, TextTask)
     network = network.cpu().eval()
-    return Searched(network, task_of(original.task, network, texts, calibration=calibration, length=length))
+    task = task_of(original.task, network, texts, calibration=calibration, length=length)
+    return Searched(network, task, taught)
 
 
 def task_of(task: TextTask, network: BertClassifier, texts: Texts, *, calibration: int, length: int) -> Task:

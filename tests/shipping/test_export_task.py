@@ -28,7 +28,7 @@ NAMES = {
     "segmenter": (("input",), ("out",)),
     "regressor": (("left", "right"), ("output",)),
     "detector": (("input",), ("classes", "boxes")),
-    "pair": (("input_0",), ("output_0", "output_1_0")),
+    "pair": (("x",), ("output_0", "output_1_0")),
     "text classifier": (("input_ids", "attention_mask"), ("logits",)),
 }
 """By kind of network what its file takes and gives."""
