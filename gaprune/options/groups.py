@@ -177,9 +177,9 @@ class EvolutionOptions:
 
     algorithm: Algorithm = option(
         "auto",
-        "nsga2, nsga3, cma (whole ladders), tuned (cma, then nsga2), random, rounds (the paper's), or auto: tuned where "
-        "neurons of a classifier of images are genes and fitness may be divergence, else nsga2 for two objectives and "
-        "nsga3 for more",
+        "nsga2, nsga3, cma (whole ladders), tuned (cma, then nsga2), random, rounds (the paper's), or auto: tuned for "
+        "neurons of classifiers of images where divergence may be the fitness, else nsga2, or nsga3 for three "
+        "objectives and more",
     )
     population: int = option(24, "genomes a generation, 4 or more; rounds take 30 unless told otherwise", least=4)
     generations: int = option(10, "generations, the first included", least=1)
