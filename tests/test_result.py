@@ -98,7 +98,7 @@ def test_the_front_is_a_frame_where_pandas_is_installed(result: SearchResult, mo
     for row in result.rows:
         record = frame[row.name]
         assert record["search_accuracy"] == row.search_accuracy
-        assert record["objective_accuracy"] == row.objectives["accuracy"]
+        assert record["objective_divergence"] == row.objectives["divergence"]
         lost = 100 * (result.original.test_accuracy - row.test_accuracy)  # type: ignore[operator]
         assert record["points_lost"] == pytest.approx(lost)
     monkeypatch.setitem(sys.modules, "pandas", None)

@@ -94,7 +94,7 @@ def test_a_resumed_run_finds_its_baseline_whatever_this_machine_would_train(
         (["--objectives", "accuracy"], "objectives must be at least two of"),
         (["--data", "imagenet"], "unknown data 'imagenet': choose one of auto, cifar10, digits"),
         (["--algorithm", "magic"], "unknown algorithm 'magic': choose one of auto, nsga2, nsga3, cma, tuned, random"),
-        (["--rounds", "2"], "rounds has no meaning with --algorithm auto: it is for rounds"),
+        (["--rounds", "2"], "rounds has no meaning without --algorithm rounds"),
         (["--algorithm", "rounds"], "generations has no meaning with --algorithm rounds: use --rounds"),
         (["--importance", "magic"], "unknown importance 'magic': choose one of obs, l2, bn, taylor, random"),
         (["--compensation", "all"], "unknown compensation 'all': choose one of taps, channels, none"),

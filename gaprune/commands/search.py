@@ -189,7 +189,7 @@ def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
                 check_identity(job, run)
                 with _stoppable(run.path, own, options):
                     return _finish_run(job, run, make_backend, reporter)
-    options = settled(options)
+    options = settled(options, own=own.task is not None or own.objectives is not None)
     checked = check_names(options, own)
     if options.run.output is not None:
         check_free(options.run.output)

@@ -176,7 +176,7 @@ def judged_by(wanted: Sequence[str | Objective], fitness: str) -> tuple[str | Ob
 
     Args:
         wanted: names and objectives.
-        fitness: name of an objective that is measured.
+        fitness: name of an objective that is measured; ``auto`` is accuracy itself.
 
     Example:
         >>> judged_by(("accuracy", "flops"), "divergence")
@@ -184,7 +184,7 @@ def judged_by(wanted: Sequence[str | Objective], fitness: str) -> tuple[str | Ob
     """
     found: list[str | Objective] = []
     for item in wanted:
-        named = fitness if item == ACCURACY.name else item
+        named = fitness if item == ACCURACY.name and fitness != "auto" else item
         if item != ACCURACY.name or named not in (*wanted, *found) or named == item:
             found.append(named)
     return tuple(found)

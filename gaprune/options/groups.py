@@ -121,9 +121,9 @@ class FitnessOptions:
     """What a candidate is judged by."""
 
     fitness: Fitness = option(
-        "accuracy",
-        "what stands for accuracy while it is searched: accuracy, loss, or divergence from the original's answers, "
-        "which needs no labels",
+        "auto",
+        "what stands for accuracy while it is searched: accuracy, loss, divergence from the original's answers, which "
+        "needs no labels, or auto: divergence for cma and tuned, else accuracy",
     )
     fitness_temperature: float = option(
         1.0, f"that softens the answers divergence compares, above 0, at most {HOTTEST:g}", above=0, most=HOTTEST
@@ -177,8 +177,9 @@ class EvolutionOptions:
 
     algorithm: Algorithm = option(
         "auto",
-        "nsga2, nsga3, cma (whole ladders), tuned (cma, then nsga2), random, rounds (the paper's), or auto: nsga2 "
-        "for two objectives, nsga3 for more",
+        "nsga2, nsga3, cma (whole ladders), tuned (cma, then nsga2), random, rounds (the paper's), or auto: tuned for "
+        "neurons of classifiers of images where divergence may be the fitness, else nsga2, or nsga3 for three "
+        "objectives and more",
     )
     population: int = option(24, "genomes a generation, 4 or more; rounds take 30 unless told otherwise", least=4)
     generations: int = option(10, "generations, the first included", least=1)

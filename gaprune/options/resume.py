@@ -10,7 +10,7 @@ from gaprune.options.choices import Data, names
 from gaprune.options.cli import differences
 from gaprune.options.fields import Options, check_fields, names_of, options_from_record, options_record
 from gaprune.options.groups import ClusterOptions, RecordOptions, ScreenOptions
-from gaprune.options.search import ROUNDS, SearchOptions
+from gaprune.options.search import AUTO, ROUNDS, SearchOptions
 from gaprune.options.trust import check_run_trusted
 
 PLACES = names_of(ClusterOptions)
@@ -43,8 +43,6 @@ OF_OLD = {
 
 UNRECORDED = ("resume", "trust", *names_of(RecordOptions), *names_of(ScreenOptions))
 """Options of which a run knows nothing."""
-
-AUTO = "auto"
 
 
 def record(options: Options) -> dict[str, Any]:
@@ -79,8 +77,9 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
 
         if settled_name(refused["algorithm"], count) == settled_name(before["algorithm"], count):
             del refused["algorithm"]
-    if refused.get("data") == AUTO:  # which is what the run has made of it
-        del refused["data"]
+    for name in ("data", "algorithm", "fitness"):
+        if refused.get(name) == AUTO:  # which is what the run has made of it
+            del refused[name]
     apart = differences({name: before.get(name) for name in refused}, refused)
     if apart:
         raise OptionError(f"cannot change on resume: {'; '.join(apart)} (leave it out, or start a new run)")

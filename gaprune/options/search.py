@@ -30,6 +30,15 @@ from gaprune.options.models import check_model
 ROUNDS = "rounds"
 """The algorithm that searches again and again, on the network that the search before left."""
 
+AUTO = "auto"
+"""A choice that is left to the other options."""
+
+TUNED = "tuned"
+"""The algorithm that tunes whole ladders, and goes on with NSGA-II around the best."""
+
+BY_DIVERGENCE = ("cma", TUNED)
+"""Algorithms that search ladders, which differ by less than top-1 of a thousand images can tell."""
+
 LATENCY = "latency"
 """The objective that is timed."""
 
@@ -145,7 +154,7 @@ class SearchOptions(Options):
         if algorithm != ROUNDS:
             for name in names_of(RoundOptions):
                 if name in self.given:
-                    raise OptionError(f"{_typed(name)} has no meaning with --algorithm {algorithm}: it is for rounds")
+                    raise OptionError(f"{_typed(name)} has no meaning without --algorithm rounds")
             return
         for name, advice in NEVER_WITH_ROUNDS.items():
             if name in self.given:
@@ -191,8 +200,13 @@ def check_rule(rule: str) -> None:
         check(rule)
 
 
-def settled(options: SearchOptions) -> SearchOptions:
-    """The options of a new run, with the defaults that depend on the algorithm."""
+def settled(options: SearchOptions, *, own: bool = False) -> SearchOptions:
+    """The options of a new run, with the defaults that depend on others.
+
+    Args:
+        options: what was asked for.
+        own: whether a task or objectives of the caller's own say what networks are judged by.
+    """
     changes: dict[str, Any] = {}
     if options.evolution.algorithm == ROUNDS:
         if "population" not in options.given:
@@ -200,10 +214,24 @@ def settled(options: SearchOptions) -> SearchOptions:
         if "selected" not in options.given:
             changes["selected"] = max(min(options.paper_rounds.selected, options.evolution.population), 2)
         if "objectives" not in options.given:
-            changes["objectives"] = (options.fitness.fitness if "fitness" in options.given else "loss",)
-    if "objectives" in options.given and "fitness" not in options.given:
-        changes["fitness"] = "accuracy"  # who names it means it
-    return options.but(**changes)
+            fitness = options.fitness.fitness
+            changes["objectives"] = ("loss" if fitness == AUTO else fitness,)
+    return options.but(**changes, **_judged(options, own=own))
+
+
+def _judged(options: SearchOptions, *, own: bool) -> dict[str, str]:
+    """What stands for accuracy, and the algorithm, where both are left open or depend on each other.
+
+    A ladder is tuned by divergence, which many images tell apart where top-1 does not; who names accuracy means it.
+    """
+    algorithm, fitness = options.evolution.algorithm, options.fitness.fitness
+    named = own or "objectives" in options.given or options.fitness.racing < 1
+    usual = not named and (options.space.genes == "neurons" or algorithm in BY_DIVERGENCE)
+    if fitness == AUTO:
+        fitness = "divergence" if usual and algorithm in (AUTO, *BY_DIVERGENCE) else "accuracy"
+    if algorithm == AUTO and usual and fitness == "divergence":
+        algorithm = TUNED
+    return {"fitness": fitness, "algorithm": algorithm}
 
 
 def _typed(name: str) -> str:

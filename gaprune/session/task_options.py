@@ -101,7 +101,8 @@ def _wanted(options: SearchOptions, own: Own) -> Sequence[str | Objective]:
     named = options.fitness.objectives
     if "objectives" in options.given:
         return named
-    judged = SCORE if options.fitness.fitness == "accuracy" else options.fitness.fitness
+    fitness = options.fitness.fitness
+    judged = SCORE if fitness in ("accuracy", "auto") else fitness
     return [judged if name == "accuracy" else name for name in named]
 
 

@@ -396,7 +396,7 @@ def test_rounds_select_by_another_measured_objective(search: Run, tmp_path: Path
         ({"cut": 2.0}, "cut must be 0 to 1, got 2.0"),
         ({"mutation_rate": "0.5"}, "mutation-rate must be 0 to 1, got '0.5'"),
         ({"rounds": 0}, "rounds must be at least 1, got 0"),
-        ({"algorithm": "random"}, "rounds has no meaning with --algorithm random: it is for rounds"),
+        ({"algorithm": "random"}, "rounds has no meaning without --algorithm rounds"),
     ],
 )
 def test_options_without_meaning_are_refused_in_one_line(

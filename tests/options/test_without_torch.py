@@ -53,7 +53,7 @@ def test_help_of_texts() -> None:
         ("search --objectives accuracy,speed", "unknown objective 'speed'"),
         ("search --pick best", "unknown rule 'best' to pick by"),
         ("search --max-flops -1", "max-flops must be a number above 0"),
-        ("search --rounds 2", "rounds has no meaning with --algorithm auto"),
+        ("search --rounds 2", "rounds has no meaning without --algorithm rounds"),
         ("search --algorithm rounds --generations 2", "generations has no meaning with --algorithm rounds"),
         ("search --connection-groups 4", "connection-groups needs connection genes"),
         ("search --output HERE", "HERE is not empty"),

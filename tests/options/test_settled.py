@@ -1,0 +1,82 @@
+"""Which algorithm and fitness a new run has where they are left open, and that old runs keep theirs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gaprune.options import SearchOptions, options_record, resumed_options
+from gaprune.options.search import settled
+
+TUNED = ("tuned", "divergence")
+USUAL = ("auto", "accuracy")  # nsga2 for two objectives, nsga3 for more
+
+
+def found(*, own: bool = False, **options: Any) -> tuple[str, str]:
+    made = settled(SearchOptions.of(**options, given=frozenset(options)), own=own)
+    return made.evolution.algorithm, made.fitness.fitness
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, TUNED),
+        ({"algorithm": "auto", "fitness": "auto"}, TUNED),
+        ({"fitness": "divergence"}, TUNED),
+        ({"max_flops": 0.5, "min_accuracy": 0.8}, TUNED),
+        ({"algorithm": "tuned"}, TUNED),
+        ({"algorithm": "tuned", "genes": "both"}, TUNED),
+        ({"algorithm": "cma"}, ("cma", "divergence")),
+        ({"algorithm": "cma", "fitness": "loss"}, ("cma", "loss")),
+        ({"algorithm": "nsga2"}, ("nsga2", "accuracy")),
+        ({"algorithm": "random"}, ("random", "accuracy")),
+        ({"fitness": "accuracy"}, USUAL),
+        ({"fitness": "loss"}, ("auto", "loss")),
+        ({"objectives": ("accuracy", "flops")}, USUAL),  # who names accuracy means it
+        ({"objectives": ("accuracy", "flops"), "algorithm": "tuned"}, ("tuned", "accuracy")),
+        ({"objectives": ("accuracy", "flops", "params")}, USUAL),
+        ({"racing": 0.9}, USUAL),  # which is of right and wrong answers
+        ({"genes": "both"}, USUAL),
+        ({"genes": "connections", "fitness": "divergence"}, ("auto", "divergence")),
+    ],
+)
+def test_what_is_left_open_depends_on_the_rest(options: dict[str, Any], wanted: tuple[str, str]) -> None:
+    assert found(**options) == wanted
+
+
+@pytest.mark.parametrize("options", [{}, {"fitness": "auto"}])
+def test_a_task_or_objectives_of_ones_own_are_searched_as_before(options: dict[str, Any]) -> None:
+    assert found(own=True, **options) == USUAL
+
+
+@pytest.mark.parametrize(
+    ("fitness", "wanted"), [({}, "loss"), ({"fitness": "auto"}, "loss"), ({"fitness": "divergence"}, "divergence")]
+)
+def test_rounds_select_by_what_is_named(fitness: dict[str, str], wanted: str) -> None:
+    options = {"algorithm": "rounds", **fitness}
+    assert settled(SearchOptions.of(**options, given=frozenset(options))).fitness.objectives == (wanted,)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "typed"),
+    [
+        ({"algorithm": "tuned", "fitness": "divergence"}, {}),
+        ({"algorithm": "tuned", "fitness": "divergence"}, {"algorithm": "auto", "fitness": "auto"}),
+        ({"algorithm": "tuned", "fitness": "divergence"}, {"algorithm": "tuned", "fitness": "divergence"}),
+        ({"algorithm": "auto", "fitness": "accuracy"}, {}),  # of a version before
+        ({"algorithm": "auto", "fitness": "accuracy"}, {"algorithm": "nsga2", "fitness": "auto"}),
+        ({"algorithm": "auto"}, {}),  # of one that knew no fitness
+    ],
+)
+def test_a_run_goes_on_as_it_began(recorded: dict[str, str], typed: dict[str, str]) -> None:
+    kept = options_record(SearchOptions()) | recorded
+    if "fitness" not in recorded:
+        del kept["fitness"]
+    identity = {"threads": 1, "device": "cpu", "round_to": 1, "precision": "float32"}
+    manifest = {"options": kept, "identity": identity, "data": {"name": "digits"}}
+    asked = SearchOptions.of(resume=Path("run"), **typed, given=frozenset(typed))
+    made = resumed_options(asked, manifest)
+    assert made.evolution.algorithm == recorded["algorithm"]
+    assert made.fitness.fitness == recorded.get("fitness", "accuracy")
