@@ -67,8 +67,8 @@ from gaprune.options.limits import (
 )
 from gaprune.options.models import packaged_names, unknown_model
 from gaprune.options.report import ReportOptions, StatusOptions
-from gaprune.options.resume import AUTO, PLACES, UNRECORDED, record, resumed_options, with_known_data
-from gaprune.options.search import LATENCY, ROUNDS, SCORE, TASK, SearchOptions, settled, wants_latency
+from gaprune.options.resume import PLACES, UNRECORDED, record, resumed_options, with_known_data
+from gaprune.options.search import AUTO, LATENCY, ROUNDS, SCORE, TASK, SearchOptions, settled, wants_latency
 from gaprune.options.search_keywords import SearchKeywords
 from gaprune.options.train import TrainOptions
 from gaprune.options.trust import check_run_trusted, check_trusted, imports, named_again, students_of

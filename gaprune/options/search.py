@@ -224,7 +224,8 @@ def _judged(options: SearchOptions, *, own: bool) -> dict[str, str]:
 
     A ladder is tuned by divergence, which many images tell apart where top-1 does not; who names accuracy means it.
     """
-    algorithm, fitness = options.evolution.algorithm, options.fitness.fitness
+    algorithm: str = options.evolution.algorithm
+    fitness: str = options.fitness.fitness
     named = own or "objectives" in options.given or options.fitness.racing < 1
     usual = not named and (options.space.genes == "neurons" or algorithm in BY_DIVERGENCE)
     if fitness == AUTO:

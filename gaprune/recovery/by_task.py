@@ -64,7 +64,7 @@ class TaskTuner(Keeper):
 
     def _trained(self, member: Member) -> Recovered:
         network, name = thawed(member.network), f"member {member.row.index}"
-        before = {key: tensor.shape for key, tensor in network.state_dict().items()}
+        before = _forms(network)
         began = time.monotonic()
         with pinned(self.job.threads), self.reporter.task(f"training {name}", 1) as task:
             epochs = self._by_caller(network, member.kernels, name)
@@ -130,17 +130,22 @@ def _constant(one: Any) -> str:
     return repr(sorted(map(repr, one))) if isinstance(one, frozenset) else repr(one)
 
 
-def _check(network: nn.Module, before: Mapping[str, torch.Size], name: str) -> None:
+def _forms(network: nn.Module) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()}
+
+
+def _check(network: nn.Module, before: Mapping[str, tuple[torch.Size, torch.dtype]], name: str) -> None:
     """The network is still the one that was given.
 
     Raises:
-        TrainingError: a tensor has come, gone, changed its shape or is not finite.
+        TrainingError: a tensor has come, gone, changed its shape or type, or is not finite.
     """
-    after = network.state_dict()
-    apart = sorted(key for key in {*before, *after} if key not in after or before.get(key) != after[key].shape)
+    forms = _forms(network)
+    apart = sorted(key for key in {*before, *forms} if before.get(key) != forms.get(key))
     if apart:
         raise TrainingError(f"{name}: task.train changes the network itself ({apart[0]}): train its weights in place")
-    wild = [key for key, tensor in after.items() if tensor.is_floating_point() and not bool(tensor.isfinite().all())]
+    state = network.state_dict()
+    wild = [key for key, tensor in state.items() if tensor.is_floating_point() and not bool(tensor.isfinite().all())]
     if wild:
         raise TrainingError(f"{name}: after task.train {wild[0]} is not finite: choose a lower learning rate")
 

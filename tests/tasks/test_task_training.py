@@ -139,6 +139,10 @@ def widens(network: nn.Module) -> None:
     network.get_submodule("body").weight = nn.Parameter(torch.ones(3, 3, 3, 3))
 
 
+def halves(network: nn.Module) -> None:
+    network.half()
+
+
 def breaks(network: nn.Module) -> None:
     with torch.no_grad():
         network.get_parameter("body.weight").fill_(float("nan"))
@@ -149,6 +153,7 @@ def breaks(network: nn.Module) -> None:
     [
         (raises, "member 0: task.train fails: ValueError: no data"),
         (widens, r"member 0: task.train changes the network itself \(body.weight\): train its weights in place"),
+        (halves, r"member 0: task.train changes the network itself"),
         (breaks, "member 0: after task.train body.weight is not finite: choose a lower learning rate"),
     ],
 )
