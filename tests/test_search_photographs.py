@@ -116,6 +116,15 @@ def test_what_cannot_be_is_told_in_one_line(
     assert re.search(message, errors[0])
 
 
+def test_photographs_of_unlike_sizes_are_told_what_the_named_network_was_trained_on(
+    album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--model", "torchvision:resnet50", "--checkpoint", "pretrained", "--data-dir", str(album)]
+    assert search([*given, "--output", str(tmp_path / "run")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "bring all to one size, by --image-size 224 --resize 232, which torchvision's transforms of ResNet50" in line
+
+
 def test_a_baseline_is_trained_on_photographs_where_there_is_none(
     album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

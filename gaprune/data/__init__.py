@@ -4,6 +4,7 @@ from gaprune.data.arrays import from_arrays
 from gaprune.data.augmentation import augment
 from gaprune.data.cache import checksums, default_cache_dir
 from gaprune.data.datasets import image_data
+from gaprune.data.decode import UnlikeSizesError
 from gaprune.data.folder import say_skipped
 from gaprune.data.given import normalisation_line
 from gaprune.data.images import ImageData, ImageSet, normalise, normaliser
@@ -22,6 +23,7 @@ __all__ = [
     "Reading",
     "SearchFrom",
     "Splits",
+    "UnlikeSizesError",
     "augment",
     "checksums",
     "complement",

@@ -52,6 +52,19 @@ class Decoded:
     unreadable: dict[int, Unreadable]
 
 
+class UnlikeSizesError(DataError):
+    """Images are not all of one size.
+
+    Args:
+        told: which two are not.
+        advice: how to bring them to one size.
+    """
+
+    def __init__(self, told: str, advice: str = "by --image-size 224 for example") -> None:
+        super().__init__(f"{told}: bring all to one size, {advice}")
+        self.told = told
+
+
 def decode(root: Path, files: Sequence[str], *, reporter: Reporter = SILENT) -> Decoded:
     """Decode image files, all of one size; each becomes upright RGB.
 
@@ -61,7 +74,8 @@ def decode(root: Path, files: Sequence[str], *, reporter: Reporter = SILENT) -> 
         reporter: shows the progress.
 
     Raises:
-        DataError: no file is readable, or two differ in size.
+        DataError: no file is readable.
+        UnlikeSizesError: two differ in size.
     """
     images: Tensor | None = None
     first = ""
@@ -74,10 +88,8 @@ def decode(root: Path, files: Sequence[str], *, reporter: Reporter = SILENT) -> 
         if images is None:
             first, images = files[index], torch.empty((len(files), 3, *result.shape[:2]), dtype=torch.uint8)
         if images.shape[2:] != result.shape[:2]:
-            raise DataError(
-                f"{root / files[index]} has {_size(result.shape[:2])} pixels, expected "
-                f"{_size(images.shape[2:])} like {first}: bring all to one size, by --image-size 224 for example"
-            )
+            found, wanted = _size(result.shape[:2]), _size(images.shape[2:])
+            raise UnlikeSizesError(f"{root / files[index]} has {found} pixels, expected {wanted} like {first}")
         images[len(kept)] = torch.from_numpy(result).permute(2, 0, 1)
         kept.append(index)
     if images is None:

@@ -9,7 +9,7 @@ from gaprune.models.preprocessing import Preprocessing, of_metadata, of_model
 from gaprune.models.reading import StoredWeights, read_stored, read_weights
 from gaprune.models.registry import build, check_name, model_names, stem_of
 from gaprune.models.shipped import ShippedWeights, shipped_weights, why_none_shipped
-from gaprune.models.zoo import PRETRAINED, of_zoo, pretrained
+from gaprune.models.zoo import PRETRAINED, of_zoo, pretrained, trained_on
 
 __all__ = [
     "PRETRAINED",
@@ -34,5 +34,6 @@ __all__ = [
     "read_weights",
     "shipped_weights",
     "stem_of",
+    "trained_on",
     "why_none_shipped",
 ]

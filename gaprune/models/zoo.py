@@ -114,6 +114,22 @@ def pretrained(name: str) -> Pretrained:
     return _timms(wanted) if package == "timm" else _torchvisions(wanted)
 
 
+def trained_on(name: str) -> Preprocessing | None:
+    """How the images were made that a package's weights of a network were trained on; ``None`` where nobody says."""
+    if not of_zoo(name):
+        return None
+    check_zoo_name(name)
+    package, _, wanted = name.partition(":")
+    if package == "timm":
+        return of_timm(_timm().get_pretrained_cfg(wanted), "configuration")
+    from torchvision.models import get_model_weights  # slow to import
+
+    try:
+        return of_weights(get_model_weights(wanted).DEFAULT)
+    except (AttributeError, ValueError):
+        return None
+
+
 def _torchvisions(name: str) -> Pretrained:
     from torchvision.models import get_model_weights  # slow to import
 

@@ -15,6 +15,7 @@ from gaprune.data import (
     Reading,
     SearchFrom,
     Splits,
+    UnlikeSizesError,
     default_cache_dir,
     load_data,
     normalisation_line,
@@ -23,7 +24,7 @@ from gaprune.data import (
     split,
     stored,
 )
-from gaprune.models import of_model, shipped_weights, stem_of
+from gaprune.models import of_model, shipped_weights, stem_of, trained_on
 from gaprune.options import SearchOptions
 from gaprune.progress import Reporter
 from gaprune.session.engine import statistics_images
@@ -59,25 +60,37 @@ def load_images(
     if own is not None:
         data = reading(options).normalised(own)
     else:
-        images, asked = options.images, options.reading
-        data = load_data(
-            images.data,
-            data_dir=images.data_dir,
-            test_share=images.test_share,
-            seed=options.evolution.seed,
-            cache_dir=options.run.cache_dir,
-            reporter=reporter,
-            image_size=asked.image_size,
-            resize=asked.resize,
-            mean=asked.mean,
-            std=asked.std,
-            normalise=asked.normalise,
-        )
+        try:
+            data = _named(options, reporter)
+        except UnlikeSizesError as error:
+            told = trained_on(options.network.model)
+            if told is None or told.crop is None:
+                raise
+            resize = "" if told.resize in (None, told.crop) else f" --resize {told.resize}"
+            advice = f"by --image-size {told.crop}{resize}, which {told.source} says"
+            raise UnlikeSizesError(error.told, advice) from error
         if counted:
             reporter.say(f"data: {data.name}, {len(data.train):,} training and {len(data.test):,} test images")
     for note in data.notes:
         reporter.say(note)
     return data
+
+
+def _named(options: SearchOptions, reporter: Reporter) -> ImageData:
+    images, asked = options.images, options.reading
+    return load_data(
+        images.data,
+        data_dir=images.data_dir,
+        test_share=images.test_share,
+        seed=options.evolution.seed,
+        cache_dir=options.run.cache_dir,
+        reporter=reporter,
+        image_size=asked.image_size,
+        resize=asked.resize,
+        mean=asked.mean,
+        std=asked.std,
+        normalise=asked.normalise,
+    )
 
 
 def split_images(

@@ -9,6 +9,7 @@ import pytest
 from torch import nn
 from torchvision.models import MobileNet_V3_Small_Weights, ResNet50_Weights
 
+from gaprune.models import trained_on
 from gaprune.models.preprocessing import PREPROCESSING, Preprocessing, of_metadata, of_model, of_timm, of_weights
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -29,6 +30,14 @@ def test_torchvisions_weights_say_what_their_transforms_do() -> None:
     assert (found.crop, found.resize) == (224, 232)
     assert "ResNet50_Weights.IMAGENET1K_V2" in found.source
     assert of_weights(MobileNet_V3_Small_Weights.DEFAULT) is not None
+
+
+def test_a_network_of_a_package_is_asked_by_its_name() -> None:
+    found = trained_on("torchvision:efficientnet_b1")
+    assert found is not None
+    assert (found.crop, found.resize) == (240, 255)
+    assert trained_on("vgg16") is None
+    assert trained_on("package.module:factory") is None
 
 
 @pytest.mark.parametrize("config", [CONFIG, SimpleNamespace(**CONFIG)], ids=["mapping", "object"])
