@@ -39,6 +39,7 @@ from gaprune.recovery import (
     Tuner,
     distillation,
     gentle_recipe,
+    more_gently,
     train_members,
     update_table,
 )
@@ -194,7 +195,9 @@ def _on_images(
 ) -> None:
     """Train members on the search's training images, each alone or all together."""
     lesson = distillation(job, temperature=options.training.temperature, weight=options.training.distill)
-    tuner = Tuner(job, run, _method(options), reporter, _recipe(options, job), lesson)
+    recipe = _recipe(options, job)
+    again = None if "lr" in options.given else more_gently(recipe)
+    tuner = Tuner(job, run, _method(options), reporter, recipe, lesson, gentler=again)
     if options.members.shared:
         SharedTuner(tuner, _polish(options, job))(chosen)
     else:

@@ -8,7 +8,7 @@ from typing import Any
 from gaprune.device import pinned
 from gaprune.options import TrainingOptions
 from gaprune.progress import Reporter, duration
-from gaprune.recovery.members import Tuner, open_member, say_frozen, update_table
+from gaprune.recovery.members import Tuner, more_gently, open_member, say_frozen, update_table
 from gaprune.recovery.network import distillation, gentle_recipe
 from gaprune.runs import FrontRow, RunDirectory
 from gaprune.session import Job
@@ -54,7 +54,8 @@ def recover_front(
     lesson = distillation(job, temperature=defaults.temperature, weight=defaults.distill)
     recipe = _settled(job, run, max(wanting, key=lambda row: row.flops), seconds, lesson, reporter)
     method = f"about {seconds:g} s, with the original as teacher (--recover)"
-    tuner = Tuner(job, run, method, reporter, recipe, lesson, f"give it more time (--recover {10 * seconds:g}s)")
+    advice = f"give it more time (--recover {10 * seconds:g}s)"
+    tuner = Tuner(job, run, method, reporter, recipe, lesson, advice, more_gently(recipe))
     pending = tuner.pending(wanting)
     if not pending:
         return rows
