@@ -166,11 +166,11 @@ def interruptible(options: Options) -> Iterator[None]:
         raise Interrupted(f"stopped {where}; go on with: {typed_command(PROG, options)}") from None
 
 
-def _end(line: str, folder: Path) -> NoReturn:
+def _end(line: str, folder: Path, then: str) -> NoReturn:
     """End this process, whose candidate hangs; ``folder`` is the search's, or that of a part of it."""
     path = folder.parent if part_of(read_manifest(folder)) else folder
     again = _resume_command(path, Own(), read_manifest(path)["options"])
-    advice = f"nothing is lost, go on with: {again} (it is tried there in a process of its own)"
+    advice = f"nothing is lost, go on with: {again} ({then})"
     end_at_once(f"{PROG}: error: {line}; {advice}", HUNG)
 
 
