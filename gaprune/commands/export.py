@@ -96,6 +96,7 @@ def command(options: ExportOptions) -> None:
     _shown(options, Own(), make_reporter())
 
 
+@in_turn()
 def _shown(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
     level = options.screen.log_level if "log_level" in options.given else None
     with heard(reporter, quiet=options.screen.quiet, log_level=level) as told:
@@ -105,7 +106,6 @@ def _shown(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
     return done
 
 
-@in_turn()
 def _export(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
     which, asked = options.which, options.file
     subject = subject_of(options.run, which.pick, which.row, picked="pick" in options.given, own=own, code=options.code)

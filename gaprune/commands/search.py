@@ -119,6 +119,7 @@ def search(
     return shown(made, own, make_reporter() if reporter is None else reporter)
 
 
+@in_turn()
 def shown(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     """Search, and show what was found; nothing where that is asked for."""
     level = options.screen.log_level if "log_level" in options.given else None
@@ -174,7 +175,6 @@ def _end(line: str, folder: Path, then: str) -> NoReturn:
     end_at_once(f"{PROG}: error: {line}; {advice}", HUNG)
 
 
-@in_turn()
 def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     if options.run.resume is not None:
         with RunDirectory.open(options.run.resume, searching=True) as run:
