@@ -26,7 +26,9 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 OPTIONS = ROOT / "docs" / "reference" / "options.md"
 RELIABILITY = ROOT / "docs" / "explanation" / "reliability.md"
+FAULTS = ROOT / "docs" / "explanation" / "faults.md"
 COUNTS = ROOT / "tests" / "faults" / "counts.json"
+KILLS = ROOT / "tests" / "faults" / "kills.json"
 COUNTS_START, COUNTS_END = "<!-- counts: python docs/generate.py -->\n", "<!-- end of counts -->\n"
 START, END = "<!-- results: python docs/generate.py -->\n", "<!-- end of results -->\n"
 
@@ -68,7 +70,8 @@ def pages() -> Iterator[tuple[Path, str]]:
         yield folder / f"{name}.md", results_page(name)
     yield ROOT / "docs" / "reference" / "networks.md", networks_page()
     yield README, with_table(README.read_text(encoding="utf-8"))
-    yield RELIABILITY, with_counts(RELIABILITY.read_text(encoding="utf-8"))
+    yield RELIABILITY, with_damages(RELIABILITY.read_text(encoding="utf-8"))
+    yield FAULTS, with_kills(FAULTS.read_text(encoding="utf-8"))
 
 
 def with_table(readme: str) -> str:
@@ -78,15 +81,29 @@ def with_table(readme: str) -> str:
     return f"{before}{START}{readme_table()}{END}{after}"
 
 
-def with_counts(page: str) -> str:
+def with_damages(page: str) -> str:
     """The page on reliability with the counts that the long suite has committed."""
+    counts = json.loads(COUNTS.read_text(encoding="utf-8"))
+    header = ("kind of file", "damages", "through commands as well", "unnoticed")
+    return _with_counts(
+        page, header, [(kind, one["cases"], one["through commands"], one["unnoticed"]) for kind, one in counts.items()]
+    )
+
+
+def with_kills(page: str) -> str:
+    """The page on faults with the kills that the long suite has committed."""
+    counts = json.loads(KILLS.read_text(encoding="utf-8"))
+    return _with_counts(
+        page, ("kind of work", "kills", "runs"), [(kind, one["kills"], one["runs"]) for kind, one in counts.items()]
+    )
+
+
+def _with_counts(page: str, header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    """The page with a table of counts between its marks, and their sums below."""
     before, _, rest = page.partition(COUNTS_START)
     _, _, after = rest.partition(COUNTS_END)
-    counts = json.loads(COUNTS.read_text(encoding="utf-8")) if COUNTS.exists() else {}
-    header = ("kind of file", "damages", "through commands as well", "unnoticed")
-    found = [(kind, one["cases"], one["through commands"], one["unnoticed"]) for kind, one in counts.items()]
-    total = ("all", *(sum(row[column] for row in found) for column in (1, 2, 3)))
-    return f"{before}{COUNTS_START}{table(header, [*found, total])}{COUNTS_END}{after}"
+    total = ("all", *(sum(row[column] for row in rows) for column in range(1, len(header))))
+    return f"{before}{COUNTS_START}{table(header, [*rows, total])}{COUNTS_END}{after}"
 
 
 def options_page() -> str:

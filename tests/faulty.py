@@ -18,6 +18,7 @@ from typing import NoReturn
 import gaprune
 import gaprune.device
 from gaprune.evaluate import Candidate
+from gaprune.session import afterwards, handing_out
 
 KIND, AT, TRIED = "FAULTY_KIND", "FAULTY_AT", "FAULTY_TRIED"
 
@@ -111,6 +112,37 @@ def later(candidate: Candidate) -> float:
         if len(list(folder.iterdir())) > 2:  # what is minimised, and the plain value
             KINDS[os.environ[KIND]]()
     return found
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """Networks fail when it is chosen what is handed out, each.
+
+    Attributes:
+        kind: of ``KINDS``.
+    """
+
+    kind: str
+
+    def install(self) -> None:
+        """Let this process come upon it."""
+        handing_out._FreshImages._apart = lambda *given: KINDS[self.kind]()  # type: ignore[assignment, method-assign]
+
+
+@dataclass(frozen=True)
+class Soon:
+    """Networks that are built after the search may take no longer than candidates.
+
+    Attributes:
+        fault: what is come upon besides.
+    """
+
+    fault: Misbehave | Choosing
+
+    def install(self) -> None:
+        """Let this process come upon it."""
+        afterwards.TIMES_A_CANDIDATE = 1
+        self.fault.install()
 
 
 LATER = gaprune.Objective("cost", "share of the FLOPs", later, later)

@@ -287,6 +287,40 @@ def test_a_process_with_a_bug_shows_its_traceback() -> None:
     assert "ZeroDivisionError: a bug" in done.stderr
 
 
+IMPATIENT = textwrap.dedent(
+    """
+    import os, signal, sys, time
+    from dataclasses import dataclass
+    from gaprune.options.cli import run_command
+    from gaprune.options.edge import ONE_PRESS
+
+    @dataclass(frozen=True)
+    class Options:
+        '''Wait.'''
+
+    def command(options):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            time.sleep(float(sys.argv[1]) * ONE_PRESS)
+            os.kill(os.getpid(), signal.SIGINT)
+            print("put in order", flush=True)
+
+    sys.exit(run_command(command, Options, "prog", []))
+    """
+)
+
+
+@pytest.mark.parametrize(
+    ("presses", "said", "error"),
+    [("0", "put in order\n", "prog: interrupted\n"), ("1.2", "", "ended at once\n")],
+)
+def test_ctrl_c_that_is_pressed_again_later_ends_the_process_at_once(presses: str, said: str, error: str) -> None:
+    words = [sys.executable, "-c", IMPATIENT, presses]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout, done.stderr) == (130, said, error)
+
+
 def test_a_closed_output_ends_a_process_quietly() -> None:
     command = [sys.executable, "-c", SCRIPT, "--lines", "200000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

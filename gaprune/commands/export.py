@@ -123,6 +123,7 @@ def command(options: ExportOptions) -> None:
     _shown(options, Own(), make_reporter())
 
 
+@in_turn()
 def _shown(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
     level = options.screen.log_level if "log_level" in options.given else None
     with heard(reporter, quiet=options.screen.quiet, log_level=level) as told:
@@ -132,7 +133,6 @@ def _shown(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
     return done
 
 
-@in_turn()
 def _export(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
     which, asked = options.which, options.file
     own = _of_texts(options, own, reporter)

@@ -115,6 +115,7 @@ def command(options: FinetuneOptions) -> None:
     _shown(options, Own(), make_reporter())
 
 
+@in_turn()
 def _shown(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
     """Train, and show what the front is by now; nothing where that is asked for."""
     level = options.screen.log_level if "log_level" in options.given else None
@@ -127,7 +128,6 @@ def _shown(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResu
     return result
 
 
-@in_turn()
 def _run(options: FinetuneOptions, own: Own, reporter: Reporter) -> SearchResult:
     try:
         with RunDirectory.open(options.run) as run:

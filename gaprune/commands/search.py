@@ -119,6 +119,7 @@ def search(
     return shown(made, own, make_reporter() if reporter is None else reporter)
 
 
+@in_turn()
 def shown(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     """Search, and show what was found; nothing where that is asked for."""
     level = options.screen.log_level if "log_level" in options.given else None
@@ -166,15 +167,14 @@ def interruptible(options: Options) -> Iterator[None]:
         raise Interrupted(f"stopped {where}; go on with: {typed_command(PROG, options)}") from None
 
 
-def _end(line: str, folder: Path) -> NoReturn:
+def _end(line: str, folder: Path, then: str) -> NoReturn:
     """End this process, whose candidate hangs; ``folder`` is the search's, or that of a part of it."""
     path = folder.parent if part_of(read_manifest(folder)) else folder
     again = _resume_command(path, Own(), read_manifest(path)["options"])
-    advice = f"nothing is lost, go on with: {again} (it is tried there in a process of its own)"
+    advice = f"nothing is lost, go on with: {again} ({then})"
     end_at_once(f"{PROG}: error: {line}; {advice}", HUNG)
 
 
-@in_turn()
 def _run(options: SearchOptions, own: Own, reporter: Reporter) -> SearchResult:
     if options.run.resume is not None:
         with RunDirectory.open(options.run.resume, searching=True) as run:

@@ -21,7 +21,7 @@ from gaprune.commands.lines import SEARCH
 from gaprune.commands.lines import TRAIN as PROG
 from gaprune.commands.lines import train_main as main
 from gaprune.data import ImageSet, SearchFrom, Splits, default_cache_dir, split
-from gaprune.device import choose_device
+from gaprune.device import choose_device, in_turn
 from gaprune.evaluate import measure
 from gaprune.models import check_name, shipped_weights, stem_of
 from gaprune.options import Interrupted, ReadingOptions, SearchOptions, TrainOptions, names_of, options_record
@@ -45,6 +45,7 @@ _OF_THE_SEARCH = (
 )
 
 
+@in_turn()
 def train(options: TrainOptions) -> None:
     """Train the baseline that the options describe, and say how good it is and where it lies.
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-
-import torch
+from functools import partial
 
 from gaprune.device import pinned
 from gaprune.front.reported import reported
 from gaprune.progress import Reporter
 from gaprune.runs import FrontRow, RunDirectory, json_bytes, settle, write_file
 from gaprune.saved import METRICS, load, read_metrics
-from gaprune.session import Job
+from gaprune.session import Afterwards, Job
 
 
 def tested_as_shown(
-    job: Job, run: RunDirectory, rows: Sequence[FrontRow], reporter: Reporter
+    job: Job, run: RunDirectory, rows: Sequence[FrontRow], attempt: Afterwards, reporter: Reporter
 ) -> dict[str, tuple[float, str]]:
     """Measure on the test images what another choice shows of a front that is there, such as another picked member.
 
@@ -24,6 +23,7 @@ def tested_as_shown(
         job: of the search.
         run: the directory; the members' metrics are written anew, their tables are the caller's.
         rows: of the front on disk.
+        attempt: bounds what each may take and cost; one that fails stays unmeasured.
         reporter: told how it goes.
 
     Returns:
@@ -37,16 +37,17 @@ def tested_as_shown(
     found: dict[str, tuple[float, str]] = {}
     if not lacking:
         return found
-    with reporter.task("testing what is shown", len(lacking)) as task, pinned(job.threads), torch.no_grad():
+    with reporter.task("testing what is shown", len(lacking)) as task, pinned(job.threads):
         for row in lacking:
             home = run.path / row.home
             settle(home)
             network = load(home, model=job.form).to(job.device)
-            accuracy = job.material.tested(job.evaluator, network)
-            assert accuracy is not None, "images have a test set"
-            metrics = read_metrics(home, "made")
-            write_file(home, METRICS, json_bytes({**metrics, "test_accuracy": accuracy}))
-            found[row.key] = accuracy, metrics["made"]
+            measure = partial(job.material.tested, job.evaluator, network)
+            accuracy = attempt(row.key, measure, noun="member", without="is not tested")
+            if accuracy is not None:
+                metrics = read_metrics(home, "made")
+                write_file(home, METRICS, json_bytes({**metrics, "test_accuracy": accuracy}))
+                found[row.key] = accuracy, metrics["made"]
             task.advance(1)
     return found
 

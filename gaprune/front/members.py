@@ -5,19 +5,18 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
-from gaprune import device
 from gaprune.device import pinned
-from gaprune.errors import DeviceLostError, GapruneError, RunError, first_line
+from gaprune.errors import RunError
 from gaprune.evaluate import Outcome, judged_value, under_attack
 from gaprune.evolve import is_efficient
 from gaprune.front.build import Builder, Built
@@ -25,7 +24,7 @@ from gaprune.front.finetuned import carry_over, current_row, handed_out, in_word
 from gaprune.front.lacking import tested_as_shown, with_tests
 from gaprune.front.reported import reported
 from gaprune.genome import Genome
-from gaprune.options import imports, out_of_memory
+from gaprune.options import imports
 from gaprune.progress import Reporter
 from gaprune.prune import Inputs, Masks, count_flops
 from gaprune.runs import (
@@ -49,7 +48,7 @@ from gaprune.runs import (
     write_indices,
 )
 from gaprune.saved import CONFIG, Config, save_compact, save_genome
-from gaprune.session import Found, Job, Material, Pieces, Workload
+from gaprune.session import Afterwards, Found, Job, Material, Pieces, Workload
 
 FRONT = "front"
 PARTIAL = "front.partial"
@@ -79,16 +78,20 @@ def save_front(job: Job, run: RunDirectory, found: Found, reporter: Reporter) ->
     drop_partial(run)
     saved = saved_front(run, marks)
     remember_times(job, run)
+    attempts = Afterwards(job, run.path, found.evaluated.values(), reporter)
     if saved is not None:
-        return _as_shown(job, run, saved, reporter)
-    with new_front(run) as folder, pinned(job.threads):
-        rows = _members(job, found, folder, Builder(job, reporter), reporter)
+        return _as_shown(job, run, saved, attempts, reporter)
+    with new_front(run) as folder, pinned(job.threads), attempts as attempt:
+        rows = _members(_Maker(job, folder, Builder(job, reporter), attempt), found, reporter)
     return replace_front(job, run, rows, marks)
 
 
-def _as_shown(job: Job, run: RunDirectory, rows: list[FrontRow], reporter: Reporter) -> list[FrontRow]:
+def _as_shown(
+    job: Job, run: RunDirectory, rows: list[FrontRow], attempts: Afterwards, reporter: Reporter
+) -> list[FrontRow]:
     """The rows on disk, with the test accuracy of members that are shown by now and were not before."""
-    found = tested_as_shown(job, run, rows, reporter)
+    with attempts as attempt:
+        found = tested_as_shown(job, run, rows, attempt, reporter)
     if found:
         rows = with_tests(rows, found)
         for row in rows:
@@ -181,11 +184,48 @@ class _Made:
     violation: float
 
 
-def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Reporter) -> list[FrontRow]:
+@dataclass(frozen=True)
+class _Maker:
+    """Makes members, one at a time.
+
+    Attributes:
+        job: of the search.
+        folder: of the new front.
+        build: the network of a genome.
+        attempt: bounds what that may take and cost.
+    """
+
+    job: Job
+    folder: Path
+    build: Builder
+    attempt: Afterwards
+
+    def __call__(self, genome: Genome, untested: Callable[[Built], bool], without: str = "is left out") -> _Made | None:
+        """A saved member; ``None``, and a line, where it could not be built or measured.
+
+        Args:
+            genome: the member's.
+            untested: whether it is not measured on the test images, as it was built.
+            without: what becomes of one that fails, in the line.
+        """
+        made = self.attempt(genome.key, lambda: self._made(genome, untested), noun="member", without=without)
+        if made is None:
+            return None
+        built, row, checked = made
+        return _saved(self.job, genome, built, row, checked, self.folder / genome.key)
+
+    def _made(self, genome: Genome, untested: Callable[[Built], bool]) -> tuple[Built, FrontRow, int]:
+        built = self.build(genome)
+        row = _row(self.job, genome, built, tested=not untested(built))
+        return built, row, _check_flops(self.job, built.network, self.job.space.masks(genome), row)
+
+
+def _members(make: _Maker, found: Found, reporter: Reporter) -> list[FrontRow]:
     """Build and save all, in the order of their FLOPs.
 
     Those that will be reported are known but for what building changes. The few that nobody foresaw are built again.
     """
+    job = make.job
     pairs = sorted(zip(found.genomes, found.outcomes, strict=True), key=lambda pair: pair[1].values["flops"])
     genomes = {genome.key: genome for genome, _ in pairs}
     foreseen = reported(job, [_foreseen(job, number, *pair) for number, pair in enumerate(pairs)])
@@ -195,52 +235,37 @@ def _members(job: Job, found: Found, folder: Path, build: Builder, reporter: Rep
     with reporter.task("front", len(pairs)) as task:
         for place, (genome, _) in enumerate(pairs):
             start = time.perf_counter()
-            built = _built(build, genome, job.device, reporter)
-            if built is None:
+            one = make(genome, partial(_is_beaten, made=made, job=job) if genome.key in foreseen else _always)
+            if one is None:
                 task.advance(1)
                 continue
-            row = _row(job, genome, built, tested=genome.key in foreseen and not _is_beaten(built, made, job))
-            made.append(_saved(job, genome, built, row, folder / genome.key))
+            made.append(one)
             work.note(costs[place], time.perf_counter() - start)
             share = work.share(Pieces.of(costs[place + 1 :]))
-            task.advance(1, share=share, **_figures(row, job.material.score or "accuracy"))
+            task.advance(1, share=share, **_figures(one.row, job.material.score or "accuracy"))
     if not made:
         raise RunError("no member of the front could be built, as said above of each")
     front = _undominated(made)
     lacking = reported(job, [replace(one.row, index=number) for number, one in enumerate(front)])
     for number, one in enumerate(front):
         if one.row.key in lacking and one.row.test_accuracy is None:
-            genome = genomes[one.row.key]
-            built = _built(build, genome, job.device, reporter)
-            if built is None:
-                continue
-            front[number] = _saved(job, genome, built, _row(job, genome, built, tested=True), folder / genome.key)
+            front[number] = make(genomes[one.row.key], _never, "is not tested") or one
     _report_polish(front, reporter)
-    return _numbered(job, front, folder)
-
-
-def _built(build: Builder, genome: Genome, at: torch.device, reporter: Reporter) -> Built | None:
-    """A member; ``None``, and a line, where what is not ours raises now what it did not in the search."""
-    try:
-        with torch.no_grad():
-            return build(genome)
-    except (KeyboardInterrupt, GapruneError):
-        raise
-    except BaseException as error:  # a foreign network or objective may raise anything, or ask to exit
-        if out_of_memory(error):
-            raise
-        if not device.answers(at):  # all that follow would be left out as well
-            raise DeviceLostError(
-                f"member {genome.key[:SHORT]} has left the GPU unusable for this process: {first_line(error)}"
-            ) from error
-        reporter.say(f"member {genome.key[:SHORT]} is left out: {type(error).__name__}: {first_line(error)}")
-        return None
+    return _numbered(job, front, make.folder)
 
 
 def _foreseen(job: Job, number: int, genome: Genome, outcome: Outcome) -> FrontRow:
     """A member's row as the search has measured it."""
     row = member_row(job, genome, outcome.values, judged_value(outcome.values) or 0.0, None)
     return replace(row, index=number)
+
+
+def _always(built: Built) -> bool:
+    return True
+
+
+def _never(built: Built) -> bool:
+    return False
 
 
 def _is_beaten(built: Built, made: list[_Made], job: Job) -> bool:
@@ -330,8 +355,7 @@ def _row(job: Job, genome: Genome, built: Built, *, tested: bool) -> FrontRow:
     return replace(row, attacked=under_attack(built.values))
 
 
-def _saved(job: Job, genome: Genome, built: Built, row: FrontRow, folder: Path) -> _Made:
-    checked = _check_flops(job, built.network, job.space.masks(genome), row)
+def _saved(job: Job, genome: Genome, built: Built, row: FrontRow, checked: int, folder: Path) -> _Made:
     save_compact(folder, built.network, member_config(job), _metrics(row, built, checked))
     save_genome(folder, genome, job.space.layout)
     return _Made(row, built.way, built.gain, tuple(built.minimised[o.name] for o in job.objectives), built.violation)

@@ -256,7 +256,7 @@ class ClusterOptions:
     candidate_timeout: float | None = option(
         None,
         "time (90s, 5m) after which a candidate is given up; none is ten times the slowest so far and at least a "
-        "minute, 0 is no limit",
+        "minute, 0 is no limit; a member of the front may take ten times as long",
         metavar="TIME",
         least=0,
         units=TIME,

@@ -1,5 +1,6 @@
 """One search: its options, its job (data, network, graph, evaluator), where it runs, and the loop."""
 
+from gaprune.session.afterwards import Afterwards
 from gaprune.session.backends import MakeBackend, open_backend, started
 from gaprune.session.callbacks import Callback, Generation, check_callbacks, of_a_callback
 from gaprune.session.engine import Left, Origin, first, make_evaluator
@@ -30,6 +31,7 @@ __all__ = [
     "NAMED",
     "SECONDS_OF_ORIGINAL",
     "TEXT_NUMBERS",
+    "Afterwards",
     "Before",
     "Callback",
     "Checked",

@@ -47,17 +47,18 @@ class Attempt:
 
 
 class Mark:
-    """The file that names the candidate that is being evaluated.
+    """The file that names the candidate that is being evaluated, or the network that is being built.
 
     It is rewritten in place, and not forced to the disk: it is for processes that end, which lose nothing that they
     have written, and a power cut is no candidate's fault.
 
     Args:
         folder: of the run.
+        name: of the file.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
+    def __init__(self, folder: Path, name: str = NAME) -> None:
+        self._path = folder / name
         self._descriptor: int | None = None
 
     def read(self) -> Attempt | None:
@@ -161,7 +162,7 @@ class GuardedBackend(Backend):
                 return _only(self._inner, genome, floor)
             seconds = self.limit.seconds
             try:
-                with self._watchdog.watching(genome.key, seconds, too_long(seconds)):
+                with self._watchdog.watching(f"candidate {genome.key[:12]}", seconds, too_long(seconds)):
                     outcome = _only(self._inner, genome, floor)
             except TookTooLong as late:
                 self._watchdog.forget()

@@ -22,6 +22,7 @@ from gaprune.genome import Genome
 from gaprune.progress import SILENT, Reporter
 from gaprune.prune import Polisher
 from gaprune.runs import RunDirectory
+from gaprune.session.afterwards import Afterwards
 from gaprune.session.job import Job
 from gaprune.session.polishing import make_polisher
 
@@ -83,11 +84,18 @@ POLISHED_BELOW = 0.3
 """Share of the FLOPs below which networks that will be polished are compared polished; above it the ranks are the same,
 and polish takes long."""
 
-Judge = Callable[[Candidate], Tensor]
+Judge = Callable[[Candidate], Tensor | None]
+"""(N,) divergences of a candidate on fresh images; ``None`` where it fails."""
 
 
 def hand_out(
-    job: Job, run: RunDirectory, front: Sequence[Candidate], rungs: Sequence[Candidate], generation: int, say: Reporter
+    job: Job,
+    run: RunDirectory,
+    front: Sequence[Candidate],
+    rungs: Sequence[Candidate],
+    generation: int,
+    attempts: Afterwards,
+    say: Reporter,
 ) -> list[Candidate]:
     """One candidate for each place of a rung, the best fitness first; as before where the search has not moved.
 
@@ -97,6 +105,7 @@ def hand_out(
         front: what is not dominated.
         rungs: of the first ladder, then of a tuned one; sound, and within the constraints.
         generation: how many are done.
+        attempts: bounds what a network may take and cost that is looked at again.
         say: told of progress.
     """
     known = {one.genome.key: one for one in (*rungs, *front)}
@@ -107,8 +116,12 @@ def hand_out(
     chosen = [place.candidates[0] for place in places if len(place.candidates) == 1]
     doubtful = [place for place in places if len(place.candidates) > 1]
     if doubtful:
-        judge = _FreshImages(job, say)
-        with say.task("choosing what is handed out, on fresh images", len(doubtful)) as task:
+        look = _FreshImages(job, say)
+        with say.task("choosing what is handed out, on fresh images", len(doubtful)) as task, attempts as attempt:
+
+            def judge(one: Candidate) -> Tensor | None:
+                return attempt(one.genome.key, lambda: look(one), noun="candidate", without="fails on fresh images")
+
             for place in doubtful:
                 chosen.append(surest(place, judge))
                 task.advance(1)
@@ -152,14 +165,21 @@ def finalists(front: Sequence[Candidate], rungs: Sequence[Candidate]) -> list[Pl
 def surest(place: Place, judge: Judge) -> Candidate:
     """The first rung, unless another one is ahead of it on fresh images, or a find surely is.
 
+    One that fails there is passed over, unless all do.
+
     Args:
         place: with two candidates or more.
-        judge: a candidate to its (N,) divergences on fresh images.
+        judge: what tells.
     """
     best, *others = place.rungs
     at = judge(best)
     for other in (*others, *([] if place.find is None else [place.find])):
         there = judge(other)
+        if there is None:
+            continue
+        if at is None:
+            best, at = other, there
+            continue
         apart = (there - at).double()
         error = float(apart.std(correction=0)) / math.sqrt(len(apart))
         if float(apart.mean()) < (-SURELY * error if other is place.find else 0.0):

@@ -16,6 +16,7 @@ from gaprune.evolve import Algorithm, AlgorithmState, hypervolume, make_algorith
 from gaprune.genome import Genome
 from gaprune.progress import Reporter, Task
 from gaprune.runs import PARTS, STAGES, STATE_NAME, RunDirectory
+from gaprune.session.afterwards import Afterwards
 from gaprune.session.backends import MakeBackend, isolated
 from gaprune.session.callbacks import Generation, tell
 from gaprune.session.engine import largest_budget
@@ -87,7 +88,9 @@ def chosen(job: Job, run: RunDirectory, found: Found, reporter: Reporter) -> Fou
         sound = [(g, o) for g, o in pairs if o.failure is None and not o.bound and o.violation == 0]
         return [Candidate(g, o, o.minimised[measured[0]], o.minimised[counted[0]]) for g, o in sound]
 
-    out = hand_out(job, run, candidates(found.genomes), candidates(found.rungs), found.generation, reporter)
+    attempts = Afterwards(job, run.path, found.evaluated.values(), reporter)
+    front, rungs = candidates(found.genomes), candidates(found.rungs)
+    out = hand_out(job, run, front, rungs, found.generation, attempts, reporter)
     return dataclasses.replace(found, genomes=[one.genome for one in out], outcomes=[one.outcome for one in out])
 
 

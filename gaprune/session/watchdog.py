@@ -24,8 +24,11 @@ _log = logging.getLogger(__name__)
 GRACE_SECONDS = 10.0
 """How long a candidate that is interrupted may go on, or as long again as it could take if that is less."""
 
-End = Callable[[str, Path], NoReturn]
-"""Ends this process at once, with a line of why, and the directory of the search."""
+End = Callable[[str, Path, str], NoReturn]
+"""Ends this process at once, with a line of why, the directory of the search, and what becomes of it on resume."""
+
+APART = "it is tried there in a process of its own"
+"""What becomes of a candidate on resume."""
 
 
 class TookTooLong(BaseException):
@@ -46,14 +49,21 @@ class Watchdog:
         end: ends this process with a line that says what hangs; ``None`` where the process is the caller's, who is
             warned instead.
         folder: of the search.
+        advice: to who is warned.
 
     Attributes:
         overrun: whether the last piece of work has taken longer than it may.
     """
 
-    def __init__(self, end: End | None, folder: Path) -> None:
+    def __init__(
+        self,
+        end: End | None,
+        folder: Path,
+        advice: str = "end this process and resume the run, or search with isolate=True",
+    ) -> None:
         self._end = end
         self._folder = folder
+        self._advice = advice
         self._grace = GRACE_SECONDS
         self._changed = threading.Condition()
         self._watched: _Watched | None = None
@@ -67,7 +77,7 @@ class Watchdog:
         """Interrupt the body after so many seconds, from the main thread's point of view.
 
         Args:
-            name: of the work, for the line.
+            name: of the work, for the line, such as ``candidate 3fa9c2e1``.
             seconds: how long it may take; infinite for ever.
             told: what ``TookTooLong`` says.
 
@@ -127,10 +137,10 @@ class Watchdog:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGURG)
             return
         one.deadline = math.inf
-        line = f"candidate {one.name[:12]} {self._told}, and cannot be interrupted"
+        line = f"{one.name} {self._told}, and cannot be interrupted"
         if self._end is not None:
-            self._end(line, self._folder)
-        _log.warning("%s: end this process and resume the run, or search with isolate=True", line)
+            self._end(line, self._folder, APART)
+        _log.warning("%s: %s", line, self._advice)
 
 
 @contextmanager

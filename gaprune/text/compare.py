@@ -24,7 +24,7 @@ from gaprune.compress import (
     report,
     resumed_options,
 )
-from gaprune.device import choose_device, pinned
+from gaprune.device import choose_device, in_turn, pinned
 from gaprune.errors import RunError
 from gaprune.options import Interrupted, record
 from gaprune.progress import Reporter, heard, make_reporter
@@ -50,6 +50,7 @@ _LATER = ("device", "threads", "hardware")
 """Of a comparison's identity, what its manifest did not have at first."""
 
 
+@in_turn()
 def compare(options: TextOptions, reporter: Reporter | None = None) -> list[Row]:
     """Make the table that the options ask for, or what it lacks, and write it.
 

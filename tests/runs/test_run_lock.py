@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from patience import PATIENCE
 
 from gaprune.errors import RunError
@@ -129,6 +130,19 @@ def test_on_a_file_system_without_locks_a_second_is_refused_all_the_same(
     with pytest.raises(RunError, match=r"^cannot lock |is in use by "):
         acquire_both()
     first.release()
+
+
+def test_where_no_file_can_stand_for_a_lock_one_line_refuses_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with versions of filelock that know no file systems without locks."""
+
+    def acquire(lock: FileLock, **options: object) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock; use SoftFileLock instead")
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    with pytest.raises(RunError, match=rf"^cannot lock {tmp_path}: its file system has no locks, choose another$"):
+        DirectoryLock(tmp_path).acquire()
 
 
 def test_of_ten_processes_at_one_directory_one_owns_it(tmp_path: Path) -> None:

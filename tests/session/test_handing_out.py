@@ -15,7 +15,7 @@ from gaprune.evaluate import Outcome
 from gaprune.genome import Genome
 from gaprune.options import SearchOptions
 from gaprune.session import handing_out
-from gaprune.session.handing_out import Candidate, Place, _FreshImages, finalists, surest
+from gaprune.session.handing_out import Candidate, Judge, Place, _FreshImages, finalists, surest
 
 
 def candidate(name: int, cost: float, fitness: float) -> Candidate:
@@ -51,9 +51,10 @@ def test_each_place_has_its_rungs_and_the_best_find_that_seems_better(
     assert named(finalists(front, rungs)) == found
 
 
-def told(table: dict[int, list[float]]):
-    def judge(one: Candidate) -> Tensor:
-        return torch.tensor(table[one.genome.packed[0]])
+def told(table: dict[int, list[float] | None]) -> Judge:
+    def judge(one: Candidate) -> Tensor | None:
+        found = table[one.genome.packed[0]]
+        return None if found is None else torch.tensor(found)
 
     return judge
 
@@ -71,10 +72,14 @@ LADDER, OTHER, FIND = FIRST[0], TUNED[0], candidate(20, 0.45, 0.1)
         (Place((LADDER, OTHER), None), {0: [1, 1, 1, 1], 10: [1, 1, 1, 1]}, LADDER),
         (Place((LADDER, OTHER), FIND), {0: [4, 4], 10: [1, 1], 20: [2, 2]}, OTHER),
         (Place((LADDER,), FIND), {0: [1], 20: [0.5]}, FIND),
+        (Place((LADDER,), FIND), {0: None, 20: [2, 2]}, FIND),  # what fails is passed over
+        (Place((LADDER, OTHER), FIND), {0: [1, 1], 10: None, 20: [0, 0]}, FIND),
+        (Place((LADDER,), FIND), {0: [1, 1], 20: None}, LADDER),
+        (Place((LADDER, OTHER), FIND), {0: None, 10: None, 20: None}, LADDER),
     ],
 )
 def test_a_find_must_be_surely_better_and_a_rung_better(
-    place: Place, table: dict[int, list[float]], winner: Candidate
+    place: Place, table: dict[int, list[float] | None], winner: Candidate
 ) -> None:
     assert surest(place, told(table)) is winner
 

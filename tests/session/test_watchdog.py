@@ -16,8 +16,8 @@ class EndedError(Exception):
     """Stands for the end of the process."""
 
 
-def end(line: str, folder: Path) -> NoReturn:
-    raise EndedError(f"{folder}: {line}")
+def end(line: str, folder: Path, then: str) -> NoReturn:
+    raise EndedError(f"{folder}: {line} ({then})")
 
 
 def busy(seconds: float) -> None:
@@ -59,7 +59,7 @@ def test_in_another_thread_the_caller_is_warned_and_nothing_ended(
     dog, done = Watchdog(None, Path("run")), threading.Event()
 
     def work() -> None:
-        with dog.watching("0123456789abcdef", 0.1, "took longer than 0.1 s"):
+        with dog.watching("candidate 0123456789ab", 0.1, "took longer than 0.1 s"):
             busy(0.6)
         done.set()
 

@@ -7,7 +7,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from faulty import Misbehave
 from killing import evaluations, left_by
 from subject import Subject
 
@@ -138,29 +137,3 @@ def test_half_a_mark_says_nothing(tmp_path: Path, content: bytes) -> None:
 
     (tmp_path / "trying.json").write_bytes(content)
     assert Mark(tmp_path).read() is None
-
-
-def test_a_member_that_leaves_the_device_unusable_ends_the_front_in_one_line(subject: Subject) -> None:
-    key = json.loads(next(subject.whole.glob("front/*/metrics.json")).read_text())["key"]
-    (front,) = [line for line in evaluations(subject.whole) if line["key"] == key]
-    tried = subject.place / "tried"
-    tried.mkdir()
-    run, fault = subject.place / "run", Misbehave("device", front["values"]["flops"], tried)
-    status, said = subject.search("--objectives", "accuracy,faulty:LATER", "--output", str(run), fault=fault)
-    assert status == 2, said
-    assert f"member {key[:8]} has left the GPU unusable for this process: CUDA error" in said
-    assert f"python -m gaprune.search --resume {run}" in said
-    assert not (run / "front").exists()
-
-
-def test_a_member_that_fails_when_it_is_built_is_left_out_of_the_front(subject: Subject) -> None:
-    keys = {json.loads(file.read_text())["key"]: file for file in subject.whole.glob("front/*/metrics.json")}
-    (front,) = [line for line in evaluations(subject.whole) if line["key"] == next(iter(keys))]
-    tried = subject.place / "tried"
-    tried.mkdir()
-    run, fault = subject.place / "run", Misbehave("oserror", front["values"]["flops"], tried)
-    status, said = subject.search("--objectives", "accuracy,faulty:LATER", "--output", str(run), fault=fault)
-    assert status == 0, said
-    assert f"member {front['key'][:8]} is left out: OSError: [Errno 28] No space left on device" in said
-    left = {json.loads(file.read_text())["key"] for file in run.glob("front/*/metrics.json")}
-    assert left == set(keys) - {front["key"]}

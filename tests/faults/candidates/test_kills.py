@@ -1,75 +1,56 @@
-"""Two hundred kills at random moments, of every kind of search and of fine-tuning: resumed, nothing is different."""
+"""Two hundred kills at random moments, of every kind of work: resumed, nothing is different.
+
+``GAPRUNE_KILLS=FILE pytest -n 0 -s -m faults_long tests/faults/candidates/test_kills.py`` writes to the file, after
+each run, how often each kind was killed, and goes on from what stands there: they need not fit one sitting.
+``GAPRUNE_KILLS_WANTED=20`` are fewer. docs/explanation/faults.md shows ``tests/faults/kills.json``.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import killing
 import pytest
-from subject import arguments_of
-from tuning import left_by
+from works import PLAIN, Kind, differing, kinds, left_by
 
+from gaprune.runs import write_json
+
+COUNTS, WANTED = "GAPRUNE_KILLS", "GAPRUNE_KILLS_WANTED"
 KILLS = 200
 KILLED = -9
-FEW = ["--generations", "3"]
+MOST = 8
+"""Kills of one run; it then goes on to its end."""
 
-TINY = ["--epoch-images", "60"]
-
-KINDS = {
-    "plain": FEW,
-    "polish": [*FEW, "--polish"],
-    "both genes": [*FEW, "--genes", "both"],
-    "racing": [*FEW, "--racing", "0.9"],
-    "isolated": [*FEW, "--isolate"],
-    "limits": [*FEW, "--max-flops", "0.6", "--min-accuracy", "0.2"],
-    "rounds": ["--algorithm", "rounds", "--rounds", "2", "--round-generations", "2", "--selected", "2"],
-    "trained rounds": [
-        *("--algorithm", "rounds", "--rounds", "2", "--round-generations", "1", "--selected", "2"),
-        *("--round-epochs", "1", *TINY),
-    ],
-    "iterations": ["--generations", "2", "--iterations", "2", "--iteration-epochs", "1", *TINY],
-}
-
-TUNED = ["--epochs", "2", "--device", "cpu", "--threads", "1", "--epoch-images", "60"]
-TUNINGS = {"finetune": ["--pick", "knee", *TUNED], "shared": ["--pick", "all", "--shared", *TUNED]}
+Counts = dict[str, dict[str, int]]
 
 
-@dataclass
-class Chain:
-    """One command, killed and started again until it ends by itself.
+def kill(kind: Kind, run: Path, seconds: float, moments: random.Random) -> int:
+    """How often a run was killed before it ended, which it does by itself after the last kill at the latest.
 
-    Attributes:
-        begin: what is started first.
-        go_on: what is started when the run is there.
+    Args:
+        kind: what is started.
         run: its directory.
         seconds: that it takes when nobody kills it.
+        moments: when it is killed.
     """
-
-    begin: list[str]
-    go_on: list[str]
-    run: Path
-    seconds: float
-
-    def kill(self, moments: random.Random, most: int) -> int:
-        """How often it was killed before it ended, which it does by itself after the last kill at the latest."""
-        output, kills, starts = self.run.with_name("output"), 0, 0
-        while True:
-            argv = self.go_on if (self.run / "manifest.json").exists() else self.begin
-            process = killing.start(argv, output)
-            if kills < most and starts < 3 * most:
-                process.join(moments.uniform(0.2, 1.1 * self.seconds))
-                process.kill()
-            starts += 1
-            status = killing.status(process)
-            assert status in (0, KILLED), output.read_text()
-            if status == 0:
-                assert "Traceback" not in output.read_text()
-                return kills
-            kills += 1
+    output, kills, starts = run.with_name("output"), 0, 0
+    while True:
+        process = killing.start(kind.argv(run), output)
+        if kills < MOST and starts < 3 * MOST:
+            process.join(moments.uniform(0.2, 1.1 * seconds))
+            process.kill()
+        starts += 1
+        status = killing.status(process)
+        assert status in (0, KILLED), output.read_text()
+        if status == 0:
+            assert "Traceback" not in output.read_text()
+            return kills
+        kills += 1
 
 
 def timed(argv: list[str], output: Path) -> float:
@@ -78,31 +59,32 @@ def timed(argv: list[str], output: Path) -> float:
     return time.monotonic() - begin
 
 
+def counted(place: Path | None, names: list[str]) -> Counts:
+    """By kind the kills and runs of earlier sittings."""
+    before = json.loads(place.read_text()) if place is not None and place.exists() else {}
+    return {name: before.get(name, {"kills": 0, "runs": 0}) for name in names}
+
+
 @pytest.mark.faults_long
+@pytest.mark.timeout(0)
 def test_two_hundred_kills_change_nothing(tmp_path: Path) -> None:
-    arguments, moments, counts = arguments_of(tmp_path, 0), random.Random(7), dict.fromkeys((*KINDS, *TUNINGS), 0)
-    whole, seconds = {}, {}
-    for kind, options in KINDS.items():
-        whole[kind] = tmp_path / kind.replace(" ", "-") / "run"
-        argv = [*arguments, *options, "--output", str(whole[kind])]
-        whole[kind].parent.mkdir()
-        seconds[kind] = timed(argv, whole[kind].with_name("output"))
-    for kind, options in TUNINGS.items():
-        whole[kind] = shutil.copytree(whole["plain"], tmp_path / kind / "run")
-        seconds[kind] = timed(["finetune", str(whole[kind]), *options], whole[kind].with_name("output"))
-    runs = 0
-    while sum(counts.values()) < KILLS:
-        kind = min(counts, key=counts.__getitem__)
-        runs += 1
-        run = tmp_path / f"{runs}" / "run"
-        run.parent.mkdir()
-        if kind in KINDS:
-            begin, go_on = [*arguments, *KINDS[kind], "--output", str(run)], ["--trust", "--resume", str(run)]
-        else:
-            shutil.copytree(whole["plain"], run)
-            begin = go_on = ["finetune", str(run), *TUNINGS[kind]]
-        counts[kind] += Chain(begin, go_on, run, seconds[kind]).kill(moments, most=8)
-        assert left_by(run) == left_by(whole[kind]), f"{kind}, run {runs}"
+    place = Path(os.environ[COUNTS]).absolute() if COUNTS in os.environ else None
+    wanted = int(os.environ.get(WANTED, KILLS))
+    works, whole, seconds = kinds(tmp_path), {}, {}
+    counts, plain = counted(place, list(works)), tmp_path / PLAIN / "run"
+    for name, kind in works.items():
+        run = tmp_path / name.replace(" ", "-") / "run"
+        kind.prepare(run, plain)
+        seconds[name], whole[name] = timed(kind.argv(run), run.with_name("output")), left_by(run)
+    while (kills := sum(one["kills"] for one in counts.values())) < wanted:
+        name = min(counts, key=lambda one: counts[one]["kills"])
+        number = sum(one["runs"] for one in counts.values()) + 1
+        run = tmp_path / f"{number}" / "run"
+        works[name].prepare(run, plain)
+        done = kill(works[name], run, seconds[name], random.Random(number))
+        assert not differing(left_by(run), whole[name]), f"{name}, run {number} in {run}"
         shutil.rmtree(run.parent)
-        told = ", ".join(f"{kind} {count}" for kind, count in counts.items())
-        print(f"{sum(counts.values())} kills over {runs} runs: {told}", flush=True)  # noqa: T201 - the figures
+        counts[name] = {"kills": counts[name]["kills"] + done, "runs": counts[name]["runs"] + 1}
+        if place is not None:
+            write_json(place, counts)
+        print(f"{kills + done} kills over {number} runs; {name}: {done}", flush=True)  # noqa: T201 - the figures

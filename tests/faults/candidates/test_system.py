@@ -251,16 +251,42 @@ def test_a_directory_that_becomes_read_only_in_the_middle(subject: Subject, file
 
 @dataclass(frozen=True)
 class ShortOfMemory:
-    """Statistics ask torch for more memory than any machine has."""
+    """A function asks torch for more memory than any machine has.
+
+    Attributes:
+        place: its module.
+        name: of the function, or of a class's.
+    """
+
+    place: str
+    name: str
 
     def install(self) -> None:
-        engine = importlib.import_module("gaprune.session.engine")
-        engine.collect = lambda *arguments, **options: torch.empty(1 << 50)
+        *path, name = self.name.split(".")
+        where: Any = importlib.import_module(self.place)
+        for step in path:
+            where = getattr(where, step)
+        setattr(where, name, lambda *arguments, **options: torch.empty(1 << 50))
+
+
+@pytest.mark.parametrize(
+    ("place", "name"), [("gaprune.front.build", "Builder.__call__"), ("gaprune.commands.search", "draw")]
+)
+def test_too_little_memory_after_the_search_is_one_line_and_it_goes_on_when_there_is_more(
+    subject: Subject, place: str, name: str
+) -> None:
+    run = subject.place / "run"
+    status, said = subject.search("--output", str(run), fault=ShortOfMemory(place, name))
+    assert status == 2, said
+    line = last_line(said)
+    assert line.startswith("python -m gaprune.search: error: memory is too short: ")
+    assert f"; nothing is lost, go on with: python -m gaprune.search --resume {run} " in line
+    check_goes_on(subject, run)
 
 
 def test_too_little_memory_before_the_search_is_one_line(subject: Subject) -> None:
     run = subject.place / "run"
-    status, said = subject.search("--output", str(run), fault=ShortOfMemory())
+    status, said = subject.search("--output", str(run), fault=ShortOfMemory("gaprune.session.engine", "collect"))
     assert status == 2, said
     assert last_line(said).startswith("python -m gaprune.search: error: memory is too short: ")
     assert not run.exists()
