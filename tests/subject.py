@@ -29,7 +29,8 @@ def arguments_of(place: Path, number: int) -> list[str]:
     images = ["--data", "digits", "--cache-dir", str(place / "cache"), "--search-size", "60"]
     sizes = ["--calibration-size", "60", "--statistics-size", "60", "--batch-size", "10"]
     pinned = ["--device", "cpu", "--threads", "1", "--precision", "float32", "--round-to", "1"]
-    return [*network, *images, *sizes, *pinned, "--population", str(POPULATION)]
+    judged = ["--fitness", "accuracy"]  # by which alone candidates are stopped early
+    return [*network, *images, *sizes, *pinned, *judged, "--population", str(POPULATION)]
 
 
 @dataclass(frozen=True)

@@ -99,11 +99,11 @@ def test_stopping_early_does_not_change_what_is_found(
 def test_a_generation_that_was_interrupted_goes_on_as_it_began(
     search: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = search(output=tmp_path / "whole")
+    whole = search(output=tmp_path / "whole", fitness="accuracy")
     with monkeypatch.context() as patch:
         patch.setattr(Evaluator, "fitness", interrupted_after(21))
         with pytest.raises(Interrupted):
-            search(output=tmp_path / "part")
+            search(output=tmp_path / "part", fitness="accuracy")
     assert len(lines(tmp_path / "part")) == 21
     part = search(resume=tmp_path / "part")
     assert timeless(part.path) == timeless(whole.path)
@@ -192,7 +192,7 @@ def test_a_candidate_is_measured_to_the_end_where_an_objective_is_not_understood
 
 def test_progress_shows_how_many_were_stopped_early(search: Run, tmp_path: Path) -> None:
     reporter = Listener()
-    result = search(output=tmp_path / "run", reporter=reporter)
+    result = search(output=tmp_path / "run", fitness="accuracy", reporter=reporter)
     assert reporter.figures["stopped early"] == str(len(stopped(result.path)))
 
 
