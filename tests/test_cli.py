@@ -321,6 +321,51 @@ def test_ctrl_c_that_is_pressed_again_later_ends_the_process_at_once(presses: st
     assert (done.returncode, done.stdout, done.stderr) == (130, said, error)
 
 
+STRAY = textwrap.dedent(
+    """
+    import os, sys
+    from gaprune.options.edge import open_streams
+
+    open_streams()
+    with open(sys.argv[1], "wb") as file:
+        os.write(1, b"of a library")
+    """
+)
+
+
+def test_no_file_gets_the_number_of_a_standard_stream_that_is_closed(tmp_path: Path) -> None:
+    """Or what libraries print would be written into it."""
+    words = ["bash", "-c", 'exec "$0" -c "$1" "$2" <&- >&-', sys.executable, STRAY, str(tmp_path / "log")]
+    assert subprocess.run(words, capture_output=True, timeout=PATIENCE).stderr == b""
+    assert (tmp_path / "log").read_bytes() == b""
+
+
+NAMED = textwrap.dedent(
+    """
+    import sys
+    from dataclasses import dataclass
+    from gaprune.options.cli import run_command
+
+    @dataclass(frozen=True)
+    class Options:
+        '''Say a name.'''
+
+    sys.exit(run_command(lambda options: print("caf\\xe9 \\udcff"), Options, "prog", []))
+    """
+)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [("utf-8", b"caf\xc3\xa9 \xff\n"), ("latin-1", b"caf\xe9 \\udcff\n"), ("ascii", b"caf\\xe9 \\udcff\n")],
+)
+def test_what_a_screen_cannot_show_is_escaped(encoding: str, said: bytes) -> None:
+    """Also where the locale lets Python be strict, as most do but ``C``."""
+    variables = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"}
+    done = subprocess.run([sys.executable, "-c", NAMED], env=variables, capture_output=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, b"")
+
+
 def test_a_closed_output_ends_a_process_quietly() -> None:
     command = [sys.executable, "-c", SCRIPT, "--lines", "200000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
