@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from gaprune.compress.runners import OnnxRunner
 from gaprune.data import ImageSet, normalise
 from gaprune.errors import MethodError
-from gaprune.genome import Bits
+from gaprune.genome import Bits, Floats
 from gaprune.runtimes import quiet
 
 RESAMPLES = 20_000
@@ -100,3 +101,31 @@ def difference(a: Bits, b: Bits) -> dict[str, Any]:
     drawn = np.random.default_rng(SEED).multinomial(count, shares, RESAMPLES)
     low, high = np.quantile(100 * (drawn[:, 0] - drawn[:, 1]) / count, (0.025, 0.975))
     return {"points": round(100 * (only_a - only_b) / count, 4), "95%": [round(float(low), 4), round(float(high), 4)]}
+
+
+def f1_difference(labels: Bits, a: Bits, b: Bits) -> dict[str, Any]:
+    """F1 of one classifier less another's on the same samples, 0 to 1, with its 95% interval.
+
+    The paired bootstrap's, as ``difference`` has it: a sample counts by its label and both calls.
+
+    Args:
+        labels: (N,) whether a sample is of the positive class.
+        a: (N,) whether the one calls it so.
+        b: (N,) whether the other does.
+    """
+    cells = np.bincount(4 * labels + 2 * a + b, minlength=8)
+    drawn = np.random.default_rng(SEED).multinomial(len(labels), cells / len(labels), RESAMPLES)
+    low, high = np.quantile(_f1_apart(drawn), (0.025, 0.975))
+    point = float(_f1_apart(cells[np.newaxis])[0])
+    return {"F1": round(point, 5), "95%": [round(float(low), 5), round(float(high), 5)]}
+
+
+def _f1_apart(counts: NDArray[np.int64]) -> Floats:
+    """(n,) F1 of the first less the second's from (n, 8) counts by label and both calls."""
+    cells = counts.reshape(-1, 2, 2, 2)
+    found = []
+    for other in (3, 2):
+        by_call = cells.sum(axis=other)
+        hits, wrong = by_call[:, 1, 1], by_call[:, 0, 1] + by_call[:, 1, 0]
+        found.append(2 * hits / np.maximum(2 * hits + wrong, 1))
+    return np.asarray(found[0] - found[1], dtype=np.float64)

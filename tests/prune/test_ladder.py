@@ -4,17 +4,21 @@ import numpy as np
 import pytest
 import torch
 from tiny_factory import small_residual
+from tiny_texts import tiny_config
 from torch import nn
 
 from gaprune.evolve.initial import informed_member
 from gaprune.evolve.ranked import rank
 from gaprune.models import build
+from gaprune.prune.checking import checked_graph
 from gaprune.prune.cut.costs import CostModel, kept_kernels
 from gaprune.prune.cut.masks import Masks
 from gaprune.prune.graph.graph import Graph, build_graph
+from gaprune.prune.graph.inputs import Inputs
 from gaprune.prune.rank.importance import Importance, l2
-from gaprune.prune.rank.ladder import LEAST_INSIDE, WidthFlops, build_ladder
+from gaprune.prune.rank.ladder import LEAST_HEADS, LEAST_INSIDE, WidthFlops, build_ladder
 from gaprune.prune.space import PruningSpace
+from gaprune.text.networks import BertClassifier
 
 SHAPE = (3, 8, 8)
 
@@ -118,6 +122,38 @@ def test_in_networks_with_depthwise_layers_blocks_get_narrower_alike_and_streams
     assert (inside[whole].max(1) == inside[whole].min(1)).all()
     assert inside[whole].min() == pytest.approx(LEAST_INSIDE)
     assert (inside[~whole] <= LEAST_INSIDE).all()
+
+
+@pytest.fixture(scope="module")
+def bert_graph() -> Graph:
+    """Of a BERT of two layers, four heads and 32 feed-forward neurons each."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    model = BertClassifier(transformers.BertForSequenceClassification(tiny_config())).eval()
+    ids = torch.randint(1, 20, (2, 8))
+    return checked_graph(model, Inputs((ids, torch.ones_like(ids))))
+
+
+def test_where_whole_heads_go_feed_forward_neurons_go_alike_and_heads_at_a_quarter_of_their_pace(
+    bert_graph: Graph,
+) -> None:
+    """Whatever the errors are."""
+    sizes = [group.size for group in bert_graph.groups]
+    assert sizes == [4, 32, 4, 32, 16], "heads and neurons of both layers, and the pooler"
+    errors = np.random.default_rng(0).random(bert_graph.neurons)
+    ladder = build_ladder(bert_graph, errors, errors)
+    neurons, heads, pooler = ladder.shares[:, [1, 3]], ladder.shares[:, [0, 2]], ladder.shares[:, 4]
+    assert (neurons[:, 0] == neurons[:, 1]).all()
+    assert (heads[:, 0] == heads[:, 1]).all()
+    first = neurons[:, 0] >= LEAST_INSIDE
+    np.testing.assert_allclose(1 - heads[first, 0], (1 - neurons[first, 0]) / 4)
+    assert (pooler[first] == 1).all(), "a layer beside the blocks saves next to nothing"
+    assert neurons[first].min() == pytest.approx(LEAST_INSIDE)
+    assert heads[first].min() == pytest.approx(LEAST_HEADS)
+    np.testing.assert_array_equal(ladder.shares[-1], 1.0)
+    assert (np.diff(ladder.levels) >= 0).all()
+    bent = build_ladder(bert_graph, errors, errors, np.exp([0.0, 0.7, 0.0, 0.0, 0.0]))
+    assert bent.at(0.8)[1] > bent.at(0.8)[3], "CMA-ES tries others"
 
 
 def test_weights_of_groups_bend_the_ladder_with_depthwise_layers_too() -> None:

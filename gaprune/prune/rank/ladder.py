@@ -8,6 +8,11 @@ Networks with depthwise layers go down otherwise: what is inside a block (the ex
 while the narrow streams between blocks stay whole at first. Errors at single layers say little there: each channel of a
 stream feeds several blocks, and blocks that look free one by one are not together. On EfficientNet-Lite0 at half of the
 FLOPs, right after pruning, that leaves 92.6% of 97.3, equal errors per FLOP 85.9%, the same share of all groups 84.4%.
+
+Networks whose attention loses whole heads go down so, too: feed-forward neurons alike in all blocks, and heads at a
+quarter of their pace. What a block adds to its stream has little to do with its error relative to its own output, which
+a few large features make up. MiniLM's answers at half of the FLOPs, right after pruning, diverge by about 0.03 from the
+original's, with equal errors per FLOP by 0.09.
 """
 
 from __future__ import annotations
@@ -29,6 +34,9 @@ OTHERS = -2
 
 LEAST_INSIDE = 0.25
 """Share of what is inside blocks that stays before the streams between them get narrower."""
+
+LEAST_HEADS = 1 - (1 - LEAST_INSIDE) / 4
+"""Share of the heads that stays by then."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +126,18 @@ def build_ladder(
         graph: the pruning graph.
         worth: (n,) the removal order: neurons of a group go by rising worth.
         errors: (n,) relative error that each neuron's removal adds when its turn comes, comparable across groups.
-        weights: (groups,) by how much the errors of each group count; ``None`` is 1 for all. With depthwise layers,
-            where errors do not count, a group keeps its share to the power 1 / weight.
+        weights: (groups,) by how much the errors of each group count; ``None`` is 1 for all. With depthwise layers
+            or heads, where errors do not count, a group keeps its share to the power 1 / weight.
         costs: what is saved for the errors; FLOPs by default.
     """
     flops = WidthFlops(graph) if costs is None else costs
     sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
+    bent, heads = np.ones(len(sizes)) if weights is None else weights, _heads(graph)
     if any(layer.kind == "depthwise" for layer in graph.layers):
-        return _by_blocks(flops, sizes, _inside(graph), np.ones(len(sizes)) if weights is None else weights)
+        return _by_blocks(flops, sizes, np.where(_wide(graph), LEAST_INSIDE, 1.0), bent)
+    if heads.any():
+        beside = np.where(heads, LEAST_HEADS, 1.0)
+        return _by_blocks(flops, sizes, np.where(_wide(graph, wider=True) & ~heads, LEAST_INSIDE, beside), bent)
     reached = [np.append(0.0, np.cumsum(_in_turn(worth[g.slice], errors[g.slice]))) for g in graph.groups]
     if weights is not None:
         reached = [weight * curve for weight, curve in zip(weights, reached, strict=True)]
@@ -144,18 +156,27 @@ def build_ladder(
     return Ladder(np.array(levels), np.stack(shares))
 
 
-def _by_blocks(flops: WidthFlops, sizes: Floats, inside: Bits, weights: Floats) -> Ladder:
-    """What is inside blocks goes down alike, then everything does; by weights other than 1 shares are bent."""
-    narrowed = np.where(inside, LEAST_INSIDE, 1.0)
-    first = [np.where(inside, share, 1.0) for share in np.linspace(1.0, LEAST_INSIDE, CHUNKS + 1)]
+def _by_blocks(flops: WidthFlops, sizes: Floats, narrowed: Floats, weights: Floats) -> Ladder:
+    """All groups go down to what is left of them first, then to nothing; by weights other than 1 shares are bent."""
+    first = [1.0 - (1.0 - narrowed) * gone for gone in np.linspace(0.0, 1.0, CHUNKS + 1)]
     then = [narrowed * share for share in np.linspace(1.0, 0.0, CHUNKS + 1)[1:]]
     shares = np.stack([np.maximum(rung ** (1 / weights), 1 / sizes) for rung in (*first, *then)][::-1])
     whole = flops.total(sizes)
     return Ladder(np.array([np.sqrt(flops.total(rung * sizes) / whole) for rung in shares]), shares)
 
 
-def _inside(graph: Graph) -> Bits:
-    """(groups,) boolean: those that are no narrower than anything that they are produced from."""
+def _heads(graph: Graph) -> Bits:
+    """(groups,) boolean: those whose neurons are several channels each, where they are made and where they are read."""
+    made, read = (
+        np.stack([_multiplicity(graph, getattr(layer, side)) for layer in graph.layers])[:, :-1].max(axis=0)
+        for side in ("outputs", "inputs")
+    )
+    found: Bits = (made > 1) & (read > 1)
+    return found
+
+
+def _wide(graph: Graph, *, wider: bool = False) -> Bits:
+    """(groups,) boolean: those that are no narrower than anything that they are produced from; ``wider``: wider."""
     found = []
     for group in graph.groups:
         widths = [
@@ -164,7 +185,7 @@ def _inside(graph: Graph) -> Bits:
             if layer.kind != "depthwise"
             and np.isin(layer.outputs, np.arange(group.start, group.start + group.size)).any()
         ]
-        found.append(group.size >= max(widths, default=0))
+        found.append(group.size >= max(widths, default=0) + wider)
     return np.array(found)
 
 
