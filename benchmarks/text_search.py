@@ -18,7 +18,7 @@ import argparse
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,6 +163,7 @@ class Bench:
 
     def __init__(self, subject: Subject, work: WorkFile, settings: Row, reporter: Reporter) -> None:
         self.subject, self._work, self._settings, self._reporter = subject, work, settings, reporter
+        self._searched: dict[str, list[tuple[Genome, Row]]] = {}
         self._example = task_of(subject.task, subject.network, subject.judged, **self._task_numbers())
 
     def _task_numbers(self) -> dict[str, int]:
@@ -231,13 +232,10 @@ class Bench:
         return space.layout.pack(bits)
 
     def _member(self, algorithm: str, budget: float) -> Genome:
+        if algorithm not in self._searched:
+            self._searched[algorithm] = list(self._candidates(algorithm))
         within = [(told, genome) for genome, told in self._searched[algorithm] if told["flops_share"] <= budget]
         return min(within, key=lambda pair: (pair[0]["divergence"], pair[1].key))[1]
-
-    @functools.cached_property
-    def _searched(self) -> dict[str, list[tuple[Genome, Row]]]:
-        """By algorithm, its candidates and what they got."""
-        return {name: list(self._candidates(name)) for name in SEARCHES}
 
     def _candidates(self, name: str) -> Iterator[tuple[Genome, Row]]:
         job, settings = self.job, self._settings
@@ -352,7 +350,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         code = "".join(code_digest(package) for package in ("prune", "evolve", "text"))
         work = WorkFile(options.output / f".text_search-{name}.jsonl", subject.identity | settings | {"code": code})
         bench = Bench(subject, work, settings, reporter)
-        original, rows = bench.original(), _all_rows(bench, reporter)
+        original, rows = bench.original(), _all_rows(bench, (LADDER, TAYLOR, *options.searches), reporter)
     labels = subject.task.data.test.labels.numpy() == 1
     paired = Paired(labels, original, rows)
     lines = [paired.told(row) for row in rows]
@@ -369,9 +367,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _all_rows(bench: Bench, reporter: Reporter) -> list[Row]:
+def _all_rows(bench: Bench, ways: Sequence[str], reporter: Reporter) -> list[Row]:
     """All networks as they are made, then all of them trained."""
-    rows, networks = [], [(way, budget) for way in WAYS for budget in BUDGETS]
+    rows, networks = [], [(way, budget) for way in ways for budget in BUDGETS]
     with reporter.task("networks", 2 * len(networks)) as task:
         for way, budget in networks:
             rows.append(bench.before(way, budget))
@@ -394,6 +392,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-length", type=int, default=128, help="tokens that a text keeps")
     parser.add_argument("--flops-length", type=int, default=32, help="tokens of the text whose FLOPs are counted")
     parser.add_argument("--calibration-texts", type=int, default=512, help="training texts for covariances")
+    parser.add_argument(
+        "--searches", nargs="+", choices=SEARCHES, default=SEARCHES, help="algorithms, tuned among them"
+    )
     parser.add_argument("--evaluations", type=int, default=48, help="candidates of each search")
     parser.add_argument("--population", type=int, default=8, help="candidates of a generation")
     parser.add_argument("--train-texts", type=int, default=640, help="of the short training")

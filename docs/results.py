@@ -202,6 +202,20 @@ def recipes(result: Result) -> str:
     return f"The best together: {joined}.\n\n{table(header, rows)}"
 
 
+def text_search(result: Result) -> str:
+    """F1 lost and gained by way and budget, each with its interval over test texts."""
+
+    def cells(found: Result) -> tuple[str, ...]:
+        return tuple(f"{one['F1']:.3f} ({one['95%'][0]:.3f} to {one['95%'][1]:.3f})" for one in found.values())
+
+    rows = [
+        (row["way"], row["budget"], percent(row["flops_share"]), *cells(row["before"]), *cells(row["after"]))
+        for row in result["rows"]
+    ]
+    header = ("network", "FLOPs", "%", "lost before training", "ahead", "lost after it", "ahead")
+    return f"The original: F1 {result['original_f1']:.4f} on the test texts.\n\n{table(header, rows)}"
+
+
 def genes(result: Result) -> str:
     """Accuracy by kind of gene, within shares of the FLOPs and of the latency."""
     flops = {kind: found["accuracy"] for kind, found in result["by_flops"].items()}
@@ -302,6 +316,7 @@ PAGES: dict[str, tuple[Part, ...]] = {
         Part("SST-2", f"{EXPERIMENTS}/text_compression-sst2-cpu"),
         Part("A BERT of the paper's size", f"{EXPERIMENTS}/text_compression-paper-shape-cpu", sizes),
     ),
+    "text_search": (Part("SST-2", f"{BENCHMARKS}/text_search-sst2-cpu", text_search),),
     "genes": (Part(NAMES[RESNET18], f"{BENCHMARKS}/genes-{RESNET18}", genes, ("",)),),
     "fidelity": (
         Part(NAMES[VGG16], f"{BENCHMARKS}/fidelity-{VGG16}", fidelity, ("",)),
