@@ -82,7 +82,7 @@ from gaprune.prune.cut.compact import Compactor
 from gaprune.prune.norms.folding import fold
 from gaprune.prune.space import PruningSpace
 from gaprune.session.engine import first
-from gaprune.session.handing_out import FRESH, POLISHED_BELOW, Candidate, finalists, surest
+from gaprune.session.handing_out import FRESH, OF_LARGE, POLISHED_BELOW, Candidate, finalists, surest
 from gaprune.training import Distillation, fit, gentler
 from gaprune.training.subject import default_recipe
 
@@ -170,10 +170,11 @@ class Bench:
     def apart(self, genome: Genome) -> Tensor:
         """(N,) divergence of a candidate's network on each of the fresh images, as ``handing_out.py`` has it."""
         with torch.no_grad():
-            networks = [self.judge.evaluator.network(genome)]
+            networks, fresh = [self.judge.evaluator.network(genome)], first(self.fresh, OF_LARGE)
             if self.judge(genome)[FLOPS] < POLISHED_BELOW:
                 networks.append(self.polished(genome))
-        found = [divergences(one, self.fresh, *self.subject.norm, answers=self.answers) for one in networks]
+                fresh = self.fresh
+        found = [divergences(one, fresh, *self.subject.norm, answers=self.answers) for one in networks]
         return min(found, key=lambda apart: float(apart.mean()))
 
     def polished(self, genome: Genome) -> nn.Module:

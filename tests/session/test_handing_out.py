@@ -97,11 +97,45 @@ def test_all_searches_of_a_run_compare_with_the_answers_of_the_true_original(lat
         threads=1,
         baseline=SimpleNamespace(model=second if later else first),
         true_original=first if later else None,
+        original=SimpleNamespace(flops=100),
         evaluator=SimpleNamespace(
-            images=SimpleNamespace(mean=(120.0,) * 3, std=(60.0,) * 3, batch_size=8), network=lambda genome: first
+            images=SimpleNamespace(mean=(120.0,) * 3, std=(60.0,) * 3, batch_size=8),
+            costs=lambda genome: SimpleNamespace(flops=90),
+            network=lambda genome: first,
         ),
     )
     assert float(_FreshImages(job)(FIRST[0]).abs().max()) < 1e-6
+
+
+def test_rungs_at_one_place_may_be_compared_on_unlike_many_images() -> None:
+    """What costs more than a small network may is looked at on the first images alone."""
+    table = {0: [0.5, 0.5, 0.5], 10: [0.4, 0.4, 0.4, 9.0, 9.0]}
+    assert surest(Place((FIRST[0], TUNED[0]), None), told(table)) == TUNED[0]
+
+
+@pytest.mark.parametrize(("flops", "count"), [(10, 4), (90, 2)])
+def test_small_networks_are_compared_on_more_images(monkeypatch: pytest.MonkeyPatch, flops: int, count: int) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3)).eval()
+    images = ImageSet(torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8), torch.arange(20) % 3)
+    job: Any = SimpleNamespace(
+        options=SearchOptions(),
+        data=SimpleNamespace(image_shape=(3, 8, 8), flip=True),
+        splits=SimpleNamespace(calibration=images),
+        threads=1,
+        baseline=SimpleNamespace(model=network),
+        true_original=None,
+        original=SimpleNamespace(flops=100),
+        evaluator=SimpleNamespace(
+            images=SimpleNamespace(mean=(120.0,) * 3, std=(60.0,) * 3, batch_size=8),
+            costs=lambda genome: SimpleNamespace(flops=flops),
+            network=lambda genome: network,
+        ),
+    )
+    monkeypatch.setattr(handing_out, "FRESH", 4)
+    monkeypatch.setattr(handing_out, "OF_LARGE", 2)
+    assert len(_FreshImages(job)(FIRST[0])) == count
+    monkeypatch.setattr(handing_out, "FRESH_PIXELS", 3 * 8 * 8)  # large images: fewer, but no fewer than of large ones
+    assert len(_FreshImages(job)(FIRST[0])) == min(count, 3)
 
 
 @pytest.mark.parametrize(("flops", "polish", "exact"), [(10, True, True), (10, False, False), (90, True, False)])
