@@ -302,7 +302,10 @@ PAGES: dict[str, tuple[Part, ...]] = {
             "EfficientNet-Lite0 on Imagenette", f"{BENCHMARKS}/pretrained-efficientnet-lite0-imagenette-cpu", pretrained
         ),
     ),
-    "search": both(BENCHMARKS, "search", evolution, ("",)),
+    "search": (
+        *both(BENCHMARKS, "search", evolution, ("",)),
+        Part("VGG16, an earlier version", f"{BENCHMARKS}/search-vgg16-cifar10-earlier-cpu", evolution, ("",)),
+    ),
     "finetuned": both(BENCHMARKS, "finetuned", finetuned, ("",)),
     "recipes": (Part(NAMES[RESNET18], f"{BENCHMARKS}/recipes-{RESNET18}", recipes),),
     "shared": (Part(NAMES[RESNET18], f"{BENCHMARKS}/shared-{RESNET18}", shared),),
