@@ -34,6 +34,7 @@ from gaprune.options import (
 )
 from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.recovery import (
+    GENTLER,
     SharedTuner,
     TaskTuner,
     Tuner,
@@ -156,8 +157,7 @@ def _finetune(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: R
     if own.task is None:
         _on_images(job, run, options, chosen, reporter)
     else:
-        method, numbers = _by_task(options, own)
-        train_members(TaskTuner(job, run, method, reporter, own.task, numbers), chosen)
+        train_members(_task_tuner(job, run, own.task, options, reporter), chosen)
     rows = update_table(run)
     picked = next(row for row in rows if row.index == chosen[0].index) if len(chosen) == 1 else None
     draw(job, run, logged(run), rows, picked)
@@ -183,11 +183,18 @@ def _numbers(options: FinetuneOptions) -> dict[str, Any]:
     return {name: getattr(options.training, name) for name in TEXT_NUMBERS if name in options.given}
 
 
-def _by_task(options: FinetuneOptions, own: Own) -> tuple[str, dict[str, Any]]:
-    """How members are trained, in words, and what tells one such training from another."""
-    if own.named is None:
-        return "by task.train", {"seed": options.training.seed}
-    return "as the original was, with its logits as a second aim", {"seed": options.training.seed, **_numbers(options)}
+def _task_tuner(job: Job, run: RunDirectory, task: Task, options: FinetuneOptions, reporter: Reporter) -> TaskTuner:
+    """What trains members by a task: the caller's function, or, of texts, as the original was trained."""
+    numbers: dict[str, Any] = {"seed": options.training.seed}
+    if job.own.named is None:
+        return TaskTuner(job, run, "by task.train", reporter, task, numbers)
+    numbers |= _numbers(options)
+    method, gentler = "as the original was, with its logits as a second aim", None
+    if "lr" not in options.given:
+        training: Any = task.train
+        again = dataclasses.replace(task, train=training.at(GENTLER))
+        gentler = TaskTuner(job, run, method, reporter, again, {**numbers, "share of the rate": GENTLER})
+    return TaskTuner(job, run, method, reporter, task, numbers, gentler)
 
 
 def _on_images(

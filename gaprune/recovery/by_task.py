@@ -29,10 +29,12 @@ class TaskTuner(Keeper):
         task: the caller's, with ``train``.
         numbers: JSON values that tell this training from another by the same function; ``seed`` is of the random
             numbers that it draws from ``torch``.
+        gentler: another try for a member that scores less for the first; ``None`` is none.
     """
 
     task: Task
     numbers: Mapping[str, Any]
+    gentler: TaskTuner | None = None
 
     def __call__(self, row: FrontRow) -> None:
         """Train a member, unless it was trained by this very function before.
@@ -44,9 +46,13 @@ class TaskTuner(Keeper):
         fingerprint = self.fingerprint(member.network)
         if self.done(row, fingerprint):
             self.reporter.say(f"member {row.index} was trained in this way before")
-            return
-        say_frozen(member, self.reporter)
-        keep(self, member, self._trained(member), fingerprint)
+        else:
+            say_frozen(member, self.reporter)
+            keep(self, member, self._trained(member), fingerprint)
+        record = self.record(row, fingerprint)
+        if self.gentler is not None and record["search_accuracy"] < row.untrained().search_accuracy:
+            self.reporter.say(f"member {row.index} is worse for it: trained again, more gently")
+            self.gentler(row)
 
     def fingerprint(self, network: nn.Module) -> str:
         """Names a training of these weights by this function, as far as its code tells it from others."""

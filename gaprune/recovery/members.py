@@ -138,6 +138,10 @@ class Keeper:
         """Whether a member was trained in a way before."""
         return any(one["fingerprint"] == fingerprint for one in trainings(self.run.path / row.home))
 
+    def record(self, row: FrontRow, fingerprint: str) -> dict[str, Any]:
+        """What a training that was done gave."""
+        return next(one for one in trainings(self.run.path / row.home) if one["fingerprint"] == fingerprint)
+
 
 @dataclass(frozen=True)
 class Tuner(Keeper):
@@ -193,9 +197,9 @@ class Tuner(Keeper):
 
     def lost(self, row: FrontRow, fingerprint: str) -> bool:
         """Whether a training that was done has made a member worse, by more than chance would have it."""
-        record = next(one for one in trainings(self.run.path / row.home) if one["fingerprint"] == fingerprint)
         chance = math.sqrt(CHANGED / len(self.job.splits.search))
-        return bool(record["search_accuracy"] < row.untrained().search_accuracy - chance)
+        found: float = self.record(row, fingerprint)["search_accuracy"]
+        return found < row.untrained().search_accuracy - chance
 
     def fingerprint(self, network: nn.Module) -> str:
         """Names a training of these weights: what it starts from, what it learns and how."""

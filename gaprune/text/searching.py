@@ -58,15 +58,35 @@ class Searched:
             numbers: of the recipe that are others than the original's.
             reporter: told how it goes.
         """
-        taught = self.taught
-        settings = dataclasses.replace(taught.settings, encoder=dataclasses.replace(taught.settings.encoder, **numbers))
+        return dataclasses.replace(self.task, train=TextTraining(self.taught, numbers, reporter))
+
+
+@dataclass(frozen=True)
+class TextTraining:
+    """Trains a member as its original was trained, with the original's logits as a second aim.
+
+    Attributes:
+        taught: how the original was trained, with it as the teacher.
+        numbers: of the recipe that are others.
+        reporter: told how it goes.
+    """
+
+    taught: TextTask
+    numbers: Mapping[str, Any]
+    reporter: Reporter
+
+    def __call__(self, network: nn.Module) -> int:
+        """Train a network in place; passes over the texts."""
+        taught, settings = self.taught, self.taught.settings
+        settings = dataclasses.replace(settings, encoder=dataclasses.replace(settings.encoder, **self.numbers))
         lessons = TextTask(taught.data, taught.tokens, settings, taught.device, teacher=taught.teacher)
+        report = lessons.fit(network, fresh=False, share=1.0, directory=None, reporter=self.reporter)
+        return max(1, round(float(report["passes"])))
 
-        def train(network: nn.Module) -> int:
-            report = lessons.fit(network, fresh=False, share=1.0, directory=None, reporter=reporter)
-            return max(1, round(float(report["passes"])))
-
-        return dataclasses.replace(self.task, train=train)
+    def at(self, share: float) -> TextTraining:
+        """The same at a share of the learning rate."""
+        rate = self.numbers.get("lr", self.taught.settings.encoder.lr)
+        return dataclasses.replace(self, numbers={**self.numbers, "lr": share * rate})
 
 
 def held_out(data: TextData, count: int, seed: int) -> tuple[TextData, Texts]:

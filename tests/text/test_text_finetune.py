@@ -14,6 +14,7 @@ from gaprune.errors import GapruneError
 from gaprune.finetune import main
 from gaprune.front import trainings
 from gaprune.progress import SILENT
+from gaprune.text.searching import TextTraining
 
 RULE = "flops<=0.6"
 
@@ -84,3 +85,30 @@ def test_a_task_of_ones_own_is_none_of_a_run_by_names(run: Path) -> None:
     task = gaprune.Task(x, [x], lambda net: 0.0, train=lambda net: None)
     with pytest.raises(GapruneError, match="was searched by names, not by a task of your own: leave task out"):
         gaprune.finetune(run, model=torch.nn.Linear(3, 2), task=task, reporter=SILENT)
+
+
+def test_a_member_that_is_worse_is_trained_again_more_gently(
+    run: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[float] = []
+    at, call = TextTraining.at, TextTraining.__call__
+
+    def ruined(self: TextTraining, network: torch.nn.Module) -> int:
+        if "lr" in self.numbers:
+            return call(self, network)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(-1)
+        return 1
+
+    monkeypatch.setattr(TextTraining, "at", lambda self, share: [shares.append(share), at(self, share)][1])
+    monkeypatch.setattr(TextTraining, "__call__", ruined)
+    assert trained(run, place, "--epochs", "1") == 0
+    members = [trainings(run / row.home) for row in gaprune.Run(run).rows]
+    assert shares == [0.1]
+    assert max(map(len, members)) == 2
+    assert "is worse for it: trained again, more gently" in capsys.readouterr().out
+    assert trained(run, place, "--epochs", "1") == 0
+    assert [trainings(run / row.home) for row in gaprune.Run(run).rows] == members
+    assert trained(run, place, "--epochs", "1", "--lr", "1e-3") == 0
+    assert shares == [0.1, 0.1]
