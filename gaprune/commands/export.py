@@ -11,6 +11,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
+from gaprune.commands.lines import check_text_libraries
 from gaprune.commands.lines import export_main as main
 from gaprune.data import ImageData, Splits
 from gaprune.device import in_turn
@@ -160,11 +161,11 @@ def _export(options: ExportOptions, own: Own, reporter: Reporter) -> Exported:
 
 def _of_texts(options: ExportOptions, own: Own, reporter: Reporter) -> Own:
     """What a search of texts was given by names, made again."""
-    run = next(
-        (folder for folder in (options.run, *options.run.parents[:3]) if (folder / MANIFEST_NAME).is_file()), None
-    )
+    where = Path(os.path.abspath(options.run))  # ``.`` has no parents
+    run = next((folder for folder in (where, *where.parents[:3]) if (folder / MANIFEST_NAME).is_file()), None)
     if own.task is not None or run is None or fact(read_manifest(run), TASK, NAMED, kind=dict) is None:
         return own
+    check_text_libraries()
     from gaprune.commands.search_texts import reopened_texts  # which brings transformers
 
     places = options.places
@@ -180,7 +181,8 @@ def _checked(
     if own.task is not None:
         for name, reason in WITHOUT_IMAGES.items():
             if name in options.given and (own.named is None or name not in PLACES):
-                raise OptionError(f"{name} has no meaning with a task of your own: {reason}")
+                whose = "a task of your own" if own.named is None else "a search of texts"
+                raise OptionError(f"{name} has no meaning with {whose}: {reason}")
         file = make_task_file(subject, asked.format, own.task, asked.opset)
         return file, check_task_file(file, subject, own.task, threads, reporter)
     splits = known_images(subject.manifest, reporter, own.data, options.places.data_dir, options.places.cache_dir)

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 from torch import nn
 
 from gaprune.commands.lines import FINETUNE as PROG
+from gaprune.commands.lines import check_text_libraries
 from gaprune.commands.lines import finetune_main as main
 from gaprune.commands.result import SearchResult, described, report_of, show_front
 from gaprune.data import ImageData
@@ -25,6 +26,7 @@ from gaprune.options import (
     FinetuneOptions,
     Interrupted,
     ScreenOptions,
+    TrainingOptions,
     TrustOptions,
     from_keywords,
     names_of,
@@ -170,6 +172,7 @@ def _of_texts(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: R
     """What a search of texts was given by names, made again."""
     if own.task is not None or fact(run.manifest, TASK, NAMED, kind=dict) is None:
         return own
+    check_text_libraries()
     from gaprune.commands.search_texts import reopened_texts  # which brings transformers
 
     check_text_training(options)
@@ -180,7 +183,8 @@ def _of_texts(run: RunDirectory, options: FinetuneOptions, own: Own, reporter: R
 
 def _numbers(options: FinetuneOptions) -> dict[str, Any]:
     """Of a training of texts, what was asked for; everything else is as the original was trained."""
-    return {name: getattr(options.training, name) for name in TEXT_NUMBERS if name in options.given}
+    asked = {name: getattr(options.training, name) for name in TEXT_NUMBERS if name in options.given}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _task_tuner(job: Job, run: RunDirectory, task: Task, options: FinetuneOptions, reporter: Reporter) -> TaskTuner:
@@ -190,11 +194,11 @@ def _task_tuner(job: Job, run: RunDirectory, task: Task, options: FinetuneOption
         return TaskTuner(job, run, "by task.train", reporter, task, numbers)
     numbers |= _numbers(options)
     method, gentler = "as the original was, with its logits as a second aim", None
-    if "lr" not in options.given:
+    if "lr" not in numbers:
         training: Any = task.train
         again = dataclasses.replace(task, train=training.at(GENTLER))
         gentler = TaskTuner(job, run, method, reporter, again, {**numbers, "share of the rate": GENTLER})
-    return TaskTuner(job, run, method, reporter, task, numbers, gentler)
+    return TaskTuner(job, run, method, reporter, task, numbers, gentler, "train longer (--epochs), or at another --lr")
 
 
 def _on_images(
@@ -203,7 +207,7 @@ def _on_images(
     """Train members on the search's training images, each alone or all together."""
     lesson = distillation(job, temperature=options.training.temperature, weight=options.training.distill)
     recipe = _recipe(options, job)
-    again = None if "lr" in options.given else more_gently(recipe)
+    again = None if options.training.lr is not None else more_gently(recipe)
     tuner = Tuner(job, run, _method(options), reporter, recipe, lesson, gentler=again)
     if options.members.shared:
         SharedTuner(tuner, _polish(options, job))(chosen)
@@ -226,6 +230,8 @@ def _alone(tuner: Tuner, rows: Sequence[FrontRow]) -> None:
 def _note(job: Job, run: RunDirectory, options: FinetuneOptions) -> None:
     """Write in the manifest how members were trained, unless it stands there."""
     unrecorded = (*names_of(ScreenOptions), *names_of(TrustOptions))
+    if job.own.task is not None:  # which has its own numbers, where none were given
+        unrecorded = (*unrecorded, *(name for name in names_of(TrainingOptions) if name not in options.given))
     recorded = {name: value for name, value in options_record(options).items() if name not in unrecorded}
     made_with = {"options": recorded, "device": str(job.device)}
     earlier = run.manifest.get("finetune", [])

@@ -83,7 +83,7 @@ def _search_texts(options: TextSearchOptions) -> None:
     options.check_typed()
     _check_run(options.run.resume)
     _logging()
-    _check_text_libraries()
+    check_text_libraries()
     _room("gaprune.commands.search_texts").command(options)
 
 
@@ -120,11 +120,16 @@ def _compare_texts(options: TextOptions) -> None:
     _check_run(options.table.resume)
     _check_run(options.network.run)
     _logging()
-    _check_text_libraries()
+    check_text_libraries()
     _room("gaprune.text.compare").compare(options)
 
 
-def _check_text_libraries() -> None:
+def check_text_libraries() -> None:
+    """Refuse texts without the packages that read them.
+
+    Raises:
+        MethodError: one line that says what to install.
+    """
     needed = _room("gaprune.runtimes").needed
     for name in TEXT_LIBRARIES:
         needed(name, TEXT_EXTRA)

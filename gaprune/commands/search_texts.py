@@ -40,7 +40,9 @@ def command(options: TextSearchOptions) -> None:
         told = options.of_the_search()
         check_task(told, Own())
         check_encoder(options.network.encoder)
-        found, named = _prepared(options, reporter)
+        path = options.run.resume
+        theirs = None if path is None else fact(read_manifest(path), TASK, NAMED, ORIGINAL, kind=dict)
+        found, named = _prepared(options, reporter, theirs)
         own = Own(model=found.network, task=found.task, named=named)
         result = shown(told, own, reporter)
     if options.screen.quiet:
@@ -84,12 +86,16 @@ def reopened_texts(
         raise RunError(f"{path} is no search of a text classifier")
     options = options_from_record(TextSearchOptions, saved)
     places = {name: value for name, value in anew.items() if value is not None}
-    found, named = _prepared(options.but(**places), reporter)
+    found, named = _prepared(
+        options.but(**places), reporter, fact(read_manifest(path), TASK, NAMED, ORIGINAL, kind=dict)
+    )
     task = found.task if recipe is None else found.trained_by(recipe, reporter)
     return Own(model=found.network, task=task, named=named)
 
 
-def _prepared(options: TextSearchOptions, reporter: Reporter) -> tuple[Searched, dict[str, Any]]:
+def _prepared(
+    options: TextSearchOptions, reporter: Reporter, theirs: dict[str, Any] | None = None
+) -> tuple[Searched, dict[str, Any]]:
     """The original, fine-tuned now or before, its task, and what both are made from."""
     device, asked, seed = choose_device(options.machine.device), options.tuning, options.evolution.seed
     texts, cache = options.texts, options.run.cache_dir or default_cache_dir()
@@ -103,7 +109,7 @@ def _prepared(options: TextSearchOptions, reporter: Reporter) -> tuple[Searched,
         reporter=reporter,
     )
     learnt, judged = held_out(data, asked.search_texts, seed)
-    original = original_of(options, learnt, device)
+    original = original_of(options, learnt, device, theirs)
     for line in original.described():
         reporter.say(line)
     with pinned(options.machine.threads or torch.get_num_threads()):

@@ -123,7 +123,7 @@ class FitnessOptions:
     fitness: Fitness = option(
         "auto",
         "what stands for accuracy while it is searched: accuracy, loss, divergence from the original's answers, which "
-        "needs no labels, or auto: divergence for cma and tuned, else accuracy",
+        "needs no labels, or auto: divergence for cma and tuned where objectives are not named, else accuracy",
     )
     fitness_temperature: float = option(
         1.0, f"that softens the answers divergence compares, above 0, at most {HOTTEST:g}", above=0, most=HOTTEST

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import nn
 
 from gaprune.device import pinned
 from gaprune.errors import TrainingError, first_line
+from gaprune.evaluate import Measured
 from gaprune.genome import Bits
 from gaprune.recovery.members import Keeper, Member, keep, open_member, say_frozen
 from gaprune.recovery.network import Recovered
@@ -30,11 +32,13 @@ class TaskTuner(Keeper):
         numbers: JSON values that tell this training from another by the same function; ``seed`` is of the random
             numbers that it draws from ``torch``.
         gentler: another try for a member that scores less for the first; ``None`` is none.
+        advice: what to try after a training that did no good.
     """
 
     task: Task
     numbers: Mapping[str, Any]
     gentler: TaskTuner | None = None
+    advice: str = "let task.train train longer, or more gently"
 
     def __call__(self, row: FrontRow) -> None:
         """Train a member, unless it was trained by this very function before.
@@ -66,7 +70,7 @@ class TaskTuner(Keeper):
 
     def advice_after(self, made: Recovered) -> str:
         """See ``Keeper``."""
-        return "let task.train train longer, or more gently"
+        return self.advice
 
     def _trained(self, member: Member) -> Recovered:
         network, name = thawed(member.network), f"member {member.row.index}"
@@ -79,10 +83,22 @@ class TaskTuner(Keeper):
         network.to(self.job.device).eval()
         _check(network, before, name)
         _mask(network, member.kernels)
-        with pinned(self.job.threads), torch.no_grad():
-            found = self.job.evaluator.searched(network)
-            tested = self.job.material.tested(self.job.evaluator, network)
+        found, tested = self._judged(network, name)
         return Recovered(found, tested, epochs, seconds)
+
+    def _judged(self, network: nn.Module, name: str) -> tuple[Measured, float | None]:
+        """What the task says of a trained network."""
+        try:
+            with pinned(self.job.threads), torch.no_grad():
+                found = self.job.evaluator.searched(network)
+                tested = self.job.material.tested(self.job.evaluator, network)
+        except Exception as error:  # a stranger's function may raise anything
+            told = f"{type(error).__name__}: {first_line(error)}"
+            raise TrainingError(f"{name}: the task cannot judge it after its training: {told}") from error
+        for value in (*found.values().values(), *(() if tested is None else (tested,))):
+            if not math.isfinite(value):
+                raise TrainingError(f"{name}: after task.train the task gives {value}, expected a finite number")
+        return found, tested
 
     def _by_caller(self, network: nn.Module, kernels: Mapping[str, Bits], name: str) -> int:
         """Let the caller's function train a network in place; passes over its data, 1 where it does not say."""
@@ -92,6 +108,8 @@ class TaskTuner(Keeper):
             torch.manual_seed(self.numbers["seed"])
             try:
                 told = self.task.train(network.train())
+            except TrainingError as error:
+                raise TrainingError(f"{name}: {error}") from error
             except Exception as error:  # a stranger's function may raise anything
                 raise TrainingError(f"{name}: task.train fails: {type(error).__name__}: {first_line(error)}") from error
         return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else 1
@@ -108,24 +126,25 @@ def train_members(tuner: TaskTuner, rows: Sequence[FrontRow]) -> None:
 def code_of(function: Any) -> str:
     """A function's name and a digest of its code: another one, or a changed one, is another training.
 
-    What it reads besides (a global, what a closure holds) is not looked at.
+    What it reads besides (a global, the values that a closure holds) is not looked at.
 
     >>> code_of(len)
     'builtins.len'
     """
-    inner = function
+    inner, given = function, []
     while hasattr(inner, "func"):  # functools.partial
+        given.append(repr((inner.args, sorted(inner.keywords))))
         inner = inner.func
     inner = getattr(inner, "__func__", inner)
     name = f"{getattr(inner, '__module__', '')}.{getattr(inner, '__qualname__', type(inner).__qualname__)}"
-    code = getattr(inner, "__code__", None)
-    return name if code is None else f"{name} {_digest(code)}"
+    code = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)
+    return " ".join([name, *([] if code is None else [_digest(code)]), *given])
 
 
 def _digest(code: Any) -> str:
     """Of a code object and those in it, without the places of their lines."""
     constants = [_constant(one) for one in code.co_consts]
-    told = repr((code.co_code, constants, code.co_names))
+    told = repr((code.co_code, constants, code.co_names, code.co_freevars))
     return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 

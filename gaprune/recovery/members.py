@@ -161,15 +161,8 @@ class Tuner(Keeper):
 
     def __call__(self, row: FrontRow) -> None:
         """Train a member, unless it was trained in this very way before; a stopped training goes on."""
-        second = self._second
-        try:
-            worse = self.lost(row, self._train(row))
-        except TrainingError as error:
-            if second is None:
-                raise
-            self.reporter.say(str(error))
-            worse = True
-        if second is not None and worse:
+        fingerprint, second = self._train(row), self._second
+        if second is not None and self.lost(row, fingerprint):
             share = second.recipe.lr / self.recipe.lr
             self.reporter.say(f"member {row.index} is worse for it: trained again, at {share:.0%} of the learning rate")
             second(row)

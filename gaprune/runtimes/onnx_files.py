@@ -60,8 +60,10 @@ def to_onnx(
     axes = {name: {0, *(varying or {}).get(name, ())} for name in names}
     # AUTO, because torch 2.10 to 2.14 find an axis that must be DYNAMIC fixed in a network that they have seen before
     shapes: tuple[Any, ...] = tuple(dict.fromkeys(found, torch.export.Dim.AUTO) for found in axes.values())
-    if any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(copied.forward).parameters.values()):
-        shapes = (shapes,)
+    parameters = list(inspect.signature(copied.forward).parameters.values())
+    rest = next((place for place, one in enumerate(parameters) if one.kind is one.VAR_POSITIONAL), len(shapes))
+    if rest < len(shapes):  # ``*tensors`` is one argument
+        shapes = (*shapes[:rest], shapes[rest:])
     try:
         with quiet():
             program: Any = torch.onnx.export(

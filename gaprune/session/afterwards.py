@@ -45,7 +45,8 @@ class Afterwards:
     def __init__(self, job: Job, folder: Path, evaluated: Iterable[Outcome], reporter: Reporter) -> None:
         self._device, self._reporter = job.device, reporter
         self._mark = Mark(folder, NAME)
-        self._suspect = self._mark.read()
+        suspect = self._mark.read()
+        self._tries = self._mark.earlier() | ({} if suspect is None else {suspect.key: suspect.tries})
         self._trying: Attempt | None = None
         self._end = job.own.end
         self._watchdog = Watchdog(None if self._end is None else self._hung, folder, "end this process, resume the run")
@@ -72,7 +73,7 @@ class Afterwards:
             RunError: the run's directory cannot be written.
         """
         named = f"{noun} {key[:SHORT]}"
-        tries = self._suspect.tries if self._suspect is not None and self._suspect.key == key else 0
+        tries = self._tries.get(key, 0)
         if tries >= MOST_DEATHS:
             self._reporter.say(f"{named} {without}: given up, the process has ended each time that it was tried")
             return None
@@ -91,12 +92,13 @@ class Afterwards:
             return None
 
     def _bounded(self, named: str, attempt: Attempt, work: Callable[[], T]) -> T:
-        self._mark.set(attempt)
+        self._mark.set(attempt, self._tries)
         self._trying = attempt
-        told = f"took longer than {self._seconds:.3g} s, {TIMES_A_CANDIDATE} times --candidate-timeout"
+        told = f"took longer than {self._seconds:.3g} s, {TIMES_A_CANDIDATE} times what a candidate may take"
         with self._watchdog.watching(named, self._seconds, told), torch.no_grad():
             found = work()
-        self._mark.clear()
+        self._tries.pop(attempt.key, None)
+        self._mark.set(None, self._tries)
         return found
 
     def _hung(self, line: str, folder: Path, then: str) -> NoReturn:
@@ -104,7 +106,7 @@ class Afterwards:
         assert self._end is not None
         assert self._trying is not None
         tries = self._trying.tries + 1
-        self._mark.set(Attempt(self._trying.key, tries))
+        self._mark.set(Attempt(self._trying.key, tries), self._tries)
         self._end(line, folder, f"it {'is left out' if tries >= MOST_DEATHS else 'is tried once more'} there")
 
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gaprune.errors import BackendError, DeviceLostError, RunError
 from gaprune.evaluate import UNKNOWN, Backend, Floor, LocalBackend, Outcome, too_long
@@ -69,13 +70,22 @@ class Mark:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def set(self, attempt: Attempt) -> None:
-        """Name a candidate.
+    def earlier(self) -> dict[str, int]:
+        """By key how often others were begun that had ended their process, where that was noted."""
+        try:
+            return {str(key): int(tries) for key, tries in json.loads(self._path.read_bytes())["earlier"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+    def set(self, attempt: Attempt | None, earlier: Mapping[str, int] | None = None) -> None:
+        """Name a candidate, or none, and those that have ended their process before.
 
         Raises:
             RunError: the file cannot be written.
         """
-        content = json.dumps({"key": attempt.key, "tries": attempt.tries}).encode()
+        told: dict[str, Any] = {} if attempt is None else {"key": attempt.key, "tries": attempt.tries}
+        others = {key: tries for key, tries in (earlier or {}).items() if key != told.get("key")}
+        content = json.dumps({**told, **({"earlier": others} if others else {})}).encode()
         try:
             if self._descriptor is None:
                 self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)

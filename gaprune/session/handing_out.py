@@ -251,7 +251,8 @@ def fresh_images(job: Job) -> ImageSet:
     images = job.splits.calibration
     device = images.labels.device
     _, height, width = job.data.image_shape
-    count = min(max(OF_LARGE, FRESH_PIXELS // (height * width)), FRESH, len(images))
+    free = max(len(images) - job.options.images.calibration_size, min(OF_LARGE, len(images)))
+    count = min(max(OF_LARGE, FRESH_PIXELS // (height * width)), FRESH, free)
     last = images.select(torch.arange(len(images) - count, len(images), device=device)).loaded()
     generator = torch.Generator(device).manual_seed(job.options.evolution.seed)
     pad = min(4, height // 8, width // 8)

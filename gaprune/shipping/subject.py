@@ -142,7 +142,9 @@ def _of_member(
 
 def _of_row(path: Path, manifest: dict[str, Any], chain: str | None, own: Own, code: TrustOptions) -> Subject:
     if manifest.get("options", {}).get("model") == TEXT_MODEL:
-        raise RunError(f"{path} compares classifiers of texts: networks of images alone are exported")
+        raise RunError(f"{path} compares classifiers of texts: export a member of its run instead")
+    if own.task is not None:
+        raise OptionError(f"{path} is a comparison of images: leave task out")
     rows = saved_rows(path)
     if chain not in rows:
         told = "give --row CHAIN" if chain is None else f"no row is {chain!r}"

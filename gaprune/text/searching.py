@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gaprune.data import complement, stratified
-from gaprune.errors import DataError
+from gaprune.errors import DataError, RunError
+from gaprune.options import differences
 from gaprune.progress import Reporter
+from gaprune.runs import fact
 from gaprune.tasks import Task
 from gaprune.text.data import TextData, Texts
 from gaprune.text.metrics import scores
@@ -103,21 +105,30 @@ def held_out(data: TextData, count: int, seed: int) -> tuple[TextData, Texts]:
     return dataclasses.replace(data, train=rest), data.train.select(drawn)
 
 
-def original_of(options: TextSearchOptions, learnt: TextData, device: torch.device) -> Original:
+def original_of(
+    options: TextSearchOptions, learnt: TextData, device: torch.device, theirs: dict[str, Any] | None = None
+) -> Original:
     """The original of a search, before it is fine-tuned.
 
     Args:
         options: of the search.
         learnt: its data without the texts that are held out.
         device: where it will be fine-tuned.
+        theirs: of a run that is there what its original was made from, as the manifest has it; ``None`` is a new one.
 
     Raises:
         CheckpointError, OptionError: the encoder cannot be loaded.
+        RunError: the run's original was another.
     """
     asked = options.tuning
-    amp = bfloat16_pays(device)
+    known = fact(theirs, "settings", "encoder", "amp", kind=bool) if theirs else None
+    amp = bfloat16_pays(device) if known is None else known
     recipe = TextRecipe(epochs=asked.epochs, lr=asked.lr, seed=options.evolution.seed, amp=amp)
-    return load_original(options.network.encoder, learnt, Settings(encoder=recipe, limit=asked.max_length), device)
+    original = load_original(options.network.encoder, learnt, Settings(encoder=recipe, limit=asked.max_length), device)
+    apart = differences(theirs, original.identity) if theirs else []
+    if apart:
+        raise RunError(f"the run searched another original ({'; '.join(apart)}): give its encoder and texts")
+    return original
 
 
 def kept_in(original: Original, cache: Path) -> Path:

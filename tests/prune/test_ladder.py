@@ -187,3 +187,15 @@ def test_first_genomes_have_the_ladders_widths_and_the_budgets_cost() -> None:
     ladder = space.shares(np.sqrt(0.3))
     assert np.corrcoef(kept, ladder)[0, 1] > 0.8
     np.testing.assert_array_equal(space.shares(1.0), 1.0)
+
+
+def test_grouped_convolutions_are_no_heads() -> None:
+    """One neuron stands for a channel of each group there, as one head does for its features."""
+    torch.manual_seed(0)
+    parts = [nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=2), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.Flatten()]
+    graph = build_graph(nn.Sequential(*parts, nn.Linear(4 * 36, 2)).eval(), SHAPE)
+    free = np.zeros(graph.neurons)
+    free[graph.groups[-1].start :] = 1.0
+    ladder = build_ladder(graph, np.arange(graph.neurons, dtype=np.float64), free)
+    middle = ladder.shares[len(ladder.shares) // 2]
+    assert middle[0] < middle[-1], "what adds no error goes first"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,18 +88,6 @@ def test_a_rate_that_was_given_is_the_only_one(
 ) -> None:
     result = tuned(searched(), original, faint, lr=2.0)
     assert len(records(result)) == 1
-
-
-def test_a_training_that_diverges_is_told_and_tried_again(
-    searched: Callable[..., SearchResult], original: Any, faint: ImageData, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(network, "gentler", lambda model: 1e9)
-    monkeypatch.setattr(members, "more_gently", None)
-    monkeypatch.setattr("gaprune.commands.finetune.more_gently", lambda recipe: replace(recipe, lr=0.05))
-    listener = Listener()
-    result = tuned(searched(), original, faint, reporter=listener)
-    assert len(records(result)) == 1
-    assert any("member 0: training diverged" in line for line in listener.lines)
 
 
 def test_a_member_that_is_no_worse_is_trained_once(

@@ -118,7 +118,7 @@ def test_small_networks_are_compared_on_more_images(monkeypatch: pytest.MonkeyPa
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3)).eval()
     images = ImageSet(torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8), torch.arange(20) % 3)
     job: Any = SimpleNamespace(
-        options=SearchOptions(),
+        options=SearchOptions().but(calibration_size=10),
         data=SimpleNamespace(image_shape=(3, 8, 8), flip=True),
         splits=SimpleNamespace(calibration=images),
         threads=1,
@@ -135,6 +135,9 @@ def test_small_networks_are_compared_on_more_images(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(handing_out, "OF_LARGE", 2)
     assert len(_FreshImages(job)(FIRST[0])) == count
     monkeypatch.setattr(handing_out, "FRESH_PIXELS", 3 * 8 * 8)  # large images: fewer, but no fewer than of large ones
+    assert len(_FreshImages(job)(FIRST[0])) == min(count, 3)
+    monkeypatch.setattr(handing_out, "FRESH_PIXELS", 3 * 8 * 8 * 100)
+    job.options = SearchOptions().but(calibration_size=17)  # batch norm's are left out, while there are others
     assert len(_FreshImages(job)(FIRST[0])) == min(count, 3)
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from resealing import resealed
 from tiny_tasks import Kind, made
 from torch import Tensor, nn
 
 import gaprune
-from gaprune.errors import OptionError, TrainingError
+from gaprune.errors import GapruneError, OptionError, TrainingError
 from gaprune.front import trainings
 from gaprune.progress import SILENT
 from gaprune.recovery.by_task import code_of
@@ -186,12 +189,45 @@ def test_what_says_nothing_is_refused(run: tuple[Kind, Path], options: dict[str,
         gaprune.finetune(path, **given)
 
 
-def test_a_task_without_training_and_a_run_without_a_task_are_refused(run: tuple[Kind, Path], tmp_path: Path) -> None:
+def test_a_task_without_training_is_refused(run: tuple[Kind, Path], tmp_path: Path) -> None:
     kind, path = run
     with pytest.raises(OptionError, match=r"finetune needs task\.train, a function that trains a network in place"):
         gaprune.finetune(path, model=kind.network, task=kind.task, **HERE)
     with pytest.raises(OptionError, match=r"task\.train must be a function, got 3"):
         replace(kind.task, train=3)  # type: ignore[arg-type]
+
+
+def test_what_the_task_says_afterwards_must_be_a_number(run: tuple[Kind, Path]) -> None:
+    kind, path = run
+    trained: list[int] = []
+
+    def train(network: nn.Module) -> None:
+        trained.append(1)
+
+    def score(network: nn.Module) -> float:
+        if trained:
+            raise OSError("the labels are gone")
+        return float(kind.task.score(network))
+
+    task = replace(kind.task, train=train, score=score)
+    with pytest.raises(
+        TrainingError, match="the task cannot judge it after its training: OSError: the labels are gone"
+    ):
+        gaprune.finetune(path, model=kind.network, task=task, pick="0", **HERE)
+    trained.clear()
+    task = replace(task, score=lambda net: float("nan") if trained else kind.task.score(net))
+    with pytest.raises(TrainingError, match=r"after task\.train the task gives nan, expected a finite number"):
+        gaprune.finetune(path, model=kind.network, task=task, pick="0", **HERE)
+
+
+def test_a_run_on_data_takes_no_task(run: tuple[Kind, Path], tmp_path: Path) -> None:
+    kind, path = run
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["task"], manifest["objects"]["task"]
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    resealed(path)
+    with pytest.raises(GapruneError, match="was searched on data, not by a task: leave task out"):
+        gaprune.finetune(path, model=kind.network, task=replace(kind.task, train=raises), **HERE)
 
 
 def test_functions_are_told_apart_by_their_code() -> None:
@@ -201,3 +237,17 @@ def test_functions_are_told_apart_by_their_code() -> None:
     assert code_of(of(1)) == code_of(of(2))  # what a closure holds is not looked at
     assert code_of(lambda network: 1) != code_of(lambda network: 2)
     assert code_of(raises) != code_of(breaks)
+    short, long = of(1), of(2)
+    assert code_of(lambda network: short(network)) != code_of(lambda network: long(network))
+    assert code_of(partial(raises, 1)) != code_of(partial(raises, 2))
+    assert code_of(Trains()) != code_of(Other())
+
+
+class Trains:
+    def __call__(self, network: nn.Module) -> None:
+        network.train()
+
+
+class Other:
+    def __call__(self, network: nn.Module) -> None:
+        network.eval()

@@ -14,7 +14,9 @@ from gaprune.errors import GapruneError
 from gaprune.finetune import main
 from gaprune.front import trainings
 from gaprune.progress import SILENT
+from gaprune.text import searching
 from gaprune.text.searching import TextTraining
+from gaprune.training import bfloat16_pays
 
 RULE = "flops<=0.6"
 
@@ -112,3 +114,20 @@ def test_a_member_that_is_worse_is_trained_again_more_gently(
     assert [trainings(run / row.home) for row in gaprune.Run(run).rows] == members
     assert trained(run, place, "--epochs", "1", "--lr", "1e-3") == 0
     assert shares == [0.1, 0.1]
+
+
+def test_the_runs_original_is_found_on_a_machine_that_would_train_it_otherwise(
+    run: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = sorted((place / "cache" / "texts").iterdir())
+    monkeypatch.setattr(searching, "bfloat16_pays", lambda device: not bfloat16_pays(device))
+    assert trained(run, place, "--epochs", "1") == 0
+    gaprune.export(run, pick=RULE, cache_dir=place / "cache", threads=1, reporter=SILENT)
+    assert sorted((place / "cache" / "texts").iterdir()) == kept
+
+
+def test_a_run_is_known_from_within_a_members_folder(run: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = gaprune.Run(run).rows[0]
+    monkeypatch.chdir(run / row.home)
+    done = gaprune.export(".", cache_dir=place / "cache", threads=1, output="member.onnx", reporter=SILENT)
+    assert done.metadata["member"] == row.name

@@ -166,9 +166,15 @@ def _by_blocks(flops: WidthFlops, sizes: Floats, narrowed: Floats, weights: Floa
 
 
 def _heads(graph: Graph) -> Bits:
-    """(groups,) boolean: those whose neurons are several channels each, where they are made and where they are read."""
+    """(groups,) boolean: heads of attention, whose neurons are several features each, where they are made and read.
+
+    So are those of a grouped convolution, one channel of each of its groups; but these are no heads.
+    """
+    linear = [layer for layer in graph.layers if not layer.convolution]
+    if not linear:
+        return np.zeros(len(graph.groups), dtype=np.bool_)
     made, read = (
-        np.stack([_multiplicity(graph, getattr(layer, side)) for layer in graph.layers])[:, :-1].max(axis=0)
+        np.stack([_multiplicity(graph, getattr(layer, side)) for layer in linear])[:, :-1].max(axis=0)
         for side in ("outputs", "inputs")
     )
     found: Bits = (made > 1) & (read > 1)
