@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -111,7 +112,7 @@ def open_member(job: Job, run: RunDirectory, row: FrontRow) -> Member:
 
 
 @dataclass(frozen=True)
-class Keeper:
+class Keeper(ABC):
     """Notes what trainings make of members, and hands the better networks out.
 
     Attributes:
@@ -126,13 +127,13 @@ class Keeper:
     method: str
     reporter: Reporter
 
+    @abstractmethod
     def told(self) -> dict[str, Any]:
         """JSON values that a training's record has besides what it gave."""
-        return {}
 
+    @abstractmethod
     def advice_after(self, made: Recovered) -> str:
         """What to try after a training that did a member no good."""
-        raise NotImplementedError
 
     def done(self, row: FrontRow, fingerprint: str) -> bool:
         """Whether a member was trained in a way before."""
