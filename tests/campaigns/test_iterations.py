@@ -113,7 +113,7 @@ def points(rows: list[FrontRow], flops: int) -> np.ndarray:
 def test_each_iteration_prunes_what_training_recovered(
     search: Run, original: nn.Module, faint: ImageData, tmp_path: Path, genes: str
 ) -> None:
-    result = search(output=tmp_path / "run", genes=genes, iterations=3)
+    result = search(output=tmp_path / "run", genes=genes, iterations=3, fitness="accuracy")
     parts = split(faint, search_size=60, calibration_size=45, seed=0)
     manifest = json.loads((result.path / "manifest.json").read_text())
     assert read_csv(result.path / "front.csv") == result.rows
@@ -143,7 +143,7 @@ def test_the_tables_say_what_each_iteration_gained(
     search: Run, original: nn.Module, faint: ImageData, tmp_path: Path
 ) -> None:
     reporter = Listener()
-    result = search(output=tmp_path / "run", reporter=reporter)
+    result = search(output=tmp_path / "run", fitness="accuracy", reporter=reporter)
     first, second = table(result.path)
     flops = json.loads((result.path / "manifest.json").read_text())["original"]["flops"]
     fronts = [read_csv(result.path / f"iteration-{number}" / "front.csv") for number in (1, 2)]

@@ -14,7 +14,7 @@ from resealing import resealed
 from tiny_texts import write_encoder, write_tsv
 
 import gaprune
-from gaprune.commands.lines import compare_main, finetune_main
+from gaprune.commands.lines import compare_main
 from gaprune.compress import Front, TorchRunner, load_runner
 from gaprune.runs import read_csv, read_manifest, write_csv
 from gaprune.text import training
@@ -207,8 +207,6 @@ def test_a_run_that_is_none_of_texts_or_not_finished_is_refused(
     assert "has no front yet: finish it with python -m gaprune.search --resume" in line
     line = error_of(compare_main(["--model", "vgg16", "--run", str(finished)]), capsys)
     assert f"{finished} searched a text classifier: its members are compared by python -m gaprune.compare --run" in line
-    assert finetune_main([str(finished)]) == 2
-    assert "searched a text classifier" in capsys.readouterr().err
     assert not (tmp_path / "table").exists()
 
 
