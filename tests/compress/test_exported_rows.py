@@ -74,5 +74,5 @@ def test_rows_are_named(comparison: Path) -> None:
 
 def test_texts_are_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "manifest.json", {"kind": "comparison", "options": {"model": "bert"}})
-    with pytest.raises(RunError, match="compares classifiers of texts: networks of images alone are exported"):
+    with pytest.raises(RunError, match="compares classifiers of texts: export a member of its run instead"):
         subject_of(tmp_path, "knee", "none", picked=False, own=Own())
