@@ -80,6 +80,7 @@ def say_into(output: Path, errors: Path) -> None:
 
 def _run(target: Callable[..., int], *arguments: Any) -> None:
     assert PRELOADED in sys.modules  # the server would pass over what it cannot import
+    sys.modules["torch"].set_num_threads(1)  # makes the thread pool that a fork has lost, which two at once cannot
     code = target(*arguments)
     sys.stdout.flush()
     sys.stderr.flush()
