@@ -62,7 +62,7 @@ class TaskCheck:
 
 
 class Flat(nn.Module):
-    """A network as what takes and gives tensors alone, as graphs on disk do.
+    """A network as what takes and gives tensors alone, as graphs on disk do; it can be copied, as ``flattened`` cannot.
 
     Args:
         network: any.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,23 @@ def test_what_to_do_about_a_training_that_did_no_good_is_said_in_options_of_the_
     lines = [line for line in listener.lines if "not kept" in line]
     assert lines
     assert all(line.endswith("not kept: give it more time (--recover 20s)") for line in lines)
+
+
+def test_a_member_that_is_worse_for_it_is_trained_again_and_done_once(
+    again: Again, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rate ruins networks; a ten-billionth of it leaves them as they are."""
+    listener = Listener()
+    ruinous = Recipe(epochs=1, epoch_images=60, batch_size=10, lr=20.0)
+    monkeypatch.setattr(timed, "gentle_recipe", lambda *_: ruinous)
+    monkeypatch.setattr(timed, "more_gently", lambda recipe: replace(recipe, lr=2e-9))
+    result = again(recover=2, reporter=listener)
+    tried = [metrics(result.path / row.home).get("finetuned", []) for row in result.rows]
+    twice = [records for records in tried if len(records) == 2]
+    assert twice
+    assert all(first["search_accuracy"] < second["search_accuracy"] for first, second in twice)
+    assert sum("is worse for it: trained again" in line for line in listener.lines) == len(twice)
+    assert [metrics(result.path / row.home).get("finetuned", []) for row in again(recover=2).rows] == tried
 
 
 def test_where_no_member_lost_accuracy_nothing_is_trained(again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
