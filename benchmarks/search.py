@@ -7,7 +7,7 @@ training as well.
 How. Every search asks the same judge for as many candidates, judged on the same held-out images, and hands out one
 network for each budget: the best by its fitness within it; or, where the method says "chosen", what gaprune hands out
 (``session/handing_out.py``): a rung of the first or the tuned ladder unless another network is better on fresh images,
-and of those within the budget the best on search images, polished.
+and of those within the budget the best on search images, polished, by the search's own fitness.
 "Its ladder" are the tuned ladder's rungs alone. All are then compensated and polished, and measured on all test images
 that the search does not use; differences from the ladder's rung are paired by image, with bootstrap intervals. With
 ``--train-images`` both sides are then trained on so many images with the original as teacher, from the same seed.
@@ -189,10 +189,11 @@ class Bench:
         """The polished network: accuracy on search images, and which test images it gets right."""
 
         def measured() -> Row:
-            network = self.polished(genome)
+            network, evaluator = self.polished(genome), self.judge.evaluator
             fold(network, self.subject.graph.norms)
-            found = self.judge.evaluator.measure(network, self.judge.evaluator.task.search)
-            return {"search": found.accuracy, "right": right(network, self.test, self.subject)}
+            found = evaluator.searched(network, evaluator.images.answers)
+            row = {"search": found.accuracy, "divergence": found.divergence, "loss": found.loss}
+            return row | {"right": right(network, self.test, self.subject)}
 
         row: Row = self.work.row(f"polished {genome.key}", measured)
         return row
@@ -225,10 +226,10 @@ class Bench:
         return row
 
 
-def handed_out(bench: Bench, asked: Asked, rungs: list[Genome], fitness: int) -> dict[str, Out]:
+def handed_out(bench: Bench, asked: Asked, rungs: list[Genome], fitness: str) -> dict[str, Out]:
     """What a search hands out by budget, in every way of handing out that it allows."""
     best = {genome.key: (genome, told) for genome, told in asked}
-    found = [_candidate(genome, told, fitness) for genome, told in best.values()]
+    found = [_candidate(genome, told, FITNESS[fitness]) for genome, told in best.values()]
     ways = {RAW: _by_budget(bench, found)}
     if rungs:
         known = {one.genome: one for one in found}
@@ -238,7 +239,7 @@ def handed_out(bench: Bench, asked: Asked, rungs: list[Genome], fitness: int) ->
             for place in finalists(_efficient(found), trusted)
             if any(place.candidates[0].cost <= budget < 1.3 * place.candidates[0].cost for budget in bench.budgets)
         ]
-        ways[CHOSEN] = _by_budget(bench, chosen, lambda one: -bench.tested(one.genome)["search"])
+        ways[CHOSEN] = _by_budget(bench, chosen, lambda one: _polished_fitness(bench.tested(one.genome), fitness))
         later = set(rungs[bench.settings["population"] :])
         if later:
             ways[RUNGS] = _by_budget(bench, [one for one in trusted if one.genome in later])
@@ -248,6 +249,11 @@ def handed_out(bench: Bench, asked: Asked, rungs: list[Genome], fitness: int) ->
 def _candidate(genome: Genome, told: Any, fitness: int) -> Candidate:
     outcome = Outcome(genome.key, {}, {}, 0.0)
     return Candidate(genome, outcome, float(told[fitness]), float(told[FLOPS]))
+
+
+def _polished_fitness(tested: Row, fitness: str) -> float:
+    """What ``gaprune.pick`` goes by, minimised."""
+    return -float(tested["search"]) if fitness == "accuracy" else float(tested[fitness])
 
 
 def _efficient(found: list[Candidate]) -> list[Candidate]:
@@ -300,7 +306,7 @@ def search_rows(bench: Bench, name: str, seed: int, advance: Callable[[], object
         f"handed out {name} {seed} {settings['evaluations']} {code_digest('evolve')} {code_digest('session')}",
         lambda: {
             way: {f"{budget}": genome.text for budget, genome in out.items()}
-            for way, out in handed_out(bench, asked, rungs, FITNESS[fitness]).items()
+            for way, out in handed_out(bench, asked, rungs, fitness).items()
         },
     )
     return [

@@ -22,7 +22,7 @@ from gaprune.front import member_row
 from gaprune.options import SearchOptions
 from gaprune.prune import present_kernels
 from gaprune.recovery import distillation
-from gaprune.runs import FrontRow, RunDirectory, read_front
+from gaprune.runs import FrontRow, RunDirectory, best_of, read_front
 from gaprune.saved import read_metrics
 from gaprune.training import SEED_STRIDE, Distillation
 
@@ -42,7 +42,7 @@ class IterationsPolicy(Policy[Iteration]):
         return read_record(self.path(number), RESULT, Iteration)
 
     def choose_start(self, done: Sequence[Iteration]) -> Start | None:
-        """The most accurate member that is small enough, trained on; ``None`` where none is."""
+        """The best member that is small enough, trained on; ``None`` where none is."""
         last = done[-1]
         path = self.path(last.number)
         start = self._started_from(last.number + 1)
@@ -81,7 +81,7 @@ class IterationsPolicy(Policy[Iteration]):
         return read_record(self.path(number - 1), START, NextStart)
 
     def _small_enough(self, last: Iteration) -> FrontRow | None:
-        """The most accurate member of an iteration within ``--iteration-share`` of what it started from itself."""
+        """The best member of an iteration within ``--iteration-share`` of what it started from itself."""
         earlier = self._started_from(last.number)
         largest = self.job.options.again.iteration_share * (1.0 if earlier is None else earlier.flops_share)
         within = [row for row in read_front(self.path(last.number)) if row.flops_share <= largest]
@@ -91,7 +91,7 @@ class IterationsPolicy(Policy[Iteration]):
                 "to start from"
             )
             return None
-        return max(within, key=lambda row: row.search_accuracy)
+        return best_of(within)
 
     def _recover(self, last: Iteration, row: FrontRow) -> NextStart:
         """Train a member with the original as teacher, and keep the better of the two networks for the next one."""

@@ -11,7 +11,7 @@ from gaprune.campaigns.hand_out import PartNetwork
 from gaprune.campaigns.records import Iteration, NextStart
 from gaprune.evolve import hypervolume
 from gaprune.progress import duration
-from gaprune.runs import FLOPS_NOTE, atomic_write, cell, csv_table, markdown, write_file
+from gaprune.runs import FLOPS_NOTE, atomic_write, best_of, cell, csv_table, markdown, write_file
 from gaprune.session import FLOPS_LEVELS, Job
 
 TABLE = "iterations.csv"
@@ -110,7 +110,7 @@ def _best(front: Sequence[PartNetwork]) -> Line:
     line: Line = {}
     for level in FLOPS_LEVELS:
         within = [one.row for one in front if one.row.flops_share <= level]
-        best = max(within, key=lambda row: row.search_accuracy) if within else None
+        best = best_of(within) if within else None
         line[_at("search", level)] = None if best is None else best.search_accuracy
         line[_at("test", level)] = None if best is None else best.test_accuracy
     return line

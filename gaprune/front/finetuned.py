@@ -92,6 +92,7 @@ def current_row(path: Path, row: FrontRow) -> FrontRow:
         trained_epochs=best["epochs"],
         search_accuracy_before=plain.search_accuracy,
         test_accuracy_before=plain.test_accuracy,
+        fitness_before=next(iter(plain.objectives.values()), None),
     )
 
 

@@ -44,7 +44,17 @@ from gaprune.runs.ladder import LADDER_NAME, LadderTable, read_ladder, write_lad
 from gaprune.runs.lock import HOLDER_NAME, DirectoryLock
 from gaprune.runs.log import NO_LINE, EvaluationLog, line_sum, unsigned
 from gaprune.runs.manifest import environment, processor
-from gaprune.runs.picking import check_choice, check_one, check_rule, choose, choose_one, is_member, members, pick
+from gaprune.runs.picking import (
+    best_of,
+    check_choice,
+    check_one,
+    check_rule,
+    choose,
+    choose_one,
+    is_member,
+    members,
+    pick,
+)
 from gaprune.runs.reading import json_object, json_value, read_json_object
 from gaprune.runs.sealing import (
     CHECKSUMS,
@@ -97,6 +107,7 @@ __all__ = [
     "altered",
     "as_number",
     "atomic_write",
+    "best_of",
     "cell",
     "check_choice",
     "check_file",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gaprune.runs.files import atomic_write
 from gaprune.runs.front import FLOPS_NOTE, Baseline, FrontRow, Timed
+from gaprune.runs.picking import best_of
 from gaprune.runs.tables import markdown
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def over_budgets(rows: Sequence[FrontRow], picked: FrontRow | None = None) -> li
         picked: a row that stays in any case.
 
     Returns:
-        All rows where there are few; else, in their order, the most accurate on the search set within each budget.
+        All rows where there are few; else, in their order, the best within each budget (``best_of``).
     """
     if len(rows) <= len(BUDGETS) + 1:
         return list(rows)
@@ -63,7 +64,7 @@ def over_budgets(rows: Sequence[FrontRow], picked: FrontRow | None = None) -> li
     for budget in BUDGETS:
         within = [row for row in rows if row.flops_share <= budget * scale]
         if within:
-            chosen.add(min(within, key=lambda row: (-row.search_accuracy, row.flops, row.index)).index)
+            chosen.add(best_of(within).index)
     return [row for row in rows if row.index in chosen]
 
 
@@ -252,7 +253,7 @@ def _note(shown: Sequence[FrontRow], rows: Sequence[FrontRow], timed: Timed | No
     notes = FLOPS_NOTE if timed is None else f"{FLOPS_NOTE} ms a batch: {timed.conditions}."
     if len(shown) == len(rows):
         return notes
-    which = f"{len(shown)} of {len(rows)} networks, the most accurate on the search set within budgets of FLOPs"
+    which = f"{len(shown)} of {len(rows)} networks, the best on the search set within budgets of FLOPs"
     return f"{which}: front.csv has all, --all shows them. {notes}"
 
 

@@ -53,7 +53,7 @@ _COLUMNS = (
     "widths",
 )
 _OBJECTIVE = "objective_"
-_TRAINED = ("trained_epochs", "search_accuracy_before", "test_accuracy_before")
+_TRAINED = ("trained_epochs", "search_accuracy_before", "test_accuracy_before", "fitness_before")
 """Further columns, of a front with a member that was fine-tuned."""
 _TIMED = ("latency", "latency_share")
 """Further columns, of a front that was timed."""
@@ -121,6 +121,7 @@ class FrontRow:
         trained_epochs: of the fine-tuning whose weights lie there; 0 when the search's own do.
         search_accuracy_before: top-1 on the search set before fine-tuning; ``None`` without any.
         test_accuracy_before: top-1 on the test set before it.
+        fitness_before: the first objective before it; ``None`` also where an earlier version trained it.
         latency: seconds of a batch, under the conditions that the manifest names; ``None`` where nobody asked.
         latency_share: of the original's.
         attacked: by attack, top-1 on the attacked search images, 0 to 1; empty where nobody asked.
@@ -141,6 +142,7 @@ class FrontRow:
     trained_epochs: int = 0
     search_accuracy_before: float | None = None
     test_accuracy_before: float | None = None
+    fitness_before: float | None = None
     latency: float | None = None
     latency_share: float | None = None
     attacked: dict[str, float] = field(default_factory=dict)
@@ -156,12 +158,20 @@ class FrontRow:
         return Path(self.home).name or member_name(self.key)
 
     def untrained(self) -> FrontRow:
-        """The row with the accuracies that it had before fine-tuning."""
+        """The row with the accuracies and the first objective that it had before fine-tuning; no objectives without."""
         if self.search_accuracy_before is None:
             return self
-        before = (self.search_accuracy_before, self.test_accuracy_before)
-        plain = replace(self, trained_epochs=0, search_accuracy_before=None, test_accuracy_before=None)
-        return replace(plain, search_accuracy=before[0], test_accuracy=before[1])
+        before = self.fitness_before
+        return replace(
+            self,
+            objectives={} if before is None else {**self.objectives, next(iter(self.objectives)): before},
+            search_accuracy=self.search_accuracy_before,
+            test_accuracy=self.test_accuracy_before,
+            trained_epochs=0,
+            search_accuracy_before=None,
+            test_accuracy_before=None,
+            fitness_before=None,
+        )
 
 
 def member_name(key: str, *marks: str) -> str:
@@ -356,6 +366,7 @@ def _row(record: dict[str, str]) -> FrontRow:
         trained_epochs=int(record.get(_TRAINED[0], "0")),
         search_accuracy_before=_fraction(record.get(_TRAINED[1], "")),
         test_accuracy_before=_fraction(record.get(_TRAINED[2], "")),
+        fitness_before=_fraction(record.get(_TRAINED[3], "")),
         latency=_fraction(record.get(_TIMED[0], "")),
         latency_share=_fraction(record.get(_TIMED[1], "")),
         attacked={name: float(text) for name, text in under.items() if text},

@@ -25,6 +25,9 @@ _BOUND = re.compile(r"(?:(flops|params)\s*(<=?)|(accuracy)\s*(>=?))\s*([0-9.]+)\
 _LATENCY = re.compile(r"latency\s*(<=?)\s*([^<=].*)")
 _SHARE = re.compile(r"[0-9.]+\s*%?")
 
+STAND_INS = ("divergence", "loss")
+"""First objectives that tell members apart by less noise than how many of the same images they get right."""
+
 
 def check_rule(rule: str) -> None:
     """Whether ``pick`` will understand a rule, before there is a front.
@@ -147,9 +150,9 @@ def pick(rows: Sequence[FrontRow], rule: str) -> FrontRow:
     Args:
         rows: the front, in any order.
         rule: ``knee``: farthest above the chord between the front's ends, in accuracy and FLOPs normalised
-            to their ranges. ``flops<=0.3``, ``params<=0.5`` (share of the original, or ``30%``): the most
-            accurate within. ``accuracy>=0.9``: the fewest FLOPs within. ``latency<=5ms`` (or ``300us``, or a share of
-            the original's time such as ``50%``): the most accurate within, where the run was timed.
+            to their ranges. ``flops<=0.3``, ``params<=0.5`` (share of the original, or ``30%``): the best
+            within, see ``best_of``. ``accuracy>=0.9``: the fewest FLOPs within. ``latency<=5ms`` (or ``300us``, or a
+            share of the original's time such as ``50%``): the best within, where the run was timed.
             ``<`` and ``>`` leave the bound itself out.
 
     Raises:
@@ -171,7 +174,23 @@ def pick(rows: Sequence[FrontRow], rule: str) -> FrontRow:
     nearest = max(values) if name == "accuracy" else min(values)
     if not within:
         raise OptionError(f"no network of the front has {rule}: the nearest has {name} {nearest:.4g}")
-    return min(within, key=_fewest_flops if name == "accuracy" else _most_accurate)
+    return min(within, key=_fewest_flops) if name == "accuracy" else best_of(within)
+
+
+def best_of(rows: Sequence[FrontRow]) -> FrontRow:
+    """The best of some members, such as those within a budget; of equals the cheapest.
+
+    The most accurate on the search images; or, where the search minimised divergence or loss instead, the one with the
+    least of it, unless training has changed some since.
+
+    Args:
+        rows: one at least.
+    """
+    kinds = {next(iter(row.objectives), None) for row in rows}
+    if any(row.trained_epochs for row in rows) or not any(kinds == {kind} for kind in STAND_INS):
+        return min(rows, key=_most_accurate)
+    (kind,) = kinds
+    return min(rows, key=lambda row: (row.objectives[str(kind)], *_most_accurate(row)))
 
 
 def _latency_bound(rule: str) -> tuple[Callable[[float, float], bool], float, bool] | None:
@@ -197,7 +216,7 @@ def _within_latency(
         least = min(value for value, _ in known)
         told = f"{least:.1%} of the original's" if share else f"{1e3 * least:.3g} ms"
         raise OptionError(f"no network of the front has {rule}: the nearest has latency {told}")
-    return min(within, key=_most_accurate)
+    return best_of(within)
 
 
 def _is_front(rows: object) -> bool:

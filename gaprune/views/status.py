@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gaprune.progress import duration
-from gaprune.runs import HOLDER_NAME, LOG_NAME, SECONDS, fact, json_object, share_left
+from gaprune.runs import HOLDER_NAME, LOG_NAME, SECONDS, best_of, fact, json_object, share_left
 from gaprune.views.axes import flops_share
 from gaprune.views.progress import BUDGETS
 from gaprune.views.record import RunRecord, newest_state, read_record
@@ -108,17 +108,16 @@ def _how_far(path: Path, record: RunRecord) -> list[str]:
 
 def _best(record: RunRecord) -> list[str]:
     """The best accuracy within each budget, of the members or else of the candidates."""
-    pairs = [(row.flops_share, row.search_accuracy) for row in record.rows]
-    if not pairs:
-        candidates = (one for one in record.evaluated if one.counts)
-        found = ((flops_share(record, one.values), one.values.get(record.judged_by)) for one in candidates)
-        pairs = [(share, accuracy) for share, accuracy in found if share is not None and accuracy is not None]
+    candidates = (one for one in record.evaluated if one.counts)
+    found = ((flops_share(record, one.values), one.values.get(record.judged_by)) for one in candidates)
+    pairs = [(share, accuracy) for share, accuracy in found if share is not None and accuracy is not None]
     lines = []
     for budget in BUDGETS:
-        within = [accuracy for share, accuracy in pairs if share <= budget]
-        if within:
+        members = [row for row in record.rows if row.flops_share <= budget]
+        tried = [accuracy for share, accuracy in pairs if share <= budget]
+        if members or (tried and not record.rows):
             score = "" if record.score is None else f"{record.score} "
-            best = f"{score}{record.in_words(max(within))}"
+            best = f"{score}{record.in_words(best_of(members).search_accuracy if members else max(tried))}"
             lines.append(f"within {share_left(budget)}% of FLOPs: {best} on search {record.shown_on}")
     return lines
 

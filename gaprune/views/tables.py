@@ -13,6 +13,7 @@ from gaprune.runs import (
     SECONDS,
     STAGES,
     FrontRow,
+    best_of,
     fact,
     in_words,
     numbers,
@@ -60,14 +61,14 @@ def _number(value: float | None) -> str:
 
 
 def budgets_table(records: Sequence[RunRecord]) -> Table:
-    """The most accurate member on the search set within each budget of FLOPs."""
+    """The best member on the search set within each budget of FLOPs."""
     extra = other_objectives(records)
     several = len(records) > 1
     rows = []
     for budget in BUDGETS:
         for record in records:
             within = [row for row in record.rows if row.flops_share <= budget]
-            best = min(within, key=lambda row: (-row.search_accuracy, row.flops, row.index), default=None)
+            best = best_of(within) if within else None
             run = (record.name,) if several else ()
             cells = _member_cells(record, best, extra) if best else ("-",) * (8 + len(extra))
             rows.append((f"{budget:.0%}", *run, *cells))
@@ -78,7 +79,7 @@ def budgets_table(records: Sequence[RunRecord]) -> Table:
 
 def _best(records: Sequence[RunRecord]) -> str:
     images = all(record.score is None for record in records)
-    return "most accurate member on search images" if images else "best member on search data"
+    return f"best member on search {'images' if images else 'data'}"
 
 
 def members_table(record: RunRecord) -> Table:

@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,7 @@ def test_members_are_trained_beside_what_the_search_left(
     result = tune(run.path, pick="all", epochs=8)
     assert read_csv(run.path / "front.csv") == result.rows
     assert [row.untrained() for row in result.rows] == [
-        type(row)(**{**vars(row), "path": new.path, "objectives": new.objectives})
-        for row, new in zip(run.rows, result.rows, strict=True)
+        replace(row, path=new.path) for row, new in zip(run.rows, result.rows, strict=True)
     ]
     after = left_by(run.path)
     assert {name: after[name] for name in before if name != "front.csv"} == {
@@ -101,7 +101,7 @@ def test_connections_that_are_gone_stay_away(
     searched: Callable[..., SearchResult], tune: Tune, options: dict[str, Any]
 ) -> None:
     run = searched(**options)
-    result = tune(run.path, pick="all", distill=0.5)
+    result = tune(run.path, pick="all", distill=0.5, epochs=8)
     trained = [row for row in result.rows if row.trained_epochs]
     masked = 0
     for row in trained:

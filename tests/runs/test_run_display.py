@@ -75,7 +75,7 @@ def test_a_long_front_is_shown_at_budgets_with_its_ends_and_the_pick() -> None:
     assert {round(100 * one.flops_share) for one in shown} == {1, 2, 5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 70, 80}
     lines = plain_table(LONG, baseline=BASELINE, picked=LONG[34]).splitlines()
     assert sum("fa9c2e1" in line for line in lines) == len(shown)
-    assert lines[-1].startswith("14 of 80 networks, the most accurate on the search set within budgets of FLOPs: ")
+    assert lines[-1].startswith("14 of 80 networks, the best on the search set within budgets of FLOPs: ")
     assert sum("fa9c2e1" in line for line in plain_table(LONG, every=True).splitlines()) == 80
     assert front_table(LONG).row_count == 13
     assert front_table(LONG, every=True).row_count == 80

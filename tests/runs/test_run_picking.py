@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gaprune.errors import OptionError
-from gaprune.runs import FrontRow, check_choice, check_rule, choose, pick
+from gaprune.runs import FrontRow, best_of, check_choice, check_rule, choose, pick
 
 
 def row(index: int, flops: float, accuracy: float, *, params: float = 0.5, test: float | None = None) -> FrontRow:
@@ -139,6 +139,37 @@ def test_a_list_chooses_the_same_members_after_some_were_fine_tuned(choice: str)
     ]
     assert choose(tuned, choice) == [tuned[row.index] for row in choose(FRONT, choice)]
     assert [row.untrained() for row in tuned] == [replace(row, test_accuracy=None) for row in FRONT]
+
+
+APART = [  # the cheaper one has more right answers by luck, and is further from the original
+    replace(row(0, 0.22, 0.8775), objectives={"divergence": 0.31, "flops": 0.22}),
+    replace(row(1, 0.249, 0.875), objectives={"divergence": 0.24, "flops": 0.249}),
+    replace(row(2, 0.5, 0.9), objectives={"divergence": 0.05, "flops": 0.5}),
+]
+
+
+def named(rows: Sequence[FrontRow], *names: str) -> list[FrontRow]:
+    return [replace(one, objectives=dict(zip(names, one.objectives.values(), strict=True))) for one in rows]
+
+
+@pytest.mark.parametrize("rule", ["flops<=0.25", "params<=0.5", "latency<=50%"])
+def test_within_a_budget_it_is_the_least_of_what_the_search_minimised(rule: str) -> None:
+    front = [replace(one, latency=one.flops, latency_share=one.flops_share) for one in APART[:2]]
+    assert pick(front, rule) == front[1]
+    assert pick(named(front, "loss", "flops"), rule).index == 1
+    assert pick(named(front, "accuracy", "flops"), rule).index == 0
+    assert pick(named(front, "flops", "divergence"), rule).index == 0  # the first objective is what was searched by
+    assert pick([front[0], named(front, "loss", "flops")[1]], rule).index == 0
+
+
+def test_a_member_that_was_trained_is_told_by_accuracy() -> None:
+    reached = {"search_accuracy": 0.9, "trained_epochs": 3, "objectives": {"divergence": 0.1, "flops": 0.22}}
+    trained = replace(APART[0], **reached, search_accuracy_before=0.8775, fitness_before=0.31)
+    assert best_of([trained, APART[1]]) == trained
+    assert trained.untrained() == APART[0]
+    assert choose([trained, *APART[1:]], "flops<=0.25") == [APART[1]]  # as it was before
+    earlier = replace(trained, fitness_before=None)  # a run of an earlier version does not say it
+    assert choose([earlier, *APART[1:]], "flops<=0.25") == [earlier]
 
 
 @pytest.mark.parametrize("choice", ["", "best", "1;2", "-1", "1,", "flops=0.3", "knee 3", "ALL"])
