@@ -10,7 +10,8 @@ network for each budget: the best by its fitness within it; or, where the method
 and of those within the budget the best on search images, polished, by the search's own fitness.
 "Its ladder" are the tuned ladder's rungs alone. All are then compensated and polished, and measured on all test images
 that the search does not use; differences from the ladder's rung are paired by image, with bootstrap intervals. With
-``--train-images`` both sides are then trained on so many images with the original as teacher, from the same seed.
+``--train-images`` what is chosen and the ladder's rungs are then trained on so many images with the original as
+teacher, from the same seed.
 "Uniform" has the same share of every layer; GRAIL's stand-in compensates that over channels with a fixed ridge.
 
 ``--beside`` takes the rows of methods that are not asked for from the result that is there, if its settings are these;
@@ -89,12 +90,12 @@ from gaprune.training.subject import default_recipe
 EVALUATIONS = 300
 POPULATION = 24
 IMAGES = 2_000
-BUDGETS = (0.5, 0.25, 0.1, 0.05)
+BUDGETS = (0.5, 0.25, 0.2, 0.1, 0.05)
 POLISH_IMAGES = 2_048
 PAPER_POPULATION = 30
 """At most; a round needs as many evaluations."""
 DEAREST_COMPARED = 0.25
-"""Where ways of handing out are compared: what is dearer differs by less than the noise, and takes long to test."""
+"""Where ways of handing out are compared and networks trained: what is dearer differs by less than the noise."""
 
 RIDGE = 1e-3
 """GRAIL's, relative to the mean variance."""
@@ -357,12 +358,13 @@ def finished(bench: Bench, row: Row) -> Row:
     out: Out = row.pop("out")
     budgets = {}
     for budget, genome in out.items():
-        if row["method"].endswith((RAW, RUNGS)) and budget > DEAREST_COMPARED:
+        is_way = row["method"].endswith((RAW, RUNGS))
+        if is_way and budget > DEAREST_COMPARED:
             continue
         entry: Row = {"genome": genome.key, "flops_share": round(float(bench.judge(genome)[FLOPS]), 4)}
         entry |= _compared(bench, genome, budget, bench.tested)
         entry["search"] = round(bench.tested(genome)["search"], 4)
-        if bench.settings["train_images"]:
+        if bench.settings["train_images"] and budget <= DEAREST_COMPARED and not is_way:
             entry["trained"] = _compared(bench, genome, budget, bench.trained)
         budgets[f"{budget:.0%}"] = entry
     return row | {"budgets": budgets}

@@ -87,7 +87,7 @@ def test_the_benchmark_runs_and_says_how_far_each_method_is_over_the_ladder(sear
     for row in rows.values():
         assert all(entry["flops_share"] <= float(budget[:-1]) / 100 for budget, entry in row["budgets"].items())
     assert rows[LADDER]["budgets"]["50%"]["over the ladder"]["points"] == 0
-    assert rows[TUNED_CHOSEN]["budgets"]["50%"]["trained"]["over the ladder"]["interval"]
+    assert rows[TUNED_CHOSEN]["budgets"]["25%"]["trained"]["over the ladder"]["interval"]
     assert any("search less test accuracy" in name for name in result["figures"])
     assert list(tmp_path.glob("search-*-quick.png"))
     assert not list(tmp_path.glob(".*")), "the work file goes when the work is done"

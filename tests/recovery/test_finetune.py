@@ -101,7 +101,7 @@ def test_connections_that_are_gone_stay_away(
     searched: Callable[..., SearchResult], tune: Tune, options: dict[str, Any]
 ) -> None:
     run = searched(**options)
-    result = tune(run.path, pick="all", distill=0.5, epochs=8)
+    result = tune(run.path, pick="all", distill=0.5, epochs=8, lr=0.005)
     trained = [row for row in result.rows if row.trained_epochs]
     masked = 0
     for row in trained:
