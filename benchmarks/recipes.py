@@ -32,7 +32,7 @@ from benchmarks.harness import DONE, Goal, are_shares, at_least, run
 from benchmarks.oneshot import Bench
 from benchmarks.paired import difference, unpacked
 from benchmarks.pretrained import Own
-from benchmarks.search import right
+from benchmarks.search_bench import right
 from benchmarks.subjects import Subject, WorkFile, add_arguments, code_digest, load_subject
 from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.cut.masks import Masks

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.subjects import SEED, Subject, WorkFile
 from gaprune.data import ImageSet
-from gaprune.evaluate import Answers, Evaluator, resolve_objectives
+from gaprune.evaluate import Answers, Evaluator, Polish, resolve_objectives
 from gaprune.evaluate import FitnessTask as Judged
 from gaprune.evaluate.measurement import measure as top1
 from gaprune.evolve import CMA, NSGA2, Algorithm, HillClimbing, RandomSearch, Tuned
@@ -57,6 +57,7 @@ class Judge:
         work: keeps what was measured.
         name: of the space, where a work file serves several.
         temperature: that softens the original's answers.
+        polish: of small candidates, before they are judged.
 
     Attributes:
         evaluator: genome to network and numbers.
@@ -72,6 +73,7 @@ class Judge:
         work: WorkFile,
         name: str = "",
         temperature: float = 1.0,
+        polish: Polish | None = None,
     ) -> None:
         task = Judged(
             search=images,
@@ -89,6 +91,7 @@ class Judge:
             resolve_objectives(("accuracy", "flops")),
             compensator,
             anchors=subject.anchors,
+            polish=polish,
         )
         self._subject, self._others, self._work, self._name = subject, others, work, name
 

@@ -3,7 +3,8 @@
 from gaprune.evaluate.attack import ATTACKS, Attack, Robustness, robustness, under_attack
 from gaprune.evaluate.backend import Backend, LocalBackend
 from gaprune.evaluate.constraints import Constraints
-from gaprune.evaluate.evaluator import Evaluator, FitnessTask, Measured
+from gaprune.evaluate.evaluator import Evaluator, Polish
+from gaprune.evaluate.fitness_task import FitnessTask, Measured
 from gaprune.evaluate.floors import Floors
 from gaprune.evaluate.limit import TimeLimit, too_long
 from gaprune.evaluate.measurement import Answers, Measurement, divergences, measure
@@ -39,6 +40,7 @@ __all__ = [
     "Measurement",
     "Objective",
     "Outcome",
+    "Polish",
     "Race",
     "Robustness",
     "Scored",

@@ -6,24 +6,23 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gaprune import device
-from gaprune.data import ImageSet, interleaved
+from gaprune.data import ImageSet
 from gaprune.errors import DeviceLostError, first_line
-from gaprune.evaluate.attack import ATTACKED, Robustness, robustness
+from gaprune.evaluate.attack import Robustness
 from gaprune.evaluate.constraints import Constraints
+from gaprune.evaluate.fitness_task import Fitness, FitnessTask, Measured
 from gaprune.evaluate.measurement import Answers, Measurement, measure
 from gaprune.evaluate.objectives import BUILT_IN, Objective, is_timed
 from gaprune.evaluate.outcome import Outcome
-from gaprune.evaluate.racing import KINDS, UNKNOWN, Floor, Race, read_marks, write_marks
-from gaprune.evaluate.scored import Scored
+from gaprune.evaluate.racing import KINDS, UNKNOWN, Floor, write_marks
 from gaprune.genome import Genome
 from gaprune.options import LATENCY
-from gaprune.prune import Anchors, Compactor, Compensator, Costs, Graph, Masks, PruningSpace, Recalibrator, fold
+from gaprune.prune import Anchors, Compactor, Compensator, Costs, Masks, PruningSpace, fold
 from gaprune.runtimes import Clock, Latency
 
 LATENCY_VALUES = (LATENCY, f"{LATENCY}_low", f"{LATENCY}_high")
@@ -32,123 +31,22 @@ LATENCY_VALUES = (LATENCY, f"{LATENCY}_low", f"{LATENCY}_high")
 OF_THE_SEEN = ("loss", "divergence")
 """Values that say nothing where measuring was stopped: they are of other images than other networks'."""
 
-Measured = Measurement | Scored
-"""What measuring a network gives: of images, or of a caller's own task."""
-
 REMEMBERED = 4096
 """Genomes whose costs are remembered: more than a generation has, which are asked for up to four times."""
 
 
 @dataclass(frozen=True)
-class FitnessTask:
-    """What candidates are measured on.
+class Polish:
+    """Which candidates are judged polished, as they will be handed out, and what polishes them.
 
     Attributes:
-        search: the images that fitness is measured on.
-        calibration: the images that batch norm is recalibrated on; labels unused.
-        mean: per channel mean of the pixels, for normalisation.
-        std: per channel standard deviation of the same.
-        classes: number of classes.
-        batch_size: images a forward pass; pinned, because results depend on it in the last digits.
-        half: whether fitness is measured in bfloat16. Networks that are handed out stay in float32.
-        racing: confidence with which a candidate must be worse than a known network that costs no more, for
-            measuring to stop; 1 waits for certainty. Below 1 the search images must stand in an order that is fair
-            to all classes.
-        answers: what the original says of the search images, where the divergence from it is asked for.
+        below: share of the original's FLOPs that they cost less than.
+        polish: re-solves the layers of a compact network of these masks, in place; batch norm stays as compaction
+            leaves it.
     """
 
-    search: ImageSet
-    calibration: ImageSet
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    classes: int
-    batch_size: int = 256
-    half: bool = False
-    racing: float = 1.0
-    answers: Answers | None = None
-
-    @property
-    def device_type(self) -> str:
-        """Where networks run."""
-        return self.search.images.device.type
-
-    def recalibrator(self, graph: Graph, anchors: Anchors | None) -> Recalibrator:
-        """What measures batch norm anew on the calibration images."""
-        return Recalibrator(self.calibration, self.mean, self.std, self.batch_size, graph, anchors)
-
-    def unmeasured(self) -> Measurement:
-        """Of a candidate that nobody need measure: all that is known is a bound."""
-        return Measurement(len(self.search), len(self.search), 0.0, bound=True)
-
-    def measured(self, network: nn.Module, floor: Floor | None = None, raced: str | None = None) -> Measurement:
-        """A network on the search images.
-
-        Args:
-            network: in eval mode, on their device.
-            floor: where measuring stops at a bound; ``None`` where it does not.
-            raced: the objective by which it races.
-        """
-        race = None
-        if raced is not None and floor is not None:
-            rival = None if floor.rival is None else read_marks(floor.rival, raced, len(self.search))
-            race = Race(raced, 1 - self.racing, rival, floor.value)
-        return measure(
-            network,
-            self.search,
-            self.mean,
-            self.std,
-            batch_size=self.batch_size,
-            at_least=0.0 if floor is None else floor.accuracy,
-            race=race,
-            answers=self.answers,
-        )
-
-    def attack(self, network: nn.Module) -> Robustness:
-        """Accuracy of a network under attack, on some of the search images, all classes among them, in float32."""
-        images = self.search
-        if len(images) > ATTACKED:
-            images = images.select(_few(images.labels, ATTACKED))
-        return robustness(network, images, self.mean, self.std, batch_size=self.batch_size)
-
-
-class Fitness(Protocol):
-    """What candidates are measured on and by: ``FitnessTask`` of images, ``ScoredBy`` of a caller's own task."""
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        ...
-
-    @property
-    def device_type(self) -> str:
-        """Where networks run."""
-        ...
-
-    @property
-    def half(self) -> bool:
-        """Whether fitness is measured in bfloat16."""
-        ...
-
-    @property
-    def racing(self) -> float:
-        """Confidence with which measuring stops; 1 waits for certainty."""
-        ...
-
-    def recalibrator(self, graph: Graph, anchors: Anchors | None) -> Callable[[nn.Module, Masks], None]:
-        """What measures batch norm anew."""
-        ...
-
-    def unmeasured(self) -> Measured:
-        """Of a candidate that nobody need measure."""
-        ...
-
-    def measured(self, network: nn.Module, floor: Floor | None = None, raced: str | None = None) -> Measured:
-        """A network in eval mode."""
-        ...
-
-    def attack(self, network: nn.Module) -> Robustness:
-        """A network under attack."""
-        ...
+    below: float
+    polish: Callable[[nn.Module, Masks], None]
 
 
 class Evaluator:
@@ -165,6 +63,7 @@ class Evaluator:
         anchors: what the original's batch norms give on the calibration images, in the task's batches, which those of
             compact networks are to give as well; ``None`` recalibrates to mean 0 and variance 1.
         clock: tells how long networks take; ``None`` where nobody asks.
+        polish: of small candidates; ``None`` judges all as they are compensated.
 
     Attributes:
         norms: batch norms that are folded while fitness is measured.
@@ -184,12 +83,14 @@ class Evaluator:
         original: Costs | None = None,
         anchors: Anchors | None = None,
         clock: Clock | None = None,
+        polish: Polish | None = None,
     ) -> None:
         self.space = space
         self.task = task
         self.objectives = objectives
         self._compact = Compactor(model, space.graph)
         self._compensate = compensator
+        self._polish = polish
         self._costs: dict[str, Costs] = {}
         self._recalibrate = task.recalibrator(space.graph, anchors)
         self.norms = space.graph.norms
@@ -338,7 +239,7 @@ class Evaluator:
     def fitness(self, masks: Masks, floor: Floor = UNKNOWN) -> Measured:
         """The same network measured on the search set, in the cheapest way that keeps ranks.
 
-        In bfloat16 if the task says so, batch norm folded.
+        In bfloat16 if the task says so, batch norm folded; small networks polished if that was asked for.
 
         Args:
             masks: the candidate.
@@ -350,8 +251,11 @@ class Evaluator:
         precision = torch.autocast(task.device_type, torch.bfloat16, enabled=task.half)
         with torch.no_grad():
             network = self.compacted(masks)
-            with precision:
-                self.recalibrate(network, masks)
+            if self._polish is not None and self.space.costs(masks).flops < self._polish.below * self.original.flops:
+                self._polish.polish(network, masks)
+            else:
+                with precision:
+                    self.recalibrate(network, masks)
             fold(network, self.norms)
             with precision:
                 return task.measured(network, floor, self.raced)
@@ -487,11 +391,6 @@ def raced_by(objectives: Sequence[Objective]) -> str | None:
     measured = [objective for objective in objectives if not objective.costs_only]
     alone = len(measured) == 1 < len(objectives) and measured[0] in BUILT_IN
     return measured[0].name if alone and measured[0].name in KINDS else None
-
-
-def _few(labels: Tensor, count: int) -> Tensor:
-    """(count,) places of images that hold the classes in proportion, ascending: folders stand class by class."""
-    return interleaved(labels, seed=0)[:count].sort().values.to(labels.device)
 
 
 def _refuse_to_measure() -> Measured:

@@ -11,7 +11,8 @@ from forked import run_script
 from scripts import load_script
 
 from benchmarks.paired import unpacked
-from benchmarks.search import points_apart, right
+from benchmarks.search import points_apart
+from benchmarks.search_bench import right
 from benchmarks.search_figures import GOALS, TUNED_CHOSEN, figures_of, rows_there
 from benchmarks.search_methods import BITS, LADDER, OURS, TUNED, climb_ladder, paper_rounds
 from benchmarks.subjects import Subject

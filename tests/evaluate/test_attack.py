@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gaprune.data import ImageSet
 from gaprune.evaluate import ATTACKS, Attack, Evaluator, FitnessTask, resolve_objectives, robustness
 from gaprune.evaluate.attack import ATTACKED, attacked
-from gaprune.evaluate.evaluator import _few
+from gaprune.evaluate.fitness_task import _few
 from gaprune.genome import Genome
 from gaprune.prune import fold
 from gaprune.prune.graph.graph import build_graph
