@@ -49,6 +49,7 @@ from benchmarks.pictures import Curve, draw_accuracy
 from benchmarks.search_methods import DIVERGENCE, FLOPS, TUNED, Judge, Recorder, made, searched
 from benchmarks.subjects import SEED, Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject, study
 from benchmarks.torch_pruning_peer import SCOPES, criteria
+from gaprune.data import first
 from gaprune.errors import OptionError
 from gaprune.evaluate.measurement import measure as top1
 from gaprune.genome import Genome
@@ -56,7 +57,6 @@ from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.compensate.polish import Polisher
 from gaprune.prune.norms.folding import fold
-from gaprune.session.engine import first
 from gaprune.training import Distillation, Recipe, fit, gentler
 from gaprune.training.subject import default_recipe
 

@@ -31,6 +31,7 @@ from torch import nn
 from benchmarks.harness import DONE, Goal, run
 from benchmarks.search_methods import Judge, Recorder, searched
 from benchmarks.subjects import Subject, WorkFile, add_arguments, code_digest, fixed_sample, load_subject
+from gaprune.data import first
 from gaprune.evolve import NSGA2
 from gaprune.genome import Genome
 from gaprune.progress import Reporter, make_reporter
@@ -38,7 +39,6 @@ from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.compensate.statistics import Statistics, collect, consumers, images_wanted
 from gaprune.prune.rank.registry import importance_function
 from gaprune.prune.space import PruningSpace, SpaceOptions
-from gaprune.session.engine import first
 
 EVALUATIONS = 150
 POPULATION = 25

@@ -57,6 +57,7 @@ from benchmarks.torch_pruning_peer import (
     score,
 )
 from gaprune import load
+from gaprune.data import first
 from gaprune.errors import RunError, first_line
 from gaprune.genome import Floats
 from gaprune.progress import Reporter, Task, make_reporter
@@ -67,7 +68,6 @@ from gaprune.prune.cut.costs import count_flops
 from gaprune.prune.cut.masks import Masks
 from gaprune.prune.rank.importance import l2
 from gaprune.runs.front import FrontRow, read_csv
-from gaprune.session.engine import first
 
 BUDGETS = (0.70, 0.50, 0.25, 0.10, 0.05, 0.03)
 DEEP = 0.25

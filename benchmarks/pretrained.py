@@ -43,6 +43,7 @@ from benchmarks.paired import RUNTIME, difference, packed, right, share, unpacke
 from benchmarks.pretrained_subjects import NETWORK, NETWORKS, load_pretrained
 from benchmarks.subjects import SEED, Subject, WorkFile, code_digest, fixed_sample, study, widest_within
 from benchmarks.torch_pruning_peer import SCOPES, TOLERANCE, Planner, criteria, pruned
+from gaprune.data import first
 from gaprune.errors import first_line
 from gaprune.evaluate import Answers, divergences
 from gaprune.progress import Reporter, Task, make_reporter
@@ -53,7 +54,6 @@ from gaprune.prune.cut.masks import Masks
 from gaprune.prune.norms.folding import fold
 from gaprune.prune.norms.restating import restate_norms
 from gaprune.prune.space import PruningSpace
-from gaprune.session.engine import first
 from gaprune.training import Distillation, Recipe, fit
 from gaprune.training.recipe import trains_faster_in_bfloat16
 

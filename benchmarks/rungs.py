@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from benchmarks.harness import DONE
 from benchmarks.subjects import SEED, Subject, WorkFile, code_digest, fixed_sample, load_subject, study
 from benchmarks.throughput import plain
-from gaprune.data import ImageSet, interleaved, normaliser
+from gaprune.data import ImageSet, first, interleaved, normaliser
 from gaprune.evaluate import Evaluator, FitnessTask, Race, resolve_objectives
 from gaprune.evaluate.racing import rungs
 from gaprune.evolve.ranked import rank
@@ -37,7 +37,6 @@ from gaprune.progress import Task, make_reporter
 from gaprune.prune import Polisher, fold
 from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.space import PruningSpace
-from gaprune.session.engine import first
 from gaprune.training import Distillation, Recipe, bfloat16_pays, fit
 
 IMAGES = (256, 1_000, 4_000)

@@ -68,7 +68,7 @@ from gaprune.genome import Bits, Genome
 from gaprune.progress import make_reporter
 from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.cut.compact import Compactor
-from gaprune.session.handing_out import Candidate, finalists, surest
+from gaprune.session.handing_out import Candidate, Place, finalists, of_place
 
 EVALUATIONS = 300
 POPULATION = 24
@@ -119,15 +119,22 @@ def handed_out(bench: Bench, asked: Asked, rungs: list[Genome], fitness: str) ->
         known = {one.genome: one for one in found}
         trusted = [known[genome] for genome in rungs if genome in known]
         chosen = [
-            place.candidates[0] if len(place.candidates) == 1 else surest(place, lambda one: bench.apart(one.genome))
+            one
             for place in finalists(_efficient(found), trusted)
             if any(place.candidates[0].cost <= budget < 1.3 * place.candidates[0].cost for budget in bench.budgets)
+            for one in _of_place(place, bench)
         ]
         ways[CHOSEN] = _by_budget(bench, chosen, lambda one: _polished_fitness(bench.tested(one.genome), fitness))
         later = set(rungs[bench.settings["population"] :])
         if later:
             ways[RUNGS] = _by_budget(bench, [one for one in trusted if one.genome in later])
     return ways
+
+
+def _of_place(place: Place, bench: Bench) -> list[Candidate]:
+    if not place.is_doubtful:
+        return [place.candidates[0]]
+    return of_place(place, lambda one: bench.apart(one.genome))
 
 
 def _candidate(genome: Genome, told: Any, fitness: int) -> Candidate:

@@ -13,7 +13,7 @@ from benchmarks.paired import packed
 from benchmarks.search_figures import Row
 from benchmarks.search_methods import FLOPS, Judge
 from benchmarks.subjects import SEED, Subject, WorkFile, code_digest, fixed_sample, study
-from gaprune.data import ImageSet, augment, normaliser
+from gaprune.data import ImageSet, augment, first, normaliser
 from gaprune.evaluate import Answers, Polish, divergences
 from gaprune.evolve.ranked import rank
 from gaprune.evolve.rungs import TOLERANCE, nearest
@@ -23,7 +23,6 @@ from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.compensate.polish import Polisher
 from gaprune.prune.norms.folding import fold
 from gaprune.prune.space import PruningSpace
-from gaprune.session.engine import first
 from gaprune.session.handing_out import FRESH, OF_LARGE, POLISHED_BELOW
 from gaprune.training import Distillation, fit, gentler
 from gaprune.training.subject import default_recipe

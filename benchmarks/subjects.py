@@ -25,7 +25,7 @@ from torch import nn
 
 import gaprune
 from gaprune.baseline import Baseline, resolve_baseline
-from gaprune.data import ImageData, ImageSet, Splits, default_cache_dir, load_data, split
+from gaprune.data import ImageData, ImageSet, Splits, default_cache_dir, first, load_data, split
 from gaprune.device import choose_device
 from gaprune.evaluate import measure
 from gaprune.genome import Floats
@@ -39,7 +39,6 @@ from gaprune.prune.graph.graph import Graph
 from gaprune.prune.norms.recalibration import Anchor, Recalibrator, recalibrate, take_anchors
 from gaprune.prune.rank.registry import importance_function
 from gaprune.prune.space import PruningSpace
-from gaprune.session.engine import first
 from gaprune.training import Recipe, bfloat16_pays, fit
 from gaprune.training.digest import digest_json, digest_tensors
 

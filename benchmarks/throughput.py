@@ -28,7 +28,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from benchmarks.harness import Goal, run
 from benchmarks.subjects import SEED, Subject, add_arguments, load_subject, study
-from gaprune.data import ImageSet
+from gaprune.data import ImageSet, first
 from gaprune.device import pinned
 from gaprune.evaluate import Evaluator, FitnessTask, measure, resolve_objectives
 from gaprune.evolve.initial import informed_member
@@ -44,7 +44,6 @@ from gaprune.prune.cut.masked import masked_network
 from gaprune.prune.norms.recalibration import recalibrate
 from gaprune.prune.rank.importance import l2
 from gaprune.prune.space import PruningSpace
-from gaprune.session.engine import first
 from gaprune.training import bfloat16_pays
 
 GOALS = (

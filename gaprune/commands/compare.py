@@ -29,7 +29,7 @@ from gaprune.compress import (
     report,
     resumed_options,
 )
-from gaprune.data import ImageData
+from gaprune.data import ImageData, first
 from gaprune.device import choose_device, in_turn
 from gaprune.errors import OptionError, RunError
 from gaprune.kinds import REPORTER, check
@@ -53,7 +53,6 @@ from gaprune.session import (
     check_names,
     data_options,
     find_baseline,
-    first,
     in_hand,
     load_images,
     normalised,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gaprune.commands.lines import check_text_libraries
 from gaprune.commands.lines import export_main as main
-from gaprune.data import ImageData, Splits
+from gaprune.data import ImageData, Splits, first
 from gaprune.device import in_turn
 from gaprune.errors import OptionError, RunError
 from gaprune.kinds import PATH, REPORTER
@@ -21,7 +21,7 @@ from gaprune.kinds import check as check_arguments
 from gaprune.options import SUFFIXES, TASK, ExportKeywords, ExportOptions, from_keywords
 from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.runs import MANIFEST_NAME, MEGABYTE, atomic_write, check_links, fact, read_manifest
-from gaprune.session import NAMED, Own, check_kinds, check_task_kind, first, named_or_given
+from gaprune.session import NAMED, Own, check_kinds, check_task_kind, named_or_given
 from gaprune.shipping import (
     Check,
     ShippedFile,

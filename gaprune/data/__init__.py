@@ -7,7 +7,7 @@ from gaprune.data.datasets import image_data
 from gaprune.data.decode import UnlikeSizesError
 from gaprune.data.folder import say_skipped
 from gaprune.data.given import normalisation_line
-from gaprune.data.images import ImageData, ImageSet, normalise, normaliser
+from gaprune.data.images import ImageData, ImageSet, first, normalise, normaliser
 from gaprune.data.lazy import LazyImages
 from gaprune.data.origins import kind
 from gaprune.data.photos import Photographs, epoch_of, stored
@@ -30,6 +30,7 @@ __all__ = [
     "data_names",
     "default_cache_dir",
     "epoch_of",
+    "first",
     "from_arrays",
     "image_data",
     "interleaved",

@@ -53,6 +53,11 @@ class ImageSet:
         return ImageSet(self.images.to(device), self.labels.to(device))
 
 
+def first(images: ImageSet, count: int) -> ImageSet:
+    """The first ``count`` images, or all where there are fewer."""
+    return images.select(torch.arange(min(count, len(images)), device=images.labels.device))
+
+
 NormalisedBy = Literal["measured", "usual", "given"]
 """Where a data set's normalisation comes from: its own pixels, what such data usually gets, or somebody who knows."""
 

@@ -83,6 +83,10 @@ class ReadingOptions:
     normalise: Normalise | None = option(None, "mean and std by name: imagenet, half (-1..1) or none (0..1)")
 
 
+POLISHED_BELOW = 0.15
+"""Share of the FLOPs below which polish changes the ranks of networks."""
+
+
 @dataclass(frozen=True)
 class GenomeOptions:
     """What may be removed, and how the rest makes up for it."""
@@ -106,6 +110,14 @@ class GenomeOptions:
         "images, plain 0 and 1",
     )
     polish: bool = option(False, "re-solve the front's layers in turn against the original's outputs, without training")
+    polish_below: float | None = option(
+        None,
+        "with polish, candidates of less than this share of the FLOPs are judged polished, too, or auto: "
+        f"{POLISHED_BELOW:g} where they are judged by divergence, else 0, none; none is auto",
+        least=0,
+        most=1,
+        auto=True,
+    )
     recover: float | None = option(
         None,
         "time (60s, 2m) that each member of the front that loses a point or more is trained for, with the original as "

@@ -36,6 +36,7 @@ OF_OLD = {
     "racing": 1.0,
     "tested": "all",
     "layers": "conv",
+    "polish_below": 0.0,
     "fitness": "accuracy",
     "fitness_temperature": 1.0,
 }

@@ -9,6 +9,7 @@ from gaprune.errors import OptionError
 from gaprune.options.choices import check_groups, check_objectives
 from gaprune.options.fields import Options, check_fields, group, names_of
 from gaprune.options.groups import (
+    POLISHED_BELOW,
     ClusterOptions,
     EvolutionOptions,
     FitnessOptions,
@@ -110,6 +111,8 @@ class SearchOptions(Options):
         self._check_rounds()
         self._check_iterations()
         check_groups(self.space.genes, self.space.connection_groups)
+        if self.space.polish_below and not self.space.polish and self.run.resume is None:
+            raise OptionError("polish-below says which candidates are polished: add --polish, which polishes the front")
 
     def check_typed(self) -> None:
         """All that can be said of a command line at once: names too, and a directory that holds something.
@@ -216,7 +219,11 @@ def settled(options: SearchOptions, *, own: bool = False) -> SearchOptions:
         if "objectives" not in options.given:
             fitness = options.fitness.fitness
             changes["objectives"] = ("loss" if fitness == AUTO else fitness,)
-    return options.but(**changes, **_judged(options, own=own))
+    options = options.but(**changes, **_judged(options, own=own))
+    if options.space.polish_below is None:
+        pays = options.space.polish and options.fitness.fitness == "divergence"
+        options = options.but(polish_below=POLISHED_BELOW if pays else 0.0)
+    return options
 
 
 def _judged(options: SearchOptions, *, own: bool) -> dict[str, str]:

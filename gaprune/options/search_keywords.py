@@ -54,6 +54,7 @@ class SearchKeywords(TypedDict, total=False):
     compensation: Compensation
     recalibration: Recalibration
     polish: bool
+    polish_below: float | None
     recover: float | str | None
     fitness: Fitness
     fitness_temperature: float

@@ -13,6 +13,7 @@ from gaprune.runs.directory import (
     read_manifest,
 )
 from gaprune.runs.display import (
+    BUDGETS,
     front_table,
     over_budgets,
     plain_number,
@@ -78,6 +79,7 @@ from gaprune.runs.timed import RUNTIMES, in_words
 from gaprune.runs.whole import accept, differing
 
 __all__ = [
+    "BUDGETS",
     "CHECKSUMS",
     "CONFIG_FORMS",
     "FINETUNED",

@@ -3,7 +3,7 @@
 from gaprune.session.afterwards import Afterwards
 from gaprune.session.backends import MakeBackend, open_backend, started
 from gaprune.session.callbacks import Callback, Generation, check_callbacks, of_a_callback
-from gaprune.session.engine import Left, Origin, first, make_evaluator
+from gaprune.session.engine import Left, Origin, make_evaluator
 from gaprune.session.images import in_hand, load_images, normalised, reading, search_size, split_images
 from gaprune.session.job import Before, Checked, Job, check_names, find_baseline, prepare, statistics_key
 from gaprune.session.logged import logged_outcomes
@@ -57,7 +57,6 @@ __all__ = [
     "check_text_training",
     "data_options",
     "find_baseline",
-    "first",
     "in_hand",
     "load_images",
     "logged_outcomes",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gaprune.data import ImageData, ImageSet, Splits, interleaved
+from gaprune.data import ImageData, ImageSet, Splits, first, interleaved
 from gaprune.evaluate import (
     DIVERGENCE,
     Answers,
@@ -43,6 +43,7 @@ from gaprune.prune import (
 from gaprune.runs import MEGABYTE
 from gaprune.runs import Baseline as Original
 from gaprune.runtimes import Clock, TableClock, WidthSeconds
+from gaprune.session.polishing import polish_of_candidates
 from gaprune.session.reach import check_costs, check_reach
 from gaprune.session.statistics_cache import Kept
 from gaprune.session.timing import make_clock
@@ -190,6 +191,7 @@ def make_evaluator(
         None if origin is None else origin.costs,
         statistics.anchors if options.space.recalibration == "anchored" else None,
         clock,
+        polish_of_candidates(options, model, graph, data, splits.calibration, reporter),
     )
     check_reach(space, evaluator.constraints, None if table is None else table.share)
     return evaluator
@@ -292,11 +294,6 @@ def statistics_images(options: SearchOptions, wanted: int = MOST_STATISTICS) -> 
         wanted: by the layers; as long as these are not known, the most that are kept for it.
     """
     return options.images.statistics_size or wanted
-
-
-def first(images: ImageSet, count: int) -> ImageSet:
-    """The first ``count`` images, or all where there are fewer."""
-    return images.select(torch.arange(min(count, len(images)), device=images.labels.device))
 
 
 def measure_original(

@@ -2,7 +2,8 @@
 
 The best of many by some images owes part of its lead to these images. Wherever the search had a rung of a ladder, the
 best that it has found at that cost must be surely better than the rung on fresh images; else the rung is handed out.
-Small networks that will be polished are compared polished: at a twentieth of the FLOPs polish changes the ranks.
+What a round budget has room for beyond that is handed out besides, if it is surely better still. Small networks that
+will be polished are compared polished: at a twentieth of the FLOPs polish changes the ranks.
 """
 
 from __future__ import annotations
@@ -15,15 +16,14 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from gaprune.data import ImageSet, augment
+from gaprune.data import ImageSet, augment, first
 from gaprune.device import pinned
 from gaprune.evaluate import Answers, Outcome, divergences
 from gaprune.genome import Genome
 from gaprune.progress import SILENT, Reporter
 from gaprune.prune import Polisher
-from gaprune.runs import RunDirectory
+from gaprune.runs import BUDGETS, RunDirectory
 from gaprune.session.afterwards import Afterwards
-from gaprune.session.engine import first
 from gaprune.session.job import Job
 from gaprune.session.polishing import make_polisher
 
@@ -76,15 +76,22 @@ class Place:
     Attributes:
         rungs: the most trusted first.
         find: what was found there and seems to be better; ``None`` where nothing does.
+        beyond: what round budgets have room for that costs more, cheapest first; each seems better than all before.
     """
 
     rungs: tuple[Candidate, ...]
     find: Candidate | None
+    beyond: tuple[Candidate, ...] = ()
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
-        """All of them."""
+        """All at its cost."""
         return self.rungs if self.find is None else (*self.rungs, self.find)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether there is anything to choose."""
+        return len(self.candidates) + len(self.beyond) > 1
 
 
 POLISHED_BELOW = 0.3
@@ -122,8 +129,8 @@ def hand_out(
     if saved.get("generation") == generation and set(saved["keys"]) <= set(known):
         return [known[key] for key in saved["keys"]]
     places = finalists(front, rungs)
-    chosen = [place.candidates[0] for place in places if len(place.candidates) == 1]
-    doubtful = [place for place in places if len(place.candidates) > 1]
+    chosen = [place.candidates[0] for place in places if not place.is_doubtful]
+    doubtful = [place for place in places if place.is_doubtful]
     if doubtful:
         look = _FreshImages(job, say)
         with say.task("choosing what is handed out, on fresh images", len(doubtful)) as task, attempts as attempt:
@@ -132,8 +139,9 @@ def hand_out(
                 return attempt(one.genome.key, lambda: look(one), noun="candidate", without="fails on fresh images")
 
             for place in doubtful:
-                chosen.append(surest(place, judge))
+                chosen += of_place(place, judge)
                 task.advance(1)
+    chosen = list({one.genome.key: one for one in chosen}.values())
     kept = sum(one in rungs for one in chosen)
     say.say(f"handed out: {len(chosen)} networks, {kept} of them rungs of a ladder that no find is surely better than")
     chosen.sort(key=lambda one: one.fitness)
@@ -145,7 +153,8 @@ def finalists(front: Sequence[Candidate], rungs: Sequence[Candidate]) -> list[Pl
     """The places of the rungs, cheapest first, each with the best find that costs more than the place before.
 
     A find costs no more than the place's rungs, and must be ahead of them. One that is dearer than all rungs has a
-    place of its own.
+    place of its own. A rung seldom fills a round budget, such as 10% of the FLOPs: the best find that does is beyond
+    the last place within it.
 
     Args:
         front: what is not dominated.
@@ -168,7 +177,44 @@ def finalists(front: Sequence[Candidate], rungs: Sequence[Candidate]) -> list[Pl
         ahead = best is not None and best.fitness < min(one.fitness for one in here)
         made.append(Place(tuple(sorted(here, key=lambda one: trust[one.genome])), best if ahead else None))
         least = most
-    return made + [Place((), one) for one in found if one.cost > least]
+    return [*_with_beyond(made, found), *(Place((), one) for one in found if one.cost > least)]
+
+
+def _with_beyond(places: Sequence[Place], found: Sequence[Candidate]) -> list[Place]:
+    """The places with what round budgets have room for beyond each, and that is ahead of it."""
+    made = []
+    ends = [min(one.cost for one in later.rungs) for later in places[1:]]
+    for place, end in zip(places, [*ends, math.inf], strict=False):
+        most = max(one.cost for one in place.rungs) * (1 + SLACK)
+        best, beyond = min(one.fitness for one in place.candidates), []
+        for budget in (one for one in BUDGETS if most < one < end):
+            within = [one for one in found if most < one.cost <= budget and one.fitness < best]
+            if within:
+                beyond.append(min(within, key=lambda one: one.fitness))
+                best = beyond[-1].fitness
+        made.append(replace(place, beyond=tuple(beyond)))
+    return made
+
+
+def of_place(place: Place, judge: Judge) -> list[Candidate]:
+    """What is handed out of a place: the surest, and what is beyond it, each if it is surely better than all before.
+
+    Args:
+        place: with two candidates or more, those beyond it among them.
+        judge: what tells.
+    """
+    known: dict[str, Tensor | None] = {}
+
+    def once(one: Candidate) -> Tensor | None:
+        if one.genome.key not in known:
+            known[one.genome.key] = judge(one)
+        return known[one.genome.key]
+
+    chosen = [surest(place, once) if len(place.candidates) > 1 else place.candidates[0]]
+    for one in place.beyond:
+        if surest(Place((chosen[-1],), one), once) is one:
+            chosen.append(one)
+    return chosen
 
 
 def surest(place: Place, judge: Judge) -> Candidate:

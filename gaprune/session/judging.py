@@ -9,13 +9,12 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gaprune.data import ImageData, ImageSet, Splits, normalisation_line
+from gaprune.data import ImageData, ImageSet, Splits, first, normalisation_line
 from gaprune.errors import ModelError
 from gaprune.evaluate import Measurement, measure
 from gaprune.options import SearchOptions
 from gaprune.progress import Reporter
 from gaprune.prune import recalibrate
-from gaprune.session.engine import first
 
 FEW = 100
 """Images of a search set from which a network's being at chance can be told, and no search begins."""

@@ -15,7 +15,7 @@ from gaprune.evaluate import Outcome
 from gaprune.genome import Genome
 from gaprune.options import SearchOptions
 from gaprune.session import handing_out
-from gaprune.session.handing_out import Candidate, Judge, Place, _FreshImages, finalists, surest
+from gaprune.session.handing_out import Candidate, Judge, Place, _FreshImages, finalists, of_place, surest
 
 
 def candidate(name: int, cost: float, fitness: float) -> Candidate:
@@ -82,6 +82,45 @@ def test_a_find_must_be_surely_better_and_a_rung_better(
     place: Place, table: dict[int, list[float] | None], winner: Candidate
 ) -> None:
     assert surest(place, told(table)) is winner
+
+
+def test_a_round_budget_is_filled_by_what_is_ahead_of_its_last_place() -> None:
+    """A rung at 9.8% of the FLOPs is not all that may be had for 10%."""
+    rungs = [candidate(0, 0.5, 0.2), candidate(1, 0.24, 0.4), candidate(2, 0.098, 0.6)]
+    front = [
+        candidate(20, 0.0985, 0.59),
+        candidate(21, 0.0999, 0.55),  # the best for 10%
+        candidate(22, 0.1001, 0.54),
+        candidate(23, 0.19, 0.45),  # the best for 20%
+        candidate(24, 0.26, 0.39),  # the best for 30%, and for 40%
+        candidate(25, 0.245, 0.41),  # no better than its place
+    ]
+    found = finalists(front, rungs)
+    assert named(found) == [[2], [1], [0]]
+    assert [[one.genome.packed[0] for one in place.beyond] for place in found] == [[21, 22, 23], [24], []]
+
+
+@pytest.mark.parametrize(
+    ("table", "chosen"),
+    [
+        ({0: [1, 1], 20: [1, 1], 21: [0.5, 0.4], 22: [0.3, 0.2]}, [0, 21, 22]),
+        ({0: [1, 1], 20: [0.3, 0.2], 21: [0.5, 0.4], 22: [0.3, 0.2]}, [20]),  # beaten by what costs less
+        ({0: [1, 1], 20: [1, 1], 21: [0.0, 2.2], 22: [0.3, 0.2]}, [0, 22]),  # ahead by chance alone
+        ({0: [1, 1], 20: [1, 1], 21: None, 22: None}, [0]),
+    ],
+)
+def test_what_costs_more_must_be_surely_better_than_all_before(
+    table: dict[int, list[float] | None], chosen: list[int]
+) -> None:
+    asked: list[int] = []
+
+    def judge(one: Candidate) -> Tensor | None:
+        asked.append(one.genome.packed[0])
+        return told(table)(one)
+
+    place = Place((LADDER,), FIND, (candidate(21, 0.47, 0.09), candidate(22, 0.49, 0.08)))
+    assert [one.genome.packed[0] for one in of_place(place, judge)] == chosen
+    assert sorted(asked) == [0, 20, 21, 22], "each is built once"
 
 
 @pytest.mark.parametrize("later", [False, True])
