@@ -20,11 +20,13 @@ from gaprune.evaluate import (
     LocalBackend,
     Objective,
     Outcome,
+    Polish,
     is_timed,
     resolve_objectives,
 )
 from gaprune.genome import Genome
 from gaprune.options import SearchOptions
+from gaprune.prune.compensate.polish import Polisher
 from gaprune.prune.cut.compact import Compactor
 from gaprune.prune.graph.graph import build_graph
 from gaprune.prune.norms.recalibration import kept_anchors, recalibrate, take_anchors
@@ -72,6 +74,26 @@ def test_with_anchors_fitness_and_what_is_handed_out_are_anchored() -> None:
     assert plain(chosen).values["loss"] != pytest.approx(loss, rel=1e-3)
     whole = evaluator.measure(model, TASK.search).loss
     assert evaluator(space.full()).values["loss"] == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize(("gone", "small"), [((1, 4, 8), True), ((), False)])
+def test_small_candidates_are_judged_polished_and_not_recalibrated_after_it(gone: tuple[int, ...], small: bool) -> None:
+    """By hand: as a front's polished member is made."""
+    plain = made(("accuracy", "loss"))
+    torch.manual_seed(0)
+    model, space = chain().eval(), plain.space
+    polisher = Polisher(model, space.graph, TASK.calibration, MEAN, STD, batch_size=8)
+    evaluator = Evaluator(model, space, TASK, plain.objectives, polish=Polish(0.999, polisher))
+    chosen = genome(space, *gone)
+    masks = space.masks(chosen)
+    network = Compactor(model, space.graph)(masks)
+    polisher(network, masks)
+    polished = evaluator.measure(network, TASK.search).loss
+    assert (evaluator(chosen).values["loss"] == pytest.approx(polished, rel=1e-5)) == small
+    assert (evaluator(chosen).values["loss"] == plain(chosen).values["loss"]) != small
+    assert evaluator.measure(evaluator.network(chosen), TASK.search).loss == pytest.approx(
+        plain(chosen).values["loss"], rel=1e-5
+    ), "what a front is built of is told apart by whoever builds it"
 
 
 def genome(space: PruningSpace, *gone: int) -> Genome:

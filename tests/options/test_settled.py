@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gaprune.errors import OptionError
 from gaprune.options import SearchOptions, options_record, resumed_options
 from gaprune.options.search import settled
 
@@ -44,6 +45,29 @@ def found(*, own: bool = False, **options: Any) -> tuple[str, str]:
 )
 def test_what_is_left_open_depends_on_the_rest(options: dict[str, Any], wanted: tuple[str, str]) -> None:
     assert found(**options) == wanted
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, 0),
+        ({"polish": True}, 0.15),
+        ({"polish": True, "polish_below": 0.3}, 0.3),
+        ({"polish": True, "polish_below": 0.0}, 0),
+        ({"polish": True, "fitness": "accuracy"}, 0),  # top-1 of few images tells less than polish changes
+        ({"polish": True, "fitness": "accuracy", "polish_below": 0.1}, 0.1),
+    ],
+)
+def test_small_candidates_are_polished_where_the_front_is(options: dict[str, Any], wanted: float) -> None:
+    made = settled(SearchOptions.of(**options, given=frozenset(options)))
+    made.check()
+    assert made.space.polish_below == wanted
+
+
+def test_candidates_alone_are_not_polished() -> None:
+    asked = SearchOptions.of(polish_below=0.2, given=frozenset({"polish_below"}))
+    with pytest.raises(OptionError, match=r"^polish-below says which candidates are polished: add --polish"):
+        settled(asked).check()
 
 
 @pytest.mark.parametrize("options", [{}, {"fitness": "auto"}])
