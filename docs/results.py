@@ -411,6 +411,10 @@ def networks_page() -> str:
             f"**Not finished.** {len(missing)} of {count} networks are not measured, and count as not right in the\n"
             f"figures below: {', '.join(missing)}."
         )
+    elsewhere = {row["cpu"] for row in result["rows"] if "cpu" in row}
+    for cpu in sorted(elsewhere):
+        names = [row["network"] for row in result["rows"] if row.get("cpu") == cpu]
+        parts.append(f"Measured again later, on {cpu}: {', '.join(names)}.")
     header = ("network", "pixels", "can go", "half", "Torch-Pruning", "apart", "counted", "seconds", "what stays")
     for source in dict.fromkeys(row["source"] for row in result["rows"]):
         ours = [row for row in result["rows"] if row["source"] == source]

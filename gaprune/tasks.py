@@ -35,8 +35,8 @@ class Task:
         name: what the score is called in tables: ``mean IoU``.
         test: the same on data that no choice rests on; only reported.
         divergence: how far a network's outputs are from the original's, 0 or more; for ``fitness="divergence"``.
-        train: trains a network in place, on training data alone, for ``gaprune.finetune(run, task=...)``. The network
-            comes in training mode, and the function may say over how many epochs it went.
+        train: trains a network in place, on training data alone, for ``gaprune.finetune(run, task=...)`` and for
+            ``recover``. The network comes in training mode, and the function may say over how many epochs it went.
 
     Examples:
         >>> x = torch.randn(8, 4)

@@ -42,7 +42,7 @@ from gaprune.options import (
 )
 from gaprune.progress import Reporter, heard, make_reporter
 from gaprune.prune import Costs
-from gaprune.recovery import recover_front
+from gaprune.recovery import recover_by_task, recover_front
 from gaprune.runs import MEGABYTE, FrontRow, RunDirectory, check_free, default_run_path, pick, read_manifest
 from gaprune.session import (
     Before,
@@ -267,7 +267,9 @@ def _run_searches(
     run.note_stage(SEARCHING, began)
     began = time.perf_counter()
     rows, seconds = save_front(job, run, found, reporter), job.options.space.recover
-    rows = rows if seconds is None else recover_front(job, run, rows, seconds, reporter)
+    if seconds is not None:
+        recover = recover_front if job.own.task is None else recover_by_task
+        rows = recover(job, run, rows, seconds, reporter)
     run.note_stage(BUILDING, began)
     return found.evaluated, rows
 

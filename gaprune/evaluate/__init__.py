@@ -20,7 +20,7 @@ from gaprune.evaluate.objectives import (
 )
 from gaprune.evaluate.outcome import Outcome, expected_matrix, judged_value, objective_matrix, violations
 from gaprune.evaluate.racing import UNKNOWN, Floor, Race, rungs
-from gaprune.evaluate.scored import Scored, ScoredBy, divergence_objective, score_objective
+from gaprune.evaluate.scored import Scored, ScoredBy, divergence_objective, score_objective, span
 
 __all__ = [
     "ATTACKS",
@@ -60,6 +60,7 @@ __all__ = [
     "robustness",
     "rungs",
     "score_objective",
+    "span",
     "too_long",
     "under_attack",
     "violations",

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gaprune.models.timm_attention import opened_by
+
 _SWIN = "torchvision.models.swin_transformer"
 
 
@@ -236,7 +238,7 @@ class OpenWindowAttention(nn.Module):
 
 
 def open_attention(model: nn.Module) -> nn.Module:
-    """Put attention that can be cut in the place of torch's and torchvision's own, in place; itself where it is one.
+    """Put attention that can be cut in the place of torch's, torchvision's and timm's; what takes the network's place.
 
     What has biases of its own for keys and values, or a hook, is left as it is.
     """
@@ -255,9 +257,13 @@ def _closed(module: nn.Module) -> bool:
     if type(module) is nn.MultiheadAttention:
         return module.bias_k is None and not module.add_zero_attn
     kind = type(module)
-    return kind.__module__ == _SWIN and kind.__name__ in ("ShiftedWindowAttention", "ShiftedWindowAttentionV2")
+    if kind.__module__ == _SWIN and kind.__name__ in ("ShiftedWindowAttention", "ShiftedWindowAttentionV2"):
+        return True
+    return opened_by(module) is not None
 
 
 def _opened(module: nn.Module) -> nn.Module:
-    made = OpenAttention(module) if isinstance(module, nn.MultiheadAttention) else OpenWindowAttention(module)
-    return made.train(module.training)
+    if isinstance(module, nn.MultiheadAttention):
+        return OpenAttention(module).train(module.training)
+    kind = opened_by(module) or OpenWindowAttention
+    return kind(module).train(module.training)

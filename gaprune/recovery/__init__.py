@@ -5,6 +5,7 @@ from gaprune.recovery.members import GENTLER, Tuner, more_gently, update_table
 from gaprune.recovery.network import Recovered, distillation, gentle_recipe, recover
 from gaprune.recovery.shared import SharedTuner
 from gaprune.recovery.timed import recover_front
+from gaprune.recovery.timed_by_task import recover_by_task
 
 __all__ = [
     "GENTLER",
@@ -16,6 +17,7 @@ __all__ = [
     "gentle_recipe",
     "more_gently",
     "recover",
+    "recover_by_task",
     "recover_front",
     "train_members",
     "update_table",

@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,12 +33,14 @@ class TaskTuner(Keeper):
             numbers that it draws from ``torch``.
         gentler: another try for a member that scores less for the first; ``None`` is none.
         advice: what to try after a training that did no good.
+        calls: how many times the function is called in a training.
     """
 
     task: Task
     numbers: Mapping[str, Any]
     gentler: TaskTuner | None = None
     advice: str = "let task.train train longer, or more gently"
+    calls: int = 1
 
     def __call__(self, row: FrontRow) -> None:
         """Train a member, unless it was trained by this very function before.
@@ -66,11 +68,29 @@ class TaskTuner(Keeper):
 
     def told(self) -> dict[str, Any]:
         """See ``Keeper``."""
-        return {"train": code_of(self.task.train), "numbers": dict(self.numbers)}
+        several = {"calls": self.calls} if self.calls > 1 else {}
+        return {"train": code_of(self.task.train), "numbers": {**self.numbers, **several}}
 
     def advice_after(self, made: Recovered) -> str:
         """See ``Keeper``."""
         return self.advice
+
+    def pending(self, rows: Sequence[FrontRow]) -> list[FrontRow]:
+        """The members that were not yet trained in this way."""
+        opened = ((row, open_member(self.job, self.run, row).network) for row in rows)
+        return [row for row, network in opened if not self.done(row, self.fingerprint(network))]
+
+    def timed(self, row: FrontRow) -> float:
+        """Seconds of one call of the function, on a member whose training is thrown away.
+
+        Raises:
+            TrainingError: the function fails.
+        """
+        member = open_member(self.job, self.run, row)
+        began = time.monotonic()
+        with pinned(self.job.threads):
+            replace(self, calls=1)._by_caller(thawed(member.network), member.kernels, f"member {row.index}")
+        return time.monotonic() - began
 
     def _trained(self, member: Member) -> Recovered:
         network, name = thawed(member.network), f"member {member.row.index}"
@@ -101,18 +121,18 @@ class TaskTuner(Keeper):
         return found, tested
 
     def _by_caller(self, network: nn.Module, kernels: Mapping[str, Bits], name: str) -> int:
-        """Let the caller's function train a network in place; passes over its data, 1 where it does not say."""
+        """Let the caller's function train a network in place; passes over its data, 1 a call where it does not say."""
         assert self.task.train is not None, "who trains by a task knows that it can"
         devices = [self.job.device] if self.job.device.type == "cuda" else []
         with masked_gradients(network, kernels), torch.random.fork_rng(devices=devices), torch.enable_grad():
             torch.manual_seed(self.numbers["seed"])
             try:
-                told = self.task.train(network.train())
+                told = [self.task.train(network.train()) for _ in range(self.calls)]
             except TrainingError as error:
                 raise TrainingError(f"{name}: {error}") from error
             except Exception as error:  # a stranger's function may raise anything
                 raise TrainingError(f"{name}: task.train fails: {type(error).__name__}: {first_line(error)}") from error
-        return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else 1
+        return sum(one if isinstance(one, int) and not isinstance(one, bool) and one > 0 else 1 for one in told)
 
 
 def train_members(tuner: TaskTuner, rows: Sequence[FrontRow]) -> None:

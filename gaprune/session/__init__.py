@@ -8,7 +8,7 @@ from gaprune.session.images import in_hand, load_images, normalised, reading, se
 from gaprune.session.job import Before, Checked, Job, check_names, find_baseline, prepare, statistics_key
 from gaprune.session.logged import logged_outcomes
 from gaprune.session.loop import FLOPS_LEVELS, Found, run_search
-from gaprune.session.material import NAMED, Material, score_name
+from gaprune.session.material import NAMED, Material, TaskMaterial, score_name
 from gaprune.session.own import Own, check_kinds, data_options, named_or_given, opened
 from gaprune.session.polishing import make_polisher
 from gaprune.session.statistics_cache import NAME, Kept
@@ -45,6 +45,7 @@ __all__ = [
     "Origin",
     "Own",
     "Pieces",
+    "TaskMaterial",
     "Workload",
     "check_callbacks",
     "check_kinds",

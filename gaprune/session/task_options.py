@@ -60,7 +60,6 @@ def check_task(options: SearchOptions, own: Own) -> None:
         "algorithm='rounds'": (options.evolution.algorithm == ROUNDS, "choose auto, nsga2, cma or tuned"),
         "iterations": (options.again.iterations > 1, "search once; train a member, then search it again"),
         "polish": (space.polish, "compensation is what there is: leave polish out"),
-        "recover": (space.recover is not None, "search first, then gaprune.finetune(run, task=task) with task.train"),
         "racing": (fitness.racing < 1, "a score is taken whole: leave racing out"),
         "min_accuracy": (fitness.min_accuracy is not None, "look at the scores in result.rows"),
         "importance='taylor'": (space.importance == "taylor", "it needs labels: choose obs, l2 or bn"),
@@ -74,9 +73,19 @@ def check_task(options: SearchOptions, own: Own) -> None:
     for name, (asked, advice) in impossible.items():
         if asked:
             raise OptionError(f"{name} is not there for a task of your own yet: {advice}")
+    if space.recover is not None:
+        _check_recovery(own)
     wanted = {str(getattr(item, "name", item)) for item in _wanted(options, own)}
     if DIVERGENCE.name in wanted and own.task is not None and own.task.divergence is None:
         raise OptionError("divergence needs task.divergence, a function of a network: give one, or judge by the score")
+
+
+def _check_recovery(own: Own) -> None:
+    """Refuse to train members of a search whose task knows no training."""
+    if own.task is None or own.named is not None:
+        raise OptionError("recover is not there for a search of texts yet: search first, then gaprune finetune RUN")
+    if own.task.train is None:
+        raise OptionError("recover needs task.train, a function that trains a network in place: give one")
 
 
 def task_objectives(options: SearchOptions, own: Own) -> tuple[Objective, ...]:

@@ -79,6 +79,19 @@ def test_opened_networks_compute_the_same_and_lose_heads_features_and_streams(ma
     assert torch.equal(loaded(examples().float()), compact(examples().float()))
 
 
+@pytest.mark.parametrize("heads", [2, 3])
+def test_heads_and_features_are_told_apart_where_there_are_as_many(heads: int) -> None:
+    model = open_attention(prepared(VisionTransformer(16, 4, 1, heads, heads * heads, 12, num_classes=3)))
+    graph = checked_graph(model, IMAGE)
+    assert graph.unpruned == ()
+    masks = thirds(graph)
+    for group in graph.groups:
+        masks.neurons[group.start] = group.size > heads
+    compact = Compactor(model, graph)(masks)
+    assert apart(compact(examples(3)), masked_network(model, graph, masks)(examples(3))) < 1e-12
+    assert cost_model(model, graph, IMAGE).flops(masks) == count_flops(compact, IMAGE)
+
+
 def test_a_head_that_is_gone_is_a_head_that_gives_nothing() -> None:
     """Written out: heads by hand, of which the first is zeroed."""
     closed = nn.MultiheadAttention(8, 2, batch_first=True).double().eval()

@@ -6,14 +6,21 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny_networks import PRUNABLE, SHAPE, prepared, residual
+from tiny_networks import PRUNABLE, SHAPE, Net, apart, conv, prepared, residual
+from torch import Tensor, nn
 
+from gaprune.models.attention import open_attention
+from gaprune.prune.checking import checked_graph
+from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.compensate.connections import kernel_worth
-from gaprune.prune.compensate.statistics import Moments, Statistics, consumers
+from gaprune.prune.compensate.statistics import Moments, Statistics, collect_over, consumers
+from gaprune.prune.cut.compact import Compactor
+from gaprune.prune.cut.masks import Masks
 from gaprune.prune.graph.graph import build_graph
+from gaprune.prune.graph.inputs import Inputs
 from gaprune.prune.rank import removal
-from gaprune.prune.rank.importance import kernel_norms
-from gaprune.prune.rank.removal import _Consumer, obs, removal_curve
+from gaprune.prune.rank.importance import kernel_norms, l2
+from gaprune.prune.rank.removal import _Consumer, _OfBlocks, obs, removal_curve
 
 Floats = NDArray[np.float64]
 Case = tuple[Floats, Floats, NDArray[np.int64]]
@@ -49,6 +56,61 @@ def test_delayed_updates_find_the_order_that_solving_anew_finds(monkeypatch: Any
         assert neuron == min(choices, key=choices.__getitem__)
         gone.append(int(neuron))
         assert added[: step + 1].sum() == pytest.approx(choices[int(neuron)], rel=1e-6)
+
+
+def test_blocks_of_inputs_go_in_the_order_that_solving_anew_finds() -> None:
+    """Of two consumers, one with inputs that are no neuron of the group."""
+    cases = []
+    for seed, start in ((0, 2), (1, 0)):
+        weight, covariance, _ = case(4, 12 + start, seed)
+        cases.append((weight, covariance, np.append(np.full(start, -1), np.arange(12) % 4)))
+    order, added = removal_curve([_OfBlocks(w, C, 1e-14, channels) for w, C, channels in cases], 4)
+    gone: list[int] = []
+    for step, neuron in enumerate(order):
+        choices = {i: sum(error(c, [*gone, i]) for c in cases) for i in range(4) if i not in gone}
+        assert neuron == min(choices, key=choices.__getitem__)
+        gone.append(int(neuron))
+        assert added[: step + 1].sum() == pytest.approx(choices[int(neuron)], rel=1e-6)
+
+
+def three_heads() -> nn.Module:
+    """Attention of three heads: two alike with large weights, one of its own with small ones."""
+
+    def tokens(s: Any, x: Tensor) -> Tensor:
+        stream = s.conv(x).flatten(2).transpose(1, 2)
+        found: Tensor = s.head(s.attend(stream, stream, stream, need_weights=False)[0].mean(1))
+        return found
+
+    attend = nn.MultiheadAttention(12, 3, batch_first=True)
+    model = prepared(Net(tokens, conv=conv(3, 12, 4), attend=attend, head=nn.Linear(12, 3)))
+    with torch.no_grad():
+        for packed in (attend.in_proj_weight, attend.in_proj_bias):
+            for start in (0, 12, 24):
+                packed[start + 4 : start + 8] = packed[start : start + 4]
+                packed[start + 8 : start + 12] *= 0.5
+    return open_attention(model)
+
+
+def test_of_heads_that_say_the_same_one_goes_first_whatever_their_weights() -> None:
+    model = three_heads()
+    graph = checked_graph(model, SHAPE)
+    x = torch.randn((64, *SHAPE), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    statistics = collect_over(model, graph, [Inputs((part,)) for part in x.split(16)])
+    (heads,) = (group for group in graph.groups if group.producers[0] == "attend" and group.size == 3)
+    features = next(group for group in graph.groups if group.producers[0] == "attend" and group.size == 4)
+    apart_by = {}
+    for importance in (obs, l2):
+        found = importance(model, graph, statistics)
+        masks = Masks.full(graph)
+        masks.neurons[heads.start + int(np.argmin(found.neurons[heads.slice]))] = False
+        tensors = Compensator(model, graph, statistics)(masks)
+        apart_by[importance] = apart(Compactor(model, graph)(masks, tensors)(x), model(x))
+    assert apart_by[obs] < 0.01
+    assert apart_by[l2] > 10 * apart_by[obs]
+    by_norm, by_order = l2(model, graph).neurons, obs(model, graph, statistics)
+    np.testing.assert_array_equal(by_order.neurons[features.slice], by_norm[features.slice])  # scores see them, too
+    assert by_order.errors is not None
+    assert by_order.errors[heads.slice].sum() == pytest.approx(1.0)
 
 
 def moments(inputs: int, seed: int) -> Moments:

@@ -105,6 +105,10 @@ LEFT: dict[str, tuple[Callable[[], nn.Module], dict[str, str]]] = {
         lambda: around(lambda s, x: torch.cat(x.split([2, 4], 1)[::-1], 1)),
         {"conv1": "it is split into unequal parts"},
     ),
+    "fewer chunks than asked for": (
+        lambda: around(lambda s, x: torch.cat(x.chunk(6, 1), 1), conv1=conv(3, 14), conv2=conv(14, 6)),
+        {"conv1": "it is split into unequal parts"},
+    ),
     "a depthwise call that is no module's": (
         lambda: around(lambda s, x: F.conv2d(x, s.w, padding=1, groups=6), w=nn.Parameter(torch.randn(6, 1, 3, 3))),
         {
@@ -208,6 +212,11 @@ FOLLOWED: dict[str, Callable[[], nn.Module]] = {
     "halves as gates": lambda: around(lambda s, x: halves(x)),
     "gated linear units": lambda: around(lambda s, x: F.glu(x, 1), conv1=conv(3, 8), conv2=conv(4, 6)),
     "equal parts by split": lambda: around(lambda s, x: torch.cat(x.split(x.shape[1] // 3, 1)[::-1], 1)),
+    "chunks with a shorter last": lambda: around(
+        lambda s, x: torch.cat([*x.chunk(4, 1)[1:], x.chunk(4, 1)[0].sigmoid()], 1),
+        conv1=conv(3, 10),
+        conv2=conv(10, 6),
+    ),
     "halves by slices": lambda: around(
         lambda s, x: x[:, : x.shape[1] // 2] * x[:, x.shape[1] // 2 :], conv1=conv(3, 8), conv2=conv(4, 6)
     ),

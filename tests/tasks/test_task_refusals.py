@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 import gaprune
 from gaprune.errors import DataError, GapruneError, ModelError, OptionError
+from gaprune.options import SearchOptions
 from gaprune.progress import SILENT
+from gaprune.session import Own, check_task
 
 SMALL: dict[str, Any] = {"population": 4, "generations": 2, "device": "cpu", "threads": 1, "reporter": SILENT}
 X = torch.ones(4, 3)
@@ -60,7 +62,6 @@ def test_what_is_no_task_is_refused(changes: dict[str, Any], error: type[Gaprune
     ("options", "message"),
     [
         ({"polish": True}, "polish is not there for a task of your own yet"),
-        ({"recover": "5s"}, "recover is not there"),
         ({"racing": 0.95}, "racing is not there"),
         ({"iterations": 2}, "iterations is not there"),
         ({"algorithm": "rounds"}, "algorithm='rounds' is not there"),
@@ -90,6 +91,11 @@ def test_options_that_say_nothing_are_refused(options: dict[str, Any], message: 
     with pytest.raises(OptionError, match=message):
         gaprune.search(kind.network, task=kind.task, output=tmp_path / "run", **given)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_search_of_texts_says_what_trains_its_members() -> None:
+    with pytest.raises(OptionError, match="recover is not there for a search of texts yet: search first, then"):
+        check_task(SearchOptions.of(recover=5.0), Own())
 
 
 def test_task_and_network_must_be_of_their_kinds(tmp_path: Path) -> None:

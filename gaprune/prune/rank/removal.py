@@ -7,6 +7,8 @@ are needed, so a step is O(C^2) and a whole layer O(C^3). The same within each r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -40,24 +42,14 @@ class _Consumer:
 
     def __init__(self, weight: Floats, covariance: Floats, damping: float, channels: NDArray[np.int64]) -> None:
         inputs = len(covariance)
-        rows = weight.transpose(1, 0, 2).reshape(inputs, -1)
-        self._gram = rows @ rows.T
-        ridge = max(damping * float(np.trace(covariance)) / inputs, 1e-12)
-        self._inverse = np.linalg.inv(covariance + ridge * np.eye(inputs))
-        energy = float((self._gram * covariance).sum())
-        self._scale = 1.0 / energy if energy > 0 else 0.0
-        self._members = [np.flatnonzero(channels == neuron) for neuron in range(int(channels.max()) + 1)]
-        self._inputs = np.array([m[0] if len(m) else -1 for m in self._members])
+        self._gram, self._inverse, self._scale = _prepared(weight, covariance, damping)
+        members = [np.flatnonzero(channels == neuron) for neuron in range(int(channels.max()) + 1)]
+        self._inputs = np.array([m[0] if len(m) else -1 for m in members])
         self._gram_diagonal = self._gram.diagonal().copy()
         self._inverse_diagonal = self._inverse.diagonal().copy()
         self._gone = np.zeros(inputs, dtype=np.bool_)
         self._pending = 0
         self._roots, self._shares, self._gains = np.empty((3, DELAY, inputs))
-
-    @property
-    def single(self) -> bool:
-        """Whether each neuron is one input (no flattened maps)."""
-        return all(len(members) <= 1 for members in self._members)
 
     def costs(self) -> Floats:
         """(neurons,) relative output error that removing each would add."""
@@ -95,7 +87,58 @@ class _Consumer:
         self._pending = 0
 
 
-def removal_curve(consumers_of: list[_Consumer], neurons: int) -> tuple[NDArray[np.int64], Floats]:
+class _OfBlocks:
+    """A consumer each of whose neurons is several inputs (a head is its features), while these go together.
+
+    Removing the inputs B costs tr(S_BB [C^-1]_BB^-1), the rest compensating; then W_K gains A^T W_B with
+    A = -[C^-1]_BB^-1 [C^-1]_BK.
+
+    Args:
+        weight: (out, in, taps) float64.
+        covariance: (in, in) float64 of its input.
+        damping: relative to the mean variance.
+        channels: (in,) position within the group of each input, -1 where it is no neuron of the group.
+    """
+
+    def __init__(self, weight: Floats, covariance: Floats, damping: float, channels: NDArray[np.int64]) -> None:
+        self._gram, self._inverse, self._scale = _prepared(weight, covariance, damping)
+        self._members = [np.flatnonzero(channels == neuron) for neuron in range(int(channels.max()) + 1)]
+
+    def costs(self) -> Floats:
+        """(neurons,) relative output error that removing each would add; 0 for those that are gone."""
+        found = [float((self._gram[np.ix_(b, b)] * self._freed(b)).sum()) for b in self._members]
+        return np.array(found) * self._scale
+
+    def remove(self, neuron: int) -> None:
+        """Take a neuron out: the inputs of the others compensate."""
+        gone = self._members[neuron]
+        across = self._inverse[gone]
+        shares = -self._freed(gone) @ across
+        shares[:, gone] = 0.0
+        gain = self._gram[:, gone] @ shares
+        self._gram += gain + gain.T + shares.T @ self._gram[np.ix_(gone, gone)] @ shares
+        self._inverse -= across.T @ self._freed(gone) @ across
+        for matrix in (self._gram, self._inverse):
+            matrix[gone] = matrix[:, gone] = 0.0
+        self._members[neuron] = gone[:0]
+
+    def _freed(self, inputs: NDArray[np.int64]) -> Floats:
+        """What varies in some inputs and cannot be told from the others."""
+        return np.asarray(np.linalg.inv(self._inverse[np.ix_(inputs, inputs)]), dtype=np.float64)
+
+
+def _prepared(weight: Floats, covariance: Floats, damping: float) -> tuple[Floats, Floats, float]:
+    """(in, in) W^T W and C^-1, and what makes an error of the output one relative to its energy."""
+    inputs = len(covariance)
+    rows = weight.transpose(1, 0, 2).reshape(inputs, -1)
+    gram = rows @ rows.T
+    ridge = max(damping * float(np.trace(covariance)) / inputs, 1e-12)
+    inverse = np.asarray(np.linalg.inv(covariance + ridge * np.eye(inputs)), dtype=np.float64)
+    energy = float((gram * covariance).sum())
+    return gram, inverse, 1.0 / energy if energy > 0 else 0.0
+
+
+def removal_curve(consumers_of: Sequence[_Consumer | _OfBlocks], neurons: int) -> tuple[NDArray[np.int64], Floats]:
     """Greedy removal of one group's neurons until one is left.
 
     Returns:
@@ -126,7 +169,8 @@ def obs(
     """Worth of every neuron by the removal order: the relative error reached when it goes, always rising.
 
     Groups whose consumers have no statistics (grouped, depthwise, flattened) keep their L2 worth, and take shares
-    of its square for errors. With ``kernels`` the kernels of convolutions with statistics get their worth by the
+    of its square for errors; so do heads of attention for errors, whose worth is by the removal order of their features
+    together. With ``kernels`` the kernels of convolutions with statistics get their worth by the
     removal order within their rows, and otherwise their L2 norms.
     """
     worth = l2(model, graph).neurons
@@ -136,22 +180,20 @@ def obs(
     dampings = {w: choose_damping(statistics.fitted[w], statistics.held_out.get(w)) for w in layers}
     with reporter.task("removal order", graph.neurons) as task:
         for group in graph.groups:
-            found = [
-                _Consumer(
-                    _three(tensors[weight]),
-                    (statistics.fitted[weight].covariance).cpu().numpy(),
-                    dampings[weight],
-                    _within(group, layer),
-                )
-                for weight, layer in layers.items()
-                if (_within(group, layer) >= 0).any()
-            ]
-            if found and group.size > 1 and all(consumer.single for consumer in found):
+            readers = {weight: _within(group, layer) for weight, layer in layers.items()}
+            readers = {weight: channels for weight, channels in readers.items() if (channels >= 0).any()}
+            single = all(map(_are_single, readers.values()))
+            if readers and group.size > 1 and (single or _are_heads(graph, group)):
+                kind = _Consumer if single else _OfBlocks
+                found = [
+                    kind(_three(tensors[w]), statistics.fitted[w].covariance.cpu().numpy(), dampings[w], channels)
+                    for w, channels in readers.items()
+                ]
                 order, added = removal_curve(found, group.size)
                 last = np.setdiff1d(np.arange(group.size), order)
                 worth[group.slice] = _rising(order, added, last)
-                errors[group.start + order] = added
-                errors[group.start + last] = np.inf
+                inside = group.start + np.append(order, last)
+                errors[inside] = np.append(added, np.inf) if single else np.sort(errors[group.slice])
             task.advance(group.size)
     found_kernels = kernel_norms(model, graph)
     if kernels:
@@ -162,6 +204,20 @@ def obs(
                 found_kernels[weight] = kernel_worth(tensors[weight].flatten(2), covariance, dampings[weight])
                 task.advance(1)
     return Importance(worth, found_kernels, errors)
+
+
+def _are_heads(graph: Graph, group: ChannelGroup) -> bool:
+    """Whether neurons are several outputs of linear layers each, and nothing sums over them but layers with weights."""
+    made = [layer for layer in graph.layers if layer.name in group.producers]
+    several = any(int((layer.outputs == group.start).sum()) > 1 for layer in made)
+    if not several or any(layer.convolution for layer in made):
+        return False
+    return not np.isin(np.arange(group.start, group.start + group.size), graph.contracted).any()
+
+
+def _are_single(channels: NDArray[np.int64]) -> bool:
+    """Whether each neuron is one input (no flattened maps)."""
+    return int(np.bincount(channels[channels >= 0]).max()) == 1
 
 
 def _rising(order: NDArray[np.int64], added: Floats, last: NDArray[np.int64]) -> Floats:

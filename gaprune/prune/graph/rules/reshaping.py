@@ -35,9 +35,11 @@ def reshape(found: Trace, node: Node) -> Axes:
         for own in _shared(sizes, [new[axis] for axis in news]):
             out.append(found.merge(fine[: len(own)], own) if prod(own) > 1 else None)
             fine = fine[len(own) :]
+    several, before = heads(found, node), set[int]()
     for atoms in out:
-        if atoms is not None:
-            fit(found, node, atoms, of_heads=len(atoms) in heads(found, node))
+        if atoms is not None:  # where a head has as many features as there are heads, heads come first
+            fit(found, node, atoms, of_heads=len(atoms) in several - before)
+            before.add(len(atoms))
     return tuple(out)
 
 

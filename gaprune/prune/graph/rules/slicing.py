@@ -17,11 +17,19 @@ WRITTEN = "a slice takes some of its channels, at places written into the forwar
 
 
 def chunk(found: Trace, node: Node) -> list[Axes]:
-    """Equal parts of an axis; of channels as many go from each, since a forward cuts them into equal parts."""
+    """Equal parts of an axis; of channels as many go from each, since a forward cuts them into equal parts.
+
+    A forward that asks for so many chunks may have a shorter last one.
+    """
     source = node.args[0]
     assert isinstance(source, Node)
     axis = int(arguments(node)["dim"]) % len(shape(source))
     return _parts(found, node, source, axis, [int(value.shape[axis]) for value in node.meta["val"]])
+
+
+def _shorter_last(node: Node, sizes: list[int]) -> bool:
+    """Whether these are as many chunks as were asked for, of which the last is the rest."""
+    return arguments(node).get("chunks") == len(sizes) and len(set(sizes[:-1])) == 1 and sizes[-1] < sizes[0]
 
 
 def unbind(found: Trace, node: Node) -> list[Axes]:
@@ -105,11 +113,17 @@ def _parts(found: Trace, node: Node, source: Node, axis: int, sizes: list[int]) 
     if atoms is None:
         return [labels] * len(sizes)
     starts = np.cumsum([0, *sizes])
-    if len(set(sizes)) > 1:
-        found.freeze((atoms,), "it is split into unequal parts")
     blocks = [atoms[start:stop] for start, stop in pairwise(starts)]
-    for block in blocks[1:] if len(set(sizes)) == 1 else ():
-        found.atoms.unite(blocks[0], block)
+    if len(set(sizes)) == 1:
+        for block in blocks[1:]:
+            found.atoms.unite(blocks[0], block)
+    elif _shorter_last(node, sizes):
+        # Of k chunks the last lacks fewer than k channels, whatever goes; none is empty while it has a part in all.
+        last = np.resize(blocks[-1], sizes[0])
+        for block in blocks[:-1]:
+            found.atoms.unite(last, block)
+    else:
+        found.freeze((atoms,), "it is split into unequal parts")
     fit(found, node, blocks[0])
     fit(found, node, atoms)
     return [(*labels[:axis], block, *labels[axis + 1 :]) for block in blocks]
