@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from searches import evolution
 from tables import demoted, millions, percent, table
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +45,12 @@ class Part:
 def both(folder: str, name: str, tables: Callable[[Result], str] | None, pictures: tuple[str, ...]) -> tuple[Part, ...]:
     """The parts of a script that was run on both networks."""
     return tuple(Part(NAMES[end], f"{folder}/{name}-{end}", tables, pictures) for end in (VGG16, RESNET18))
+
+
+def earlier(name: str, tables: Callable[[Result], str]) -> tuple[Part, ...]:
+    """The parts of both networks that an earlier version made."""
+    files = {end: f"{BENCHMARKS}/{name}-{end.removesuffix('-cpu')}-earlier-cpu" for end in (VGG16, RESNET18)}
+    return tuple(Part(f"{NAMES[end]}, an earlier version", file, tables, ("",)) for end, file in files.items())
 
 
 def oneshot(result: Result) -> str:
@@ -94,51 +101,6 @@ def in_points(difference: Result) -> str:
     """A paired difference with its interval."""
     low, high = difference["95%"]
     return f"{difference['points']:.1f} ({low:.1f} to {high:.1f})"
-
-
-def evolution(result: Result) -> str:
-    """Test accuracy of what is handed out by budget, and how far it is over the ladder, by method."""
-    if "budgets" not in result["summary"][0]:
-        return _by_hypervolume(result)
-    budgets = list(result["summary"][0]["budgets"])
-
-    def cell(entry: dict[str, Any] | None) -> str:
-        if entry is None:
-            return ""
-        if "points" not in entry:
-            return percent(entry["test"])
-        return f"{percent(entry['test'])} ({entry['points']:+.1f}; {entry['least']:+.1f} to {entry['most']:+.1f})"
-
-    rows = [
-        (
-            row["method"],
-            row["seeds"],
-            row["evaluations"],
-            row.get("CPU seconds", ""),
-            *(cell(row["budgets"].get(budget)) for budget in budgets),
-        )
-        for row in result["summary"]
-    ]
-    header = ("method", "seeds", "evaluations", "CPU seconds", *(f"{budget} of the FLOPs" for budget in budgets))
-    return table(header, rows)
-
-
-def _by_hypervolume(result: Result) -> str:
-    """Hypervolume and the best member's accuracy, by method: results of before differences were paired."""
-    budgets = [name.removeprefix("test accuracy at ") for name in result["summary"][0] if name.startswith("test ")]
-    last = f"hypervolume at {result['settings']['evaluations']}"
-    rows = [
-        (
-            row["method"],
-            row["seeds"],
-            *(f"{row[last][part]:.4f}" for part in ("mean", "least", "most")),
-            *(percent(row[f"test accuracy at {budget}"]["mean"]) for budget in budgets),
-        )
-        for row in result["summary"]
-    ]
-    accuracies = (f"test accuracy, {budget} of the FLOPs" for budget in budgets)
-    header = ("method", "seeds", f"{last}, mean", "least", "most", *accuracies)
-    return table(header, rows)
 
 
 def finetuned(result: Result) -> str:
@@ -304,7 +266,7 @@ PAGES: dict[str, tuple[Part, ...]] = {
     ),
     "search": (
         *both(BENCHMARKS, "search", evolution, ("",)),
-        Part("VGG16, an earlier version", f"{BENCHMARKS}/search-vgg16-cifar10-earlier-cpu", evolution, ("",)),
+        *earlier("search", evolution),
     ),
     "finetuned": both(BENCHMARKS, "finetuned", finetuned, ("",)),
     "recipes": (Part(NAMES[RESNET18], f"{BENCHMARKS}/recipes-{RESNET18}", recipes),),
