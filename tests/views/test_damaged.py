@@ -109,6 +109,8 @@ def test_a_copy_without_weights_shows_all_but_how_to_use_them(all_of_them: bool,
     assert all(words not in text for words in ("gaprune.load(", "gaprune.export(", "Go on with it"))
     assert "figure-widths" in text
     assert [row.name for row in record.rows if row.name in text] == [row.name for row in record.rows]
+    _, state, generation, *_ = status_lines(copied)
+    assert (state, generation.partition(",")[0]) == ("finished", "generation 3 of 3")
 
 
 def test_rounds_and_iterations_are_read_with_their_parts(copied: Path, tmp_path: Path) -> None:
