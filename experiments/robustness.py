@@ -55,10 +55,12 @@ MORE = "accuracy under {} over the original's, mean of budgets"
 FEWER = "images that both have right turned by {}, fewer than of the original, mean of budgets"
 PRUNED, TUNED = "pruned", "fine-tuned"
 NETWORKS = ("vgg16", "resnet18-imagenet")
+SUBJECTS = {PRUNED: "{}", TUNED: "{}, fine-tuned"}
+"""By state, how goals call the members of a network."""
 GOALS = tuple(
-    Goal(f"{network}, {state}: {claim.format(attack.name)}", ">=", 0.0, "points")
+    Goal(f"{subject.format(network)}: {claim.format(attack.name)}", ">=", 0.0, "points")
     for network in NETWORKS
-    for state in (PRUNED, TUNED)
+    for subject in SUBJECTS.values()
     for attack in ATTACKS
     for claim in (MORE, FEWER)
 )
@@ -175,16 +177,17 @@ def compared(whole: Row, pruned: Row, count: int) -> Row:
 def figures_of(network: str, rows: list[Row]) -> dict[str, float]:
     """The figures that goals speak of; none of a state in which a budget has no member."""
     figures = {}
-    for state in (PRUNED, TUNED):
+    for state, subject in SUBJECTS.items():
+        of_whom = subject.format(network)
         found = [row["attacks"] for row in rows if row["state"] == state]
         if len(found) < len(BUDGETS):
             continue
         for attack in ATTACKS:
             of = [attacks[attack.name] for attacks in found]
-            figures[f"{network}, {state}: {MORE.format(attack.name)}"] = _mean([one["more"]["points"] for one in of])
+            figures[f"{of_whom}: {MORE.format(attack.name)}"] = _mean([one["more"]["points"] for one in of])
             fewer = [one["fewer_turned"]["points"] for one in of if "fewer_turned" in one]
             if fewer:
-                figures[f"{network}, {state}: {FEWER.format(attack.name)}"] = _mean(fewer)
+                figures[f"{of_whom}: {FEWER.format(attack.name)}"] = _mean(fewer)
     return figures
 
 
