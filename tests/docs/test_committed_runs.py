@@ -16,7 +16,7 @@ from gaprune.views import read_record
 
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "experiments" / "results" / "runs"
-NAMES = ("resnet18-cifar10",)
+NAMES = ("efficientnet-lite0-imagenette", "resnet18-cifar10")
 MOST_BYTES = 1_000_000
 HEADINGS = ("Front", "Best within a budget", "Progress", "Layers", "Time and failures", "Settings", "Repeat and use")
 
