@@ -67,11 +67,18 @@ class Setting:
         network, data = self.options["model"], self.options["data"]
         rest = {key: value for key, value in self.options.items() if key not in ("model", "data")}
         if (path / "manifest.json").exists():
-            places = {key: rest[key] for key in ("data_dir", "cache_dir", "checkpoint", "search_size") if key in rest}
-            found = gaprune.search(network, data, resume=path, reporter=self.reporter, **places, **options)
-        else:
-            found = gaprune.search(network, data, output=path, reporter=self.reporter, **rest, **options)
-        result: SearchResult = found
+            return self.resume(path, **options)
+        return self._known(gaprune.search(network, data, output=path, reporter=self.reporter, **rest, **options))
+
+    def resume(self, path: Path, **options: Any) -> SearchResult:
+        """A search that lies anywhere: gone on with, or read where it is finished."""
+        names = ("data_dir", "cache_dir", "checkpoint", "search_size")
+        places = {name: self.options[name] for name in names if name in self.options}
+        network, data = self.options["model"], self.options["data"]
+        return self._known(gaprune.search(network, data, resume=path, reporter=self.reporter, **places, **options))
+
+    def _known(self, result: SearchResult) -> SearchResult:
+        """The search, if it is of this data; that it was at work here is noted."""
         searched = read_manifest(result.path)["data"]["name"]
         if searched != self.data:
             raise RunError(f"{result.path} was searched on {searched}: name {self.data} by --data-dir")
@@ -80,6 +87,7 @@ class Setting:
 
     def _note_version(self) -> None:
         """Add the code and the machine of now to those that this folder's work was done with."""
+        self.work.mkdir(parents=True, exist_ok=True)
         now = {"code": code_digest(), "cpu": environment()["cpu"]}
         write_json(self.work / VERSIONS, [*(one for one in self.versions() if one != now), now])
 

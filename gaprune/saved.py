@@ -41,6 +41,7 @@ from gaprune.runs import (
     CHECKSUMS,
     CONFIG_FORMS,
     METRICS_FORMS,
+    WEIGHTS_NAME,
     altered,
     atomic_write,
     check_file,
@@ -61,7 +62,7 @@ MOST_NAMED = 6
 SEALED = "checksums"
 """Of a configuration: whether there are checksums, which are missed then if they are gone."""
 
-CONFIG, GENOME, WEIGHTS, METRICS = "config.json", "genome.json", "model.safetensors", "metrics.json"
+CONFIG, GENOME, WEIGHTS, METRICS = "config.json", "genome.json", WEIGHTS_NAME, "metrics.json"
 
 
 @dataclass(frozen=True)

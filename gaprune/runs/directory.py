@@ -44,6 +44,8 @@ _log = logging.getLogger(__name__)
 MANIFEST_NAME = "manifest.json"
 LOG_NAME = "evaluations.jsonl"
 STATE_NAME = "state"
+WEIGHTS_NAME = "model.safetensors"
+"""Of a member's folder: the tensors of its network."""
 PARTS = {"round": "a round", "iteration": "an iteration"}
 """What marks a manifest as that of a part of a run, and begins the name of its directory; each in words."""
 SECONDS = "wall_seconds"

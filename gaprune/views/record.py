@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from gaprune.runs import (
     LOG_NAME,
     MANIFEST_NAME,
     STATE_NAME,
+    WEIGHTS_NAME,
     Baseline,
     FrontRow,
     LadderTable,
@@ -30,6 +32,8 @@ from gaprune.views.log import Evaluated, part_folders, read_log
 ACCURACY = "accuracy"
 TABLE = "front.csv"
 GENOME = "genome.json"
+NAMED = 3
+"""Members that a note names."""
 
 T = TypeVar("T")
 
@@ -55,6 +59,7 @@ class RunRecord:
         ladder: that the search began with, where it is kept.
         notes: what cannot be shown and why, a line each.
         damage: those of the notes that tell of files which are not as they were written.
+        weightless: names of members whose weights do not lie here, as in a copy made for reports alone.
     """
 
     path: Path
@@ -65,6 +70,7 @@ class RunRecord:
     ladder: LadderTable | None
     notes: tuple[str, ...]
     damage: tuple[str, ...] = ()
+    weightless: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -175,6 +181,9 @@ def read_record(path: Path) -> RunRecord:
         raise RunError(f"{path} is not a run directory: it has no {MANIFEST_NAME}, {TABLE} or {LOG_NAME} to read")
     if not evaluated:
         notes.append(f"there is no evaluation in {LOG_NAME}: no candidates, progress or failures")
+    weightless = frozenset(row.name for row in rows if row.path and not os.path.exists(path / row.path / WEIGHTS_NAME))
+    if weightless:
+        notes.append(_without_weights(weightless, len(rows)))
     return RunRecord(
         path=path,
         manifest=manifest,
@@ -184,7 +193,17 @@ def read_record(path: Path) -> RunRecord:
         ladder=ladder,
         notes=(*notes, *damaged),
         damage=(*damage, *damaged),
+        weightless=weightless,
     )
+
+
+def _without_weights(names: frozenset[str], members: int) -> str:
+    """A note on members that cannot be loaded from here; their numbers are shown all the same."""
+    if len(names) == members:
+        which = "the weights of the members are not here"
+    else:
+        which = f"the weights of {len(names)} of {members} members are not here ({', '.join(sorted(names)[:NAMED])})"
+    return f"{which}: how to load and export them and to go on with the search is not shown"
 
 
 def newest_state(path: Path) -> int | None:

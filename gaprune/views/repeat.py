@@ -48,9 +48,9 @@ def resume_command(record: RunRecord) -> str:
 
 
 def load_code(record: RunRecord) -> str | None:
-    """Python that loads the picked member; ``None`` where nothing is picked."""
+    """Python that loads the picked member; ``None`` where nothing is picked, or its weights are not there."""
     row = record.picked
-    if row is None:
+    if row is None or row.name in record.weightless:
         return None
     named = record.options.get("model")
     own = f", model={named!r}" if imports(named) else ""
@@ -59,9 +59,9 @@ def load_code(record: RunRecord) -> str | None:
 
 
 def export_command(record: RunRecord) -> str | None:
-    """What exports the picked member to ONNX, or the call where the network is the caller's own."""
+    """What exports the picked member to ONNX, or the call where the network is the caller's own; ``None`` likewise."""
     row = record.picked
-    if row is None or fact(record.manifest, "objects", "task", kind=bool):
+    if row is None or row.name in record.weightless or fact(record.manifest, "objects", "task", kind=bool):
         return None
     own = {"model": "your_original_network", "data": "your_data"}
     given = [f"{name}={words}" for name, words in own.items() if fact(record.manifest, "objects", name, kind=bool)]

@@ -244,7 +244,8 @@ def _repeat(records: Sequence[RunRecord]) -> Section:
         of = f" ({record.name})" if len(records) > 1 else ""
         if command := repeat_command(record):
             codes.append(Code(f"Repeat the search{of}", command))
-        codes.append(Code(f"Go on with it{of}", resume_command(record)))
+        if not record.weightless:
+            codes.append(Code(f"Go on with it{of}", resume_command(record)))
         if code := load_code(record):
             codes.append(Code(f"Load the picked member{of}", code))
         if command := export_command(record):

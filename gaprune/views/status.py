@@ -94,7 +94,8 @@ def _last_written(path: Path) -> str:
 
 def _how_far(path: Path, record: RunRecord) -> list[str]:
     where = path / record.parts[-1] if record.parts else path
-    done, wanted = newest_state(where) or 0, record.wanted
+    done = newest_state(where) or fact(record.manifest, "generations_done", kind=int) or 0  # states may not be kept
+    wanted = record.wanted
     total = f" of {wanted}" if wanted is not None else ""
     part = f"{record.parts[-1].replace('-', ' ')}, " if record.parts else ""
     line = f"{part}generation {done}{total}"

@@ -40,9 +40,9 @@ def test_a_search_without_wall_time_is_one_line(
     assert line.endswith("was searched by a version that kept no wall time: remove it, and search again")
 
 
-def smoke(name: str, output: Path) -> tuple[dict[str, object], str]:
+def smoke(name: str, output: Path, *words: str) -> tuple[dict[str, object], str]:
     """A smoke run in a process of its own; its result and its tables."""
-    command = [sys.executable, str(EXPERIMENTS / f"{name}.py"), "--quick", "--output", str(output)]
+    command = [sys.executable, str(EXPERIMENTS / f"{name}.py"), "--quick", "--output", str(output), *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     made = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert made.returncode == 0, made.stderr
@@ -335,7 +335,19 @@ def test_a_small_network_is_attacked_before_and_after(tmp_path: Path) -> None:
     result, text = smoke("robustness", tmp_path)
     assert result["rows"]
     assert all(row["flops_share"] <= row["budget"] for row in result["rows"])
+    assert {row["state"] for row in result["rows"]} == {robustness.PRUNED, robustness.TUNED}
     assert "under attack, 40 test images" in text
+
+
+@pytest.mark.slow
+def test_members_of_a_search_that_lies_elsewhere_are_attacked(tmp_path: Path) -> None:
+    here, _ = smoke("robustness", tmp_path)
+    (searched,) = tmp_path.rglob("searched")
+    moved = tmp_path / "elsewhere"
+    searched.rename(moved)
+    there, _ = smoke("robustness", tmp_path, "--run", str(moved))
+    assert there["rows"] == here["rows"]
+    assert not list(tmp_path.rglob("searched"))
 
 
 @pytest.mark.slow
@@ -383,11 +395,13 @@ def test_a_member_is_compared_with_the_original_under_attack() -> None:
         assert found[name]["fewer_turned"]["points"] == pytest.approx(100 / 6, abs=1e-3)
         assert found[name]["fewer_turned"]["images"] == 6
         assert found[name]["fewer_turned"]["turned_of_original"] == pytest.approx(4 / 6)
-    rows = [{"flops_share": share, "attacks": found} for share in robustness.BUDGETS]
+    states = (robustness.PRUNED, robustness.TUNED)
+    rows = [{"flops_share": share, "state": one, "attacks": found} for one in states for share in robustness.BUDGETS]
     figures = robustness.figures_of("vgg16", rows)
-    assert list(figures) == [goal.name for goal in robustness.GOALS[:8]]
+    assert list(figures) == [goal.name for goal in robustness.GOALS[:16]]
+    assert list(robustness.figures_of("vgg16", rows[1:])) == [goal.name for goal in robustness.GOALS[8:16]]
     assert robustness.figures_of("vgg16", rows[:2]) == {}
-    assert "| 50.0% | pgd_8 | 25.0 | 37.5 |" in robustness.report("vgg16", "digits", 8, rows)
+    assert "| 50.0% | fine-tuned | pgd_8 | 25.0 | 37.5 |" in robustness.report("vgg16", "digits", 8, rows)
 
 
 def test_labels_of_a_logarithmic_axis_do_not_overlap() -> None:

@@ -89,6 +89,30 @@ def test_a_run_without_a_front_shows_what_stands_so_far(copied: Path) -> None:
     assert any(line.startswith("nobody is at it; go on with --resume ") for line in status_lines(copied))
 
 
+@pytest.mark.parametrize("all_of_them", [True, False])
+def test_a_copy_without_weights_shows_all_but_how_to_use_them(all_of_them: bool, copied: Path) -> None:
+    """Neither missing weights nor missing states are damage: the numbers are as they were written."""
+    whole = report_page([read_record(copied)])
+    assert "gaprune.load(" in whole
+    assert "Go on with it" in whole
+    for row in read_record(copied).rows:
+        if all_of_them or row.name == read_record(copied).picked.name:  # type: ignore[union-attr]
+            (copied / row.path / "model.safetensors").unlink()
+    shutil.rmtree(copied / "state")
+    record = read_record(copied)
+    text = report_page([record])
+    assert "What is not shown" in text
+    assert not record.damage
+    (note,) = record.notes
+    assert note.startswith("the weights of the members are" if all_of_them else "the weights of 1 of ")
+    assert "Repeat the search" in text
+    assert all(words not in text for words in ("gaprune.load(", "gaprune.export(", "Go on with it"))
+    assert "figure-widths" in text
+    assert [row.name for row in record.rows if row.name in text] == [row.name for row in record.rows]
+    _, state, generation, *_ = status_lines(copied)
+    assert (state, generation.partition(",")[0]) == ("finished", "generation 3 of 3")
+
+
 def test_rounds_and_iterations_are_read_with_their_parts(copied: Path, tmp_path: Path) -> None:
     part = tmp_path / "whole" / "iteration-1"
     shutil.copytree(copied, part)
