@@ -121,7 +121,7 @@ def handed_out(bench: Bench, asked: Asked, rungs: list[Genome], fitness: str) ->
         chosen = [
             one
             for place in finalists(_efficient(found), trusted)
-            if any(place.candidates[0].cost <= budget < 1.3 * place.candidates[0].cost for budget in bench.budgets)
+            if _may_be_best(place, bench.budgets)
             for one in _of_place(place, bench)
         ]
         ways[CHOSEN] = _by_budget(bench, chosen, lambda one: _polished_fitness(bench.tested(one.genome), fitness))
@@ -129,6 +129,12 @@ def handed_out(bench: Bench, asked: Asked, rungs: list[Genome], fitness: str) ->
         if later:
             ways[RUNGS] = _by_budget(bench, [one for one in trusted if one.genome in later])
     return ways
+
+
+def _may_be_best(place: Place, budgets: tuple[float, ...]) -> bool:
+    """Whether what is handed out of a place can be the best within a budget: the ladder has a rung just below each."""
+    costs = [one.cost for one in (*place.candidates, *place.beyond)]
+    return any(min(costs) <= budget < 1.3 * max(costs) for budget in budgets)
 
 
 def _of_place(place: Place, bench: Bench) -> list[Candidate]:
@@ -194,8 +200,9 @@ def search_rows(bench: Bench, name: str, seed: int, advance: Callable[[], object
         "seconds": round(sum(judge.seconds(genome) for genome in {genome for genome, _ in asked}), 1),
         "hypervolume": curve,
     }
+    code = " ".join(code_digest(package) for package in ("evolve", "session", "runs"))
     ways = bench.work.row(
-        f"handed out {name} {seed} {settings['evaluations']} {code_digest('evolve')} {code_digest('session')}",
+        f"handed out {name} {seed} {settings['evaluations']} {code}",
         lambda: {
             way: {f"{budget}": genome.text for budget, genome in out.items()}
             for way, out in handed_out(bench, asked, rungs, fitness).items()

@@ -18,17 +18,16 @@ from gaprune.evaluate import Answers, Polish, divergences
 from gaprune.evolve.ranked import rank
 from gaprune.evolve.rungs import TOLERANCE, nearest
 from gaprune.genome import Genome
+from gaprune.options.groups import POLISHED_BELOW
 from gaprune.progress import Reporter
 from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.compensate.polish import Polisher
 from gaprune.prune.norms.folding import fold
 from gaprune.prune.space import PruningSpace
-from gaprune.session.handing_out import FRESH, OF_LARGE, POLISHED_BELOW
+from gaprune.session.handing_out import FRESH, OF_LARGE, SMALL
+from gaprune.session.polishing import OF_CANDIDATES
 from gaprune.training import Distillation, fit, gentler
 from gaprune.training.subject import default_recipe
-
-POLISH_SMALL, FEW_POLISHED = 0.15, 512
-"""Share of the FLOPs below which "polished" candidates are polished before they are judged, and images for that."""
 
 RIDGE = 1e-3
 """GRAIL's, relative to the mean variance."""
@@ -82,7 +81,7 @@ class Bench:
         """(N,) divergence of a candidate's network on each of the fresh images, as ``handing_out.py`` has it."""
         with torch.no_grad():
             networks, fresh = [self.judge.evaluator.network(genome)], first(self.fresh, OF_LARGE)
-            if self.judge(genome)[FLOPS] < POLISHED_BELOW:
+            if self.judge(genome)[FLOPS] < SMALL:
                 networks.append(self.polished(genome))
                 fresh = self.fresh
         found = [divergences(one, fresh, *self.subject.norm, answers=self.answers) for one in networks]
@@ -150,8 +149,8 @@ def made_bench(
     compensator = Compensator(subject.model, subject.graph, moments)
     temperature = settings["temperature"]
     judge = Judge(subject, space, compensator, images, subject.splits.test, work, temperature=temperature)
-    few = first(subject.splits.calibration, min(FEW_POLISHED, settings["polish_images"]))
-    small = Polish(POLISH_SMALL, Polisher(subject.model, subject.graph, few, *subject.norm))
+    few = first(subject.splits.calibration, min(OF_CANDIDATES, settings["polish_images"]))
+    small = Polish(POLISHED_BELOW, Polisher(subject.model, subject.graph, few, *subject.norm))
     polishing = Judge(
         subject,
         space,
@@ -159,7 +158,7 @@ def made_bench(
         images,
         subject.splits.test,
         work,
-        name=f"polished {POLISH_SMALL} {FEW_POLISHED} ",
+        name=f"polished {POLISHED_BELOW} {OF_CANDIDATES} ",
         temperature=temperature,
         polish=small,
     )

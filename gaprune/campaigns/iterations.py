@@ -84,14 +84,15 @@ class IterationsPolicy(Policy[Iteration]):
         """The best member of an iteration within ``--iteration-share`` of what it started from itself."""
         earlier = self._started_from(last.number)
         largest = self.job.options.again.iteration_share * (1.0 if earlier is None else earlier.flops_share)
-        within = [row for row in read_front(self.path(last.number)) if row.flops_share <= largest]
+        front = read_front(self.path(last.number))
+        within = [row for row in front if row.flops_share <= largest]
         if not within:
             self.reporter.say(
                 f"iteration {last.number} left no member within {largest:.1%} of the FLOPs (and the constraints) "
                 "to start from"
             )
             return None
-        return best_of(within)
+        return best_of(within, front)
 
     def _recover(self, last: Iteration, row: FrontRow) -> NextStart:
         """Train a member with the original as teacher, and keep the better of the two networks for the next one."""

@@ -108,9 +108,10 @@ def _started(start: NextStart | None) -> Line:
 def _best(front: Sequence[PartNetwork]) -> Line:
     """Accuracies of the member within a share of the original's FLOPs that is best on the search images."""
     line: Line = {}
+    rows = [one.row for one in front]
     for level in FLOPS_LEVELS:
-        within = [one.row for one in front if one.row.flops_share <= level]
-        best = best_of(within) if within else None
+        within = [row for row in rows if row.flops_share <= level]
+        best = best_of(within, rows) if within else None
         line[_at("search", level)] = None if best is None else best.search_accuracy
         line[_at("test", level)] = None if best is None else best.test_accuracy
     return line

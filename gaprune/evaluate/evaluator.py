@@ -37,7 +37,9 @@ REMEMBERED = 4096
 
 @dataclass(frozen=True)
 class Polish:
-    """Which candidates are judged polished, as they will be handed out, and what polishes them.
+    """Which candidates are judged polished, and what polishes them.
+
+    Those with masked kernels or tied groups are not: their layers cannot be solved for.
 
     Attributes:
         below: share of the original's FLOPs that they cost less than.
@@ -47,6 +49,10 @@ class Polish:
 
     below: float
     polish: Callable[[nn.Module, Masks], None]
+
+    def covers(self, masks: Masks, share: float) -> bool:
+        """Whether a candidate of this share of the FLOPs is polished."""
+        return share < self.below and not masks.kernels and not masks.groupings
 
 
 class Evaluator:
@@ -119,7 +125,7 @@ class Evaluator:
             masks = self.space.masks(genome)
             self.costs(genome, masks)
             candidate = self._candidate(genome, lambda: self.fitness(masks, floor))
-            candidate.attack = lambda: self.attack(self._folded(masks))
+            candidate.attack = lambda: self.attack(self._judged(masks, half=False))
             values, minimised, violation = self._judge(candidate)
         except KeyboardInterrupt:
             raise
@@ -248,17 +254,9 @@ class Evaluator:
         task = self.task
         if floor.accuracy > 1:
             return task.unmeasured()
-        precision = torch.autocast(task.device_type, torch.bfloat16, enabled=task.half)
-        with torch.no_grad():
-            network = self.compacted(masks)
-            if self._polish is not None and self.space.costs(masks).flops < self._polish.below * self.original.flops:
-                self._polish.polish(network, masks)
-            else:
-                with precision:
-                    self.recalibrate(network, masks)
-            fold(network, self.norms)
-            with precision:
-                return task.measured(network, floor, self.raced)
+        network = self._judged(masks, half=task.half)
+        with torch.no_grad(), torch.autocast(task.device_type, torch.bfloat16, enabled=task.half):
+            return task.measured(network, floor, self.raced)
 
     def compacted(self, masks: Masks) -> nn.Module:
         """The compact network, compensated, in eval mode, in float32; batch norm as the original had it."""
@@ -276,11 +274,16 @@ class Evaluator:
         """Accuracy of a network under attack, on some of the search images, in float32."""
         return self.task.attack(network)
 
-    def _folded(self, masks: Masks) -> nn.Module:
-        """The compact network in float32, batch norm recalibrated and folded."""
+    def _judged(self, masks: Masks, *, half: bool) -> nn.Module:
+        """The compact network as it is judged: polished, or batch norm recalibrated; folded."""
+        polish = self._polish
         with torch.no_grad():
             network = self.compacted(masks)
-            self.recalibrate(network, masks)
+            if polish is not None and polish.covers(masks, self.space.costs(masks).flops / self.original.flops):
+                polish.polish(network, masks)
+            else:
+                with torch.autocast(self.task.device_type, torch.bfloat16, enabled=half):
+                    self.recalibrate(network, masks)
             fold(network, self.norms)
         return network
 

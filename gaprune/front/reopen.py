@@ -66,6 +66,7 @@ def reopened(
         "importance": "l2",
         "precision": "float32",
         "polish": False,
+        "polish_below": 0.0,
     }
     code = TrustOptions() if code is None else code
     again = {} if code.model is None else {"model": code.model}

@@ -113,7 +113,7 @@ class GenomeOptions:
     polish_below: float | None = option(
         None,
         "with polish, candidates of less than this share of the FLOPs are judged polished, too, or auto: "
-        f"{POLISHED_BELOW:g} where they are judged by divergence, else 0, none; none is auto",
+        f"{POLISHED_BELOW:g} for genes of neurons that are judged by divergence, else 0; none is auto",
         least=0,
         most=1,
         auto=True,
@@ -121,7 +121,7 @@ class GenomeOptions:
     recover: float | None = option(
         None,
         "time (60s, 2m) that each member of the front that loses a point or more is trained for, with the original as "
-        "teacher; it is handed out trained if the search images find it better",
+        "teacher; it is handed out trained if the search images find it better; of a task of one's own by task.train",
         metavar="TIME",
         above=0,
         units=TIME,

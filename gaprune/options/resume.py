@@ -81,6 +81,8 @@ def resumed_options(given: SearchOptions, manifest: dict[str, Any]) -> SearchOpt
     for name in ("data", "algorithm", "fitness"):
         if refused.get(name) == AUTO:  # which is what the run has made of it
             del refused[name]
+    if refused.get("polish_below", 0) is None:  # auto, too
+        del refused["polish_below"]
     apart = differences({name: before.get(name) for name in refused}, refused)
     if apart:
         raise OptionError(f"cannot change on resume: {'; '.join(apart)} (leave it out, or start a new run)")

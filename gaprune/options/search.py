@@ -221,7 +221,8 @@ def settled(options: SearchOptions, *, own: bool = False) -> SearchOptions:
             changes["objectives"] = ("loss" if fitness == AUTO else fitness,)
     options = options.but(**changes, **_judged(options, own=own))
     if options.space.polish_below is None:
-        pays = options.space.polish and options.fitness.fitness == "divergence"
+        judged = (options.fitness.fitness, *options.fitness.objectives)
+        pays = options.space.polish and options.space.genes == "neurons" and "divergence" in judged
         options = options.but(polish_below=POLISHED_BELOW if pays else 0.0)
     return options
 

@@ -64,7 +64,7 @@ def over_budgets(rows: Sequence[FrontRow], picked: FrontRow | None = None) -> li
     for budget in BUDGETS:
         within = [row for row in rows if row.flops_share <= budget * scale]
         if within:
-            chosen.add(best_of(within).index)
+            chosen.add(best_of(within, rows).index)
     return [row for row in rows if row.index in chosen]
 
 

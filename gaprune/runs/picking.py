@@ -44,7 +44,7 @@ def check_rule(rule: str) -> None:
 def choose(rows: Sequence[FrontRow], choice: str) -> list[FrontRow]:
     """The members that a list names: ``all``, indices, names and rules in any mixture: ``3,3fa9c2e1,flops<=0.3``.
 
-    Rules look at the accuracies from before any fine-tuning, so that a choice stays what it was.
+    Rules look at what was measured before any fine-tuning, so that a choice stays what it was.
 
     Returns:
         The rows as they are, fewest FLOPs first, each once.
@@ -174,10 +174,10 @@ def pick(rows: Sequence[FrontRow], rule: str) -> FrontRow:
     nearest = max(values) if name == "accuracy" else min(values)
     if not within:
         raise OptionError(f"no network of the front has {rule}: the nearest has {name} {nearest:.4g}")
-    return min(within, key=_fewest_flops) if name == "accuracy" else best_of(within)
+    return min(within, key=_fewest_flops) if name == "accuracy" else best_of(within, rows)
 
 
-def best_of(rows: Sequence[FrontRow]) -> FrontRow:
+def best_of(rows: Sequence[FrontRow], front: Sequence[FrontRow] | None = None) -> FrontRow:
     """The best of some members, such as those within a budget; of equals the cheapest.
 
     The most accurate on the search images; or, where the search minimised divergence or loss instead, the one with the
@@ -185,9 +185,11 @@ def best_of(rows: Sequence[FrontRow]) -> FrontRow:
 
     Args:
         rows: one at least.
+        front: all of them, which say what goes for each budget; ``rows`` by default.
     """
-    kinds = {next(iter(row.objectives), None) for row in rows}
-    if any(row.trained_epochs for row in rows) or not any(kinds == {kind} for kind in STAND_INS):
+    front = rows if front is None else front
+    kinds = {next(iter(row.objectives), None) for row in front}
+    if any(row.trained_epochs for row in front) or not any(kinds == {kind} for kind in STAND_INS):
         return min(rows, key=_most_accurate)
     (kind,) = kinds
     return min(rows, key=lambda row: (row.objectives[str(kind)], *_most_accurate(row)))
@@ -216,7 +218,7 @@ def _within_latency(
         least = min(value for value, _ in known)
         told = f"{least:.1%} of the original's" if share else f"{1e3 * least:.3g} ms"
         raise OptionError(f"no network of the front has {rule}: the nearest has latency {told}")
-    return best_of(within)
+    return best_of(within, rows)
 
 
 def _is_front(rows: object) -> bool:

@@ -8,6 +8,7 @@ will be polished are compared polished: at a twentieth of the FLOPs polish chang
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -94,7 +95,7 @@ class Place:
         return len(self.candidates) + len(self.beyond) > 1
 
 
-POLISHED_BELOW = 0.3
+SMALL = 0.3
 """Share of the FLOPs below which networks are small: compared on more images, and polished if they will be.
 
 Above it the ranks are the same, and either takes long.
@@ -113,7 +114,9 @@ def hand_out(
     attempts: Afterwards,
     say: Reporter,
 ) -> list[Candidate]:
-    """One candidate for each place of a rung, the best fitness first; as before where the search has not moved.
+    """What is handed out, the best fitness first; as before where the search has not moved.
+
+    One candidate for each place of a rung, and what round budgets have room for beyond it.
 
     Args:
         job: of the search.
@@ -124,26 +127,31 @@ def hand_out(
         attempts: bounds what a network may take and cost that is looked at again.
         say: told of progress.
     """
-    known = {one.genome.key: one for one in (*rungs, *front)}
+    there = {one.genome.key: one for one in (*rungs, *front)}
     saved = run.manifest.get(CHOSEN) or {}
-    if saved.get("generation") == generation and set(saved["keys"]) <= set(known):
-        return [known[key] for key in saved["keys"]]
+    if saved.get("generation") == generation and set(saved["keys"]) <= set(there):
+        return [there[key] for key in saved["keys"]]
     places = finalists(front, rungs)
     chosen = [place.candidates[0] for place in places if not place.is_doubtful]
     doubtful = [place for place in places if place.is_doubtful]
     if doubtful:
         look = _FreshImages(job, say)
         with say.task("choosing what is handed out, on fresh images", len(doubtful)) as task, attempts as attempt:
+            known: dict[str, Tensor | None] = {}
 
             def judge(one: Candidate) -> Tensor | None:
-                return attempt(one.genome.key, lambda: look(one), noun="candidate", without="fails on fresh images")
+                key = one.genome.key
+                if key not in known:
+                    known[key] = attempt(key, lambda: look(one), noun="candidate", without="fails on fresh images")
+                return known[key]
 
             for place in doubtful:
                 chosen += of_place(place, judge)
                 task.advance(1)
     chosen = list({one.genome.key: one for one in chosen}.values())
     kept = sum(one in rungs for one in chosen)
-    say.say(f"handed out: {len(chosen)} networks, {kept} of them rungs of a ladder that no find is surely better than")
+    of_ladders = "of them rungs of ladders that no find at their cost surely beats"
+    say.say(f"handed out: {len(chosen)} networks, {kept} {of_ladders}")
     chosen.sort(key=lambda one: one.fitness)
     run.update_manifest(**{CHOSEN: {"generation": generation, "keys": [one.genome.key for one in chosen]}})
     return chosen
@@ -181,19 +189,22 @@ def finalists(front: Sequence[Candidate], rungs: Sequence[Candidate]) -> list[Pl
 
 
 def _with_beyond(places: Sequence[Place], found: Sequence[Candidate]) -> list[Place]:
-    """The places with what round budgets have room for beyond each, and that is ahead of it."""
+    """The places with what round budgets have room for beyond each, and that is ahead of its rungs.
+
+    What lies beyond the last has a place of its own.
+    """
     made = []
-    ends = [min(one.cost for one in later.rungs) for later in places[1:]]
-    for place, end in zip(places, [*ends, math.inf], strict=False):
+    for place, later in itertools.pairwise(places):
+        end = min(one.cost for one in later.rungs)
         most = max(one.cost for one in place.rungs) * (1 + SLACK)
-        best, beyond = min(one.fitness for one in place.candidates), []
+        best, beyond = min(one.fitness for one in place.rungs), []
         for budget in (one for one in BUDGETS if most < one < end):
             within = [one for one in found if most < one.cost <= budget and one.fitness < best]
             if within:
                 beyond.append(min(within, key=lambda one: one.fitness))
                 best = beyond[-1].fitness
         made.append(replace(place, beyond=tuple(beyond)))
-    return made
+    return [*made, *places[-1:]]
 
 
 def of_place(place: Place, judge: Judge) -> list[Candidate]:
@@ -203,16 +214,9 @@ def of_place(place: Place, judge: Judge) -> list[Candidate]:
         place: with two candidates or more, those beyond it among them.
         judge: what tells.
     """
-    known: dict[str, Tensor | None] = {}
-
-    def once(one: Candidate) -> Tensor | None:
-        if one.genome.key not in known:
-            known[one.genome.key] = judge(one)
-        return known[one.genome.key]
-
-    chosen = [surest(place, once) if len(place.candidates) > 1 else place.candidates[0]]
+    chosen = [surest(place, judge) if len(place.candidates) > 1 else place.candidates[0]]
     for one in place.beyond:
-        if surest(Place((chosen[-1],), one), once) is one:
+        if surest(Place((chosen[-1],), one), judge) is one:
             chosen.append(one)
     return chosen
 
@@ -285,7 +289,7 @@ class _FreshImages:
         return make_polisher(self._job, self._say)
 
     def _is_small(self, candidate: Candidate) -> bool:
-        return self._job.evaluator.costs(candidate.genome).flops < POLISHED_BELOW * self._job.original.flops
+        return self._job.evaluator.costs(candidate.genome).flops < SMALL * self._job.original.flops
 
     def _apart(self, network: nn.Module, images: ImageSet) -> Tensor:
         size = self._job.evaluator.images.batch_size

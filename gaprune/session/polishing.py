@@ -22,8 +22,8 @@ POLISH_PIXELS = 2 * POLISH_IMAGES * 32 * 32
 """Pixels of them all: 163 photographs at 160 x 160, 83 at 224 x 224."""
 
 
-FEW = 512
-"""Of candidates, which are many: ranks by 512 are much as those by 2,048, and it takes a third of the time."""
+OF_CANDIDATES = 512
+"""Images for candidates, which are many: ranks by 512 are much as those by 2,048, and it takes a third of the time."""
 
 
 def make_polisher(job: Job, reporter: Reporter) -> Polisher:
@@ -52,7 +52,7 @@ def polish_of_candidates(
     """
     if not options.space.polish_below:
         return None
-    return Polish(options.space.polish_below, _polisher(options, model, graph, data, images, FEW, reporter))
+    return Polish(options.space.polish_below, _polisher(options, model, graph, data, images, OF_CANDIDATES, reporter))
 
 
 def _polisher(

@@ -118,7 +118,7 @@ def _best(record: RunRecord) -> list[str]:
         tried = [accuracy for share, accuracy in pairs if share <= budget]
         if members or (tried and not record.rows):
             score = "" if record.score is None else f"{record.score} "
-            best = f"{score}{record.in_words(best_of(members).search_accuracy if members else max(tried))}"
+            best = f"{score}{record.in_words(best_of(members, record.rows).search_accuracy if members else max(tried))}"
             lines.append(f"within {share_left(budget)}% of FLOPs: {best} on search {record.shown_on}")
     return lines
 

@@ -68,7 +68,7 @@ def budgets_table(records: Sequence[RunRecord]) -> Table:
     for budget in BUDGETS:
         for record in records:
             within = [row for row in record.rows if row.flops_share <= budget]
-            best = best_of(within) if within else None
+            best = best_of(within, record.rows) if within else None
             run = (record.name,) if several else ()
             cells = _member_cells(record, best, extra) if best else ("-",) * (8 + len(extra))
             rows.append((f"{budget:.0%}", *run, *cells))

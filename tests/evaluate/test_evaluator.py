@@ -76,6 +76,18 @@ def test_with_anchors_fitness_and_what_is_handed_out_are_anchored() -> None:
     assert evaluator(space.full()).values["loss"] == pytest.approx(whole, rel=1e-5)
 
 
+def test_candidates_with_masked_kernels_are_not_polished() -> None:
+    """Polish leaves such layers, and batch norm behind them, as they are cut."""
+    plain = made(("accuracy", "loss"), genes="both")
+    bits = plain.space.layout.unpack(plain.space.full())
+    bits[-20::3] = False
+    chosen = plain.space.layout.pack(plain.space.repair(bits))
+    assert plain.space.masks(chosen).kernels
+    torch.manual_seed(0)
+    evaluator = Evaluator(chain().eval(), plain.space, TASK, plain.objectives, polish=Polish(1.1, lambda *given: 1 / 0))
+    assert evaluator(chosen).values["loss"] == plain(chosen).values["loss"]
+
+
 @pytest.mark.parametrize(("gone", "small"), [((1, 4, 8), True), ((), False)])
 def test_small_candidates_are_judged_polished_and_not_recalibrated_after_it(gone: tuple[int, ...], small: bool) -> None:
     """By hand: as a front's polished member is made."""

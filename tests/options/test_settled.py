@@ -56,6 +56,8 @@ def test_what_is_left_open_depends_on_the_rest(options: dict[str, Any], wanted: 
         ({"polish": True, "polish_below": 0.0}, 0),
         ({"polish": True, "fitness": "accuracy"}, 0),  # top-1 of few images tells less than polish changes
         ({"polish": True, "fitness": "accuracy", "polish_below": 0.1}, 0.1),
+        ({"polish": True, "objectives": ("divergence", "flops")}, 0.15),
+        ({"polish": True, "genes": "both", "fitness": "divergence"}, 0),  # masked kernels are not solved for
     ],
 )
 def test_small_candidates_are_polished_where_the_front_is(options: dict[str, Any], wanted: float) -> None:
@@ -104,3 +106,19 @@ def test_a_run_goes_on_as_it_began(recorded: dict[str, str], typed: dict[str, st
     made = resumed_options(asked, manifest)
     assert made.evolution.algorithm == recorded["algorithm"]
     assert made.fitness.fitness == recorded.get("fitness", "accuracy")
+
+
+def resumed(recorded: dict[str, Any], **typed: Any) -> SearchOptions:
+    kept = options_record(SearchOptions()) | recorded
+    identity = {"threads": 1, "device": "cpu", "round_to": 1, "precision": "float32"}
+    manifest = {"options": kept, "identity": identity, "data": {"name": "digits"}}
+    return resumed_options(SearchOptions.of(resume=Path("run"), **typed, given=frozenset(typed)), manifest)
+
+
+def test_what_is_judged_polished_stays_so_whatever_becomes_of_the_front() -> None:
+    begun = {"polish": True, "polish_below": 0.15}
+    assert resumed(begun, polish=False).space.polish_below == 0.15
+    assert resumed(begun, polish_below=None).space.polish_below == 0.15  # auto, which is what the run has made of it
+    assert resumed({"polish_below": 0.0}, polish=True).space.polish_below == 0
+    with pytest.raises(OptionError, match="cannot change on resume: polish_below"):
+        resumed(begun, polish_below=0.3)

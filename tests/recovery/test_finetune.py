@@ -29,6 +29,7 @@ from gaprune.progress import SILENT
 from gaprune.recovery import members
 from gaprune.runs import front_table, plain_table, read_csv
 from gaprune.runs.lock import DirectoryLock
+from gaprune.session import polishing
 from gaprune.training import loop as training_loop
 
 
@@ -92,6 +93,15 @@ def test_the_search_set_decides_and_the_test_set_has_no_say(
 
 WHOLE_FRONT = ("accuracy", "flops", "params")
 """Objectives of which all of the front is handed out, not one network a rung."""
+
+
+def test_a_run_whose_candidates_were_polished_is_reopened_without_a_polisher(
+    searched: Callable[..., SearchResult], tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = searched(polish=True)
+    assert json.loads((run.path / "manifest.json").read_text())["options"]["polish_below"] == 0.15
+    monkeypatch.setattr(polishing, "Polisher", lambda *given, **named: pytest.fail("nobody polishes here"))
+    assert tune(run.path, pick="0", epochs=1).rows
 
 
 @pytest.mark.parametrize(
