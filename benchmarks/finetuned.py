@@ -6,7 +6,7 @@ ends above the best of Torch-Pruning's.
 Torch-Pruning's side: every importance criterion in every scope brought to the budget (as in ``oneshot.py``), batch norm
 recalibrated plainly or anchored, whichever is better for it; the best few on test images are fine-tuned from one seed,
 and the one that ends best on the test images is fine-tuned from the others: picked by what reports, which favours it.
-Ours: one search as it is by default (tuned ladders, then NSGA-II, by divergence), compensation and polish; the best
+Ours: one search as it is with ``--polish`` (tuned ladders, then NSGA-II, by divergence), compensated, polished; the best
 within the budget on the search images, the tuned ladder's best rung, and so on, as many as the peer has, are fine-tuned
 from one seed, and the search images pick.
 
@@ -51,12 +51,15 @@ from benchmarks.subjects import SEED, Subject, WorkFile, add_arguments, code_dig
 from benchmarks.torch_pruning_peer import SCOPES, criteria
 from gaprune.data import first
 from gaprune.errors import OptionError
+from gaprune.evaluate import Polish
 from gaprune.evaluate.measurement import measure as top1
 from gaprune.genome import Genome
+from gaprune.options.groups import POLISHED_BELOW
 from gaprune.progress import Reporter, make_reporter
 from gaprune.prune.compensate.compensation import Compensator
 from gaprune.prune.compensate.polish import Polisher
 from gaprune.prune.norms.folding import fold
+from gaprune.session.polishing import OF_CANDIDATES
 from gaprune.training import Distillation, Recipe, fit, gentler
 from gaprune.training.subject import default_recipe
 
@@ -204,7 +207,9 @@ class Own:
         others = fixed_sample(subject.splits.test, 1)  # this search is not told of test images
         self._code = code_digest()  # another version would judge, and make, otherwise
         name = f"{self._code} "
-        self._judge = Judge(subject, self._space, compensator, subject.splits.search, others, work, name)
+        few = first(subject.splits.calibration, min(OF_CANDIDATES, polish_images))
+        small = Polish(POLISHED_BELOW, Polisher(subject.model, subject.graph, few, *subject.norm))
+        self._judge = Judge(subject, self._space, compensator, subject.splits.search, others, work, name, polish=small)
         images = first(subject.splits.calibration, polish_images)
         with reporter.task("targets of the polish", len(images)) as task:
             self._polisher = Polisher(subject.model, subject.graph, images, *subject.norm, advance=task.advance)
