@@ -6,7 +6,7 @@ ends above the best of Torch-Pruning's.
 Torch-Pruning's side: every importance criterion in every scope brought to the budget (as in ``oneshot.py``), batch norm
 recalibrated plainly or anchored, whichever is better for it; the best few on test images are fine-tuned from one seed,
 and the one that ends best on the test images is fine-tuned from the others: picked by what reports, which favours it.
-Ours: one search as it is with ``--polish`` (tuned ladders, then NSGA-II, by divergence), compensated, polished; the best
+Ours: one search as it is with ``--polish`` (tuned ladders, NSGA-II, by divergence), compensated and polished; the best
 within the budget on the search images, the tuned ladder's best rung, and so on, as many as the peer has, are fine-tuned
 from one seed, and the search images pick.
 
