@@ -209,7 +209,11 @@ def settled(options: SearchOptions, *, own: bool = False) -> SearchOptions:
     Args:
         options: what was asked for.
         own: whether a task or objectives of the caller's own say what networks are judged by.
+
+    Raises:
+        OptionError: a value is of another kind than its option.
     """
+    check_fields(options)
     changes: dict[str, Any] = {}
     if options.evolution.algorithm == ROUNDS:
         if "population" not in options.given:

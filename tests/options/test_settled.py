@@ -66,6 +66,22 @@ def test_small_candidates_are_polished_where_the_front_is(options: dict[str, Any
     assert made.space.polish_below == wanted
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"racing": None}, "racing must be 0.5 to 1, got None"),
+        ({"algorithm": "rounds", "population": None}, "population must be a whole number"),
+        ({"polish": True, "polish_below": "little"}, "polish-below must be 0 to 1, got .little"),
+        ({"objectives": None}, "objectives must be"),
+    ],
+)
+def test_values_of_another_kind_are_named_before_anything_depends_on_them(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(OptionError, match=f"^{message}"):
+        settled(SearchOptions.of(**options, given=frozenset(options)))
+
+
 def test_candidates_alone_are_not_polished() -> None:
     asked = SearchOptions.of(polish_below=0.2, given=frozenset({"polish_below"}))
     with pytest.raises(OptionError, match=r"^polish-below says which candidates are polished: add --polish"):
