@@ -266,6 +266,11 @@ PAGES: dict[str, tuple[Part, ...]] = {
     ),
     "search": (
         *both(BENCHMARKS, "search", evolution, ("",)),
+        Part(
+            f"{NAMES[RESNET18]}, small candidates judged polished",
+            f"{BENCHMARKS}/search-resnet18-imagenet-cifar10-polished-cpu",
+            evolution,
+        ),
         *earlier("search", evolution),
     ),
     "finetuned": both(BENCHMARKS, "finetuned", finetuned, ("",)),
