@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_networks import SHAPE, chain
 from torch import nn
 
 from gaprune.cluster.parcel import pack, unpack
+from gaprune.data import ImageSet
+from gaprune.prune import Compactor, Masks, Polisher
+from gaprune.prune.graph.graph import build_graph
 
 
 def sent(thing: Any, *private: torch.Tensor) -> Any:
@@ -83,3 +87,20 @@ def test_memory_travels_once_and_beside_the_pickle() -> None:
     assert len(parcel.buffers) == 1
     assert len(parcel.body) < 2000
     assert parcel.bytes == len(parcel.body) + 4000
+
+
+def test_a_polisher_arrives_and_polishes_as_before() -> None:
+    torch.manual_seed(0)
+    model = chain().eval()
+    graph = build_graph(model, SHAPE)
+    images = ImageSet(torch.randint(0, 256, (12, *SHAPE), dtype=torch.uint8), torch.zeros(12, dtype=torch.int64))
+    polisher = Polisher(model, graph, images, (120.0,) * 3, (60.0,) * 3)
+    masks = Masks.full(graph)
+    masks.neurons[[1, 4, 8]] = False
+    ours, theirs, untouched = (Compactor(model, graph)(masks) for _ in range(3))
+    polisher(ours, masks)
+    sent(polisher)(theirs, masks)
+    for mine, other in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
+        assert torch.equal(mine, other)
+    before = untouched.state_dict()
+    assert any(not torch.equal(value, before[name]) for name, value in ours.state_dict().items())
