@@ -279,7 +279,7 @@ PAGES: dict[str, tuple[Part, ...]] = {
     "scratch_vs_pruned": (Part(NAMES[RESNET18], f"{EXPERIMENTS}/scratch_vs_pruned-{RESNET18}", None, ("",)),),
     "structural_distillation": both(EXPERIMENTS, "structural_distillation", None, ("",)),
     "search_and_recover": (Part(NAMES[RESNET18], f"{EXPERIMENTS}/search_and_recover-{RESNET18}"),),
-    "robustness": (Part(NAMES[RESNET18], f"{EXPERIMENTS}/robustness-{RESNET18}"),),
+    "robustness": both(EXPERIMENTS, "robustness", None, ()),
     "compare_methods": both(BENCHMARKS, "compare_methods", None, ("-size", "-time")),
     "text_compression": (
         Part("SMS spam", f"{EXPERIMENTS}/text_compression-sms-spam-cpu"),
