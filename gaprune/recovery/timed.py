@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from gaprune.device import pinned
 from gaprune.options import TrainingOptions
 from gaprune.progress import Reporter, duration
+from gaprune.recovery.by_task import TaskTuner
 from gaprune.recovery.members import Tuner, more_gently, open_member, say_frozen, update_table
 from gaprune.recovery.network import distillation, gentle_recipe
 from gaprune.runs import FrontRow, RunDirectory
@@ -62,6 +64,18 @@ def recover_front(
     some = f"{len(pending)} of {len(rows)} members lose {100 * ENOUGH:g} point or more on the search images"
     whole = duration(seconds * len(pending))
     reporter.say(f"recover: {some}; each is trained for about {seconds:g} s, {whole} in all; Ctrl-C keeps what is done")
+    return recover_each(tuner, pending, reporter)
+
+
+def recover_each(tuner: Tuner | TaskTuner, pending: Sequence[FrontRow], reporter: Reporter) -> list[FrontRow]:
+    """Train members one after the other; the rows of the front by then.
+
+    Args:
+        tuner: what trains one.
+        pending: those it has not trained yet, one at least.
+        reporter: told how it goes.
+    """
+    job, run = tuner.job, tuner.run
     say_frozen(open_member(job, run, pending[0]), reporter)
     with reporter.task("recover", len(pending)) as task:
         for row in pending:

@@ -9,8 +9,7 @@ from gaprune.evaluate import span
 from gaprune.options import SCORE
 from gaprune.progress import Reporter, duration
 from gaprune.recovery.by_task import TaskTuner
-from gaprune.recovery.members import open_member, say_frozen, update_table
-from gaprune.recovery.timed import ENOUGH, SETTLED
+from gaprune.recovery.timed import ENOUGH, SETTLED, recover_each
 from gaprune.runs import FrontRow, RunDirectory
 from gaprune.session import Job, TaskMaterial
 from gaprune.tasks import Task
@@ -53,13 +52,7 @@ def recover_by_task(
     reporter.say(
         f"recover: {len(pending)} of {len(rows)} members lose {enough}; {calls} each; Ctrl-C keeps what is done"
     )
-    say_frozen(open_member(job, run, pending[0]), reporter)
-    with reporter.task("recover", len(pending)) as progress:
-        for row in pending:
-            tuner(row)
-            progress.advance(1)
-    run.note_seconds(job.since)
-    return update_table(run)
+    return recover_each(tuner, pending, reporter)
 
 
 def lost(job: Job, row: FrontRow) -> float:

@@ -112,12 +112,12 @@ class _OfBlocks:
     def remove(self, neuron: int) -> None:
         """Take a neuron out: the inputs of the others compensate."""
         gone = self._members[neuron]
-        across = self._inverse[gone]
-        shares = -self._freed(gone) @ across
+        across, freed = self._inverse[gone], self._freed(gone)
+        shares = -freed @ across
         shares[:, gone] = 0.0
         gain = self._gram[:, gone] @ shares
         self._gram += gain + gain.T + shares.T @ self._gram[np.ix_(gone, gone)] @ shares
-        self._inverse -= across.T @ self._freed(gone) @ across
+        self._inverse -= across.T @ freed @ across
         for matrix in (self._gram, self._inverse):
             matrix[gone] = matrix[:, gone] = 0.0
         self._members[neuron] = gone[:0]
