@@ -67,6 +67,7 @@ from gaprune.prune.cut.compact import Compactor
 from gaprune.prune.cut.costs import count_flops
 from gaprune.prune.cut.masks import Masks
 from gaprune.prune.rank.importance import l2
+from gaprune.runs import best_of
 from gaprune.runs.front import FrontRow, read_csv
 
 BUDGETS = (0.70, 0.50, 0.25, 0.10, 0.05, 0.03)
@@ -310,7 +311,7 @@ def members(bench: Bench, run_directory: Path, budgets: tuple[float, ...]) -> li
     for budget in budgets:
         within = [row for row in front if row.flops_share <= budget]
         if within:
-            best = max(within, key=lambda row: row.search_accuracy)
+            best = best_of(within, front)
             rows.append(
                 bench.work.row(f"member {budget}", lambda b=best, x=budget: _member(bench, run_directory, b, x))
             )

@@ -85,7 +85,7 @@ def report(run: Path, manifest: dict[str, Any], rows: list[FrontRow], name: str,
 ![front]({name}.png)
 
 ## At some budgets
-The most accurate member (by the search set) within each share of the FLOPs:
+The best member (by the search set) within each share of the FLOPs:
 
 | FLOPs at most | member | search set | images that report | FLOPs | parameters |
 |---:|---:|---:|---:|---:|---:|

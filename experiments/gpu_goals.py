@@ -7,7 +7,7 @@ accuracies of ``GOALS``. One command a network, each of which goes on where it w
     python experiments/gpu_goals.py --model resnet18 --data-dir DIR
 
 Steps: a baseline, trained here in ``--baseline-epochs`` unless ``--checkpoint`` brings one; for each limit a search
-that keeps to it, with polish; the member that is most accurate on the search images is fine-tuned for ``--epochs``.
+that keeps to it, with polish; the member that is picked within the limit is fine-tuned for ``--epochs``.
 Accuracies are of test images, which nothing is chosen by. Meant for a GPU: on a CPU it runs too, and says first how
 long that will take.
 """

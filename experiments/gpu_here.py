@@ -114,7 +114,7 @@ def driver() -> str | None:
 
 
 def within(rows: Sequence[FrontRow]) -> dict[float, FrontRow | None]:
-    """By budget the member that is most accurate on the search images, as the search left it."""
+    """By budget the member that is picked for it, as the search left it."""
     rules = {budget: f"flops<={budget:g}" for budget in BUDGETS}
     found = members_within(list(rows), rules.values())
     return {budget: found[rule] for budget, rule in rules.items()}

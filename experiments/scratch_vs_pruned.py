@@ -3,7 +3,7 @@
 Claim: given at least as much time, the same compact architecture trained from scratch is no better than the one that
 was cut out of a trained network and fine-tuned.
 
-Same machine, same run, one network after the other. Pruned: the most accurate member (by the search images) of one
+Same machine, same run, one network after the other. Pruned: the best member (by the search images) of one
 search within each budget of FLOPs, fine-tuned with the original as teacher, in schedules of several lengths. Its time
 is that of fine-tuning and of the whole search, start to front, though one search serves all budgets. Scratch: the
 member's architecture with fresh weights, trained on the same images with the labels, in one-cycle schedules of several
